@@ -1,1 +1,3 @@
-"""`make bench`: figures, never assertions. Real Kafka; prints a table and writes JSON to `$BENCH_OUT`."""
+"""`make bench`: figures, never assertions. Real Kafka; prints a table and writes JSON to
+`$BENCH_OUT`.
+"""

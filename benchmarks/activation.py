@@ -1,7 +1,9 @@
-"""Micro-benchmark of workflow code behind the activation port: microseconds an activation, on one core, no Kafka.
+"""Micro-benchmark of workflow code behind the activation port: microseconds an activation, on
+one core, no Kafka.
 
-The order saga's shape: three activities in a row, each resolved in an activation of its own that schedules the next, with dataclass
-arguments and string results, JSON in and out. Run: `python benchmarks/activation.py [workflows]`.
+The order saga's shape: three activities in a row, each resolved in an activation of its own that
+schedules the next, with dataclass arguments and string results, JSON in and out. Run: `python
+benchmarks/activation.py [workflows]`.
 """
 
 from __future__ import annotations
@@ -18,11 +20,22 @@ from odradek import workflow
 from odradek.activation import PythonActivator, WatchedActivator
 from odradek.common import RetryPolicy
 from odradek.converter import DataConverter
-from odradek.engine.activation import Activation, Activator, Commands, InitializeWorkflow, Job, QueryJob, ResolveActivity, SignalJob
+from odradek.engine.activation import (
+    Activation,
+    Activator,
+    Commands,
+    InitializeWorkflow,
+    Job,
+    QueryJob,
+    ResolveActivity,
+    SignalJob,
+)
 from odradek.wire.history import WorkflowExecutionStarted
 
 CONVERTER = DataConverter.default.payload_converter
-RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=3)
+RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1), maximum_attempts=3
+)
 MINUTE = timedelta(minutes=1)
 
 
@@ -46,14 +59,24 @@ class Saga:
     async def run(self, order: Order) -> str:
         """The saga."""
         self.status = "creating-order"
-        order_id = await workflow.execute_activity("CreateOrder", order, start_to_close_timeout=MINUTE, retry_policy=RETRY, result_type=str)
+        order_id = await workflow.execute_activity(
+            "CreateOrder", order, start_to_close_timeout=MINUTE, retry_policy=RETRY, result_type=str
+        )
         self.status = "reserving-inventory"
         reservation = await workflow.execute_activity(
-            "ReserveInventory", args=[order_id, order.items], start_to_close_timeout=MINUTE, retry_policy=RETRY, result_type=str
+            "ReserveInventory",
+            args=[order_id, order.items],
+            start_to_close_timeout=MINUTE,
+            retry_policy=RETRY,
+            result_type=str,
         )
         self.status = "freezing-payment"
         await workflow.execute_activity(
-            "FreezePayment", args=[order_id, order.amount], start_to_close_timeout=MINUTE, retry_policy=RETRY, result_type=str
+            "FreezePayment",
+            args=[order_id, order.amount],
+            start_to_close_timeout=MINUTE,
+            retry_policy=RETRY,
+            result_type=str,
         )
         return reservation
 
@@ -87,9 +110,14 @@ def measure(what: Callable[[], None], count: int) -> float:
 def main(workflows: int) -> dict[str, float]:
     """Measure, print, and return the figures."""
     payloads = CONVERTER.to_payloads
-    started = WorkflowExecutionStarted("w", "run", "Saga", "q", input=payloads([Order("u1", ["p1", "p2"], 42)]))
+    started = WorkflowExecutionStarted(
+        "w", "run", "Saga", "q", input=payloads([Order("u1", ["p1", "p2"], 42)])
+    )
     first = activation(InitializeWorkflow(started, 7, 1_700_000_000_000))
-    resolved = [activation(ResolveActivity(seq, "COMPLETED", payloads([f"result-{seq}"]))) for seq in (1, 2, 3)]
+    resolved = [
+        activation(ResolveActivity(seq, "COMPLETED", payloads([f"result-{seq}"])))
+        for seq in (1, 2, 3)
+    ]
     replayed = [activation(item.jobs[0], is_replaying=True) for item in (first, *resolved)]
     signalled = activation(SignalJob("note", payloads(["hello"]), {}))
     asked = activation(QueryJob("1", "current", [], {}))
@@ -130,7 +158,10 @@ def main(workflows: int) -> dict[str, float]:
     best = float("inf")
     for _ in range(3):
         # Each run its id: tasks are hashed by it, and asyncio keeps all of the process in one set.
-        instances = [watched.create(workflow_id="w", run_id=f"run-{number}", workflow_type="Saga") for number in range(workflows)]
+        instances = [
+            watched.create(workflow_id="w", run_id=f"run-{number}", workflow_type="Saga")
+            for number in range(workflows)
+        ]
         for instance in instances:
             instance.activate(first)
         gc.collect()

@@ -16,7 +16,9 @@ async def serve(address: str) -> None:
     client = await Client.connect(address)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with Worker(client, task_queue=ACTIVITY_QUEUE, activities=ACTIVITIES, max_concurrent_activities=1000):
+    async with Worker(
+        client, task_queue=ACTIVITY_QUEUE, activities=ACTIVITIES, max_concurrent_activities=1000
+    ):
         await stop.wait()
 
 

@@ -1,7 +1,9 @@
-"""What a record costs to write and to read, generated functions against fastavro: `python benchmarks/codec.py`.
+"""What a record costs to write and to read, generated functions against fastavro: `python
+benchmarks/codec.py`.
 
-The figures of docs/decisions/0004-generated-codec.md. One record of each kind again and again, so the codec's memories of names and times
-always hit; `unlike` gives each record ids and times of its own, which is the other end. fastavro's reading stops at dicts.
+The figures of docs/decisions/0004-generated-codec.md. One record of each kind again and again,
+so the codec's memories of names and times always hit; `unlike` gives each record ids and times
+of its own, which is the other end. fastavro's reading stops at dicts.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ ROUNDS = 5_000
 def records(n: int) -> list[msgspec.Struct]:
     """The records of a saga's step; other ids and times for another n."""
     order, run, at = f"order-{n}", f"0f8fad5b-d9cb-469f-a165-{n:012d}", 1_700_000_000_000 + n * 17
-    payload = Payload({"encoding": b"json/plain"}, b'{"user_id":"u-17","items":[["apple",2],["pear",1]],"amount":1250}')
+    payload = Payload(
+        {"encoding": b"json/plain"},
+        b'{"user_id":"u-17","items":[["apple",2],["pear",1]],"amount":1250}',
+    )
     policy = RetryPolicy(1_000, 2.0, 60_000, 3)
     return [
         StartWorkflow(order, "OrderWorkflow", f"q-{run}", run, "client-1", at, "17@shop", input=[payload]),
@@ -59,7 +64,9 @@ def microseconds(work: Any) -> float:
 
 
 def hinted(value: Any) -> Any:
-    """msgspec's tagged dict as fastavro's ("name", dict), which spares it the search through the union."""
+    """msgspec's tagged dict as fastavro's ("name", dict), which spares it the search through the
+    union.
+    """
     if isinstance(value, dict):
         kind = value.pop("-type", None)
         fields = {key: hinted(part) for key, part in value.items()}
@@ -70,12 +77,16 @@ def hinted(value: Any) -> Any:
 def by_fastavro(record: msgspec.Struct, schema: Any) -> bytes:
     out = io.BytesIO()
     plain = msgspec.to_builtins(record, builtin_types=(bytes,))
-    fastavro.schemaless_writer(out, schema, hinted(plain) if isinstance(record, HistoryRow) else plain)
+    fastavro.schemaless_writer(
+        out, schema, hinted(plain) if isinstance(record, HistoryRow) else plain
+    )
     return out.getvalue()
 
 
 def main() -> None:
-    print(f"{'µs a record':24}{'bytes':>7}{'write':>8}{'unlike':>8}{'fastavro':>10}{'read':>8}{'fastavro':>10}")
+    print(
+        f"{'µs a record':24}{'bytes':>7}{'write':>8}{'unlike':>8}{'fastavro':>10}{'read':>8}{'fastavro':>10}"
+    )
     unlike = [records(n) for n in range(ROUNDS)]
     for index, record in enumerate(records(1)):
         schema = fastavro.parse_schema(avro_schema(type(record)))
@@ -88,9 +99,15 @@ def main() -> None:
             microseconds(lambda several=several: encode(next(several))),
             microseconds(lambda record=record, schema=schema: by_fastavro(record, schema)),
             microseconds(lambda data=data: decode(data)),
-            microseconds(lambda body=body, schema=schema: fastavro.schemaless_reader(io.BytesIO(body), schema, None)),
+            microseconds(
+                lambda body=body, schema=schema: fastavro.schemaless_reader(
+                    io.BytesIO(body), schema, None
+                )
+            ),
         )
-        print(f"{type(record).__name__:24}{len(data):7}{row[0]:8.1f}{row[1]:8.1f}{row[2]:10.1f}{row[3]:8.1f}{row[4]:10.1f}")
+        print(
+            f"{type(record).__name__:24}{len(data):7}{row[0]:8.1f}{row[1]:8.1f}{row[2]:10.1f}{row[3]:8.1f}{row[4]:10.1f}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What one activation costs in the engine itself: `python benchmarks/engine.py [RUNS] [STEPS]`.
 
-A trivial scripted activator answers each activity result with the next ScheduleActivity, so that what is measured is the engine: history,
-rows, dedupe, task boundaries. Two shapes of batch: one input a batch, and one input of each run a batch. Prints CPU µs a workflow task.
+A trivial scripted activator answers each activity result with the next ScheduleActivity, so that
+what is measured is the engine: history, rows, dedupe, task boundaries. Two shapes of batch: one
+input a batch, and one input of each run a batch. Prints CPU µs a workflow task.
 """
 
 from __future__ import annotations
@@ -59,8 +60,12 @@ class Lane:
     """Engine, tables and the answers of a service that never fails."""
 
     def __init__(self, runs: int) -> None:
-        limits = EngineLimits(max_cached_workflows=runs, history_max_events=1 << 40, history_max_bytes=1 << 50)
-        self.engine = WorkflowEngine(Activator(), namespace="default", task_queue="q", limits=limits)
+        limits = EngineLimits(
+            max_cached_workflows=runs, history_max_events=1 << 40, history_max_bytes=1 << 50
+        )
+        self.engine = WorkflowEngine(
+            Activator(), namespace="default", task_queue="q", limits=limits
+        )
         self.tables = MemoryTables()
         self.outlet = MemoryOutlet()
         self.offset = 0
@@ -68,7 +73,10 @@ class Lane:
         self.tasks = 0
 
     def step(self, events: list[Event]) -> list[Event]:
-        inputs = [Input(event, self.offset + n, f"t/0/{self.offset + n}", NOW_MS) for n, event in enumerate(events)]
+        inputs = [
+            Input(event, self.offset + n, f"t/0/{self.offset + n}", NOW_MS)
+            for n, event in enumerate(events)
+        ]
         self.offset += len(events)
         batch = Batch(NOW_MS, inputs)
         begin = time.thread_time_ns()
@@ -82,7 +90,16 @@ class Lane:
 def answers(effects: Effects) -> list[Event]:
     tasks: list[Any] = [output.record for output in effects.outputs if output.kind == COMMANDS]
     return [
-        ActivityTaskCompleted(t.workflow_id, t.run_id, t.scheduled_event_id, t.activity_id, t.attempt, VALUE, NOW_MS, "service-1")
+        ActivityTaskCompleted(
+            t.workflow_id,
+            t.run_id,
+            t.scheduled_event_id,
+            t.activity_id,
+            t.attempt,
+            VALUE,
+            NOW_MS,
+            "service-1",
+        )
         for t in tasks
     ]
 
@@ -92,7 +109,9 @@ def measure(runs: int, steps: int, *, batched: bool) -> float:
     lane = Lane(runs)
     pending: list[Event] = []
     for number in range(runs):
-        pending += lane.step([StartWorkflow(f"workflow-{number}", "chain", request_id=f"r{number}", input=VALUE)])
+        pending += lane.step(
+            [StartWorkflow(f"workflow-{number}", "chain", request_id=f"r{number}", input=VALUE)]
+        )
     lane.spent_ns = lane.tasks = 0
     gc.collect()
     for _ in range(steps):

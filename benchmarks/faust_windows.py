@@ -1,7 +1,9 @@
-"""What counting runs in windows costs a record: Faust's windowed tables over our SQLite driver, against the rows that the read side keeps.
+"""What counting runs in windows costs a record: Faust's windowed tables over our SQLite driver,
+against the rows that the read side keeps.
 
-`python -m benchmarks.faust_windows [--records N]` prints JSON, microseconds of CPU a record. There is neither Kafka nor a changelog: the
-record that a Faust table sends for each change comes on top of its figure. docs/decisions/0008 says what follows.
+`python -m benchmarks.faust_windows [--records N]` prints JSON, microseconds of CPU a record.
+There is neither Kafka nor a changelog: the record that a Faust table sends for each change comes
+on top of its figure. docs/decisions/0008 says what follows.
 """
 
 from __future__ import annotations
@@ -29,14 +31,20 @@ _STATUS = {"COMPLETED": "Completed", "FAILED": "Failed", "TIMED_OUT": "TimedOut"
 
 
 class RowStore(SQLiteStore):
-    """The read side's driver, with what it lacks for a table that is written key by key: a row a key, in the batch's transaction."""
+    """The read side's driver, with what it lacks for a table that is written key by key: a row a
+    key, in the batch's transaction.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connection = self.store._connection
-        self.connection.execute("CREATE TABLE faust (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
+        self.connection.execute(
+            "CREATE TABLE faust (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID"
+        )
         self._read = "SELECT value FROM faust WHERE key = ?"
-        self._write = "INSERT INTO faust VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+        self._write = (
+            "INSERT INTO faust VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+        )
 
     def _get(self, key: bytes) -> bytes | None:
         row = self.connection.execute(self._read, (key,)).fetchone()
@@ -67,16 +75,34 @@ def counts(summary: ExecutionSummary) -> Iterator[tuple[str, int]]:
     else:
         yield f"{name}/{summary.status}", summary.close_time_ms
         if summary.status == "COMPLETED":
-            yield f"{name}/latency/{bucket_of(summary.close_time_ms - summary.start_time_ms)}", summary.close_time_ms
+            yield (
+                f"{name}/latency/{bucket_of(summary.close_time_ms - summary.start_time_ms)}",
+                summary.close_time_ms,
+            )
 
 
 def faust_windows(records: list[ExecutionSummary], store: VisibilityStore) -> None:
-    """Faust's API as its guide has it: a tumbling window relative to a field of the event, `table[key] += 1`."""
+    """Faust's API as its guide has it: a tumbling window relative to a field of the event,
+    `table[key] += 1`.
+    """
     STORES.aliases["bench-rows"] = f"{__name__}:RowStore"
     app = faust.App("bench", store="memory://", autodiscover=False, web_enabled=False)
     options = {"store": store}
-    table = app.tables.add(SilentTable(app, name="windows", default=int, partitions=1, store="bench-rows://here", options=options))
-    windowed = cast(Any, table).tumbling(WINDOW_MS / 1_000, expires=RETENTION_MS / 1_000).relative_to(lambda event: event.at_s)
+    table = app.tables.add(
+        SilentTable(
+            app,
+            name="windows",
+            default=int,
+            partitions=1,
+            store="bench-rows://here",
+            options=options,
+        )
+    )
+    windowed = (
+        cast(Any, table)
+        .tumbling(WINDOW_MS / 1_000, expires=RETENTION_MS / 1_000)
+        .relative_to(lambda event: event.at_s)
+    )
     for begin in range(0, len(records), BATCH):
         store._connection.execute("BEGIN")
         for summary in records[begin : begin + BATCH]:
@@ -97,7 +123,15 @@ def our_windows(records: list[ExecutionSummary], store: VisibilityStore) -> None
                 changes.add(one.workflow_type, "Running", one.start_time_ms, None, None, -1, False)
             latency_ms = one.close_time_ms - one.start_time_ms if closed else None
             status = _STATUS[one.status] if closed else "Running"
-            changes.add(one.workflow_type, status, one.start_time_ms, one.close_time_ms or None, latency_ms, 1, not closed)
+            changes.add(
+                one.workflow_type,
+                status,
+                one.start_time_ms,
+                one.close_time_ms or None,
+                latency_ms,
+                1,
+                not closed,
+            )
         store._connection.execute("BEGIN")
         changes.write(store._connection)
         store._connection.execute("COMMIT")
@@ -108,12 +142,17 @@ def run(records: int) -> dict[str, Any]:
     written = [one for pair in summaries(records // 2) for one in pair if one is not None]
     found: dict[str, Any] = {"records": len(written)}
     with work_folder() as folder:
-        for name, what in (("faust_us_per_record", faust_windows), ("ours_us_per_record", our_windows)):
+        for name, what in (
+            ("faust_us_per_record", faust_windows),
+            ("ours_us_per_record", our_windows),
+        ):
             with VisibilityStore.open(folder / f"{name}.sqlite") as store:
                 began_s = time.process_time()
                 what(written, store)
                 ended_s = time.process_time()
-                assert _started(store) == sum(one.status == "RUNNING" for one in written), "what was measured did not happen"
+                assert _started(store) == sum(one.status == "RUNNING" for one in written), (
+                    "what was measured did not happen"
+                )
                 found[name] = round((ended_s - began_s) / len(written) * 1e6, 1)
     return found
 
@@ -121,7 +160,11 @@ def run(records: int) -> dict[str, Any]:
 def _started(store: VisibilityStore) -> int:
     connection = store._connection
     if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'faust'").fetchone()[0]:
-        return sum(int(value) for key, value in connection.execute("SELECT key, value FROM faust") if b"/started" in key)
+        return sum(
+            int(value)
+            for key, value in connection.execute("SELECT key, value FROM faust")
+            if b"/started" in key
+        )
     return int(connection.execute("SELECT sum(started) FROM windows").fetchone()[0])
 
 

@@ -21,7 +21,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class Part:
-    """One process under measurement, with its children unless `alone` (this process is the parent of all the others)."""
+    """One process under measurement, with its children unless `alone` (this process is the
+    parent of all the others).
+    """
 
     def __init__(self, pid: int, *, alone: bool = False) -> None:
         self._process = psutil.Process(pid)
@@ -29,14 +31,20 @@ class Part:
 
     def cpu_seconds(self) -> float:
         """User and system time so far."""
-        return sum(times.user + times.system for times in (member.cpu_times() for member in self._family()))
+        return sum(
+            times.user + times.system for times in (member.cpu_times() for member in self._family())
+        )
 
     def resident_bytes(self) -> int:
         """Resident memory."""
         return int(sum(member.memory_info().rss for member in self._family()))
 
     def _family(self) -> list[psutil.Process]:
-        return [self._process] if self._alone else [self._process, *self._process.children(recursive=True)]
+        return (
+            [self._process]
+            if self._alone
+            else [self._process, *self._process.children(recursive=True)]
+        )
 
 
 @contextmanager
@@ -51,7 +59,9 @@ def processor(address: str, folder: Path) -> Iterator[Part]:
 @contextmanager
 def activity_service(address: str, folder: Path) -> Iterator[Part]:
     """One activity service."""
-    with _process("activities", [sys.executable, "-m", "benchmarks.activity_process", address], folder) as part:
+    with _process(
+        "activities", [sys.executable, "-m", "benchmarks.activity_process", address], folder
+    ) as part:
         yield part
 
 
@@ -64,12 +74,20 @@ def work_folder() -> Iterator[Path]:
 
 @contextmanager
 def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
-    """Runs beside the body, which is interrupted at once with a RuntimeError when the process ends early. Main thread only."""
+    """Runs beside the body, which is interrupted at once with a RuntimeError when the process
+    ends early. Main thread only.
+    """
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")])
-    environment = {**without_settings(os.environ), "ODRADEK_STATE_DIR": str(folder / "state"), "PYTHONPATH": path}
+    environment = {
+        **without_settings(os.environ),
+        "ODRADEK_STATE_DIR": str(folder / "state"),
+        "PYTHONPATH": path,
+    }
     log = folder / f"{name}.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=out, stderr=out, start_new_session=True
+        )
     died, ending, deciding = threading.Event(), threading.Event(), threading.Lock()
 
     def watch() -> None:
@@ -77,14 +95,20 @@ def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
         with deciding:
             if not ending.is_set():
                 died.set()
-                signal.pthread_kill(main_thread, signal.SIGINT)  # whatever it waits for will not come
+                signal.pthread_kill(
+                    main_thread, signal.SIGINT
+                )  # whatever it waits for will not come
 
     main_thread = threading.get_ident()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is behind a `&` with it ignored
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell starts what is behind a `&` with it ignored
     try:
         try:
             try:
-                threading.Thread(target=watch, name=f"watch-{name}", daemon=True).start()  # it may interrupt at once
+                threading.Thread(
+                    target=watch, name=f"watch-{name}", daemon=True
+                ).start()  # it may interrupt at once
                 yield Part(process.pid)
             finally:
                 with deciding:
@@ -93,7 +117,10 @@ def _process(name: str, command: list[str], folder: Path) -> Iterator[Part]:
             if not died.is_set():
                 raise
         if died.is_set():
-            raise RuntimeError(f"{name} ended with status {process.returncode}; its log ends:\n{log.read_text(errors='replace')[-3000:]}")
+            raise RuntimeError(
+                f"{name} ended with status {process.returncode}; its log"
+                f" ends:\n{log.read_text(errors='replace')[-3000:]}"
+            )
     finally:
         signal.signal(signal.SIGINT, before)
         process.send_signal(signal.SIGTERM)

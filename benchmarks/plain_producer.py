@@ -1,7 +1,9 @@
-"""What a plain producer costs with and without idempotence: `python -m benchmarks.plain_producer`. Figures for docs/decisions/0009.
+"""What a plain producer costs with and without idempotence: `python -m
+benchmarks.plain_producer`. Figures for docs/decisions/0009.
 
-A broker of its own; records of 300 bytes over so many partitions, so many unacknowledged at a time, each delivery lets the next one go.
-Then the broker is stopped (SIGSTOP) for a moment: what this process burns while it only waits is a spinning thread of librdkafka.
+A broker of its own; records of 300 bytes over so many partitions, so many unacknowledged at a
+time, each delivery lets the next one go. Then the broker is stopped (SIGSTOP) for a moment: what
+this process burns while it only waits is a spinning thread of librdkafka.
 """
 
 from __future__ import annotations
@@ -27,13 +29,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "not idempotent (ours)": {},
     "not idempotent, 1 in flight": {"max.in.flight.requests.per.connection": 1},
     "idempotent, 5 in flight": {"enable.idempotence": True},
-    "idempotent, 1 in flight": {"enable.idempotence": True, "max.in.flight.requests.per.connection": 1},
+    "idempotent, 1 in flight": {
+        "enable.idempotence": True,
+        "max.in.flight.requests.per.connection": 1,
+    },
 }
 _VALUE = b"x" * 300
 SILENCE_S = 1.5
 
 
-def measure(settings: Settings, topic: str, variant: dict[str, Any], broker: psutil.Process, seconds: float, at_a_time: int) -> str:
+def measure(
+    settings: Settings,
+    topic: str,
+    variant: dict[str, Any],
+    broker: psutil.Process,
+    seconds: float,
+    at_a_time: int,
+) -> str:
     """One run, as a line of a table."""
     producer = PlainProducer(settings, new_producer=lambda config: Producer(config | variant))
     ended = threading.Event()
@@ -53,8 +65,14 @@ def measure(settings: Settings, topic: str, variant: dict[str, Any], broker: psu
     time.sleep(1.0)  # warm
     first, began, threads, broker_began = delivered, time.monotonic(), _threads(), _cpu(broker)
     time.sleep(seconds)
-    count, wall, broker_cpu = delivered - first, time.monotonic() - began, _cpu(broker) - broker_began
-    busy = sorted((used - threads.get(thread, 0.0) for thread, used in _threads().items()), reverse=True)
+    count, wall, broker_cpu = (
+        delivered - first,
+        time.monotonic() - began,
+        _cpu(broker) - broker_began,
+    )
+    busy = sorted(
+        (used - threads.get(thread, 0.0) for thread, used in _threads().items()), reverse=True
+    )
     broker.suspend()
     try:
         time.sleep(0.2)  # what was under way settles
@@ -67,13 +85,19 @@ def measure(settings: Settings, topic: str, variant: dict[str, Any], broker: psu
     producer.close()
     assert not failed, f"{failed} records failed"
     rate = count / wall
-    spent = f"{sum(busy) / count * 1e6:9.0f} µs   {busy[0] / wall:6.2f}   {waiting:6.2f}   {broker_cpu / count * 1e6:9.0f} µs"
+    spent = (
+        f"{sum(busy) / count * 1e6:9.0f} µs   {busy[0] / wall:6.2f}   {waiting:6.2f}  "
+        f" {broker_cpu / count * 1e6:9.0f} µs"
+    )
     return f"{rate:10,.0f}/s   {at_a_time / rate * 1e3:6.1f} ms   {spent}"
 
 
 def _threads() -> dict[int, float]:
     """CPU seconds of each thread of this process."""
-    return {thread.id: thread.user_time + thread.system_time for thread in psutil.Process(os.getpid()).threads()}
+    return {
+        thread.id: thread.user_time + thread.system_time
+        for thread in psutil.Process(os.getpid()).threads()
+    }
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -89,10 +113,15 @@ def main() -> None:
     arguments = parser.parse_args()
     forget_settings()  # they are of another Kafka
     with tempfile.TemporaryDirectory() as directory, LocalBroker() as broker:
-        settings = Settings(address=broker.bootstrap, state_dir=Path(directory), partitions=arguments.partitions)
+        settings = Settings(
+            address=broker.bootstrap, state_dir=Path(directory), partitions=arguments.partitions
+        )
         topic = ClusterAdmin(settings).ensure_queue("bench")[0].name
         process = psutil.Process(broker.pid)
-        print(f"{'':42}{'records':>12}   {'wait':>9}   {'CPU/record':>12}   busiest   waiting   {'broker/record':>12}")
+        print(
+            f"{'':42}{'records':>12}   {'wait':>9}   {'CPU/record':>12}   busiest   waiting  "
+            f" {'broker/record':>12}"
+        )
         for at_a_time in arguments.at_a_time:
             for name, variant in VARIANTS.items():
                 line = measure(settings, topic, variant, process, arguments.seconds, at_a_time)

@@ -1,4 +1,6 @@
-"""The benchmark's saga: three activities in a row, no database. Each answers at once, so that what is measured is Odradek and Kafka."""
+"""The benchmark's saga: three activities in a row, no database. Each answers at once, so that
+what is measured is Odradek and Kafka.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,14 @@ class BenchSaga:
     async def run(self, order: Order) -> list[str]:
         ids = []
         for step in (create_order, reserve_inventory, freeze_payment):
-            ids.append(await workflow.execute_activity(step, order, task_queue=ACTIVITY_QUEUE, start_to_close_timeout=timedelta(minutes=1)))
+            ids.append(
+                await workflow.execute_activity(
+                    step,
+                    order,
+                    task_queue=ACTIVITY_QUEUE,
+                    start_to_close_timeout=timedelta(minutes=1),
+                )
+            )
         return ids
 
 

@@ -1,4 +1,6 @@
-"""The saga's figures: throughput with many in flight, latency one at a time, CPU a workflow by part."""
+"""The saga's figures: throughput with many in flight, latency one at a time, CPU a workflow by
+part.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class SagaBench:
         self._number += 1
         identifier = f"bench-{os.getpid()}-{self._number}"
         began = time.perf_counter()
-        await self._client.execute_workflow(BenchSaga.run, Order(identifier, "user", 900), id=identifier, task_queue=WORKFLOW_QUEUE)
+        await self._client.execute_workflow(
+            BenchSaga.run, Order(identifier, "user", 900), id=identifier, task_queue=WORKFLOW_QUEUE
+        )
         return (time.perf_counter() - began) * 1000
 
     async def many(self, workflows: int, in_flight: int) -> list[float]:
@@ -52,9 +56,13 @@ class SagaBench:
         return times
 
 
-async def measure(address: str, parts: dict[str, Part], workflows: int, sequential: int) -> dict[str, Any]:
+async def measure(
+    address: str, parts: dict[str, Part], workflows: int, sequential: int
+) -> dict[str, Any]:
     """Warm up, then both measurements."""
-    async with await Client.connect(address) as client:  # one left open would look for its broker all through what is measured next
+    async with await Client.connect(
+        address
+    ) as client:  # one left open would look for its broker all through what is measured next
         bench = SagaBench(client)
         _say("warming up")
         await bench.one()
@@ -66,7 +74,10 @@ async def measure(address: str, parts: dict[str, Part], workflows: int, sequenti
         began = time.perf_counter()
         times = await bench.many(workflows, IN_FLIGHT)
         took = time.perf_counter() - began
-        spent = {name: (part.cpu_seconds() - before[name]) * 1000 / workflows for name, part in parts.items()}
+        spent = {
+            name: (part.cpu_seconds() - before[name]) * 1000 / workflows
+            for name, part in parts.items()
+        }
     return {
         "saga": {
             "in_flight": IN_FLIGHT,
@@ -80,7 +91,9 @@ async def measure(address: str, parts: dict[str, Part], workflows: int, sequenti
             "p50_ms": round(percentile(one_by_one, 0.5), 1),
             "p99_ms": round(percentile(one_by_one, 0.99), 1),
         },
-        "cpu_ms_per_workflow": {name: round(milliseconds, 3) for name, milliseconds in spent.items()},
+        "cpu_ms_per_workflow": {
+            name: round(milliseconds, 3) for name, milliseconds in spent.items()
+        },
         "resident_mb": {name: round(part.resident_bytes() / 1e6) for name, part in parts.items()},
     }
 
@@ -91,12 +104,22 @@ def run(workflows: int, sequential: int) -> dict[str, Any]:
         return _with_parts(broker, folder, workflows, sequential)
 
 
-def _with_parts(broker: LocalBroker, folder: Path, workflows: int, sequential: int) -> dict[str, Any]:
+def _with_parts(
+    broker: LocalBroker, folder: Path, workflows: int, sequential: int
+) -> dict[str, Any]:
     address = broker.bootstrap
-    with processor(address, folder) as processor_part, activity_service(address, folder) as activity_part:
+    with (
+        processor(address, folder) as processor_part,
+        activity_service(address, folder) as activity_part,
+    ):
         pid = broker.pid
         assert pid is not None
-        parts = {"processor": processor_part, "activities": activity_part, "client": Part(os.getpid(), alone=True), "broker": Part(pid)}
+        parts = {
+            "processor": processor_part,
+            "activities": activity_part,
+            "client": Part(os.getpid(), alone=True),
+            "broker": Part(pid),
+        }
         return asyncio.run(measure(address, parts, workflows, sequential))
 
 

@@ -1,6 +1,8 @@
-"""What counting costs: `python -m benchmarks.telemetry`. CPU of the increments alone, beside nothing, so it is an upper bound.
+"""What counting costs: `python -m benchmarks.telemetry`. CPU of the increments alone, beside
+nothing, so it is an upper bound.
 
-The transaction is one of the order saga: an input, an activation, its rows and outputs. A workflow of it has about eight.
+The transaction is one of the order saga: an input, an activation, its rows and outputs. A
+workflow of it has about eight.
 """
 
 from __future__ import annotations
@@ -11,7 +13,17 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from odradek.engine.activation import Activation, Commands
-from odradek.engine.ports import COMMANDS, EXECUTIONS, HISTORY, RESULTS, RUN, Effects, Input, Output, RowChange
+from odradek.engine.ports import (
+    COMMANDS,
+    EXECUTIONS,
+    HISTORY,
+    RESULTS,
+    RUN,
+    Effects,
+    Input,
+    Output,
+    RowChange,
+)
 from odradek.processor.inputs import Sorted
 from odradek.processor.measured import ActivationTally, MeasuringActivator
 from odradek.processor.tally import Tally
@@ -38,13 +50,26 @@ def microseconds(call: Callable[[], Any]) -> float:
 
 def transaction(*, closes: bool) -> tuple[Work, Effects]:
     """One as a lane commits it: a step on the way, or the one that closes the run."""
-    events = [HistoryEvent(5, 1, WorkflowExecutionSignaled("s", [], {}, "", "")), HistoryEvent(6, 1, WorkflowTask(1))]
+    events = [
+        HistoryEvent(5, 1, WorkflowExecutionSignaled("s", [], {}, "", "")),
+        HistoryEvent(6, 1, WorkflowTask(1)),
+    ]
     outputs = [Output(COMMANDS, "q", "w", None, b"")]
     if closes:
-        summary = ExecutionSummary("default", "q", "w", "r", "OrderSaga", COMPLETED, state_transition_count=4)
-        result = WorkflowResult("default", "q", "w", "r", "OrderSaga", COMPLETED, start_time_ms=1, close_time_ms=900)
-        outputs = [Output(EXECUTIONS, "", "w/r", summary, b""), Output(RESULTS, "", "w", result, b"")]
-    rows = [RowChange(RUN, "r", RunRow("w", "r", "OrderSaga", "r")), RowChange(HISTORY, "r/5", HistoryRow(events))]
+        summary = ExecutionSummary(
+            "default", "q", "w", "r", "OrderSaga", COMPLETED, state_transition_count=4
+        )
+        result = WorkflowResult(
+            "default", "q", "w", "r", "OrderSaga", COMPLETED, start_time_ms=1, close_time_ms=900
+        )
+        outputs = [
+            Output(EXECUTIONS, "", "w/r", summary, b""),
+            Output(RESULTS, "", "w", result, b""),
+        ]
+    rows = [
+        RowChange(RUN, "r", RunRow("w", "r", "OrderSaga", "r")),
+        RowChange(HISTORY, "r/5", HistoryRow(events)),
+    ]
     effects = Effects(rows=rows, outputs=outputs, steps=1)
     work = Work([cast(Any, None)], Sorted(inputs=[Input(SignalWorkflow("w", "s"), 3, "x/0/3", 1)]))
     return work, effects
@@ -66,14 +91,18 @@ def main() -> None:
     tally, histogram = Tally(["T"]), Histogram()
     (work, effects), (last, closing) = transaction(closes=False), transaction(closes=True)
     plain = _Idle()
-    measured = MeasuringActivator(cast(Any, plain), ActivationTally(["T"])).create(workflow_id="w", run_id="r", workflow_type="T")
+    measured = MeasuringActivator(cast(Any, plain), ActivationTally(["T"])).create(
+        workflow_id="w", run_id="r", workflow_type="T"
+    )
     activation = cast(Any, SimpleNamespace(is_replaying=False))
     nothing = microseconds(lambda: None)
     commit = microseconds(lambda: tally.committed(work, effects, 500)) - nothing
     close = microseconds(lambda: tally.committed(last, closing, 500)) - nothing
     clocks = microseconds(lambda: (time.monotonic(), time.monotonic(), time.monotonic())) - nothing
     observe = microseconds(lambda: histogram.observe(0.003)) - nothing
-    activations = microseconds(lambda: measured.activate(activation)) - microseconds(lambda: plain.activate(activation))
+    activations = microseconds(lambda: measured.activate(activation)) - microseconds(
+        lambda: plain.activate(activation)
+    )
     beside = clocks + 2 * observe
     print(f"a histogram's value          {observe:6.2f} µs")
     print(f"an activation                {activations:6.2f} µs")

@@ -1,8 +1,11 @@
-"""The read side's figures: intake from Kafka, its ceiling without Kafka, first pages and counts at a million runs.
+"""The read side's figures: intake from Kafka, its ceiling without Kafka, first pages and counts
+at a million runs.
 
-`python -m benchmarks.visibility [--runs N] [--records N]` alone prints them as JSON. The runs look like a shop's: 20 workflow types of very
-different frequency, one in a thousand runs still running, one in fifty failed, a search attribute on each. Those of the store for
-queries have more of them: values that half of the runs have and values that a hundred have, numbers, lists, and what only old runs have.
+`python -m benchmarks.visibility [--runs N] [--records N]` alone prints them as JSON. The runs
+look like a shop's: 20 workflow types of very different frequency, one in a thousand runs still
+running, one in fifty failed, a search attribute on each. Those of the store for queries have
+more of them: values that half of the runs have and values that a hundred have, numbers, lists,
+and what only old runs have.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ PAGES = {
     "by search attribute": "CustomerId = 'customer-77'",
     "latest closed, completed": "ExecutionStatus = 'Completed' ORDER BY CloseTime DESC",
 }
-#: The same over search attributes. Half of the runs are of one customer, the others of 10,000; amounts lie between 0 and a million.
+#: The same over search attributes. Half of the runs are of one customer, the others of 10,000;
+#: amounts lie between 0 and a million.
 ATTRIBUTE_PAGES = {
     "equal, common": "CustomerId = 'big'",
     "equal, rare": "CustomerId = 'customer-77'",
@@ -83,8 +87,12 @@ ATTRIBUTE_PAGES = {
 }
 PAGES |= {f"attribute {name}": query for name, query in ATTRIBUTE_PAGES.items()}
 PAGES |= {
-    f"attribute {name}, {status}": f"{condition} AND ExecutionStatus = '{status}'{order and f' ORDER BY {order}'}"
-    for name, (condition, _, order) in ((name, query.partition(" ORDER BY ")) for name, query in ATTRIBUTE_PAGES.items())
+    f"attribute {name}, {status}": (
+        f"{condition} AND ExecutionStatus = '{status}'{order and f' ORDER BY {order}'}"
+    )
+    for name, (condition, _, order) in (
+        (name, query.partition(" ORDER BY ")) for name, query in ATTRIBUTE_PAGES.items()
+    )
     for status in ("Completed", "Failed", "Running")
 }
 COUNTS = {
@@ -99,10 +107,14 @@ COUNTS = {
 _START_MS = 1_795_478_400_000  # 2026-11-24T00:00:00Z
 
 
-def summaries(runs: int, seed: int = 1) -> Iterator[tuple[ExecutionSummary, ExecutionSummary | None]]:
+def summaries(
+    runs: int, seed: int = 1
+) -> Iterator[tuple[ExecutionSummary, ExecutionSummary | None]]:
     """Runs as they start, and as they stand when they are over (None: they go on)."""
     chance = random.Random(seed)
-    customers = [encode_search_attributes({"CustomerId": [f"customer-{number}"]}) for number in range(10_000)]
+    customers = [
+        encode_search_attributes({"CustomerId": [f"customer-{number}"]}) for number in range(10_000)
+    ]
     for number in range(runs):
         run_id = f"{chance.getrandbits(128):032x}"
         workflow_type = f"Type{min(19, int(chance.expovariate(0.3)))}"
@@ -116,20 +128,31 @@ def summaries(runs: int, seed: int = 1) -> Iterator[tuple[ExecutionSummary, Exec
             continue
         status = chance.choices(["COMPLETED", "FAILED", "TIMED_OUT"], [97, 2, 1])[0]
         close_ms = start_ms + int(chance.expovariate(1 / 800))
-        yield started, ExecutionSummary(*identity, status, start_ms, start_ms, close_ms, 17, 4_100, *parents, 8)
+        yield (
+            started,
+            ExecutionSummary(
+                *identity, status, start_ms, start_ms, close_ms, 17, 4_100, *parents, 8
+            ),
+        )
 
 
 def many_attributes(runs: int, seed: int = 2) -> Iterator[dict[str, Payload]]:
     """Search attributes for the queries' runs."""
     chance = random.Random(seed)
-    customers = [encode_search_attributes({"CustomerId": [f"customer-{number}"]}) for number in range(10_000)]
+    customers = [
+        encode_search_attributes({"CustomerId": [f"customer-{number}"]}) for number in range(10_000)
+    ]
     big = encode_search_attributes({"CustomerId": ["big"]})
     tags = [encode_search_attributes({"Tags": ["all", f"tag-{number}"]}) for number in range(20)]
     legacy = encode_search_attributes({"Legacy": ["yes"]})
     for number in range(runs):
         due = datetime.fromtimestamp((_START_MS + number * 3) / 1_000, UTC)
         amount = encode_search_attributes({"Amount": [chance.randrange(1_000_001)], "Due": [due]})
-        found = {**(big if chance.random() < 0.5 else chance.choice(customers)), **amount, **chance.choice(tags)}
+        found = {
+            **(big if chance.random() < 0.5 else chance.choice(customers)),
+            **amount,
+            **chance.choice(tags),
+        }
         yield {**found, **legacy} if number < runs // 3 else found
 
 
@@ -163,7 +186,9 @@ def batches(changes: Iterable[Change], size: int = BATCH) -> Iterator[list[Chang
 
 
 def measure_ceiling(folder: Path, runs: int) -> dict[str, Any]:
-    """Records a second into an empty store, without Kafka, with the decoding and without; and by CPU time, whatever else runs here."""
+    """Records a second into an empty store, without Kafka, with the decoding and without; and by
+    CPU time, whatever else runs here.
+    """
     written = list(records(runs))
     codec = Codec()
     applying_s = 0.0
@@ -171,7 +196,10 @@ def measure_ceiling(folder: Path, runs: int) -> dict[str, Any]:
         began, cpu_began = time.perf_counter(), time.process_time()
         for start in range(0, len(written), BATCH):
             some = written[start : start + BATCH]
-            changes = [Change(0, start + place, record_key, codec.decode(value)) for place, (record_key, value) in enumerate(some)]
+            changes = [
+                Change(0, start + place, record_key, codec.decode(value))
+                for place, (record_key, value) in enumerate(some)
+            ]
             applied = time.perf_counter()
             store.apply(changes)
             applying_s += time.perf_counter() - applied
@@ -187,7 +215,12 @@ def measure_intake(folder: Path, runs: int) -> dict[str, Any]:
     """Records a second from Kafka into the store, and how long after a commit a run is listed."""
     with LocalBroker(data_dir=folder / "kafka") as broker:
         settings = Settings(address=broker.bootstrap, namespace="bench", state_dir=folder / "state")
-        return _intake(settings, runs)  # its clients end with it: those left would look for their broker while pages are measured
+        return _intake(
+            settings,
+            runs,
+            # its clients end with it: those left would look for their broker while pages are
+            # measured
+        )
 
 
 def _intake(settings: Settings, runs: int) -> dict[str, Any]:
@@ -202,7 +235,10 @@ def _intake(settings: Settings, runs: int) -> dict[str, Any]:
             raise RuntimeError(f"the read side did not catch up: {reader.statistics()}")
         last = reader.statistics()
         took, cpu = time.perf_counter() - began, time.process_time() - cpu_began
-        latencies = [_latency_ms(producer, admin.topics.executions, reader, number) for number in range(REPEATS)]
+        latencies = [
+            _latency_ms(producer, admin.topics.executions, reader, number)
+            for number in range(REPEATS)
+        ]
     return {
         "records": written,
         "intake_records_per_second": round((last.records - before) / took),
@@ -214,7 +250,9 @@ def _intake(settings: Settings, runs: int) -> dict[str, Any]:
 
 
 def _first_batch(reader: VisibilityReader) -> int:
-    """Wait until the first batch is in; its records. Starting Faust and joining its group are not the intake's rate."""
+    """Wait until the first batch is in; its records. Starting Faust and joining its group are
+    not the intake's rate.
+    """
     deadline_s = time.monotonic() + 120
     while time.monotonic() < deadline_s:
         records = reader.statistics().records
@@ -239,9 +277,15 @@ def _produce(producer: Producer, topic: str, runs: int) -> int:
 
 
 def _latency_ms(producer: Producer, topic: str, reader: VisibilityReader, number: int) -> float:
-    summary = ExecutionSummary("bench", "orders", f"late-{number}", f"late-{number}", "Type0", "RUNNING", _START_MS)
+    summary = ExecutionSummary(
+        "bench", "orders", f"late-{number}", f"late-{number}", "Type0", "RUNNING", _START_MS
+    )
     listed = threading.Event()
-    remove = reader.add_listener(lambda applied: listed.set() if any(c.key == key(summary) for c in applied.changes) else None)
+    remove = reader.add_listener(
+        lambda applied: (
+            listed.set() if any(c.key == key(summary) for c in applied.changes) else None
+        )
+    )
     producer.begin_transaction()
     producer.produce(topic, key=key(summary), value=encode(summary))
     producer.commit_transaction(30)
@@ -266,7 +310,9 @@ def measure_queries(folder: Path, runs: int) -> dict[str, Any]:
             pages[name] = _times(partial(store.list, query, page_size=PAGE_SIZE))
             token = store.list(query, page_size=PAGE_SIZE).next_page_token
             if token:
-                further.append(_times(partial(store.list, query, page_size=PAGE_SIZE, page_token=token))["max"])
+                further.append(
+                    _times(partial(store.list, query, page_size=PAGE_SIZE, page_token=token))["max"]
+                )
         counts = {name: _times(partial(store.count, query)) for name, query in COUNTS.items()}
         windows = _times(partial(store.windows, _START_MS, _START_MS + 3_600_000, together=True))
     return {
@@ -276,7 +322,9 @@ def measure_queries(folder: Path, runs: int) -> dict[str, Any]:
         "first_page_ms": pages,
         "first_page_worst_ms": max(times["max"] for times in pages.values()),
         "first_page_worst": max(pages, key=lambda name: pages[name]["max"]),
-        "first_page_of_a_search_attribute_worst_ms": max(pages[f"attribute {name}"]["max"] for name in ATTRIBUTE_PAGES),
+        "first_page_of_a_search_attribute_worst_ms": max(
+            pages[f"attribute {name}"]["max"] for name in ATTRIBUTE_PAGES
+        ),
         "second_page_worst_ms": max(further),
         "count_ms": counts,
         "count_by_status_ms": counts["by status"]["max"],
@@ -313,8 +361,14 @@ def run(runs: int, records: int) -> dict[str, Any]:
 def show(figures: dict[str, Any]) -> None:
     """The table's lines."""
     intake, ceiling = figures["intake_records_per_second"], figures["ceiling_records_per_second"]
-    print(f"{'read side, from Kafka':<28}{intake:>9} records/s   listed after {figures['listed_after_commit_p50_ms']} ms")
-    print(f"{'read side, ceiling':<28}{ceiling:>9} records/s   store alone {figures['store_records_per_second']}")
+    print(
+        f"{'read side, from Kafka':<28}{intake:>9} records/s   listed after"
+        f" {figures['listed_after_commit_p50_ms']} ms"
+    )
+    print(
+        f"{'read side, ceiling':<28}{ceiling:>9} records/s   store alone"
+        f" {figures['store_records_per_second']}"
+    )
     page, worst = f"first page of {figures['runs']:,} runs", figures["first_page_worst_ms"]
     print(f"{page:<28}{worst:>9} ms at worst   count by status {figures['count_by_status_ms']} ms")
 

@@ -1,7 +1,9 @@
-"""Odradek's records for a service that does not import odradek: `docs/wire.md` and the `.avsc` files, nothing else.
+"""Odradek's records for a service that does not import odradek: `docs/wire.md` and the `.avsc`
+files, nothing else.
 
-Avro single-object encoding: C3 01, the CRC-64-AVRO fingerprint of the writer's schema (little endian), the Avro body. Or, where a schema
-registry is configured, Confluent's framing: 00, the schema's id in the registry (4 bytes, big endian), the Avro body. Both are read.
+Avro single-object encoding: C3 01, the CRC-64-AVRO fingerprint of the writer's schema (little
+endian), the Avro body. Or, where a schema registry is configured, Confluent's framing: 00, the
+schema's id in the registry (4 bytes, big endian), the Avro body. Both are read.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ class NotReadable(Exception):
 
 
 class UnknownSchema(NotReadable):
-    """Its writer's schema is not known. `prefix`: the first bytes, which name it. `number`: that of a registry; None for a fingerprint."""
+    """Its writer's schema is not known. `prefix`: the first bytes, which name it. `number`: that
+    of a registry; None for a fingerprint.
+    """
 
     def __init__(self, prefix: bytes) -> None:
         super().__init__(f"unknown schema: record begins with {prefix.hex()}")
@@ -36,7 +40,8 @@ class UnknownSchema(NotReadable):
 
 
 class Schemas:
-    """All `.avsc` files of a folder, by record name and by fingerprint; and those that are learnt later.
+    """All `.avsc` files of a folder, by record name and by fingerprint; and those that are
+    learnt later.
 
     `registry`: with one, ids can be read, and what was registered is written with them.
     """
@@ -58,7 +63,8 @@ class Schemas:
             raise FileNotFoundError(f"no .avsc files in {folder}")
 
     def learn(self, raw: Any, number: int | None = None) -> tuple[bytes, Any]:
-        """Be able to read what was written with this schema, under its fingerprint or `number`, its id in the registry.
+        """Be able to read what was written with this schema, under its fingerprint or `number`,
+        its id in the registry.
 
         Its prefix, and the schema as fastavro has it. ValueError: it is none.
         """
@@ -71,7 +77,9 @@ class Schemas:
         return prefix, parsed
 
     def register(self, names: Iterable[str]) -> None:
-        """With a registry: write these records with its ids from now on. Blocks. Raises RegistryAway, RegistryRefuses."""
+        """With a registry: write these records with its ids from now on. Blocks. Raises
+        RegistryAway, RegistryRefuses.
+        """
         if self.registry is not None:
             for name in names:
                 raw = self._raw[name]
@@ -87,7 +95,8 @@ class Schemas:
         return prefix in self._by_prefix
 
     def decode(self, data: bytes) -> tuple[str, dict[str, Any]]:
-        """`(record name, fields)`, as our schema of that name has them: unknown fields are skipped, missing ones have their default.
+        """`(record name, fields)`, as our schema of that name has them: unknown fields are
+        skipped, missing ones have their default.
 
         Raises UnknownSchema, or NotReadable for anything else than a record of these schemas.
         """
@@ -96,16 +105,25 @@ class Schemas:
         elif data[:2] == MARKER:
             prefix = data[:MARKED_BYTES]
         else:
-            hint = "; a schema registry's id, perhaps, and no `schema_registry_url` is set" if data[:1] == REGISTERED else ""
-            raise NotReadable(f"not single-object encoding: record begins with {data[:MARKED_BYTES].hex()}{hint}")
+            hint = (
+                "; a schema registry's id, perhaps, and no `schema_registry_url` is set"
+                if data[:1] == REGISTERED
+                else ""
+            )
+            raise NotReadable(
+                f"not single-object encoding: record begins with {data[:MARKED_BYTES].hex()}{hint}"
+            )
         written = self._by_prefix.get(prefix)
         if written is None:
             raise UnknownSchema(prefix)
         name = _name(written)
         ours = self._by_name.get(name, written)
         try:
-            # Not fastavro's C reader: it follows a chain of failures without a limit, and one that is long enough ends the process.
-            record: Any = schemaless_reader(io.BytesIO(data[len(prefix) :]), written, None if ours is written else ours)
+            # Not fastavro's C reader: it follows a chain of failures without a limit, and one that
+            # is long enough ends the process.
+            record: Any = schemaless_reader(
+                io.BytesIO(data[len(prefix) :]), written, None if ours is written else ours
+            )
         except Exception as error:
             raise NotReadable(f"not an Avro body of {name}: {error}") from error
         return name, record
@@ -124,7 +142,9 @@ def says_nothing(value: bytes | None, headers: Any) -> bool:
 
 
 def _fingerprinted(raw: Any) -> bytes:
-    return MARKER + bytes.fromhex(fingerprint(to_parsing_canonical_form(raw), "CRC-64-AVRO"))  # little endian already
+    return MARKER + bytes.fromhex(
+        fingerprint(to_parsing_canonical_form(raw), "CRC-64-AVRO")
+    )  # little endian already
 
 
 def _prefix(number: int) -> bytes:

@@ -1,8 +1,9 @@
-"""`/metrics`, `/health/live` and `/health/ready` of a service that knows nothing of Odradek: a small HTTP server over prometheus_client.
+"""`/metrics`, `/health/live` and `/health/ready` of a service that knows nothing of Odradek: a
+small HTTP server over prometheus_client.
 
-As docs/operate.md has it for Odradek's own processes. Live: the service's loop goes round (`beat`). Ready: the group has assigned
-partitions (`assigned`), a broker answers (`contact`) and has what the service writes to (`lacks`), and what waits there to be read is
-read (`stands`).
+As docs/operate.md has it for Odradek's own processes. Live: the service's loop goes round
+(`beat`). Ready: the group has assigned partitions (`assigned`), a broker answers (`contact`) and
+has what the service writes to (`lacks`), and what waits there to be read is read (`stands`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 SILENT_SECONDS = 60.0
 #: Members report every 3 s; three reports without an acknowledgement are an outage.
@@ -22,9 +30,14 @@ CONTACT_SECONDS = 10.0
 #: Records wait and none of them is taken: longer than a group needs for a rebalance.
 STUCK_SECONDS = 30.0
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # `x_created` beside each: nobody asks for it
+# `x_created` beside each: nobody asks for it
+disable_created_metrics()  # type: ignore[no-untyped-call]
 RECORDS = Counter("foreign_records_total", "Records read.", ["service"])
-OUTCOMES = Counter("foreign_outcomes_total", "What became of them, by kind of work and outcome.", ["service", "kind", "outcome"])
+OUTCOMES = Counter(
+    "foreign_outcomes_total",
+    "What became of them, by kind of work and outcome.",
+    ["service", "kind", "outcome"],
+)
 SECONDS = Histogram("foreign_work_seconds", "Time that the work took.", ["service", "kind"])
 #: Under the name and labels of Odradek's own (docs/metrics.md), so that one alarm sees them all.
 DEAD_LETTERS = Counter(
@@ -35,7 +48,9 @@ DEAD_LETTERS = Counter(
 
 
 class Telemetry:
-    """Of one process. `address`: `host:port`; "" serves nothing, and everything else goes on as if it did."""
+    """Of one process. `address`: `host:port`; "" serves nothing, and everything else goes on as
+    if it did.
+    """
 
     def __init__(self, service: str, address: str) -> None:
         self.service = service
@@ -65,7 +80,9 @@ class Telemetry:
         self._lacking = what
 
     def stands(self, position: object, waiting: int) -> None:
-        """How far it has read, in any form that changes when it goes on, and how many records wait that it could read. Say it often."""
+        """How far it has read, in any form that changes when it goes on, and how many records
+        wait that it could read. Say it often.
+        """
         if position != self._position or not waiting:
             self._position, self._moved_at = position, time.monotonic()
         self._waiting = waiting
@@ -92,7 +109,9 @@ class Telemetry:
         """Why a probe says no."""
         now = time.monotonic()
         silent = now - self._beaten_at
-        reasons = [f"its loop has been silent for {silent:.0f} s"] if silent > SILENT_SECONDS else []
+        reasons = (
+            [f"its loop has been silent for {silent:.0f} s"] if silent > SILENT_SECONDS else []
+        )
         if path == "/health/ready":
             reasons += self._not_ready(now)
         return [f"{self.service}: {reason}" for reason in reasons]
@@ -108,7 +127,9 @@ class Telemetry:
         elif self._lacking:
             reasons.append(self._lacking)
         if self._waiting and now - self._moved_at > STUCK_SECONDS:
-            reasons.append(f"{self._waiting} records wait, and none was taken for {now - self._moved_at:.0f} s")
+            reasons.append(
+                f"{self._waiting} records wait, and none was taken for {now - self._moved_at:.0f} s"
+            )
         return reasons
 
 
@@ -122,10 +143,14 @@ def _handler(telemetry: Telemetry) -> type[BaseHTTPRequestHandler]:
             elif self.path in ("/health/live", "/health/ready"):
                 reasons = telemetry.reasons(self.path)
                 what = self.path.rpartition("/")[2]
-                body = {"status": f"not {what}", "reasons": reasons} if reasons else {"status": what}
+                body = (
+                    {"status": f"not {what}", "reasons": reasons} if reasons else {"status": what}
+                )
                 self._answer(503 if reasons else 200, "application/json", json.dumps(body).encode())
             else:
-                self._answer(404, "text/plain", b"there are /metrics, /health/live, /health/ready\n")
+                self._answer(
+                    404, "text/plain", b"there are /metrics, /health/live, /health/ready\n"
+                )
 
         def _answer(self, status: int, kind: str, body: bytes) -> None:
             self.send_response(status)

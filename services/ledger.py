@@ -1,10 +1,12 @@
 """A service's own database: effects, once a key. What an auditor counts.
 
-An activity runs at least once, so a service makes its effect idempotent by the activity's key: the first call with a key writes
-the effect, a later one gets the first one's answer and is counted as absorbed. Nothing here knows Odradek.
+An activity runs at least once, so a service makes its effect idempotent by the activity's key:
+the first call with a key writes the effect, a later one gets the first one's answer and is
+counted as absorbed. Nothing here knows Odradek.
 
-A key begins with the id of its run, then `/`: an order number may be placed again when the first order is forgotten, and is another run's.
-What one run undid, or was refused, it can do no more; the next one can.
+A key begins with the id of its run, then `/`: an order number may be placed again when the first
+order is forgotten, and is another run's. What one run undid, or was refused, it can do no more;
+the next one can.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class RefusedError(Exception):
 
 
 class BarredError(RefusedError):
-    """The step was compensated, or refused for good, before this attempt ran: it must have no effect any more."""
+    """The step was compensated, or refused for good, before this attempt ran: it must have no
+    effect any more.
+    """
 
 
 @dataclass(frozen=True)
@@ -60,28 +64,43 @@ class Effect:
 
 
 class Ledger:
-    """Effects of one service. `work` runs inside the same SQLite transaction as the effect's row, so both happen or neither does."""
+    """Effects of one service. `work` runs inside the same SQLite transaction as the effect's
+    row, so both happen or neither does.
+    """
 
     def __init__(self, path: Path, extra_schema: str = "") -> None:
         self._lock = threading.Lock()
         self._db = open_database(path, SCHEMA + extra_schema)
-        if self._db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'barred'").fetchone():
+        if self._db.execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'barred'"
+        ).fetchone():
             self._db.executescript(MIGRATION)
 
-    def once(self, key: str, kind: str, order_no: str, work: Callable[[sqlite3.Connection], dict[str, Any]]) -> Effect:
+    def once(
+        self,
+        key: str,
+        kind: str,
+        order_no: str,
+        work: Callable[[sqlite3.Connection], dict[str, Any]],
+    ) -> Effect:
         """Make the effect, or give back the one that `key` made before.
 
-        Raises BarredError if this run's step was undone or refused, and whatever `work` raises: then nothing is written, but for a
-        RefusedError, which bars the step. So an attempt that was thought dead cannot do what another one said would not happen.
+        Raises BarredError if this run's step was undone or refused, and whatever `work` raises:
+        then nothing is written, but for a RefusedError, which bars the step. So an attempt that
+        was thought dead cannot do what another one said would not happen.
         """
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 effect = self._find(key)
                 if effect is not None:
-                    self._db.execute("UPDATE effects SET absorbed = absorbed + 1 WHERE key = ?", (key,))
+                    self._db.execute(
+                        "UPDATE effects SET absorbed = absorbed + 1 WHERE key = ?", (key,)
+                    )
                 elif self._is_barred(key, order_no, kind):
-                    raise BarredError(f"{kind} of order {order_no} was compensated or refused before it ran")
+                    raise BarredError(
+                        f"{kind} of order {order_no} was compensated or refused before it ran"
+                    )
                 else:
                     effect = self._write(key, kind, order_no, work(self._db))
                 self._db.execute("COMMIT")
@@ -92,8 +111,17 @@ class Ledger:
                 raise
         return effect
 
-    def undo(self, key: str, kind: str, undone_kind: str, order_no: str, work: Callable[[sqlite3.Connection], dict[str, Any]]) -> Effect:
-        """Compensate `undone_kind`: bar it for late attempts, then `work`. Also an effect, once a key."""
+    def undo(
+        self,
+        key: str,
+        kind: str,
+        undone_kind: str,
+        order_no: str,
+        work: Callable[[sqlite3.Connection], dict[str, Any]],
+    ) -> Effect:
+        """Compensate `undone_kind`: bar it for late attempts, then `work`. Also an effect, once
+        a key.
+        """
 
         def bar_and_work(db: sqlite3.Connection) -> dict[str, Any]:
             _bar(db, key, order_no, undone_kind)
@@ -127,7 +155,9 @@ class Ledger:
         return self._db.execute(query, (_run_of(key), order_no, kind)).fetchone() is not None
 
     def _find(self, key: str) -> Effect | None:
-        row = self._db.execute("SELECT key, kind, order_no, data FROM effects WHERE key = ?", (key,)).fetchone()
+        row = self._db.execute(
+            "SELECT key, kind, order_no, data FROM effects WHERE key = ?", (key,)
+        ).fetchone()
         return _effect(row) if row else None
 
     def _write(self, key: str, kind: str, order_no: str, data: dict[str, Any]) -> Effect:
@@ -139,8 +169,12 @@ class Ledger:
 
 
 def happened_in_run(db: sqlite3.Connection, key: str, kind: str, order_no: str) -> bool:
-    """Whether the run of `key` has had an effect of this kind on the order. For `work`, which has the connection."""
-    rows = db.execute("SELECT key FROM effects WHERE kind = ? AND order_no = ?", (kind, order_no)).fetchall()
+    """Whether the run of `key` has had an effect of this kind on the order. For `work`, which
+    has the connection.
+    """
+    rows = db.execute(
+        "SELECT key FROM effects WHERE kind = ? AND order_no = ?", (kind, order_no)
+    ).fetchall()
     return any(_run_of(found) == _run_of(key) for (found,) in rows)
 
 
@@ -149,7 +183,9 @@ def _run_of(key: str) -> str:
 
 
 def _bar(db: sqlite3.Connection, key: str, order_no: str, kind: str) -> None:
-    db.execute("INSERT OR IGNORE INTO barred_steps VALUES (?, ?, ?)", (_run_of(key), order_no, kind))
+    db.execute(
+        "INSERT OR IGNORE INTO barred_steps VALUES (?, ?, ?)", (_run_of(key), order_no, kind)
+    )
 
 
 def _effect(row: tuple[str, str, str, str]) -> Effect:

@@ -1,5 +1,6 @@
-"""Schemas that this checkout does not have (docs/wire.md): a newer writer published its own on `schemas` before its first record, and a
-registry has those that stand behind its ids."""
+"""Schemas that this checkout does not have (docs/wire.md): a newer writer published its own on
+`schemas` before its first record, and a registry has those that stand behind its ids.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +15,15 @@ from services.avro_wire import NotReadable, Schemas, UnknownSchema
 KNOWN_WITHIN_SECONDS = 30.0
 
 
-def learn(schemas: Schemas, address: str, topic: str, missing: UnknownSchema, within_seconds: float = KNOWN_WITHIN_SECONDS) -> bool:
-    """Ask the registry for an id; else read `topic` until the missing schema is there, and learn every other one on the way. Blocks.
+def learn(
+    schemas: Schemas,
+    address: str,
+    topic: str,
+    missing: UnknownSchema,
+    within_seconds: float = KNOWN_WITHIN_SECONDS,
+) -> bool:
+    """Ask the registry for an id; else read `topic` until the missing schema is there, and learn
+    every other one on the way. Blocks.
 
     Whether it is known now. Raises RegistryAway: that is not known yet.
     """
@@ -23,7 +31,8 @@ def learn(schemas: Schemas, address: str, topic: str, missing: UnknownSchema, wi
         return _ask(schemas, missing.number)
     settings = {
         "bootstrap.servers": address,
-        "group.id": "odradek.readers",  # a name that the client wants; nothing is committed, nobody joins
+        # a name that the client wants; nothing is committed, nobody joins
+        "group.id": "odradek.readers",
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
         "allow.auto.create.topics": False,
@@ -55,5 +64,9 @@ def _take(schemas: Schemas, value: bytes) -> None:
         name, fields = schemas.decode(value)
         if name == "PublishedSchema":
             schemas.learn(json.loads(fields["schema"]))
-    except (NotReadable, ValueError, RecursionError) as error:  # one that nobody can read must not hide those behind it
+    except (
+        NotReadable,
+        ValueError,
+        RecursionError,
+    ) as error:  # one that nobody can read must not hide those behind it
         print(f"a published schema cannot be read: {error}", flush=True)

@@ -1,7 +1,9 @@
-"""A schema registry for a service that does not import odradek: Confluent's HTTP API as far as `docs/wire.md` needs it.
+"""A schema registry for a service that does not import odradek: Confluent's HTTP API as far as
+`docs/wire.md` needs it.
 
-Both calls block for two seconds at most. One that failed is not asked again for a second, and for many times as long as its failure took:
-callers meet it once a record, and stand meanwhile. User and password that its URL may have are sent, and stand in no error.
+Both calls block for two seconds at most. One that failed is not asked again for a second, and
+for many times as long as its failure took: callers meet it once a record, and stand meanwhile.
+User and password that its URL may have are sent, and stand in no error.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from urllib.request import Request, urlopen
 
 WITHIN_SECONDS = 2.0
 AGAIN_AFTER_SECONDS = 1.0
-#: How many times as long as its failure took it is left alone: one that takes connections and says nothing costs a small part of the time.
+#: How many times as long as its failure took it is left alone: one that takes connections and says
+#: nothing costs a small part of the time.
 AGAIN_AFTER_TIMES = 15
 AGAIN_AFTER_SECONDS_MAX = 60.0
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
@@ -28,7 +31,9 @@ _PASSING = (408, 429)  # and every server error
 
 
 class RegistryAway(Exception):
-    """It fails or does not answer, which passes: what needs it waits, and nothing is refused for it."""
+    """It fails or does not answer, which passes: what needs it waits, and nothing is refused for
+    it.
+    """
 
 
 class RegistryRefuses(Exception):
@@ -59,7 +64,9 @@ class Registry:
             raise self._gone(error, began) from error
 
     def number_of(self, subject: str, schema: Any) -> int:
-        """Register a schema and give its id: the one that it has, if the registry has it. Raises RegistryAway, RegistryRefuses."""
+        """Register a schema and give its id: the one that it has, if the registry has it. Raises
+        RegistryAway, RegistryRefuses.
+        """
         body, began = {"schema": json.dumps(schema), "schemaType": "AVRO"}, self._clock()
         try:
             number = self._ask(f"/subjects/{subject}/versions", body)["id"]
@@ -69,7 +76,9 @@ class Registry:
         except HTTPError as error:
             if error.code >= _SERVER_ERROR or error.code in _PASSING:
                 raise self._gone(error, began) from error
-            raise RegistryRefuses(f"schema registry {self._url} refuses {subject}: {error}") from error
+            raise RegistryRefuses(
+                f"schema registry {self._url} refuses {subject}: {error}"
+            ) from error
         except (OSError, HTTPException, KeyError, TypeError, ValueError, RecursionError) as error:
             raise self._gone(error, began) from error
 

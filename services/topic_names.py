@@ -7,7 +7,12 @@ PREFIX = "odradek."
 
 def escape(name: str) -> str:
     """Everything but ASCII letters, digits and `-` as `_` and two hex digits a byte."""
-    return "".join(c if c.isascii() and (c.isalnum() or c == "-") else "".join(f"_{byte:02x}" for byte in c.encode()) for c in name)
+    return "".join(
+        c
+        if c.isascii() and (c.isalnum() or c == "-")
+        else "".join(f"_{byte:02x}" for byte in c.encode())
+        for c in name
+    )
 
 
 def topic_of_namespace(namespace: str, kind: str) -> str:

@@ -1,4 +1,6 @@
-"""Run an Odradek activity worker as a process: read its file, connect, serve until SIGTERM or Ctrl-C, then drain; a second one ends it."""
+"""Run an Odradek activity worker as a process: read its file, connect, serve until SIGTERM or
+Ctrl-C, then drain; a second one ends it.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,17 @@ AFTER_GRACE_SECONDS = 5.0  # for what was cancelled to end
 
 
 def load_all(model: type[C], description: str) -> tuple[C, Settings]:
-    """The file of `--config`: what the service needs, and Odradek's settings. What is wrong ends the process with a line that names it."""
+    """The file of `--config`: what the service needs, and Odradek's settings. What is wrong ends
+    the process with a line that names it.
+    """
     config = load(model, description)
     return config, settings_of(config.file)
 
 
 def settings_of(file: Path) -> Settings:
-    """All of Odradek's settings from the section `odradek`; the environment (`ODRADEK_...`) wins. Ends the process when one is wrong."""
+    """All of Odradek's settings from the section `odradek`; the environment (`ODRADEK_...`)
+    wins. Ends the process when one is wrong.
+    """
     try:
         return Settings.load(file)
     except ConfigurationError as error:
@@ -35,7 +41,9 @@ def settings_of(file: Path) -> Settings:
 
 
 def run(settings: Settings, *, activities: Sequence[Callable[..., Any]]) -> None:
-    """Serve `settings.task_queue` until a signal ends it. What keeps it from serving ends the process with one line, and status 1."""
+    """Serve `settings.task_queue` until a signal ends it. What keeps it from serving ends the
+    process with one line, and status 1.
+    """
     try:
         asyncio.run(_serve(settings, activities))
     except OdradekError as error:
@@ -54,7 +62,15 @@ async def _serve(settings: Settings, activities: Sequence[Callable[..., Any]]) -
     async def on_fatal_error(_: BaseException) -> None:  # the worker says it
         ends()
 
-    with ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="activity") as executor:
-        async with Worker(client, task_queue=queue, activities=activities, activity_executor=executor, on_fatal_error=on_fatal_error):
+    with ThreadPoolExecutor(
+        settings.max_concurrent_activities, thread_name_prefix="activity"
+    ) as executor:
+        async with Worker(
+            client,
+            task_queue=queue,
+            activities=activities,
+            activity_executor=executor,
+            on_fatal_error=on_fatal_error,
+        ):
             print(f"serving {queue}", flush=True)
             await stop.wait()

@@ -1,8 +1,9 @@
 """Ports of the workers of pytest-xdist: each draws from a share of its own, and none twice.
 
-A broker that a test has killed comes back to its port seconds later, and one that is about to start binds its own as late: until then it
-is free, and another worker could draw it. What a process has learnt of an address (ids of a schema registry) it may keep for as long as it
-lives: a later test's registry had better be elsewhere.
+A broker that a test has killed comes back to its port seconds later, and one that is about to
+start binds its own as late: until then it is free, and another worker could draw it. What a
+process has learnt of an address (ids of a schema registry) it may keep for as long as it lives:
+a later test's registry had better be elsewhere.
 """
 
 from __future__ import annotations

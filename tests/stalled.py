@@ -1,7 +1,8 @@
 """A run in which nothing happens any more ends, and says what was under way.
 
-Each test has a timeout of its own, as a signal: it never comes where a call of C does not return, and pytest-xdist waits for ever for a
-worker that it believes to have work (a run of the CI did so for 75 minutes).
+Each test has a timeout of its own, as a signal: it never comes where a call of C does not
+return, and pytest-xdist waits for ever for a worker that it believes to have work (a run of the
+CI did so for 75 minutes).
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ STALLED_S = 2_400.0
 
 
 class Stalled:
-    """Of the process that reports: pytest's only one, or the one that the workers of pytest-xdist report to."""
+    """Of the process that reports: pytest's only one, or the one that the workers of
+    pytest-xdist report to.
+    """
 
-    def __init__(self, seconds: float = STALLED_S, end: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self, seconds: float = STALLED_S, end: Callable[[str], object] | None = None
+    ) -> None:
         self._seconds = seconds
         self._end = end or _end
         self._under_way: dict[str, None] = {}
@@ -48,7 +53,9 @@ class Stalled:
                 return
             self._news.clear()
         tests = ", ".join(self._under_way) or "none (the workers, or the end of the run)"
-        self._end(f"error: no test has begun or ended for {self._seconds:g} s. Under way: {tests}\n")
+        self._end(
+            f"error: no test has begun or ended for {self._seconds:g} s. Under way: {tests}\n"
+        )
 
 
 def _end(text: str) -> None:

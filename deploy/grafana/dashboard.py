@@ -20,12 +20,17 @@ def rate(metric: str, by: str, where: str = WHERE) -> str:
 def quantile(metric: str, share: float, by: str = "", where: str = WHERE) -> str:
     """A quantile of a histogram."""
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({share}, sum by ({labels}) (rate({metric}_bucket{{{where}}}[$__rate_interval])))"
+    return (
+        f"histogram_quantile({share}, sum by ({labels})"
+        f" (rate({metric}_bucket{{{where}}}[$__rate_interval])))"
+    )
 
 
 def quantiles(metric: str, where: str = WHERE) -> list[Target]:
     """Median, 95 and 99 of 100."""
-    return [(quantile(metric, share, where=where), f"p{share * 100:.0f}") for share in (0.5, 0.95, 0.99)]
+    return [
+        (quantile(metric, share, where=where), f"p{share * 100:.0f}") for share in (0.5, 0.95, 0.99)
+    ]
 
 
 def total(metric: str, by: str, where: str = WHERE) -> str:
@@ -34,7 +39,12 @@ def total(metric: str, by: str, where: str = WHERE) -> str:
 
 
 def panel(
-    title: str, targets: list[Target], unit: str = "short", text: str = "", kind: str = "timeseries", width: int = HALF
+    title: str,
+    targets: list[Target],
+    unit: str = "short",
+    text: str = "",
+    kind: str = "timeseries",
+    width: int = HALF,
 ) -> dict[str, Any]:
     """One panel; its place is given later."""
     return {
@@ -43,9 +53,14 @@ def panel(
         "type": kind,
         "datasource": {"type": "prometheus", "uid": "prometheus"},
         "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
-        "options": {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}}
-        if kind == "timeseries"
-        else {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value"},
+        "options": (
+            {
+                "legend": {"displayMode": "list", "placement": "bottom"},
+                "tooltip": {"mode": "multi", "sort": "desc"},
+            }
+            if kind == "timeseries"
+            else {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value"}
+        ),
         "targets": [
             {
                 "refId": chr(65 + number),
@@ -68,9 +83,21 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
     (
         "At a glance",
         [
-            stat("Starts / s", f"sum(rate(odradek_workflow_starts_total{{{WHERE}}}[$__rate_interval]))", "ops"),
-            stat("Closes / s", f"sum(rate(odradek_workflow_closes_total{{{WHERE}}}[$__rate_interval]))", "ops"),
-            stat("Lag", f"sum(odradek_lane_lag{{{WHERE}}})", text="Records of events not applied yet."),
+            stat(
+                "Starts / s",
+                f"sum(rate(odradek_workflow_starts_total{{{WHERE}}}[$__rate_interval]))",
+                "ops",
+            ),
+            stat(
+                "Closes / s",
+                f"sum(rate(odradek_workflow_closes_total{{{WHERE}}}[$__rate_interval]))",
+                "ops",
+            ),
+            stat(
+                "Lag",
+                f"sum(odradek_lane_lag{{{WHERE}}})",
+                text="Records of events not applied yet.",
+            ),
             stat("Lanes not running", f"count(odradek_lane_running{{{WHERE}}} == 0) or vector(0)"),
             stat("Runs that fail or are parked", f"sum(odradek_lane_failing_runs{{{WHERE}}})"),
             stat("Dead letters", f"sum(odradek_queue_dead_letters{{{WHERE}}})"),
@@ -79,25 +106,58 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
     (
         "Workflows",
         [
-            panel("Starts by type", [(rate("odradek_workflow_starts_total", "workflow_type"), "{{workflow_type}}")], "ops"),
             panel(
-                "Closes by type and status",
-                [(rate("odradek_workflow_closes_total", "workflow_type, status"), "{{workflow_type}} {{status}}")],
+                "Starts by type",
+                [(rate("odradek_workflow_starts_total", "workflow_type"), "{{workflow_type}}")],
                 "ops",
             ),
-            panel("Start to close, p95", [(quantile("odradek_workflow_run_seconds", 0.95, "workflow_type"), "{{workflow_type}}")], "s"),
             panel(
-                "Workflow code in one task, p95",
-                [(quantile("odradek_workflow_task_seconds", 0.95, "workflow_type"), "{{workflow_type}}")],
+                "Closes by type and status",
+                [
+                    (
+                        rate("odradek_workflow_closes_total", "workflow_type, status"),
+                        "{{workflow_type}} {{status}}",
+                    )
+                ],
+                "ops",
+            ),
+            panel(
+                "Start to close, p95",
+                [
+                    (
+                        quantile("odradek_workflow_run_seconds", 0.95, "workflow_type"),
+                        "{{workflow_type}}",
+                    )
+                ],
                 "s",
             ),
-            panel("History events", [(rate("odradek_history_events_total", "event_type"), "{{event_type}}")], "ops"),
+            panel(
+                "Workflow code in one task, p95",
+                [
+                    (
+                        quantile("odradek_workflow_task_seconds", 0.95, "workflow_type"),
+                        "{{workflow_type}}",
+                    )
+                ],
+                "s",
+            ),
+            panel(
+                "History events",
+                [(rate("odradek_history_events_total", "event_type"), "{{event_type}}")],
+                "ops",
+            ),
             panel(
                 "Failing, parked, dead letters",
                 [
-                    (total("odradek_lane_failing_runs", "task_queue"), "failing runs {{task_queue}}"),
+                    (
+                        total("odradek_lane_failing_runs", "task_queue"),
+                        "failing runs {{task_queue}}",
+                    ),
                     (rate("odradek_lane_parked_total", "task_queue"), "parked / s {{task_queue}}"),
-                    (rate("odradek_dead_letters_total", "kind, reason"), "dead letters / s {{kind}} {{reason}}"),
+                    (
+                        rate("odradek_dead_letters_total", "kind, reason"),
+                        "dead letters / s {{kind}} {{reason}}",
+                    ),
                 ],
             ),
         ],
@@ -105,20 +165,46 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
     (
         "Lanes",
         [
-            panel("Lag by partition", [(total("odradek_lane_lag", "task_queue, partition"), "{{task_queue}}/{{partition}}")]),
             panel(
-                "Age of inputs", quantiles("odradek_lane_input_age_seconds"), "s", "Of the oldest input of a transaction: the lag in time."
+                "Lag by partition",
+                [
+                    (
+                        total("odradek_lane_lag", "task_queue, partition"),
+                        "{{task_queue}}/{{partition}}",
+                    )
+                ],
             ),
-            panel("Inputs", [(rate("odradek_lane_inputs_total", "task_queue"), "{{task_queue}}")], "ops"),
+            panel(
+                "Age of inputs",
+                quantiles("odradek_lane_input_age_seconds"),
+                "s",
+                "Of the oldest input of a transaction: the lag in time.",
+            ),
+            panel(
+                "Inputs",
+                [(rate("odradek_lane_inputs_total", "task_queue"), "{{task_queue}}")],
+                "ops",
+            ),
             panel(
                 "Transactions and what they hold",
                 [
-                    (rate("odradek_lane_transactions_total", "task_queue"), "transactions / s {{task_queue}}"),
+                    (
+                        rate("odradek_lane_transactions_total", "task_queue"),
+                        "transactions / s {{task_queue}}",
+                    ),
                     (quantile("odradek_lane_batch_inputs", 0.5), "inputs in one, p50"),
-                    (rate("odradek_lane_records_written_total", "task_queue"), "records written / s {{task_queue}}"),
+                    (
+                        rate("odradek_lane_records_written_total", "task_queue"),
+                        "records written / s {{task_queue}}",
+                    ),
                 ],
             ),
-            panel("Commit", quantiles("odradek_lane_commit_seconds"), "s", "Begin of a transaction until it is applied."),
+            panel(
+                "Commit",
+                quantiles("odradek_lane_commit_seconds"),
+                "s",
+                "Begin of a transaction until it is applied.",
+            ),
             panel("Engine step", quantiles("odradek_lane_step_seconds"), "s"),
             panel(
                 "Queue in memory, timers, long polls",
@@ -130,14 +216,28 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
             ),
             panel(
                 "Timers late",
-                [(f"max by (task_queue, partition) (odradek_lane_timers_late_seconds{{{WHERE}}})", "{{task_queue}}/{{partition}}")],
+                [
+                    (
+                        (
+                            "max by (task_queue, partition)"
+                            f" (odradek_lane_timers_late_seconds{{{WHERE}}})"
+                        ),
+                        "{{task_queue}}/{{partition}}",
+                    )
+                ],
                 "s",
             ),
             panel(
                 "Restore",
                 [
-                    (total("odradek_lane_restore_remaining", "task_queue, partition"), "left {{task_queue}}/{{partition}}"),
-                    (rate("odradek_lane_restored_rows_total", "task_queue"), "rows / s {{task_queue}}"),
+                    (
+                        total("odradek_lane_restore_remaining", "task_queue, partition"),
+                        "left {{task_queue}}/{{partition}}",
+                    ),
+                    (
+                        rate("odradek_lane_restored_rows_total", "task_queue"),
+                        "rows / s {{task_queue}}",
+                    ),
                 ],
             ),
             panel(
@@ -145,7 +245,10 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
                 [
                     (rate("odradek_lane_dropped_total", "task_queue"), "dropped {{task_queue}}"),
                     (rate("odradek_lane_refused_total", "task_queue"), "refused {{task_queue}}"),
-                    (rate("odradek_lane_forwarded_total", "task_queue"), "forwarded {{task_queue}}"),
+                    (
+                        rate("odradek_lane_forwarded_total", "task_queue"),
+                        "forwarded {{task_queue}}",
+                    ),
                 ],
                 "ops",
             ),
@@ -158,8 +261,11 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
                 "Found in memory",
                 [
                     (
-                        f"sum(rate(odradek_cache_hits_total{{{WHERE}}}[$__rate_interval])) / (sum(rate(odradek_cache_hits_total{{{WHERE}}}"
-                        f"[$__rate_interval])) + sum(rate(odradek_cache_misses_total{{{WHERE}}}[$__rate_interval])))",
+                        (
+                            f"sum(rate(odradek_cache_hits_total{{{WHERE}}}[$__rate_interval])) /"
+                            f" (sum(rate(odradek_cache_hits_total{{{WHERE}}}[$__rate_interval])) +"
+                            f" sum(rate(odradek_cache_misses_total{{{WHERE}}}[$__rate_interval])))"
+                        ),
                         "share of look-ups",
                     )
                 ],
@@ -170,23 +276,53 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
                 "Runs in memory, let go",
                 [
                     (total("odradek_cache_runs", "task_queue"), "in memory {{task_queue}}"),
-                    (rate("odradek_cache_evictions_total", "task_queue"), "let go / s {{task_queue}}"),
+                    (
+                        rate("odradek_cache_evictions_total", "task_queue"),
+                        "let go / s {{task_queue}}",
+                    ),
                 ],
             ),
             panel("Replay of one run", quantiles("odradek_replay_seconds"), "s"),
-            panel("Replayed activations", [(rate("odradek_replay_activations_total", "task_queue"), "{{task_queue}}")], "ops"),
+            panel(
+                "Replayed activations",
+                [(rate("odradek_replay_activations_total", "task_queue"), "{{task_queue}}")],
+                "ops",
+            ),
         ],
     ),
     (
         "Activities",
         [
             panel(
-                "Outcomes", [(rate("odradek_activity_outcomes_total", "activity_type, outcome"), "{{activity_type}} {{outcome}}")], "ops"
+                "Outcomes",
+                [
+                    (
+                        rate("odradek_activity_outcomes_total", "activity_type, outcome"),
+                        "{{activity_type}} {{outcome}}",
+                    )
+                ],
+                "ops",
             ),
-            panel("An attempt, p95", [(quantile("odradek_activity_run_seconds", 0.95, "activity_type"), "{{activity_type}}")], "s"),
+            panel(
+                "An attempt, p95",
+                [
+                    (
+                        quantile("odradek_activity_run_seconds", 0.95, "activity_type"),
+                        "{{activity_type}}",
+                    )
+                ],
+                "s",
+            ),
             panel(
                 "Scheduled to started, p95",
-                [(quantile("odradek_activity_schedule_to_start_seconds", 0.95, "activity_type"), "{{activity_type}}")],
+                [
+                    (
+                        quantile(
+                            "odradek_activity_schedule_to_start_seconds", 0.95, "activity_type"
+                        ),
+                        "{{activity_type}}",
+                    )
+                ],
                 "s",
             ),
             panel(
@@ -201,15 +337,29 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
             panel(
                 "Heartbeats, cancellations, handed on",
                 [
-                    (rate("odradek_activity_heartbeats_total", "task_queue"), "heartbeats {{task_queue}}"),
-                    (rate("odradek_activity_cancellations_total", "task_queue"), "cancellations {{task_queue}}"),
-                    (rate("odradek_activity_handed_on_total", "task_queue"), "handed on {{task_queue}}"),
+                    (
+                        rate("odradek_activity_heartbeats_total", "task_queue"),
+                        "heartbeats {{task_queue}}",
+                    ),
+                    (
+                        rate("odradek_activity_cancellations_total", "task_queue"),
+                        "cancellations {{task_queue}}",
+                    ),
+                    (
+                        rate("odradek_activity_handed_on_total", "task_queue"),
+                        "handed on {{task_queue}}",
+                    ),
                 ],
                 "ops",
             ),
             panel(
                 "Contact with a broker",
-                [(f"max by (task_queue, kind) (odradek_kafka_contact_seconds{{{WHERE}}})", "{{task_queue}} {{kind}}")],
+                [
+                    (
+                        f"max by (task_queue, kind) (odradek_kafka_contact_seconds{{{WHERE}}})",
+                        "{{task_queue}} {{kind}}",
+                    )
+                ],
                 "s",
             ),
         ],
@@ -217,30 +367,67 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
     (
         "Server and processes",
         [
-            panel("Requests by route", [(rate("odradek_http_requests_total", "route, status", ""), "{{route}} {{status}}")], "ops"),
-            panel("Until the response began, p95", [(quantile("odradek_http_request_seconds", 0.95, "route", ""), "{{route}}")], "s"),
+            panel(
+                "Requests by route",
+                [
+                    (
+                        rate("odradek_http_requests_total", "route, status", ""),
+                        "{{route}} {{status}}",
+                    )
+                ],
+                "ops",
+            ),
+            panel(
+                "Until the response began, p95",
+                [(quantile("odradek_http_request_seconds", 0.95, "route", ""), "{{route}}")],
+                "s",
+            ),
             panel(
                 "Read side",
                 [
-                    ('sum by (namespace) (odradek_visibility_lag{namespace=~"$namespace"})', "behind {{namespace}}"),
                     (
-                        'sum by (namespace) (rate(odradek_visibility_records_total{namespace=~"$namespace"}[$__rate_interval]))',
+                        'sum by (namespace) (odradek_visibility_lag{namespace=~"$namespace"})',
+                        "behind {{namespace}}",
+                    ),
+                    (
+                        (
+                            "sum by (namespace)"
+                            ' (rate(odradek_visibility_records_total{namespace=~"$namespace"}[$__rate_interval]))'
+                        ),
                         "records / s {{namespace}}",
                     ),
                 ],
             ),
-            panel("Partitions that nobody owns", [(total("odradek_queue_partitions_unowned", "task_queue"), "{{task_queue}}")]),
-            panel("Disk free", [("min by (instance) (odradek_state_dir_free_bytes)", "{{instance}}")], "bytes"),
+            panel(
+                "Partitions that nobody owns",
+                [(total("odradek_queue_partitions_unowned", "task_queue"), "{{task_queue}}")],
+            ),
+            panel(
+                "Disk free",
+                [("min by (instance) (odradek_state_dir_free_bytes)", "{{instance}}")],
+                "bytes",
+            ),
             panel(
                 "Memory",
-                [('max by (instance) (process_resident_memory_bytes{job=~"processors|services|server"})', "{{instance}}")],
+                [
+                    (
+                        (
+                            "max by (instance)"
+                            ' (process_resident_memory_bytes{job=~"processors|services|server"})'
+                        ),
+                        "{{instance}}",
+                    )
+                ],
                 "bytes",
             ),
             panel(
                 "CPU",
                 [
                     (
-                        'sum by (instance) (rate(process_cpu_seconds_total{job=~"processors|services|server"}[$__rate_interval]))',
+                        (
+                            "sum by (instance)"
+                            ' (rate(process_cpu_seconds_total{job=~"processors|services|server"}[$__rate_interval]))'
+                        ),
                         "{{instance}}",
                     )
                 ],
@@ -280,7 +467,15 @@ def dashboard() -> dict[str, Any]:
     panels: list[dict[str, Any]] = []
     y = 0
     for title, members in ROWS:
-        panels.append({"type": "row", "title": title, "collapsed": False, "panels": [], "gridPos": {"x": 0, "y": y, "w": 24, "h": 1}})
+        panels.append(
+            {
+                "type": "row",
+                "title": title,
+                "collapsed": False,
+                "panels": [],
+                "gridPos": {"x": 0, "y": y, "w": 24, "h": 1},
+            }
+        )
         x, y, height = 0, y + 1, 0
         for member in members:
             place = member["gridPos"]
@@ -306,7 +501,8 @@ def dashboard() -> dict[str, Any]:
                 variable("namespace", "label_values(odradek_lane_running, namespace)"),
                 variable(
                     "task_queue",
-                    'label_values({__name__=~"odradek_lane_running|odradek_activity_slots", namespace=~"$namespace"}, task_queue)',
+                    'label_values({__name__=~"odradek_lane_running|odradek_activity_slots",'
+                    ' namespace=~"$namespace"}, task_queue)',
                 ),
             ]
         },

@@ -1,4 +1,6 @@
-"""The demo's processes: each with its own log and configuration file, all ended with the demo, only by the ids that it started."""
+"""The demo's processes: each with its own log and configuration file, all ended with the demo,
+only by the ids that it started.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,17 @@ class ProcessFailed(Exception):
 
 
 class Fleet:
-    """Starts processes under `folder` (configurations, databases, logs). `environment`: what they get beside ours."""
+    """Starts processes under `folder` (configurations, databases, logs). `environment`: what
+    they get beside ours.
+    """
 
-    def __init__(self, folder: Path, address: str, namespace: str = "default", environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        address: str,
+        namespace: str = "default",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.address = address
         self.namespace = namespace
@@ -45,8 +55,12 @@ class Fleet:
         return self.folder / f"{service}.sqlite"
 
     def start_service(self, service: str, **settings: Any) -> None:
-        """Start `python -m services.{service}` with the repository's configuration, on this broker and folder; `settings` win over it."""
-        config: dict[str, Any] = yaml.safe_load((REPOSITORY / "services" / service / "config.yaml").read_text())
+        """Start `python -m services.{service}` with the repository's configuration, on this
+        broker and folder; `settings` win over it.
+        """
+        config: dict[str, Any] = yaml.safe_load(
+            (REPOSITORY / "services" / service / "config.yaml").read_text()
+        )
         config["odradek"] |= {"address": self.address, "namespace": self.namespace}
         if "database" in config:
             config["database"] = str(self.database(service))
@@ -55,9 +69,19 @@ class Fleet:
         file.write_text(yaml.safe_dump(config))
         self.start(service, [sys.executable, "-m", f"services.{service}", "--config", str(file)])
 
-    def start_processor(self, name: str, workflows: str = "services.orders.workflow:WORKFLOWS") -> None:
+    def start_processor(
+        self, name: str, workflows: str = "services.orders.workflow:WORKFLOWS"
+    ) -> None:
         """Start a stream processor of the saga's queue."""
-        worker = [sys.executable, "-m", "odradek.cli", "worker", workflows, "--task-queue", "order-task-queue"]
+        worker = [
+            sys.executable,
+            "-m",
+            "odradek.cli",
+            "worker",
+            workflows,
+            "--task-queue",
+            "order-task-queue",
+        ]
         self.start(name, [*worker, "--address", self.address, "--namespace", self.namespace])
 
     def start_order_api(self, port: int) -> str:
@@ -67,7 +91,9 @@ class Fleet:
         return f"http://127.0.0.1:{port}"
 
     def start_server(self, port: int) -> str:
-        """Start `odradek server`, lists, HTTP API and UI; its address, once all that was there is in its lists."""
+        """Start `odradek server`, lists, HTTP API and UI; its address, once all that was there
+        is in its lists.
+        """
         server = [sys.executable, "-m", "odradek.cli", "server", "--port", str(port)]
         self.start("server", [*server, "--address", self.address, "--namespace", self.namespace])
         url = self._wait_for("server", lambda: self._said("server", "ui: "))
@@ -76,7 +102,11 @@ class Fleet:
 
     def start(self, name: str, command: Sequence[str]) -> None:
         """Start or start again."""
-        ours = {"ODRADEK_STATE_DIR": str(self.folder / "state"), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        ours = {
+            "ODRADEK_STATE_DIR": str(self.folder / "state"),
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONUNBUFFERED": "1",
+        }
         with self.log(name).open("ab") as log, _signals_wait():
             self._processes[name] = subprocess.Popen(
                 command,
@@ -124,7 +154,9 @@ class Fleet:
         for name, process in self._processes.items():
             status = process.poll()
             if status not in (None, -signal.SIGKILL):
-                raise ProcessFailed(f"{name} ended with status {status}; see {self.log(name)}\n{self._tail(name)}")
+                raise ProcessFailed(
+                    f"{name} ended with status {status}; see {self.log(name)}\n{self._tail(name)}"
+                )
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL after ten seconds."""
@@ -144,7 +176,10 @@ class Fleet:
         while not (found := ready()):
             self.check()
             if time.monotonic() > deadline:
-                raise ProcessFailed(f"{name} was not ready within {READY_SECONDS:.0f} s; see {self.log(name)}\n{self._tail(name)}")
+                raise ProcessFailed(
+                    f"{name} was not ready within {READY_SECONDS:.0f} s; see"
+                    f" {self.log(name)}\n{self._tail(name)}"
+                )
             time.sleep(0.1)
         return found
 
@@ -158,7 +193,8 @@ class Fleet:
 
 @contextmanager
 def _signals_wait() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back: an interruption between the start of a process and its entry in the list would leave it for good.
+    """Hold SIGINT and SIGTERM back: an interruption between the start of a process and its entry
+    in the list would leave it for good.
 
     Not by the mask of the thread, which the process would inherit.
     """
@@ -166,7 +202,10 @@ def _signals_wait() -> Iterator[None]:
         yield  # signals are the main thread's
         return
     came: list[int] = []
-    previous = {number: signal.signal(number, lambda number, _: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

@@ -1,4 +1,6 @@
-"""How a signal ends the demo: once, from wherever it is, and never inside of a call that would make something else of it."""
+"""How a signal ends the demo: once, from wherever it is, and never inside of a call that would
+make something else of it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ T = TypeVar("T")
 
 
 class Interruption:
-    """The first SIGINT or SIGTERM since `listen`: KeyboardInterrupt in the main thread. Others are ignored from then on."""
+    """The first SIGINT or SIGTERM since `listen`: KeyboardInterrupt in the main thread. Others
+    are ignored from then on.
+    """
 
     def __init__(self) -> None:
         self.came = False
@@ -38,7 +42,8 @@ class Interruption:
         return result
 
     async def _cancellable(self, work: Coroutine[Any, Any, T]) -> T:
-        # An exception out of a handler comes out of any call, and C code turns it into an error of its own (confluent-kafka: TypeError).
+        # An exception out of a handler comes out of any call, and C code turns it into an error of
+        # its own (confluent-kafka: TypeError).
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
         try:

@@ -1,4 +1,6 @@
-"""What a shop without any of our code does: a plain Kafka producer and consumer that know `docs/wire.md` only."""
+"""What a shop without any of our code does: a plain Kafka producer and consumer that know
+`docs/wire.md` only.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def members_topic(namespace: str = "default") -> str:
 
 
 class RawProducer:
-    """Places orders as Avro records on `events`, keyed by workflow id, partitioned as Kafka's Java client does."""
+    """Places orders as Avro records on `events`, keyed by workflow id, partitioned as Kafka's
+    Java client does.
+    """
 
     def __init__(self, address: str, schemas: Schemas, namespace: str = "default") -> None:
         self._events = events_topic(namespace)
@@ -87,20 +91,29 @@ class TopicReader:
 
     def read(self, timeout_seconds: float = 10.0) -> list[tuple[str, dict[str, Any]]]:
         """`(record name, fields)` of each record."""
-        metadata = self._consumer.list_topics(self._topic, timeout=timeout_seconds).topics[self._topic]
-        ends = {number: self._consumer.get_watermark_offsets(TopicPartition(self._topic, number))[1] for number in metadata.partitions}
+        metadata = self._consumer.list_topics(self._topic, timeout=timeout_seconds).topics[
+            self._topic
+        ]
+        ends = {
+            number: self._consumer.get_watermark_offsets(TopicPartition(self._topic, number))[1]
+            for number in metadata.partitions
+        }
         self._consumer.assign([TopicPartition(self._topic, number, 0) for number in ends])
         records: list[tuple[str, dict[str, Any]]] = []
         deadline = time.monotonic() + timeout_seconds
         while not self._at(ends):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._topic} could not be read to its end within {timeout_seconds} s")
+                raise TimeoutError(
+                    f"{self._topic} could not be read to its end within {timeout_seconds} s"
+                )
             message = self._consumer.poll(0.1)
             if message is not None and message.error() is None and message.value() is not None:
                 try:
                     records.append(self._schemas.decode(message.value() or b""))
                 except NotReadable as error:
-                    raise RuntimeError(f"{self._topic} {message.partition()}@{message.offset()}: {error}") from error
+                    raise RuntimeError(
+                        f"{self._topic} {message.partition()}@{message.offset()}: {error}"
+                    ) from error
         return records
 
     def close(self) -> None:
@@ -109,5 +122,10 @@ class TopicReader:
 
     def _at(self, ends: dict[int, int]) -> bool:
         # A transaction's marker takes an offset that no record has; the position steps over it.
-        positions = self._consumer.position([TopicPartition(self._topic, number) for number in ends])
-        return all(position.offset >= ends[position.partition] or ends[position.partition] == 0 for position in positions)
+        positions = self._consumer.position(
+            [TopicPartition(self._topic, number) for number in ends]
+        )
+        return all(
+            position.offset >= ends[position.partition] or ends[position.partition] == 0
+            for position in positions
+        )

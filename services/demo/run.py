@@ -24,7 +24,13 @@ from services.demo.board import Board
 from services.demo.fleet import Fleet, ProcessFailed
 from services.demo.interruption import Interruption
 from services.demo.plan import RAW, PlannedOrder, plan
-from services.demo.raw_client import RawProducer, TopicReader, events_topic, members_topic, results_topic
+from services.demo.raw_client import (
+    RawProducer,
+    TopicReader,
+    events_topic,
+    members_topic,
+    results_topic,
+)
 from services.orders.models import ORDER_TASK_QUEUE, Item, Order, workflow_id
 from services.orders.workflow import OrderSaga
 
@@ -42,7 +48,9 @@ Handle = WorkflowHandle[Any, Any]
 class Demo:
     """One run of the demo in `folder`."""
 
-    def __init__(self, address: str, folder: Path, orders: list[PlannedOrder], board: Board) -> None:
+    def __init__(
+        self, address: str, folder: Path, orders: list[PlannedOrder], board: Board
+    ) -> None:
         self._address = address
         self._orders = orders
         self._board = board
@@ -61,26 +69,40 @@ class Demo:
         return await self._audit_when_settled()
 
     async def _place_all(self, client: Client) -> list[asyncio.Task[None]]:
-        """Place them in turn; what shall happen to an order midway begins to wait for its moment as soon as it is placed."""
+        """Place them in turn; what shall happen to an order midway begins to wait for its moment
+        as soon as it is placed.
+        """
         raw = RawProducer(self._address, self._schemas)
-        stories: dict[str, Callable[[Handle], Awaitable[None]]] = {"1001": self._kill_owner, "1002": self._cancel}
+        stories: dict[str, Callable[[Handle], Awaitable[None]]] = {
+            "1001": self._kill_owner,
+            "1002": self._cancel,
+        }
         tasks: list[asyncio.Task[None]] = []
         for order in self._orders:
             identifier = workflow_id(order.order_no)
             if order.via == RAW:
                 await asyncio.to_thread(raw.place, order)
-                handle = client.get_workflow_handle_for(OrderSaga.run, identifier, task_queue=ORDER_TASK_QUEUE)
+                handle = client.get_workflow_handle_for(
+                    OrderSaga.run, identifier, task_queue=ORDER_TASK_QUEUE
+                )
             else:
                 handle = await client.start_workflow(
                     OrderSaga.run,
-                    Order(order.order_no, order.user_id, [Item(order.product, order.quantity)], order.amount),
+                    Order(
+                        order.order_no,
+                        order.user_id,
+                        [Item(order.product, order.quantity)],
+                        order.amount,
+                    ),
                     id=identifier,
                     task_queue=ORDER_TASK_QUEUE,
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 )
             tasks.append(asyncio.create_task(self._watch(order.order_no, handle)))
             if order.order_no in stories:
-                tasks.append(asyncio.create_task(self._when_midway(handle, stories[order.order_no])))
+                tasks.append(
+                    asyncio.create_task(self._when_midway(handle, stories[order.order_no]))
+                )
         return tasks
 
     async def _watch(self, order_no: str, handle: Handle) -> None:
@@ -93,7 +115,9 @@ class Demo:
     async def _when_midway(self, handle: Handle, act: Callable[[Handle], Awaitable[None]]) -> None:
         while (status := await _status(handle)) != MIDWAY:
             if status in CLOSED:
-                self._board.say(f"{handle.id}: was {status} before anything could happen to it midway")
+                self._board.say(
+                    f"{handle.id}: was {status} before anything could happen to it midway"
+                )
                 return
             await asyncio.sleep(0.05)
         await act(handle)
@@ -116,17 +140,26 @@ class Demo:
             if owner is not None:
                 return owner
             time.sleep(0.2)
-        raise ProcessFailed(f"no processor announced the partition of {identifier} in the members topic within 10 s")
+        raise ProcessFailed(
+            f"no processor announced the partition of {identifier} in the members topic within 10 s"
+        )
 
     def _announced_owner(self, identifier: str) -> str | None:
         reader = TopicReader(self._address, members_topic(), self._schemas)
         try:
-            members = [fields for name, fields in reader.read() if name == "MemberStatus" and fields["task_queue"] == ORDER_TASK_QUEUE]
+            members = [
+                fields
+                for name, fields in reader.read()
+                if name == "MemberStatus" and fields["task_queue"] == ORDER_TASK_QUEUE
+            ]
         finally:
             reader.close()
         for member in sorted(members, key=lambda fields: -int(fields["time_ms"])):
             for lane in member["lanes"]:
-                if lane["partition"] == partition_for(identifier.encode(), self._partitions()) and lane["state"] == "RUNNING":
+                if (
+                    lane["partition"] == partition_for(identifier.encode(), self._partitions())
+                    and lane["state"] == "RUNNING"
+                ):
                     return self.fleet.name_of(member["pid"])
         return None
 
@@ -147,14 +180,19 @@ class Demo:
                 task.result()
             self.fleet.check()
             if time.monotonic() > deadline:
-                self._board.say(f"[red]not closed within {ALL_CLOSED_WITHIN_SECONDS:.0f} s; auditing what is there[/]")
+                self._board.say(
+                    f"[red]not closed within {ALL_CLOSED_WITHIN_SECONDS:.0f} s; auditing what is"
+                    " there[/]"
+                )
                 for task in pending:
                     task.cancel()
                 return
 
     async def _audit_when_settled(self) -> list[OrderAudit]:
-        """Notifications trail the results by a moment, and what is done twice comes later still: audit until nothing is missing and nothing
-        has changed for QUIET_SECONDS, or for so long at most."""
+        """Notifications trail the results by a moment, and what is done twice comes later still:
+        audit until nothing is missing and nothing has changed for QUIET_SECONDS, or for so long
+        at most.
+        """
         began = changed_at = time.monotonic()
         before: list[OrderAudit] = []
         while True:
@@ -163,7 +201,9 @@ class Demo:
             if audits != before:
                 before, changed_at = audits, now
             complete = all(not one.problems for one in audits)
-            if (complete and now - changed_at >= QUIET_SECONDS) or now - began > SETTLED_WITHIN_SECONDS:
+            if (
+                complete and now - changed_at >= QUIET_SECONDS
+            ) or now - began > SETTLED_WITHIN_SECONDS:
                 return audits
             await asyncio.sleep(0.2)
 
@@ -189,7 +229,8 @@ async def _status(handle: Handle) -> str | None:
 def run(interruption: Interruption, *, keep: bool) -> int:
     """Run it to its end; the exit status. `keep`: leave everything running until a signal comes.
 
-    Its folder goes with it, unless there is something to look into. Raises KeyboardInterrupt, when all has ended.
+    Its folder goes with it, unless there is something to look into. Raises KeyboardInterrupt,
+    when all has ended.
     """
     folder = Path(tempfile.mkdtemp(prefix="odradek-demo-"))
     good = False

@@ -1,4 +1,6 @@
-"""`python -m services.inventory --config FILE`: the inventory service, an Odradek worker with activities only."""
+"""`python -m services.inventory --config FILE`: the inventory service, an Odradek worker with
+activities only.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ from services.ending import ends_at_once
 
 def main() -> None:
     ends_at_once("inventory")
-    from services.inventory.activities import STOCK_SCHEMA, InventoryActivities, fill_stock  # takes a second, and may be interrupted too
+    from services.inventory.activities import (
+        STOCK_SCHEMA,
+        InventoryActivities,
+        fill_stock,
+    )  # takes a second, and may be interrupted too
     from services.inventory.config import InventoryConfig
     from services.ledger import Ledger
     from services.worker_process import load_all, run

@@ -8,7 +8,9 @@ from services.service_config import ServiceConfig
 
 
 class InventoryConfig(ServiceConfig):
-    """`stock`: what is on the shelves at the first start. `slow_products`: seconds that picking one takes."""
+    """`stock`: what is on the shelves at the first start. `slow_products`: seconds that picking
+    one takes.
+    """
 
     stock: dict[str, int] = Field(default_factory=dict)
     slow_products: dict[str, float] = Field(default_factory=dict)

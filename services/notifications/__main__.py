@@ -1,7 +1,9 @@
-"""`python -m services.notifications --config FILE`: one notification a closed order, from the topic `results`.
+"""`python -m services.notifications --config FILE`: one notification a closed order, from the
+topic `results`.
 
-A plain Kafka consumer that reads committed records only. Each record is stored under its partition and offset before the offset is
-committed, so a record read twice after a crash is one row; two rows for one run would be a doubled result.
+A plain Kafka consumer that reads committed records only. Each record is stored under its
+partition and offset before the offset is committed, so a record read twice after a crash is one
+row; two rows for one run would be a doubled result.
 """
 
 from __future__ import annotations
@@ -72,17 +74,27 @@ def main() -> None:
     told: list[None] = []
     on_signals(lambda: told.append(None))
     print("reading results", flush=True)
-    reader = Reader(config.odradek.address, schemas_topic(config.odradek.namespace), config.odradek.schema_registry_url)
+    reader = Reader(
+        config.odradek.address,
+        schemas_topic(config.odradek.namespace),
+        config.odradek.schema_registry_url,
+    )
     waiting: list[Message] = []
     held = False
     try:
         while not told:
             telemetry.beat()
             first = consumer.poll(0.2)
-            waiting += [message for message in ([first] if first else []) + consumer.consume(500, 0) if message.error() is None]
+            waiting += [
+                message
+                for message in ([first] if first else []) + consumer.consume(500, 0)
+                if message.error() is None
+            ]
             try:
                 _store(database, reader, waiting)
-            except RegistryAway as away:  # what is here waits, nothing more comes, and the group sees that we live
+            except (
+                RegistryAway
+            ) as away:  # what is here waits, nothing more comes, and the group sees that we live
                 if not held:
                     print(f"{away}; results wait for it", flush=True)
                 held = True
@@ -124,7 +136,9 @@ def _store(database: sqlite3.Connection, reader: Reader, messages: list[Message]
     if not rows:
         return
     database.execute("BEGIN")
-    database.executemany("INSERT OR IGNORE INTO notifications VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    database.executemany(
+        "INSERT OR IGNORE INTO notifications VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
+    )
     database.execute("COMMIT")
 
 
@@ -134,18 +148,29 @@ def _row(reader: Reader, message: Message) -> tuple[Any, ...] | None:
     try:
         name, fields = reader.decode(message.value() or b"")
     except NotReadable as error:
-        print(f"skipped {message.topic()} {message.partition()}@{message.offset()}: {error}", flush=True)
+        print(
+            f"skipped {message.topic()} {message.partition()}@{message.offset()}: {error}",
+            flush=True,
+        )
         return None
     if name != "WorkflowResult":
         return None
     failure = fields["failure"] or {}
     result = _readable(fields["result"][0]) if fields["result"] else None
-    where = (message.partition(), message.offset(), fields["workflow_id"], fields["run_id"], fields["status"])
+    where = (
+        message.partition(),
+        message.offset(),
+        fields["workflow_id"],
+        fields["run_id"],
+        fields["status"],
+    )
     return (*where, failure.get("type", ""), failure.get("message", ""), json.dumps(result))
 
 
 def _readable(payload: dict[str, Any]) -> Any:
-    """What a payload says, as JSON. Any workflow of the namespace may write here: nothing at all, bytes, or what a codec made of it."""
+    """What a payload says, as JSON. Any workflow of the namespace may write here: nothing at
+    all, bytes, or what a codec made of it.
+    """
     encoding = payload["metadata"].get("encoding", b"").decode("ascii", "replace")
     data: bytes = payload["data"]
     if encoding == "binary/null":

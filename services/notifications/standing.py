@@ -1,4 +1,6 @@
-"""Whether a broker answers and the consumer goes on, from what librdkafka tells of itself: no request of our own."""
+"""Whether a broker answers and the consumer goes on, from what librdkafka tells of itself: no
+request of our own.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from services.foreign_telemetry import Telemetry
 
 
 class Standing:
-    """Takes librdkafka's statistics, which `poll` hands over every `statistics.interval.ms`, and tells the probes."""
+    """Takes librdkafka's statistics, which `poll` hands over every `statistics.interval.ms`, and
+    tells the probes.
+    """
 
     def __init__(self, telemetry: Telemetry, consumer: Consumer, topic: str) -> None:
         self._telemetry = telemetry
@@ -19,7 +23,9 @@ class Standing:
         self._answers = 0
 
     def update(self, statistics: dict[str, Any]) -> None:
-        """One object of statistics. A consumer fetches all the time, and a member without partitions sends heartbeats: answers grow."""
+        """One object of statistics. A consumer fetches all the time, and a member without
+        partitions sends heartbeats: answers grow.
+        """
         answers = sum(broker["rx"] for broker in statistics["brokers"].values())
         if answers > self._answers:
             self._answers = answers
@@ -30,7 +36,10 @@ class Standing:
             places = self._consumer.position(self._consumer.assignment())
         except KafkaException:  # closed meanwhile
             return
-        # The position steps over a transaction's marker, which a count of records does not. Below 0: nothing was read, nothing is known.
+        # The position steps over a transaction's marker, which a count of records does not. Below
+        # 0: nothing was read, nothing is known.
         positions = {place.partition: place.offset for place in places if place.offset >= 0}
-        waiting = sum(max(0, ends.get(partition, 0) - position) for partition, position in positions.items())
+        waiting = sum(
+            max(0, ends.get(partition, 0) - position) for partition, position in positions.items()
+        )
         self._telemetry.stands(positions, waiting)

@@ -1,1 +1,3 @@
-"""The shop's HTTP order API: place an order, wait for its outcome or poll, ask its status, cancel it."""
+"""The shop's HTTP order API: place an order, wait for its outcome or poll, ask its status,
+cancel it.
+"""

@@ -37,10 +37,15 @@ async def _serve(config: ApiConfig, settings: Settings) -> None:
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            yield  # ours, as every service has them: uvicorn raises the signal again once it has ended
+            # ours, as every service has them: uvicorn raises the signal again once it has ended
+            yield
 
     async with await Client.connect(settings=settings) as client:
-        server = Server(uvicorn.Config(create_app(client), host=config.host, port=config.port, log_level="warning"))
+        server = Server(
+            uvicorn.Config(
+                create_app(client), host=config.host, port=config.port, log_level="warning"
+            )
+        )
 
         def end() -> None:
             server.should_exit = True

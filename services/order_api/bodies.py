@@ -1,4 +1,6 @@
-"""Bodies as JSON, whatever their content type says: curl calls every `-d` a form. Of a field that is given twice none is meant."""
+"""Bodies as JSON, whatever their content type says: curl calls every `-d` a form. Of a field
+that is given twice none is meant.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class JsonRoute(APIRoute):
             async def receive() -> dict[str, Any]:
                 return {"type": "http.request", "body": body, "more_body": False}
 
-            headers = [header for header in request.scope["headers"] if header[0] != b"content-type"]
+            headers = [
+                header for header in request.scope["headers"] if header[0] != b"content-type"
+            ]
             scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
             return await handle(Request(scope, receive))
 
@@ -37,10 +41,15 @@ def _check(body: bytes) -> None:
     try:
         json.loads(body, object_pairs_hook=_each_once)
     except _Doubled as error:
-        raise _refused("doubled_field", error.field, f"the field {error.field!r} stands there more than once") from None
+        raise _refused(
+            "doubled_field", error.field, f"the field {error.field!r} stands there more than once"
+        ) from None
     except json.JSONDecodeError as error:
         raise _refused("json_invalid", error.pos, f"The body is no JSON: {error}") from None
-    except (ValueError, RecursionError):  # no text of any encoding, a number of 5,000 digits, a thousand brackets
+    except (
+        ValueError,
+        RecursionError,
+    ):  # no text of any encoding, a number of 5,000 digits, a thousand brackets
         raise _refused("json_invalid", 0, "The body is no JSON that can be read") from None
 
 

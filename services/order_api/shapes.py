@@ -12,14 +12,25 @@ from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.orders.models import Item, Order
-from services.orders.rules import AMOUNT_MAX, ITEMS_MAX, NAME_MAX, ORDER_NO, ORDER_NO_MAX, ORDER_NO_WORDS, QUANTITY_MAX
+from services.orders.rules import (
+    AMOUNT_MAX,
+    ITEMS_MAX,
+    NAME_MAX,
+    ORDER_NO,
+    ORDER_NO_MAX,
+    ORDER_NO_WORDS,
+    QUANTITY_MAX,
+)
 
-# An order travels in one Kafka record to each service (1 MiB, of which headers and the rest of the record take some).
+# An order travels in one Kafka record to each service (1 MiB, of which headers and the rest of the
+# record take some).
 ORDER_MAX_BYTES = 900_000
 
 
 class Body(BaseModel):
-    """Nothing is guessed: a field that does not exist is refused, and so is text or a truth value where a number belongs."""
+    """Nothing is guessed: a field that does not exist is refused, and so is text or a truth
+    value where a number belongs.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -32,9 +43,13 @@ class ItemIn(Body):
 
 
 class OrderIn(Body):
-    """What a shop hands in. `amount` in cents. As JSON of ASCII alone, at most 900,000 bytes (413)."""
+    """What a shop hands in. `amount` in cents. As JSON of ASCII alone, at most 900,000 bytes
+    (413).
+    """
 
-    order_no: str = Field(min_length=1, max_length=ORDER_NO_MAX, pattern=ORDER_NO, description=ORDER_NO_WORDS)
+    order_no: str = Field(
+        min_length=1, max_length=ORDER_NO_MAX, pattern=ORDER_NO, description=ORDER_NO_WORDS
+    )
     user_id: str = Field(min_length=1, max_length=NAME_MAX)
     items: list[ItemIn] = Field(min_length=1, max_length=ITEMS_MAX)
     amount: int = Field(ge=0, le=AMOUNT_MAX)
@@ -68,4 +83,8 @@ class OrderOut(BaseModel):
 
 def too_large(order_no: str, size: int, limit: int) -> HTTPException:
     """413, in bytes."""
-    return HTTPException(413, f"order {order_no} has {size} bytes, at most {limit} are taken: fewer items, or shorter names of products")
+    return HTTPException(
+        413,
+        f"order {order_no} has {size} bytes, at most {limit} are taken: fewer items, or shorter"
+        " names of products",
+    )

@@ -1,4 +1,6 @@
-"""`python -m services.orders --config FILE`: the orders service, an Odradek worker with activities only."""
+"""`python -m services.orders --config FILE`: the orders service, an Odradek worker with
+activities only.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ def main() -> None:
 
     config, settings = load_all(ServiceConfig, "The orders service.")
     activities = OrderActivities(Ledger(config.database))
-    run(settings, activities=[activities.create_order, activities.cancel_order, activities.remind_payment])
+    run(
+        settings,
+        activities=[activities.create_order, activities.cancel_order, activities.remind_payment],
+    )
 
 
 if __name__ == "__main__":

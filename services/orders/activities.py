@@ -20,7 +20,9 @@ class OrderActivities:
 
     @activity.defn(name="CreateOrder")
     def create_order(self, order: Order) -> StepResult:
-        """Write the order down. Answers the order id. InvalidOrder (non-retryable) if it makes no sense: no step follows."""
+        """Write the order down. Answers the order id. InvalidOrder (non-retryable) if it makes
+        no sense: no step follows.
+        """
         refuse_if_invalid(order)
 
         def work(_: sqlite3.Connection) -> dict[str, Any]:
@@ -36,7 +38,9 @@ class OrderActivities:
             return {"id": f"X-{order.order_no}"}
 
         key = activity.info().idempotency_key
-        return StepResult(self._ledger.undo(key, "CancelOrder", "CreateOrder", order.order_no, work).data["id"])
+        return StepResult(
+            self._ledger.undo(key, "CancelOrder", "CreateOrder", order.order_no, work).data["id"]
+        )
 
     @activity.defn(name="RemindPayment")
     def remind_payment(self, order: Order) -> StepResult:

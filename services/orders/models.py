@@ -1,4 +1,6 @@
-"""What the saga's steps say to each other. Plain dataclasses: JSON on the wire, readable by any language."""
+"""What the saga's steps say to each other. Plain dataclasses: JSON on the wire, readable by any
+language.
+"""
 
 from __future__ import annotations
 

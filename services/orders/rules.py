@@ -1,4 +1,6 @@
-"""What an order must be. The order API refuses others at its door; what comes past it, from a raw producer, the saga's services refuse."""
+"""What an order must be. The order API refuses others at its door; what comes past it, from a
+raw producer, the saga's services refuse.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,13 @@ import re
 from odradek.exceptions import ApplicationError
 from services.orders.models import Order
 
-# It is a part of a path: RFC 3986's unreserved characters, which no client, proxy or server rewrites; and never `.` or `..`, which
-# clients take out of a path before they send it.
+# It is a part of a path: RFC 3986's unreserved characters, which no client, proxy or server
+# rewrites; and never `.` or `..`, which clients take out of a path before they send it.
 ORDER_NO = r"^[A-Za-z0-9][A-Za-z0-9._~-]*$"
-ORDER_NO_WORDS = "letters and digits of ASCII, `-`, `.`, `_` and `~`, beginning with a letter or digit; at most 100"
+ORDER_NO_WORDS = (
+    "letters and digits of ASCII, `-`, `.`, `_` and `~`, beginning with a letter or digit; at"
+    " most 100"
+)
 ORDER_NO_MAX = 100
 NAME_MAX = 200
 ITEMS_MAX = 1_000
@@ -21,7 +26,9 @@ _ORDER_NO = re.compile(ORDER_NO)
 
 
 def refuse_if_invalid(order: Order) -> None:
-    """Raises ApplicationError `InvalidOrder`, non-retryable. Not for compensations: what was done must be undone."""
+    """Raises ApplicationError `InvalidOrder`, non-retryable. Not for compensations: what was
+    done must be undone.
+    """
     problem = problem_of(order)
     if problem:
         raise ApplicationError(problem, type="InvalidOrder", non_retryable=True)
@@ -46,7 +53,9 @@ def problem_of(order: Order) -> str:
 
 
 def _is_name(text: str) -> bool:
-    return 1 <= len(text) <= NAME_MAX and not any("\ud800" <= character <= "\udfff" for character in text)
+    return 1 <= len(text) <= NAME_MAX and not any(
+        "\ud800" <= character <= "\udfff" for character in text
+    )
 
 
 def _is_within(number: int, low: int, high: int) -> bool:

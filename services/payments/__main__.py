@@ -11,7 +11,8 @@ from services.payments.service import Payments
 from services.registry import Registry, RegistryAway, RegistryRefuses
 from services.service_config import load
 
-#: Faust itself waits for a broker that is away for as long as it is away. A clean end takes some three seconds.
+#: Faust itself waits for a broker that is away for as long as it is away. A clean end takes some
+#: three seconds.
 ENDS_WITHIN_SECONDS = 15.0
 
 
@@ -21,7 +22,10 @@ class PaymentsWorker(faust.Worker):
     def install_signal_handlers(self) -> None:
         """See `mode.Worker`."""
         super().install_signal_handlers()
-        on_signals(lambda: self.loop.call_soon_threadsafe(self._on_sigterm), within_seconds=ENDS_WITHIN_SECONDS)
+        on_signals(
+            lambda: self.loop.call_soon_threadsafe(self._on_sigterm),
+            within_seconds=ENDS_WITHIN_SECONDS,
+        )
 
 
 def main() -> None:
@@ -34,7 +38,9 @@ def main() -> None:
         raise SystemExit(f"payments: {error}") from None
     payments.create_topics()
     print(f"serving {config.odradek.task_queue}", flush=True)
-    PaymentsWorker(payments.app, loglevel="WARN", quiet=True, redirect_stdouts=False).execute_from_commandline()
+    PaymentsWorker(
+        payments.app, loglevel="WARN", quiet=True, redirect_stdouts=False
+    ).execute_from_commandline()
 
 
 if __name__ == "__main__":

@@ -23,9 +23,17 @@ class BankUnreachable(Exception):
 
 
 class Accounts:
-    """`limits`: what a user may freeze in one order, in cents. `flaky_users`: how many first attempts the bank loses for a user."""
+    """`limits`: what a user may freeze in one order, in cents. `flaky_users`: how many first
+    attempts the bank loses for a user.
+    """
 
-    def __init__(self, ledger: Ledger, default_limit: int, limits: dict[str, int], flaky_users: dict[str, int]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        default_limit: int,
+        limits: dict[str, int],
+        flaky_users: dict[str, int],
+    ) -> None:
         self._ledger = ledger
         self._default_limit = default_limit
         self._limits = limits
@@ -34,7 +42,8 @@ class Accounts:
     def freeze(self, key: str, attempt: int, order: dict[str, Any]) -> dict[str, Any]:
         """FreezePayment. Raises InvalidOrder, Declined or BankUnreachable.
 
-        Everything is asked inside `once`: what an earlier attempt froze stays the answer, whatever the bank would say now.
+        Everything is asked inside `once`: what an earlier attempt froze stays the answer,
+        whatever the bank would say now.
         """
         user, amount = order["user_id"], order["amount"]
         if type(amount) is not int or not 0 <= amount <= AMOUNT_MAX:
@@ -48,7 +57,9 @@ class Accounts:
             return {"id": f"F-{order['order_no']}", "user_id": user, "amount": amount}
 
         try:
-            return {"id": self._ledger.once(key, "FreezePayment", order["order_no"], work).data["id"]}
+            return {
+                "id": self._ledger.once(key, "FreezePayment", order["order_no"], work).data["id"]
+            }
         except BarredError as error:
             raise Declined(str(error)) from error
 
@@ -58,4 +69,8 @@ class Accounts:
         def work(_: sqlite3.Connection) -> dict[str, Any]:
             return {"id": f"U-{order['order_no']}"}
 
-        return {"id": self._ledger.undo(key, "UnfreezePayment", "FreezePayment", order["order_no"], work).data["id"]}
+        return {
+            "id": self._ledger.undo(
+                key, "UnfreezePayment", "FreezePayment", order["order_no"], work
+            ).data["id"]
+        }

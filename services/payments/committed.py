@@ -1,10 +1,12 @@
 """Faust over committed records only, over all of them, and acknowledged as far as they are answered.
 
-Faust (0.15.3) reads uncommitted records unless it runs exactly_once, and has no setting for it: a command of an aborted transaction would
-run. A rebalance drops what was fetched meanwhile: Faust goes back to the committed offsets, but not where none, or 0, is committed. And it
-counts a record behind a hole (a transaction's marker) as acknowledged once it is read, so that it commits past commands without an answer,
-while of those that are answered it commits two a time. Its client has brokers make topics that are missing, with one partition.
-This transport is Faust's own with these things changed, under the URL scheme `kafka-committed://`.
+Faust (0.15.3) reads uncommitted records unless it runs exactly_once, and has no setting for it:
+a command of an aborted transaction would run. A rebalance drops what was fetched meanwhile:
+Faust goes back to the committed offsets, but not where none, or 0, is committed. And it counts a
+record behind a hole (a transaction's marker) as acknowledged once it is read, so that it commits
+past commands without an answer, while of those that are answered it commits two a time. Its
+client has brokers make topics that are missing, with one partition. This transport is Faust's
+own with these things changed, under the URL scheme `kafka-committed://`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ SCHEME = "kafka-committed"
 
 
 class CommittedThread(AIOKafkaConsumerThread):
-    """Makes Faust's consumer, then sets the isolation level before it starts; goes back on every partition."""
+    """Makes Faust's consumer, then sets the isolation level before it starts; goes back on every
+    partition.
+    """
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -32,7 +36,9 @@ class CommittedThread(AIOKafkaConsumerThread):
         return consumer
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Of each partition, the committed offset; one without goes back to its start. Faust asks for it in each rebalance."""
+        """Of each partition, the committed offset; one without goes back to its start. Faust
+        asks for it in each rebalance.
+        """
         committed: Mapping[TP, int] = await self.call_thread(self._go_back)
         return committed
 
@@ -41,14 +47,18 @@ class CommittedThread(AIOKafkaConsumerThread):
         committed: Mapping[TP, int] = await consumer.seek_to_committed()
         for place in consumer.assignment():
             if place in committed and not committed[place]:
-                consumer.seek(place, 0)  # deleted by now: Kafka answers with the reset to the earliest
+                consumer.seek(
+                    place, 0
+                )  # deleted by now: Kafka answers with the reset to the earliest
         return committed
 
 
 class CommittedConsumer(Consumer):
-    """May commit, of each partition, what is below the first record that was handed out and is not acknowledged.
+    """May commit, of each partition, what is below the first record that was handed out and is
+    not acknowledged.
 
-    Holds the offsets of those, which Faust's buffers bound, and not of the acknowledged ones behind them.
+    Holds the offsets of those, which Faust's buffers bound, and not of the acknowledged ones
+    behind them.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -64,14 +74,21 @@ class CommittedConsumer(Consumer):
         async for tp, message in super().getmany(timeout):
             read = self._read_offset[tp]
             # One below it Faust drops: it has been handed out already.
-            if (read is None or message.offset >= read) and self.app.topics.acks_enabled_for(message.topic):
+            if (read is None or message.offset >= read) and self.app.topics.acks_enabled_for(
+                message.topic
+            ):
                 self._open[tp].add(message.offset)
                 self._end[tp] = message.offset + 1
             yield tp, message
 
     def ack(self, message: Message) -> bool:
-        """Not one that a stream skips in a rebalance or at the end, which Faust acknowledges where it runs without its Cython parts."""
-        current = self.app.flow_control.is_active() and message.generation_id == self.app.consumer_generation_id
+        """Not one that a stream skips in a rebalance or at the end, which Faust acknowledges
+        where it runs without its Cython parts.
+        """
+        current = (
+            self.app.flow_control.is_active()
+            and message.generation_id == self.app.consumer_generation_id
+        )
         if not message.tracked and not current:
             return False
         return super().ack(message)
@@ -90,7 +107,8 @@ class CommittedConsumer(Consumer):
         await super().on_partitions_revoked(revoked)
 
     def _new_offset(self, tp: TP) -> int | None:
-        with ack_lock:  # Faust's lists of what was acknowledged since the last time: another thread may be at them
+        # Faust's lists of what was acknowledged since the last time: another thread may be at them
+        with ack_lock:
             acknowledged = self._acked[tp]
             self._open[tp].difference_update(acknowledged)
             acknowledged.clear()
@@ -98,7 +116,10 @@ class CommittedConsumer(Consumer):
         if tp not in self._end:
             return None
         committed = self._committed_offset[tp] or 0  # below it Faust takes no acknowledgements
-        return min((offset for offset in self._open[tp] if offset >= committed), default=self._end[tp]) or None
+        return (
+            min((offset for offset in self._open[tp] if offset >= committed), default=self._end[tp])
+            or None
+        )
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: holes have no record to wait for."""
@@ -110,6 +131,8 @@ class CommittedTransport(Transport):
 
 TRANSPORTS.aliases[SCHEME] = f"{__name__}:CommittedTransport"
 
-# Of all clients in this process: aiokafka's own has a broker make missing topics, where it may (`auto.create.topics.enable`), and has no
-# setting against it.
-aiokafka.client.MetadataRequest = partial(aiokafka.client.MetadataRequest, allow_auto_topic_creation=False)
+# Of all clients in this process: aiokafka's own has a broker make missing topics, where it may
+# (`auto.create.topics.enable`), and has no setting against it.
+aiokafka.client.MetadataRequest = partial(
+    aiokafka.client.MetadataRequest, allow_auto_topic_creation=False
+)

@@ -8,10 +8,11 @@ from services.service_config import ForeignConfig, QueueSection
 
 
 class PaymentsConfig(ForeignConfig):
-    """`default_limit`, `limits`: cents a user may freeze in one order. `flaky_users`: first attempts that the bank loses.
+    """`default_limit`, `limits`: cents a user may freeze in one order. `flaky_users`: first
+    attempts that the bank loses.
 
-    `partitions`: of the queue's `commands`, `replication_factor`: of all topics it makes, if this service is the first to come. -1: the
-    broker's `default.replication.factor`.
+    `partitions`: of the queue's `commands`, `replication_factor`: of all topics it makes, if
+    this service is the first to come. -1: the broker's `default.replication.factor`.
     """
 
     odradek: QueueSection

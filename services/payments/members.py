@@ -1,7 +1,8 @@
-"""What this service says of itself on `members` (docs/wire.md, "Tell who you are"): who it is, how many of its slots are in use.
+"""What this service says of itself on `members` (docs/wire.md, "Tell who you are"): who it is,
+how many of its slots are in use.
 
-Every few seconds, outside transactions, and a tombstone at a clean end. A report that the broker acknowledges also tells that it answers;
-one that it does not may be for the topic's sake alone.
+Every few seconds, outside transactions, and a tombstone at a clean end. A report that the broker
+acknowledges also tells that it answers; one that it does not may be for the topic's sake alone.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ Produce = Callable[[str, bytes, bytes | None, dict[str, bytes]], Awaitable[None]
 
 
 class MemberReports:
-    """Sends by `produce` until `leave`. `instance`: tells this one from others on the same host, the same after a restart, so that the
-    last word of one that was killed is overwritten when it comes back. `contact`: called when the broker has acknowledged a report.
-    `lacks`: told why it does not, "" once it does.
+    """Sends by `produce` until `leave`. `instance`: tells this one from others on the same host,
+    the same after a restart, so that the last word of one that was killed is overwritten when it
+    comes back. `contact`: called when the broker has acknowledged a report. `lacks`: told why it
+    does not, "" once it does.
     """
 
     def __init__(
@@ -70,19 +72,28 @@ class MemberReports:
             await asyncio.sleep(EVERY_SECONDS)
 
     async def leave(self) -> None:
-        """The tombstone. A report that is on its way comes before it: one producer keeps the order within a partition."""
+        """The tombstone. A report that is on its way comes before it: one producer keeps the
+        order within a partition.
+        """
         self._leaving = True
         await self._send(None)
 
     async def _send(self, value: bytes | None) -> None:
-        names = {"kind": "MemberStatus", "namespace": self._status["namespace"], "task-queue": self._status["task_queue"]}
+        names = {
+            "kind": "MemberStatus",
+            "namespace": self._status["namespace"],
+            "task-queue": self._status["task_queue"],
+        }
         headers = {f"odradek-{name}": text.encode() for name, text in names.items()}
         try:
             sent = self._produce(self._topic, self._status["member_id"].encode(), value, headers)
             await asyncio.wait_for(sent, ACKNOWLEDGED_WITHIN_SECONDS)
         except Exception as error:  # the next one tells it; commands do not wait for reports
             print(f"{self._topic}: not told who we are: {error!r}", flush=True)
-            self._lacks(f"topic {self._topic} takes no reports of it ({error!r}): is it there? Any Odradek worker or server makes it")
+            self._lacks(
+                f"topic {self._topic} takes no reports of it ({error!r}): is it there? Any Odradek"
+                " worker or server makes it"
+            )
         else:
             self._contact()
             self._lacks("")

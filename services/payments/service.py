@@ -1,7 +1,8 @@
 """The payments service: a plain Faust agent over the `commands` topic of its queue.
 
-Written from `docs/wire.md` alone. One attempt a command: decode, run, answer on the `events` topic of the workflow's queue, and only then
-acknowledge. An attempt that runs longer than a moment, or that may be a redelivery, reports Started first.
+Written from `docs/wire.md` alone. One attempt a command: decode, run, answer on the `events`
+topic of the workflow's queue, and only then acknowledge. An attempt that runs longer than a
+moment, or that may be a redelivery, reports Started first.
 """
 
 from __future__ import annotations
@@ -45,7 +46,13 @@ from services.registry import AGAIN_AFTER_SECONDS, RegistryAway
 CONCURRENCY = 8
 PURGE_EVERY_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 3.0
-WRITES = ("ActivityTaskStarted", "ActivityTaskCompleted", "ActivityTaskFailed", "ActivityTaskCanceled", "MemberStatus")
+WRITES = (
+    "ActivityTaskStarted",
+    "ActivityTaskCompleted",
+    "ActivityTaskFailed",
+    "ActivityTaskCanceled",
+    "MemberStatus",
+)
 
 Activity = Callable[[str, int, dict[str, Any]], dict[str, Any]]
 
@@ -62,7 +69,10 @@ class Payments:
         self._identity = f"payments@{os.getpid()}"
         self._ledger = Ledger(config.database)
         accounts = Accounts(self._ledger, config.default_limit, config.limits, config.flaky_users)
-        self._activities: dict[str, Activity] = {"FreezePayment": accounts.freeze, "UnfreezePayment": accounts.unfreeze}
+        self._activities: dict[str, Activity] = {
+            "FreezePayment": accounts.freeze,
+            "UnfreezePayment": accounts.unfreeze,
+        }
         self._threads = ThreadPoolExecutor(CONCURRENCY)
         self._cancels = CancelRequests(config.odradek.address, self._names.control, self._decode)
         self._running = 0
@@ -89,14 +99,17 @@ class Payments:
             topic_disable_leader=True,
             topic_allow_declare=False,
             consumer_auto_offset_reset="earliest",
-            consumer_metadata_max_age_ms=5_000,  # a topic that shows late on one broker of many is noticed, not after five minutes
+            # a topic that shows late on one broker of many is noticed, not after five minutes
+            consumer_metadata_max_age_ms=5_000,
             broker_session_timeout=6.0,
             broker_heartbeat_interval=2.0,
             broker_commit_interval=0.5,
             stream_wait_empty=False,
             datadir=str(config.database.parent / "faust-payments"),
         )
-        commands = self.app.topic(self._names.commands, value_serializer="raw", key_serializer="raw")
+        commands = self.app.topic(
+            self._names.commands, value_serializer="raw", key_serializer="raw"
+        )
         self.app.agent(commands, concurrency=CONCURRENCY, name="payments")(self._take)
         connect: Callable[[Any], Any] = self.app.on_partitions_assigned.connect
         connect(self._note_ends)
@@ -111,7 +124,9 @@ class Payments:
         """Commands below the ends seen now may have been delivered before."""
         try:
             ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
-        except KafkaError as error:  # Faust would end the app; so each command of these partitions may have been delivered before
+        # Faust would end the app; so each command of these partitions may have been delivered
+        # before
+        except KafkaError as error:
             self.app.log.warning("the ends of %s are not known: %r", self._names.commands, error)
             ends = dict.fromkeys(assigned, sys.maxsize)
         self._redelivered_below = dict(ends)
@@ -119,13 +134,20 @@ class Payments:
 
     def create_topics(self) -> None:
         """Make the queue's topics if nobody has yet. Call it before `app` runs."""
-        create_topics(self._config.odradek.address, self._names, self._config.partitions, self._config.replication_factor)
+        create_topics(
+            self._config.odradek.address,
+            self._names,
+            self._config.partitions,
+            self._config.replication_factor,
+        )
 
     async def _beat(self) -> None:
         self._telemetry.beat()
 
     async def _look(self) -> None:
-        """For readiness: commands that wait while slots are free, and none is taken, are a defect somewhere between broker and agent."""
+        """For readiness: commands that wait while slots are free, and none is taken, are a
+        defect somewhere between broker and agent.
+        """
         consumer = self.app.consumer
         try:
             assigned = consumer.assignment()
@@ -145,13 +167,23 @@ class Payments:
     async def _purge(self) -> None:
         try:
             await asyncio.to_thread(purge_acknowledged, self._config.odradek.address, self._names)
-        except (KafkaException, TimeoutError) as error:  # a broker in trouble; Faust would end the app
-            self.app.log.warning("%s is not purged, tried again in %g s: %r", self._names.commands, PURGE_EVERY_SECONDS, error)
+        except (
+            KafkaException,
+            TimeoutError,
+        ) as error:  # a broker in trouble; Faust would end the app
+            self.app.log.warning(
+                "%s is not purged, tried again in %g s: %r",
+                self._names.commands,
+                PURGE_EVERY_SECONDS,
+                error,
+            )
 
     async def _take(self, stream: Any) -> None:
-        """An agent that is cancelled or fails acknowledges what it was at: hence `noack`, and only what was answered is acknowledged.
+        """An agent that is cancelled or fails acknowledges what it was at: hence `noack`, and
+        only what was answered is acknowledged.
 
-        An answer that cannot be given ends the process: its commands come again when it is started again.
+        An answer that cannot be given ends the process: its commands come again when it is
+        started again.
         """
         async for event in stream.noack().events():
             self._running += 1
@@ -178,14 +210,21 @@ class Payments:
             await self._dead_letter(message, UNEXPECTED_RECORD, f"{name} is no command")
             return
         await self._cancels.caught_up()
-        if self._cancels.reason(task) not in ("", CANCEL_REQUESTED) or is_long_over(task, _now_ms()):
+        if self._cancels.reason(task) not in ("", CANCEL_REQUESTED) or is_long_over(
+            task, _now_ms()
+        ):
             return  # nobody waits for it any more: acknowledged, and not begun
         redelivered = message.offset < self._redelivered_below.get(message.tp, 0)
-        task |= {"command_partition": message.partition, "command_offset": message.offset}  # told in every answer
+        task |= {
+            "command_partition": message.partition,
+            "command_offset": message.offset,
+        }  # told in every answer
         await self._attempt(task, started_now=redelivered)
 
     def register_schemas(self) -> None:
-        """With a registry: answer with its ids. Call it before `app` runs. Raises RegistryAway, RegistryRefuses."""
+        """With a registry: answer with its ids. Call it before `app` runs. Raises RegistryAway,
+        RegistryRefuses.
+        """
         self._schemas.register(WRITES)
 
     async def _decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
@@ -196,11 +235,15 @@ class Payments:
             return self._schemas.decode(value)
 
     async def _learn(self, missing: UnknownSchema) -> None:
-        """A registry that is away is waited for: whether the record can be read is not known, so nothing is refused."""
+        """A registry that is away is waited for: whether the record can be read is not known, so
+        nothing is refused.
+        """
         told = False
         while True:
             try:
-                await asyncio.to_thread(learn, self._schemas, self._config.odradek.address, self._names.schemas, missing)
+                await asyncio.to_thread(
+                    learn, self._schemas, self._config.odradek.address, self._names.schemas, missing
+                )
                 return
             except RegistryAway as away:
                 if not told:
@@ -218,7 +261,9 @@ class Payments:
             if not done:
                 await self._send(task, "ActivityTaskStarted", started_time_ms=started_ms)
         kind, fields = await running
-        self._telemetry.worked(_kind_of(task, self._activities), kind, (_now_ms() - started_ms) / 1000)
+        self._telemetry.worked(
+            _kind_of(task, self._activities), kind, (_now_ms() - started_ms) / 1000
+        )
         await self._send(task, kind, started_time_ms=started_ms, **fields)
 
     def _run(self, task: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -226,9 +271,15 @@ class Payments:
         activity = self._activities.get(task["activity_type"])
         if activity is None:
             known = ", ".join(sorted(self._activities))
-            return _failed("NotFoundError", f"Activity {task['activity_type']} is not registered here, available activities: {known}")
+            return _failed(
+                "NotFoundError",
+                f"Activity {task['activity_type']} is not registered here, available activities:"
+                f" {known}",
+            )
         key = f"{task['run_id']}/{task['scheduled_event_id']}"
-        if self._cancels.reason(task) and not self._ledger.has(key):  # what has happened is answered, not denied
+        if self._cancels.reason(task) and not self._ledger.has(
+            key
+        ):  # what has happened is answered, not denied
             return "ActivityTaskCanceled", {}
         try:
             order = json.loads(task["input"][0]["data"])
@@ -240,37 +291,60 @@ class Payments:
         except BankUnreachable as error:
             return _failed("BankUnreachable", str(error))
         except (KeyError, IndexError, ValueError, RecursionError) as error:
-            return _failed(type(error).__name__, f"arguments cannot be read: {error!r}", non_retryable=True)
-        except Exception as error:  # whatever the database does: the engine decides about another attempt
+            return _failed(
+                type(error).__name__, f"arguments cannot be read: {error!r}", non_retryable=True
+            )
+        except (
+            Exception
+        ) as error:  # whatever the database does: the engine decides about another attempt
             return _failed(type(error).__name__, str(error))
         return "ActivityTaskCompleted", {"result": [_payload(answer)]}
 
     async def _send(self, task: dict[str, Any], kind: str, **fields: Any) -> None:
         """Answer and wait until the broker has it."""
-        names = ("workflow_id", "run_id", "scheduled_event_id", "activity_id", "attempt", "command_partition", "command_offset")
+        names = (
+            "workflow_id",
+            "run_id",
+            "scheduled_event_id",
+            "activity_id",
+            "attempt",
+            "command_partition",
+            "command_offset",
+        )
         record = {name: task[name] for name in names if name in task}
         value = self._schemas.encode(kind, {**record, "identity": self._identity, **fields})
         topic = self._names.events_of(task["namespace"], task["workflow_task_queue"])
         await self._produce(topic, task["workflow_id"].encode(), value, answer_headers(kind, task))
 
     async def _refuse_unreadable(self, message: Any, error: NotReadable) -> None:
-        """A command that cannot be read but can be routed fails its attempt, so that no run waits for ever."""
+        """A command that cannot be read but can be routed fails its attempt, so that no run
+        waits for ever.
+        """
         facts = facts_of_headers(message.headers)
         if facts is not None:
             kind, fields = _failed("UndecodableCommand", str(error), non_retryable=True)
             facts |= {"command_partition": message.partition, "command_offset": message.offset}
             await self._send(facts, kind, **fields)
-        await self._dead_letter(message, UNKNOWN_SCHEMA if isinstance(error, UnknownSchema) else UNDECODABLE, str(error))
+        await self._dead_letter(
+            message, UNKNOWN_SCHEMA if isinstance(error, UnknownSchema) else UNDECODABLE, str(error)
+        )
 
     async def _dead_letter(self, message: Any, reason: str, why: str) -> None:
-        headers = {**dict(message.headers or {}), **self._names.dead_letter_headers(message, reason, why)}
+        headers = {
+            **dict(message.headers or {}),
+            **self._names.dead_letter_headers(message, reason, why),
+        }
         await self._produce(self._names.dead_letters, message.key, message.value, headers)
         self._telemetry.dead_lettered(self._names.namespace, self._names.task_queue, reason)
 
-    async def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes]) -> None:
+    async def _produce(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes]
+    ) -> None:
         producer = self._producers.get(topic)
         if producer is None:
-            producer = self._producers[topic] = self.app.topic(topic, value_serializer="raw", key_serializer="raw")
+            producer = self._producers[topic] = self.app.topic(
+                topic, value_serializer="raw", key_serializer="raw"
+            )
         await (await producer.send(key=key, value=value, headers=headers))
 
 
@@ -279,8 +353,15 @@ def _kind_of(task: dict[str, Any], activities: dict[str, Activity]) -> str:
     return task["activity_type"] if task["activity_type"] in activities else "(unknown)"
 
 
-def _failed(failure_type: str, message: str, *, non_retryable: bool = False) -> tuple[str, dict[str, Any]]:
-    failure = {"message": message, "type": failure_type, "non_retryable": non_retryable, "source": "payments"}
+def _failed(
+    failure_type: str, message: str, *, non_retryable: bool = False
+) -> tuple[str, dict[str, Any]]:
+    failure = {
+        "message": message,
+        "type": failure_type,
+        "non_retryable": non_retryable,
+        "source": "payments",
+    }
     return "ActivityTaskFailed", {"failure": failure}
 
 

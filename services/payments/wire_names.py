@@ -1,4 +1,6 @@
-"""Topics, group and headers of the wire contract, as `docs/wire.md` gives them. Nothing here imports odradek."""
+"""Topics, group and headers of the wire contract, as `docs/wire.md` gives them. Nothing here
+imports odradek.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,11 @@ from typing import Any
 
 from services.topic_names import topic_of_namespace, topic_of_queue
 
-UNDECODABLE, UNKNOWN_SCHEMA, UNEXPECTED_RECORD = "UNDECODABLE", "UNKNOWN_SCHEMA", "UNEXPECTED_RECORD"
+UNDECODABLE, UNKNOWN_SCHEMA, UNEXPECTED_RECORD = (
+    "UNDECODABLE",
+    "UNKNOWN_SCHEMA",
+    "UNEXPECTED_RECORD",
+)
 #: Of dead letters, those that this service writes.
 REASONS = (UNDECODABLE, UNKNOWN_SCHEMA, UNEXPECTED_RECORD)
 
@@ -63,7 +69,9 @@ class QueueNames:
         return topic_of_queue(namespace, workflow_task_queue, "events")
 
     def dead_letter_headers(self, message: Any, reason: str, why: str) -> dict[str, bytes]:
-        """Why a record lies among the dead letters, and where it stood. reason: one of REASONS; why: for a person."""
+        """Why a record lies among the dead letters, and where it stood. reason: one of REASONS;
+        why: for a person.
+        """
         said = {
             "reason": reason,
             "message": why,
@@ -87,11 +95,17 @@ def answer_headers(kind: str, task: Mapping[str, Any]) -> dict[str, bytes]:
     return headers
 
 
-def facts_of_headers(headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]] | None) -> dict[str, Any] | None:
-    """What the headers of an unreadable command tell, or None if they do not tell enough to answer it."""
+def facts_of_headers(
+    headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]] | None,
+) -> dict[str, Any] | None:
+    """What the headers of an unreadable command tell, or None if they do not tell enough to
+    answer it.
+    """
     found = dict(headers or {})
     try:
-        facts: dict[str, Any] = {field: found[header].decode() for header, field in FIELD_OF_HEADER.items()}
+        facts: dict[str, Any] = {
+            field: found[header].decode() for header, field in FIELD_OF_HEADER.items()
+        }
         return {**facts, **{field: int(facts[field]) for field in NUMBERS}}
     except (KeyError, UnicodeDecodeError, ValueError):
         return None

@@ -1,8 +1,10 @@
-"""Functions for code inside activities: `defn` to declare one, the rest to ask about the attempt that runs.
+"""Functions for code inside activities: `defn` to declare one, the rest to ask about the attempt
+that runs.
 
-Names, signatures and semantics are the Temporal Python SDK's. The running attempt is found through a context variable: it
-follows `asyncio.create_task` and the executor of the worker, but not threads that an activity starts itself. Runs nothing;
-the hosts (`odradek.activities`, `odradek.testing`) do.
+Names, signatures and semantics are the Temporal Python SDK's. The running attempt is found
+through a context variable: it follows `asyncio.create_task` and the executor of the worker, but
+not threads that an activity starts itself. Runs nothing; the hosts (`odradek.activities`,
+`odradek.testing`) do.
 """
 
 from __future__ import annotations
@@ -49,9 +51,13 @@ CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 @overload
 def defn(fn: CallableT) -> CallableT: ...
 @overload
-def defn(*, name: str | None = None, no_thread_cancel_exception: bool = False) -> Callable[[CallableT], CallableT]: ...
+def defn(
+    *, name: str | None = None, no_thread_cancel_exception: bool = False
+) -> Callable[[CallableT], CallableT]: ...
 @overload
-def defn(*, no_thread_cancel_exception: bool = False, dynamic: bool = False) -> Callable[[CallableT], CallableT]: ...
+def defn(
+    *, no_thread_cancel_exception: bool = False, dynamic: bool = False
+) -> Callable[[CallableT], CallableT]: ...
 
 
 def defn(
@@ -63,14 +69,17 @@ def defn(
 ) -> CallableT | Callable[[CallableT], CallableT]:
     """Declare a callable (`def`, `async def`, method, instance with `__call__`) an activity.
 
-    `name` defaults to the function's. With `no_thread_cancel_exception` a sync activity in a thread is not interrupted by
-    cancellation. `dynamic` makes it the activity for every name that no other one has; it takes a single
-    `Sequence[RawValue]`. `TypeError` for keyword-only parameters.
+    `name` defaults to the function's. With `no_thread_cancel_exception` a sync activity in a
+    thread is not interrupted by cancellation. `dynamic` makes it the activity for every name
+    that no other one has; it takes a single `Sequence[RawValue]`. `TypeError` for keyword-only
+    parameters.
     """
 
     def decorate(fn: CallableT) -> CallableT:
         given = None if dynamic else name or getattr(fn, "__name__", type(fn).__name__)
-        ActivityDefinition.apply_to(fn, name=given, no_thread_cancel_exception=no_thread_cancel_exception)
+        ActivityDefinition.apply_to(
+            fn, name=given, no_thread_cancel_exception=no_thread_cancel_exception
+        )
         return fn
 
     return decorate if fn is None else decorate(fn)
@@ -87,20 +96,24 @@ def info() -> Info:
 
 
 def client() -> Any:
-    """The worker's `odradek.client.Client`, for async activities. `RuntimeError` in sync ones. Not typed: this room must not know it."""
+    """The worker's `odradek.client.Client`, for async activities. `RuntimeError` in sync ones.
+    Not typed: this room must not know it.
+    """
     client = current_context().client
     if client is None:
         raise RuntimeError(
-            "No client available. The client is only available in `async def` activities; not in `def` activities. "
-            "In tests you can pass a client when creating ActivityEnvironment."
+            "No client available. The client is only available in `async def` activities; not in"
+            " `def` activities. In tests you can pass a client when creating ActivityEnvironment."
         )
     return client
 
 
 def heartbeat(*details: Any) -> None:
-    """Say that this attempt is alive. A plain function, cheap to call often: at most one record per 80% of the heartbeat timeout is sent.
+    """Say that this attempt is alive. A plain function, cheap to call often: at most one record
+    per 80% of the heartbeat timeout is sent.
 
-    The last `details` reach the next attempt as `info().heartbeat_details`. Details that cannot be converted cancel and fail the activity.
+    The last `details` reach the next attempt as `info().heartbeat_details`. Details that cannot
+    be converted cancel and fail the activity.
     """
     send = current_context().heartbeat
     if send is None:
@@ -119,7 +132,9 @@ def is_cancelled() -> bool:
 
 
 async def wait_for_cancelled() -> None:
-    """Wait for a cancellation request. Async activities only; the cancellation also interrupts this wait, as any other."""
+    """Wait for a cancellation request. Async activities only; the cancellation also interrupts
+    this wait, as any other.
+    """
     await current_context().cancelled_event.wait()
 
 
@@ -130,9 +145,11 @@ def wait_for_cancelled_sync(timeout: timedelta | float | None = None) -> None:
 
 @contextmanager
 def shield_thread_cancel_exception() -> Iterator[None]:
-    """Hold back the cancellation of a sync activity in a thread until the outermost such block ends; there it is raised.
+    """Hold back the cancellation of a sync activity in a thread until the outermost such block
+    ends; there it is raised.
 
-    Whatever the block returns or raises, a cancellation that came meanwhile wins. Does nothing in other activities.
+    Whatever the block returns or raises, a cancellation that came meanwhile wins. Does nothing
+    in other activities.
     """
     shield = current_context().shield_thread_cancel_exception
     if shield is None:
@@ -158,7 +175,9 @@ def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> N
 
 
 def raise_complete_async() -> NoReturn:
-    """Leave the activity; its outcome comes later from outside, through `client.get_async_activity_handle`. Timeouts go on."""
+    """Leave the activity; its outcome comes later from outside, through
+    `client.get_async_activity_handle`. Timeouts go on.
+    """
     raise CompleteAsyncError
 
 

@@ -1,8 +1,9 @@
 """Settings: every default of a deployment in one place.
 
-Four sources, the later wins: the defaults here, a YAML file, the environment (`ODRADEK_...`), arguments. An unknown key, wherever it
-stands, is an error that names it and the nearest known one. Immutable once made. Knows no Kafka client: `kafka` passes through as it is,
-and `odradek.kafka` makes client configurations from it.
+Four sources, the later wins: the defaults here, a YAML file, the environment (`ODRADEK_...`),
+arguments. An unknown key, wherever it stands, is an error that names it and the nearest known
+one. Immutable once made. Knows no Kafka client: `kafka` passes through as it is, and
+`odradek.kafka` makes client configurations from it.
 
 `docs/settings.md` is printed from this file: `python -m odradek.config`.
 """
@@ -38,16 +39,26 @@ from odradek.exceptions import ConfigurationError
 from odradek.home import home
 from odradek.yaml_text import load_yaml
 
-__all__ = ["FILE_VARIABLE", "Settings", "default_state_dir", "format_duration", "parse_duration", "settings_page", "settings_table"]
+__all__ = [
+    "FILE_VARIABLE",
+    "Settings",
+    "default_state_dir",
+    "format_duration",
+    "parse_duration",
+    "settings_page",
+    "settings_table",
+]
 
 ENV_PREFIX = "ODRADEK_"
 FILE_VARIABLE = "ODRADEK_SETTINGS"
 """Names the YAML file where the caller names none."""
 
-# Variables that begin like settings and are none: of the local broker, of tests, of `odradek.envconfig`.
+# Variables that begin like settings and are none: of the local broker, of tests, of
+# `odradek.envconfig`.
 _OTHER_VARIABLES = re.compile(
     r"ODRADEK_(SETTINGS|FAULT|CACHE_DIR|KAFKA_VERSION|PROFILE|CONFIG_FILE|API_KEY|AUTH_\w+|TLS|TLS_\w+|GRPC_META_\w+|(TEST|BENCH|DEMO)_\w+)"
-    # Kubernetes puts such variables into every container beside a Service named odradek or odradek-something.
+    # Kubernetes puts such variables into every container beside a Service named odradek or
+    # odradek-something.
     r"|ODRADEK_(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
 )
 
@@ -58,7 +69,8 @@ _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d|)\s*")
 def parse_duration(value: Any) -> Any:
     """`500 ms`, `10s`, `5 min`, `1h`, `3 d` as a timedelta; a bare number is seconds, as text too.
 
-    Anything else, such as ISO 8601, is left to pydantic. OverflowError for what a timedelta does not hold.
+    Anything else, such as ISO 8601, is left to pydantic. OverflowError for what a timedelta does
+    not hold.
     """
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     return timedelta(seconds=float(match[1]) * _DURATION_UNITS[match[2]]) if match else value
@@ -87,7 +99,9 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def default_state_dir() -> Path:
-    """Where the platform keeps an application's state: XDG on Linux, Application Support on macOS, LOCALAPPDATA on Windows."""
+    """Where the platform keeps an application's state: XDG on Linux, Application Support on
+    macOS, LOCALAPPDATA on Windows.
+    """
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -106,9 +120,11 @@ _SECRET = ("kafka", "server_token", "server_address", "schema_registry_url")
 
 
 class Settings(BaseSettings):
-    """The settings of a client, worker or service. `Settings(address=...)` or `Settings.load("service.yaml", address=...)`.
+    """The settings of a client, worker or service. `Settings(address=...)` or
+    `Settings.load("service.yaml", address=...)`.
 
-    `ConfigurationError` for an unknown key or a value that does not fit; it names the key and where it stands.
+    `ConfigurationError` for an unknown key or a value that does not fit; it names the key and
+    where it stands.
     """
 
     model_config = SettingsConfigDict(
@@ -122,16 +138,29 @@ class Settings(BaseSettings):
     )
 
     # --- where
-    address: str = Field("localhost:9092", min_length=1, description="Kafka bootstrap servers, `host:port`, several with commas.")
-    namespace: str = Field("default", min_length=1, description="Namespace: part of every topic name.")
-    task_queue: str | None = Field(None, min_length=1, description="Task queue of a worker or service that names none itself.")
+    address: str = Field(
+        "localhost:9092",
+        min_length=1,
+        description="Kafka bootstrap servers, `host:port`, several with commas.",
+    )
+    namespace: str = Field(
+        "default", min_length=1, description="Namespace: part of every topic name."
+    )
+    task_queue: str | None = Field(
+        None, min_length=1, description="Task queue of a worker or service that names none itself."
+    )
     topic_prefix: str = Field(
-        "odradek.", pattern=r"^[A-Za-z0-9._-]*$", description="Begins every topic name, group id and transactional id."
+        "odradek.",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Begins every topic name, group id and transactional id.",
     )
     kafka: dict[str, str] = Field(
         {},
         repr=False,  # holds passwords
-        description="Any librdkafka setting, for every client (`security.protocol`, `sasl.mechanism`, ...). Environment: see below.",
+        description=(
+            "Any librdkafka setting, for every client (`security.protocol`, `sasl.mechanism`, ...)."
+            " Environment: see below."
+        ),
     )
     schema_registry_url: str | None = Field(
         None,
@@ -139,37 +168,72 @@ class Settings(BaseSettings):
         description="Schema registry. Without one, records carry Avro single-object framing.",
     )
     server_address: str | None = Field(
-        None, min_length=1, repr=False, description="`host:port` or URL of `odradek server`, which answers a client's lists and counts."
+        None,
+        min_length=1,
+        repr=False,
+        description=(
+            "`host:port` or URL of `odradek server`, which answers a client's lists and counts."
+        ),
     )
-    server_token: str | None = Field(None, min_length=1, repr=False, description="Token for that server, if it asks for one.")
+    server_token: str | None = Field(
+        None, min_length=1, repr=False, description="Token for that server, if it asks for one."
+    )
 
     # --- who
     identity: str = Field(
         default_factory=_default_identity,
         min_length=1,
-        description="Name of this process in histories and errors: a label, which several may share.",
+        description=(
+            "Name of this process in histories and errors: a label, which several may share."
+        ),
         json_schema_extra={"shown": "`<pid>@<host>`"},
     )
-    client_id: str = Field("odradek", min_length=1, description="Kafka's `client.id`: how brokers name this process in logs and quotas.")
+    client_id: str = Field(
+        "odradek",
+        min_length=1,
+        description="Kafka's `client.id`: how brokers name this process in logs and quotas.",
+    )
 
     # --- topics
-    create_topics: bool = Field(True, description="Create topics that do not exist. Off: a missing topic is an error.")
-    partitions: Count = Field(8, description="Partitions of the topics of a task queue, when created. Fixed for their life.")
-    replication_factor: int = Field(
-        -1, ge=-1, description="Replicas of topics, when created. -1: the broker's `default.replication.factor`."
+    create_topics: bool = Field(
+        True, description="Create topics that do not exist. Off: a missing topic is an error."
     )
-    results_retention: PositiveDuration = Field(timedelta(days=30), description="How long `results` keeps outcomes.")
-    audit_window: Duration = Field(timedelta(hours=1), description="How long records of `events` stay after they were applied.")
+    partitions: Count = Field(
+        8,
+        description="Partitions of the topics of a task queue, when created. Fixed for their life.",
+    )
+    replication_factor: int = Field(
+        -1,
+        ge=-1,
+        description=(
+            "Replicas of topics, when created. -1: the broker's `default.replication.factor`."
+        ),
+    )
+    results_retention: PositiveDuration = Field(
+        timedelta(days=30), description="How long `results` keeps outcomes."
+    )
+    audit_window: Duration = Field(
+        timedelta(hours=1), description="How long records of `events` stay after they were applied."
+    )
 
     # --- runs
     retention: PositiveDuration = Field(
-        timedelta(days=3), description="How long a closed run can be queried, described and protects its id."
+        timedelta(days=3),
+        description="How long a closed run can be queried, described and protects its id.",
     )
     history_max_events: Count = Field(51_200, description="Events after which a run is terminated.")
-    history_suggest_continue_as_new_events: Count = Field(10_240, description="Events after which continue-as-new is suggested to a run.")
-    history_max_bytes: Count = Field(50 * 1024 * 1024, description="Size of a history, in bytes, after which a run is terminated.")
+    history_suggest_continue_as_new_events: Count = Field(
+        10_240, description="Events after which continue-as-new is suggested to a run."
+    )
+    history_max_bytes: Count = Field(
+        50 * 1024 * 1024,
+        description="Size of a history, in bytes, after which a run is terminated.",
+    )
     history_suggest_continue_as_new_bytes: Count = Field(
-        4 * 1024 * 1024, description="Size of a history, in bytes, after which continue-as-new is suggested to a run."
+        4 * 1024 * 1024,
+        description=(
+            "Size of a history, in bytes, after which continue-as-new is suggested to a run."
+        ),
     )
     pending_activities_max: Count = Field(2_000, description="Open activities that a run may have.")
 
@@ -180,70 +244,108 @@ class Settings(BaseSettings):
         json_schema_extra={"shown": "the platform's, e.g. `~/.local/state/odradek`"},
     )
     max_cached_workflows: Count = Field(
-        1_000, description="Live workflows kept in memory, each partition. Others are replayed when needed."
+        1_000,
+        description=(
+            "Live workflows kept in memory, each partition. Others are replayed when needed."
+        ),
     )
     deadlock_timeout: PositiveDuration = Field(
-        timedelta(seconds=2), description="Time in which workflow code must yield; replay does not count."
+        timedelta(seconds=2),
+        description="Time in which workflow code must yield; replay does not count.",
     )
     session_timeout: Duration = Field(
         timedelta(seconds=6),
         ge=timedelta(seconds=1),
         le=timedelta(minutes=5),
-        description="Silence after which a group member counts as dead. Brokers take 6 s and more where nobody lowered it.",
+        description=(
+            "Silence after which a group member counts as dead. Brokers take 6 s and more where"
+            " nobody lowered it."
+        ),
     )
     transaction_timeout: Duration = Field(
         timedelta(seconds=10),
         ge=timedelta(seconds=1),
         le=timedelta(minutes=15),
-        description="Age at which the broker ends an open transaction. Readers of shared topics may wait that long.",
+        description=(
+            "Age at which the broker ends an open transaction. Readers of shared topics may wait"
+            " that long."
+        ),
     )
 
     # --- activities
-    max_concurrent_activities: Count = Field(100, description="Activities that a worker runs at a time.")
+    max_concurrent_activities: Count = Field(
+        100, description="Activities that a worker runs at a time."
+    )
     activity_group: Literal["classic", "share"] = Field(
         "classic",
-        description="How services share the commands of a queue: `classic` group, or `share` group (Kafka 4.2, a preview in the client)."
-        " The same for all services of a queue; docs/guarantees.md compares them.",
+        description=(
+            "How services share the commands of a queue: `classic` group, or `share` group (Kafka"
+            " 4.2, a preview in the client). The same for all services of a queue;"
+            " docs/guarantees.md compares them."
+        ),
     )
-    graceful_shutdown_timeout: Duration = Field(timedelta(seconds=10), description="Time that running activities get at a shutdown.")
+    graceful_shutdown_timeout: Duration = Field(
+        timedelta(seconds=10), description="Time that running activities get at a shutdown."
+    )
 
     # --- telemetry
     telemetry_port: int | None = Field(
         None,
         ge=0,
         le=65_535,
-        description="Port at which a worker serves `/metrics`, `/health/live`, `/health/ready` (0: any). `--processes N` takes N of them.",
+        description=(
+            "Port at which a worker serves `/metrics`, `/health/live`, `/health/ready` (0: any)."
+            " `--processes N` takes N of them."
+        ),
     )
     telemetry_host: str = Field(
-        "127.0.0.1", min_length=1, description="Address it listens on; `0.0.0.0` in a container. Nobody is asked for a password."
+        "127.0.0.1",
+        min_length=1,
+        description=(
+            "Address it listens on; `0.0.0.0` in a container. Nobody is asked for a password."
+        ),
     )
     liveness_timeout: PositiveDuration = Field(
-        timedelta(seconds=60), description="Silence of a lane's or service's thread after which `/health/live` fails."
+        timedelta(seconds=60),
+        description="Silence of a lane's or service's thread after which `/health/live` fails.",
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="Log lines of `odradek worker` and `odradek server`: `text`, or `json` with ids."
+        "text",
+        description=(
+            "Log lines of `odradek worker` and `odradek server`: `text`, or `json` with ids."
+        ),
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="What they log; `--log-level` wins.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="What they log; `--log-level` wins."
+    )
 
     # --- client
-    rpc_timeout: PositiveDuration = Field(timedelta(seconds=10), description="How long a request waits for the answer of the run's owner.")
+    rpc_timeout: PositiveDuration = Field(
+        timedelta(seconds=10),
+        description="How long a request waits for the answer of the run's owner.",
+    )
 
     def __init__(self, **arguments: Any) -> None:
         _refuse_unknown("argument", arguments)
-        if isinstance(arguments.get("kafka"), Mapping):  # flat before it is merged with the other sources
+        if isinstance(
+            arguments.get("kafka"), Mapping
+        ):  # flat before it is merged with the other sources
             arguments["kafka"] = _flat(arguments["kafka"], "argument")
         try:
             super().__init__(**arguments)
         except ValidationError as err:
             raise _configuration_error(err, arguments) from err
         except SettingsError as err:  # JSON in a variable
-            raise ConfigurationError(f"environment: {err}: {err.__cause__}", source="environment") from err
+            raise ConfigurationError(
+                f"environment: {err}: {err.__cause__}", source="environment"
+            ) from err
 
     @classmethod
     def load(cls, file: str | Path | None = None, /, **arguments: Any) -> Self:
         """Settings with a YAML file, which `ODRADEK_SETTINGS` names where `file` does not.
 
-        If the file has a mapping under `odradek`, that is what is read, and the rest of the file is its owner's.
+        If the file has a mapping under `odradek`, that is what is read, and the rest of the file
+        is its owner's.
         """
         token = _file.set(None if file is None else Path(file))
         try:
@@ -255,7 +357,9 @@ class Settings(BaseSettings):
         """A changed copy, validated. Neither file nor environment are asked again."""
         token = _arguments_only.set(True)
         try:
-            return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
+            return type(self)(
+                **{name: getattr(self, name) for name in type(self).model_fields} | changes
+            )
         finally:
             _arguments_only.reset(token)
 
@@ -263,7 +367,11 @@ class Settings(BaseSettings):
     @classmethod
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Python takes True for 1, YAML `yes` for True."""
-        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
+        if (
+            isinstance(value, bool)
+            and info.field_name
+            and cls.model_fields[info.field_name].annotation is not bool
+        ):
             raise ValueError("true and false are no value of it")
         return value
 
@@ -274,8 +382,14 @@ class Settings(BaseSettings):
             return value.expanduser()
         except RuntimeError:
             name = value.parts[0].removeprefix("~")
-            why = f"there is no user {name!r} with a home directory" if name else "this user has no home directory"
-            raise ValueError(f"{value} begins with `~{name}`, and {why}: write the whole path") from None
+            why = (
+                f"there is no user {name!r} with a home directory"
+                if name
+                else "this user has no home directory"
+            )
+            raise ValueError(
+                f"{value} begins with `~{name}`, and {why}: write the whole path"
+            ) from None
 
     @field_validator("schema_registry_url")
     @classmethod
@@ -298,35 +412,58 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, environment, file: pydantic-settings wants the strongest first, and merges `kafka` key by key."""
+        """Arguments, environment, file: pydantic-settings wants the strongest first, and merges
+        `kafka` key by key.
+        """
         if _arguments_only.get():
             return (init_settings,)
-        return init_settings, _Environment(settings_cls), InitSettingsSource(settings_cls, _read_file())
+        return (
+            init_settings,
+            _Environment(settings_cls),
+            InitSettingsSource(settings_cls, _read_file()),
+        )
 
 
 def _is_registry(scheme: str, url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return scheme == "mock" or (scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+        return scheme == "mock" or (
+            scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        )
     except ValueError:
         return False
 
 
 class _Environment(EnvSettingsSource):
-    """The environment, where `ODRADEK_KAFKA__SECURITY_PROTOCOL` means `kafka: {security.protocol: ...}`."""
+    """The environment, where `ODRADEK_KAFKA__SECURITY_PROTOCOL` means `kafka:
+    {security.protocol: ...}`.
+    """
 
     def __call__(self) -> dict[str, Any]:
         names = {name.upper(): name for name in os.environ if name.upper().startswith(ENV_PREFIX)}
-        keys = {upper.removeprefix(ENV_PREFIX).lower(): name for upper, name in names.items() if not _OTHER_VARIABLES.fullmatch(upper)}
+        keys = {
+            upper.removeprefix(ENV_PREFIX).lower(): name
+            for upper, name in names.items()
+            if not _OTHER_VARIABLES.fullmatch(upper)
+        }
         for key in keys:
             if not key.startswith("kafka__") and key not in Settings.model_fields:
                 raise _unknown(f"environment variable {keys[key]}", key)
         values = super().__call__()
         kafka = values.get("kafka")
         if isinstance(kafka, dict):
-            nested = {key.removeprefix("kafka__"): name for key, name in keys.items() if key.startswith("kafka__")}
-            variables = {key: name for key, name in nested.items() if key in kafka}  # of others it is empty, or has made a mapping
-            flat = _flat({key: value for key, value in kafka.items() if key not in variables}, "environment variable ODRADEK_KAFKA")
+            nested = {
+                key.removeprefix("kafka__"): name
+                for key, name in keys.items()
+                if key.startswith("kafka__")
+            }
+            variables = {
+                key: name for key, name in nested.items() if key in kafka
+            }  # of others it is empty, or has made a mapping
+            flat = _flat(
+                {key: value for key, value in kafka.items() if key not in variables},
+                "environment variable ODRADEK_KAFKA",
+            )
             for key, name in variables.items():
                 if (dotted := key.replace("_", ".")) in flat:
                     raise _twice(dotted, "environment", "ODRADEK_KAFKA", name)
@@ -335,7 +472,8 @@ class _Environment(EnvSettingsSource):
         return values
 
 
-# What `load` and `replace` tell the sources, for the time of one construction. None: the file that the environment names.
+# What `load` and `replace` tell the sources, for the time of one construction. None: the file that
+# the environment names.
 _file: ContextVar[Path | None] = ContextVar("odradek_settings_file", default=None)
 _arguments_only: ContextVar[bool] = ContextVar("odradek_settings_arguments_only", default=False)
 
@@ -353,15 +491,22 @@ def _read_file() -> dict[str, Any]:
         content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as err:
         reason = err.strerror or str(err)
-        raise ConfigurationError(f"settings file {path} cannot be read: {reason}. Correct its path", source=str(path)) from err
+        raise ConfigurationError(
+            f"settings file {path} cannot be read: {reason}. Correct its path", source=str(path)
+        ) from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigurationError(f"settings file {path} is not valid YAML: {err}", source=str(path)) from err
+        raise ConfigurationError(
+            f"settings file {path} is not valid YAML: {err}", source=str(path)
+        ) from err
     if isinstance(content, dict) and "odradek" in content:
         content = content["odradek"]
     if content is None:  # an empty file or section
         return {}
     if not isinstance(content, dict):
-        raise ConfigurationError(f"settings file {path} must hold a mapping, not a {type(content).__name__}", source=str(path))
+        raise ConfigurationError(
+            f"settings file {path} must hold a mapping, not a {type(content).__name__}",
+            source=str(path),
+        )
     _refuse_unknown(str(path), content)
     if isinstance(content.get("kafka"), dict):
         content["kafka"] = _flat(content["kafka"], str(path))
@@ -369,7 +514,9 @@ def _read_file() -> dict[str, Any]:
 
 
 def _flat(kafka: Mapping[Any, Any], source: str) -> dict[str, Any]:
-    """Dotted keys of nested mappings. ConfigurationError for a key that is there in two ways: one of them would win in silence."""
+    """Dotted keys of nested mappings. ConfigurationError for a key that is there in two ways:
+    one of them would win in silence.
+    """
     found: dict[str, Any] = {}
     paths: dict[str, tuple[str, ...]] = {}
     for path, value in _flatten(kafka):
@@ -380,7 +527,9 @@ def _flat(kafka: Mapping[Any, Any], source: str) -> dict[str, Any]:
     return found
 
 
-def _flatten(values: Mapping[Any, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _flatten(
+    values: Mapping[Any, Any], before: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Paths of nested mappings; numbers and truth values as librdkafka writes them."""
     for key, value in values.items():
         path = (*before, str(key))
@@ -398,13 +547,21 @@ def _spelled(path: tuple[str, ...]) -> str:
 
 
 def _twice(key: str, source: str, one: str, other: str) -> ConfigurationError:
-    text = f"setting `kafka.{key}` ({source}) is given twice, as `{one}` and as `{other}`: remove one"
+    text = (
+        f"setting `kafka.{key}` ({source}) is given twice, as `{one}` and as `{other}`: remove one"
+    )
     return ConfigurationError(text, key=f"kafka.{key}", source=source)
 
 
 def _unknown(source: str, key: str) -> ConfigurationError:
-    near = difflib.get_close_matches(key.lower().replace("-", "_"), Settings.model_fields, n=1, cutoff=0.6)
-    hint = f"Did you mean `{near[0]}`?" if near else "Librdkafka settings belong under `kafka`; docs/settings.md lists the rest"
+    near = difflib.get_close_matches(
+        key.lower().replace("-", "_"), Settings.model_fields, n=1, cutoff=0.6
+    )
+    hint = (
+        f"Did you mean `{near[0]}`?"
+        if near
+        else "Librdkafka settings belong under `kafka`; docs/settings.md lists the rest"
+    )
     return ConfigurationError(f"unknown setting `{key}` ({source}). {hint}", key=key, source=source)
 
 
@@ -414,19 +571,25 @@ def _refuse_unknown(source: str, values: Mapping[str, Any]) -> None:
             raise _unknown(source, str(key))
 
 
-def _configuration_error(error: ValidationError, arguments: Mapping[str, Any]) -> ConfigurationError:
+def _configuration_error(
+    error: ValidationError, arguments: Mapping[str, Any]
+) -> ConfigurationError:
     problems = []
     for problem in error.errors(include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         if name in arguments:
             source = "argument"
-        elif any(variable.upper().startswith(f"{ENV_PREFIX}{name.upper()}") for variable in os.environ):
+        elif any(
+            variable.upper().startswith(f"{ENV_PREFIX}{name.upper()}") for variable in os.environ
+        ):
             source = f"environment variable {ENV_PREFIX}{name.upper()}"
         else:
             source = str(_current_file() or "default")
         key = ".".join(map(str, problem["loc"]))
         given = _shown(name, problem["input"])
-        problems.append((key, source, f"setting `{key}` ({source}) has a bad value {given}: {problem['msg']}"))
+        problems.append(
+            (key, source, f"setting `{key}` ({source}) has a bad value {given}: {problem['msg']}")
+        )
     key, source, _ = problems[0]
     return ConfigurationError("; ".join(text for _, _, text in problems), key=key, source=source)
 

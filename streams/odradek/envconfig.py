@@ -1,12 +1,15 @@
-"""Client configuration from a TOML file and the environment, as Temporal's SDKs read it: what `Client.connect(**config)` takes.
+"""Client configuration from a TOML file and the environment, as Temporal's SDKs read it: what
+`Client.connect(**config)` takes.
 
-File: the one given, else what `ODRADEK_CONFIG_FILE` or `TEMPORAL_CONFIG_FILE` names, else `odradek/odradek.toml`, else
-`temporalio/temporal.toml` in the user's configuration directory. A file that is not there counts as empty. Variables override the
-profile; each is read as `ODRADEK_<NAME>` and, where that is not set, as `TEMPORAL_<NAME>`: PROFILE, ADDRESS, NAMESPACE, API_KEY, TLS,
-TLS_SERVER_NAME, TLS_SERVER_CA_CERT_PATH or _DATA, TLS_CLIENT_CERT_PATH or _DATA, TLS_CLIENT_KEY_PATH or _DATA, GRPC_META_<HEADER>.
-Empty means not set (for a header: removed).
+File: the one given, else what `ODRADEK_CONFIG_FILE` or `TEMPORAL_CONFIG_FILE` names, else
+`odradek/odradek.toml`, else `temporalio/temporal.toml` in the user's configuration directory. A
+file that is not there counts as empty. Variables override the profile; each is read as
+`ODRADEK_<NAME>` and, where that is not set, as `TEMPORAL_<NAME>`: PROFILE, ADDRESS, NAMESPACE,
+API_KEY, TLS, TLS_SERVER_NAME, TLS_SERVER_CA_CERT_PATH or _DATA, TLS_CLIENT_CERT_PATH or _DATA,
+TLS_CLIENT_KEY_PATH or _DATA, GRPC_META_<HEADER>. Empty means not set (for a header: removed).
 
-`target_host` is read as Kafka bootstrap servers. For everything else about Odradek see `odradek.config`.
+`target_host` is read as Kafka bootstrap servers. For everything else about Odradek see
+`odradek.config`.
 """
 
 from __future__ import annotations
@@ -43,14 +46,23 @@ DataSource: TypeAlias = Path | str | bytes
 _PREFIXES = ("ODRADEK_", "TEMPORAL_")
 _DEFAULT_PROFILE = "default"
 _PROFILE_KEYS = ("address", "namespace", "api_key", "tls", "codec", "grpc_meta")
-_CERTIFICATES = {"server_ca_cert": "server_root_ca_cert", "client_cert": "client_cert", "client_key": "client_private_key"}
+_CERTIFICATES = {
+    "server_ca_cert": "server_root_ca_cert",
+    "client_cert": "client_cert",
+    "client_key": "client_private_key",
+}
 """Names of certificates and keys in files and variables, and those of the fields they go to."""
 _TLS_KEYS = ("disabled", "server_name", "disable_host_verification", *_CERTIFICATES)
-_TLS_FILE_KEYS = (*_TLS_KEYS, *(f"{name}_{form}" for name in _CERTIFICATES for form in ("path", "data")))
+_TLS_FILE_KEYS = (
+    *_TLS_KEYS,
+    *(f"{name}_{form}" for name in _CERTIFICATES for form in ("path", "data")),
+)
 
 
 class ClientConfigTLSDict(TypedDict, total=False):
-    """TLS section of a profile as a dict. A certificate or key is `{"path": ...}` or `{"data": ...}`."""
+    """TLS section of a profile as a dict. A certificate or key is `{"path": ...}` or `{"data":
+    ...}`.
+    """
 
     disabled: bool | None
     server_name: str
@@ -95,10 +107,15 @@ class ClientConfigTLS:
         result: dict[str, Any] = {"disabled": self.disabled, "server_name": self.server_name}
         for name, attribute in _CERTIFICATES.items():
             result[name] = _source_to_dict(getattr(self, attribute))
-        return cast(ClientConfigTLSDict, {name: value for name, value in result.items() if value is not None})
+        return cast(
+            ClientConfigTLSDict,
+            {name: value for name, value in result.items() if value is not None},
+        )
 
     def to_connect_tls_config(self) -> bool | TLSConfig:
-        """The `tls` argument of `Client.connect`. Reads the files; `ConfigurationError` for one that cannot be read."""
+        """The `tls` argument of `Client.connect`. Reads the files; `ConfigurationError` for one
+        that cannot be read.
+        """
         if self.disabled:
             return False
         return TLSConfig(
@@ -110,7 +127,9 @@ class ClientConfigTLS:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any] | None) -> Self | None:
-        """From a dict, or from a file's section (`client_cert_path`, `client_cert_data`). `None` for an empty one."""
+        """From a dict, or from a file's section (`client_cert_path`, `client_cert_data`). `None`
+        for an empty one.
+        """
         if not d:
             return None
         certificates = {attribute: _source_of(d, name) for name, attribute in _CERTIFICATES.items()}
@@ -142,10 +161,17 @@ class ClientConfigProfile:
 
     def to_dict(self) -> ClientConfigProfileDict:
         """As a dict; what is not set is left out."""
-        result: dict[str, Any] = {"address": self.address, "namespace": self.namespace, "api_key": self.api_key}
+        result: dict[str, Any] = {
+            "address": self.address,
+            "namespace": self.namespace,
+            "api_key": self.api_key,
+        }
         result["tls"] = (self.tls.to_dict() or None) if self.tls else None
         result["grpc_meta"] = self.grpc_meta or None
-        return cast(ClientConfigProfileDict, {name: value for name, value in result.items() if value is not None})
+        return cast(
+            ClientConfigProfileDict,
+            {name: value for name, value in result.items() if value is not None},
+        )
 
     def to_client_connect_config(self) -> ClientConnectConfig:
         """Keyword arguments of `Client.connect`. An API key alone turns TLS on."""
@@ -175,18 +201,25 @@ class ClientConfigProfile:
     ) -> ClientConfigProfile:
         """One profile, overridden by variables.
 
-        profile: its name; else what the PROFILE variable says; else `default`, which need not exist.  config_source: instead of the default
-        file.  disable_env: read no variables, `override_env_vars` neither.  config_file_strict: unknown keys are errors.
+        profile: its name; else what the PROFILE variable says; else `default`, which need not
+        exist.  config_source: instead of the default file.  disable_env: read no variables,
+        `override_env_vars` neither.  config_file_strict: unknown keys are errors.
         override_env_vars: read instead of the process's environment.
         """
         if disable_file and disable_env:
-            raise ConfigurationError("cannot disable both the file and the environment: nothing is left to load a profile from")
+            raise ConfigurationError(
+                "cannot disable both the file and the environment: nothing is left to load a"
+                " profile from"
+            )
         environment = {} if disable_env else _environment(override_env_vars)
-        profiles = {} if disable_file else _load_profiles(config_source, environment, config_file_strict)
+        profiles = (
+            {} if disable_file else _load_profiles(config_source, environment, config_file_strict)
+        )
         name = profile or _variable(environment, "PROFILE")
         if name is not None and name not in profiles and not disable_file:
             raise ConfigurationError(
-                f"profile `{name}` not found; the file has {', '.join(sorted(profiles)) or 'none'}", key=f"profile.{name}"
+                f"profile `{name}` not found; the file has {', '.join(sorted(profiles)) or 'none'}",
+                key=f"profile.{name}",
             )
         found = ClientConfigProfile.from_dict(profiles.get(name or _DEFAULT_PROFILE, {}))
         return _overridden(found, environment)
@@ -214,8 +247,12 @@ class ClientConfig:
         config_file_strict: bool = False,
         override_env_vars: Mapping[str, str] | None = None,
     ) -> ClientConfig:
-        """All profiles of the file, not overridden: of the environment only the name of the file is read."""
-        return ClientConfig.from_dict(_load_profiles(config_source, _environment(override_env_vars), config_file_strict))
+        """All profiles of the file, not overridden: of the environment only the name of the file
+        is read.
+        """
+        return ClientConfig.from_dict(
+            _load_profiles(config_source, _environment(override_env_vars), config_file_strict)
+        )
 
     @staticmethod
     def load_client_connect_config(
@@ -227,7 +264,9 @@ class ClientConfig:
         config_file_strict: bool = False,
         override_env_vars: Mapping[str, str] | None = None,
     ) -> ClientConnectConfig:
-        """`ClientConfigProfile.load` and `to_client_connect_config` in one: `Client.connect(**config)`."""
+        """`ClientConfigProfile.load` and `to_client_connect_config` in one:
+        `Client.connect(**config)`.
+        """
         return ClientConfigProfile.load(
             profile,
             config_source=Path(config_file) if config_file and not disable_file else None,
@@ -256,7 +295,10 @@ def _config_text(source: DataSource | None, environment: Mapping[str, str]) -> t
         return source if isinstance(source, str) else source.decode(), "given text"
     path = source or (Path(named) if (named := _variable(environment, "CONFIG_FILE")) else None)
     if path is None:
-        candidates = [_user_config_dir() / name for name in ("odradek/odradek.toml", "temporalio/temporal.toml")]
+        candidates = [
+            _user_config_dir() / name
+            for name in ("odradek/odradek.toml", "temporalio/temporal.toml")
+        ]
         path = next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
     elif not path.exists():
         logger.warning("Configuration file %s does not exist, nothing is read from it", path)
@@ -265,17 +307,26 @@ def _config_text(source: DataSource | None, environment: Mapping[str, str]) -> t
     except FileNotFoundError:
         return "", str(path)
     except OSError as err:
-        raise ConfigurationError(f"configuration file {path} cannot be read: {err.strerror or err}", source=str(path)) from err
+        raise ConfigurationError(
+            f"configuration file {path} cannot be read: {err.strerror or err}", source=str(path)
+        ) from err
 
 
-def _load_profiles(source: DataSource | None, environment: Mapping[str, str], strict: bool) -> dict[str, dict[str, Any]]:
+def _load_profiles(
+    source: DataSource | None, environment: Mapping[str, str], strict: bool
+) -> dict[str, dict[str, Any]]:
     text, where = _config_text(source, environment)
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
-        raise ConfigurationError(f"configuration file {where} is not valid TOML: {err}", source=where) from err
+        raise ConfigurationError(
+            f"configuration file {where} is not valid TOML: {err}", source=where
+        ) from err
     profiles = content.get("profile", {})
-    for key, section in [("profile", profiles), *((f"profile.{name}", profile) for name, profile in _items(profiles))]:
+    for key, section in [
+        ("profile", profiles),
+        *((f"profile.{name}", profile) for name, profile in _items(profiles)),
+    ]:
         _must_be_table(section, key, where)
     for name, profile in profiles.items():
         for key in ("tls", "grpc_meta", "codec"):
@@ -294,15 +345,23 @@ def _items(value: Any) -> Iterable[tuple[str, Any]]:
 
 def _must_be_table(value: Any, key: str, where: str) -> None:
     if not isinstance(value, dict):
-        raise ConfigurationError(f"`{key}` in {where} must be a table ([{key}]), not {value!r}", key=key, source=where)
+        raise ConfigurationError(
+            f"`{key}` in {where} must be a table ([{key}]), not {value!r}", key=key, source=where
+        )
 
 
-def _refuse_unknown(values: Mapping[str, Any], known: Iterable[str], prefix: str, where: str) -> None:
+def _refuse_unknown(
+    values: Mapping[str, Any], known: Iterable[str], prefix: str, where: str
+) -> None:
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"Did you mean `{near[0]}`?" if near else f"Known are: {', '.join(known)}"
-            raise ConfigurationError(f"unknown key `{prefix}{key}` in {where}. {hint}", key=f"{prefix}{key}", source=where)
+            raise ConfigurationError(
+                f"unknown key `{prefix}{key}` in {where}. {hint}",
+                key=f"{prefix}{key}",
+                source=where,
+            )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -317,7 +376,9 @@ def _variable(environment: Mapping[str, str], name: str) -> str | None:
     return next((value for prefix in _PREFIXES if (value := environment.get(prefix + name))), None)
 
 
-def _overridden(profile: ClientConfigProfile, environment: Mapping[str, str]) -> ClientConfigProfile:
+def _overridden(
+    profile: ClientConfigProfile, environment: Mapping[str, str]
+) -> ClientConfigProfile:
     metadata = dict(profile.grpc_meta)
     for prefix in reversed(_PREFIXES):  # the stronger one last
         start = f"{prefix}GRPC_META_"
@@ -333,17 +394,26 @@ def _overridden(profile: ClientConfigProfile, environment: Mapping[str, str]) ->
     )
 
 
-def _tls_overridden(tls: ClientConfigTLS | None, environment: Mapping[str, str]) -> ClientConfigTLS | None:
+def _tls_overridden(
+    tls: ClientConfigTLS | None, environment: Mapping[str, str]
+) -> ClientConfigTLS | None:
     changes: dict[str, Any] = {}
     enabled = _variable(environment, "TLS")
     if enabled is not None:
         if enabled.lower() not in ("true", "false", "1", "0"):
-            raise ConfigurationError(f"the variable TLS must be true or false, not {enabled!r}", key="tls", source="environment")
+            raise ConfigurationError(
+                f"the variable TLS must be true or false, not {enabled!r}",
+                key="tls",
+                source="environment",
+            )
         changes["disabled"] = enabled.lower() in ("false", "0")
     if name := _variable(environment, "TLS_SERVER_NAME"):
         changes["server_name"] = name
     for name, attribute in _CERTIFICATES.items():
-        forms = {f"{name}_{form}": _variable(environment, f"TLS_{name}_{form}".upper()) for form in ("path", "data")}
+        forms = {
+            f"{name}_{form}": _variable(environment, f"TLS_{name}_{form}".upper())
+            for form in ("path", "data")
+        }
         source = _source_of({key: value for key, value in forms.items() if value is not None}, name)
         if source is not None:
             changes[attribute] = source
@@ -361,9 +431,15 @@ def _header(name: str) -> str:
 def _source_of(section: Mapping[str, Any], name: str) -> DataSource | None:
     """A certificate or key of a section: `{name: {"path": ...}}`, `name_path` or `name_data`."""
     forms = dict(section.get(name) or {})
-    forms |= {form: section[f"{name}_{form}"] for form in ("path", "data") if section.get(f"{name}_{form}") is not None}
+    forms |= {
+        form: section[f"{name}_{form}"]
+        for form in ("path", "data")
+        if section.get(f"{name}_{form}") is not None
+    }
     if len(forms) > 1:
-        raise ConfigurationError(f"both `{name}_path` and `{name}_data` are set: give one of them", key=name)
+        raise ConfigurationError(
+            f"both `{name}_path` and `{name}_data` are set: give one of them", key=name
+        )
     if "data" in forms:
         return forms["data"].encode() if isinstance(forms["data"], str) else bytes(forms["data"])
     return Path(forms["path"]) if "path" in forms else None
@@ -382,5 +458,8 @@ def _read(source: DataSource | None) -> bytes | None:
         try:
             return source.read_bytes()
         except OSError as err:
-            raise ConfigurationError(f"certificate or key {source} cannot be read: {err.strerror or err}", source=str(source)) from err
+            raise ConfigurationError(
+                f"certificate or key {source} cannot be read: {err.strerror or err}",
+                source=str(source),
+            ) from err
     return source.encode() if isinstance(source, str) else source

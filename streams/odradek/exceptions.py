@@ -2,42 +2,41 @@
 
 ::
 
-    OdradekError (= TemporalError)
-    ├── FailureError                      how workflows and activities fail: these travel as `Failure` records
-    │   ├── ApplicationError              raised by user code, or made from any other exception
-    │   ├── CancelledError                cancellation seen from outside (workflow code catches asyncio.CancelledError)
-    │   ├── TerminatedError               the run was ended from outside, without its consent
-    │   ├── TimeoutError                  one of the timeouts of `TimeoutType` ran out
-    │   ├── ServerError                   the engine itself failed the operation
-    │   ├── ActivityError                 wrapper: an activity failed, why is its cause
-    │   ├── ChildWorkflowError            wrapper: a child workflow failed, why is its cause
-    │   ├── NexusOperationError           wrapper, for code that imports the name
-    │   ├── WorkflowAlreadyStartedError   the workflow id is taken
-    │   ├── ActivityAlreadyStartedError   the activity id is taken
-    │   ├── NexusOperationAlreadyStartedError
-    │   └── InvalidVersioningOverrideError
-    ├── ConfigurationError                a setting is unknown or has a bad value
-    ├── BrokerUnreachableError            no Kafka broker answers at the configured address
-    ├── TopicError                        a topic is not what it has to be
-    │   ├── TopicMissingError             it does not exist and may not be created
-    │   ├── TopicSettingError             a setting of it loses records, or takes none
-    │   ├── PartitionCountError           its number of partitions changed
-    │   ├── TopicRecreatedError           it was deleted and made anew
-    │   └── ClockError                    it does not take records with the time of this machine
-    ├── LaneError                         one partition cannot go on; the others do
-    │   ├── LaneFencedError               another owner took the partition, or the broker gave up on this one
-    │   ├── InputGapError                 records were deleted before they were read
-    │   ├── StateStoreError               the local store cannot be read or written
-    │   ├── StateFormatError              a state row was written by a newer version
-    │   └── DiskFullError                 no room for the local store
-    ├── DuplicateIdentityError            two processes run under one identity
-    ├── RecordTooLargeError               a record exceeds what its topic takes
-    └── DecodeError                       a record's bytes cannot be understood
+    OdradekError (= TemporalError) ├── FailureError                      how workflows and
+    activities fail: these travel as `Failure` records │   ├── ApplicationError
+    raised by user code, or made from any other exception │   ├── CancelledError
+    cancellation seen from outside (workflow code catches asyncio.CancelledError) │   ├──
+    TerminatedError               the run was ended from outside, without its consent │   ├──
+    TimeoutError                  one of the timeouts of `TimeoutType` ran out │   ├──
+    ServerError                   the engine itself failed the operation │   ├── ActivityError
+    wrapper: an activity failed, why is its cause │   ├── ChildWorkflowError            wrapper:
+    a child workflow failed, why is its cause │   ├── NexusOperationError           wrapper, for
+    code that imports the name │   ├── WorkflowAlreadyStartedError   the workflow id is taken │
+    ├── ActivityAlreadyStartedError   the activity id is taken │   ├──
+    NexusOperationAlreadyStartedError │   └── InvalidVersioningOverrideError ├──
+    ConfigurationError                a setting is unknown or has a bad value ├──
+    BrokerUnreachableError            no Kafka broker answers at the configured address ├──
+    TopicError                        a topic is not what it has to be │   ├── TopicMissingError
+    it does not exist and may not be created │   ├── TopicSettingError             a setting of
+    it loses records, or takes none │   ├── PartitionCountError           its number of
+    partitions changed │   ├── TopicRecreatedError           it was deleted and made anew │   └──
+    ClockError                    it does not take records with the time of this machine ├──
+    LaneError                         one partition cannot go on; the others do │   ├──
+    LaneFencedError               another owner took the partition, or the broker gave up on this
+    one │   ├── InputGapError                 records were deleted before they were read │   ├──
+    StateStoreError               the local store cannot be read or written │   ├──
+    StateFormatError              a state row was written by a newer version │   └──
+    DiskFullError                 no room for the local store ├── DuplicateIdentityError
+    two processes run under one identity ├── RecordTooLargeError               a record exceeds
+    what its topic takes └── DecodeError                       a record's bytes cannot be
+    understood
 
-Outside this file, but in the tree: `service.RPCError`, the errors of `client`, `workflow.NondeterminismError`.
+Outside this file, but in the tree: `service.RPCError`, the errors of `client`,
+`workflow.NondeterminismError`.
 
-Names, signatures and `str()` of the failure errors are the Temporal Python SDK's. `TimeoutError` and `CancelledError` are not
-the builtin and asyncio types of the same name. This module imports nothing of Odradek but the wire records.
+Names, signatures and `str()` of the failure errors are the Temporal Python SDK's. `TimeoutError`
+and `CancelledError` are not the builtin and asyncio types of the same name. This module imports
+nothing of Odradek but the wire records.
 """
 
 from __future__ import annotations
@@ -107,8 +106,8 @@ class OdradekError(Exception):
         return self.__cause__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The constructors take keyword-only arguments, which the default way of pickling an exception cannot pass;
-        # activities in a process pool raise these errors across a pickle.
+        # The constructors take keyword-only arguments, which the default way of pickling an
+        # exception cannot pass; activities in a process pool raise these errors across a pickle.
         return _rebuild, (type(self), self.args), self.__dict__
 
 
@@ -126,7 +125,13 @@ class FailureError(OdradekError):
     `failure` is the record this error was made from, `None` when it was raised in this process.
     """
 
-    def __init__(self, message: str, *, failure: Failure | None = None, exc_args: tuple[Any, ...] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        failure: Failure | None = None,
+        exc_args: tuple[Any, ...] | None = None,
+    ) -> None:
         super().__init__(*((message,) if exc_args is None else exc_args))
         self._message = message
         self._failure = failure
@@ -153,9 +158,10 @@ class ApplicationErrorCategory(IntEnum):
 class ApplicationError(FailureError):
     """A failure of user code. Raised by it, or made from any other exception that leaves an activity.
 
-    `type` is what `RetryPolicy.non_retryable_error_types` matches. `non_retryable` ends retries at once;
-    `next_retry_delay` replaces the policy's back-off for the next attempt. `str()` is `"type: message"` when there is a
-    type; `message` is the message alone. `details` are any values that the data converter can carry.
+    `type` is what `RetryPolicy.non_retryable_error_types` matches. `non_retryable` ends retries
+    at once; `next_retry_delay` replaces the policy's back-off for the next attempt. `str()` is
+    `"type: message"` when there is a type; `message` is the message alone. `details` are any
+    values that the data converter can carry.
     """
 
     def __init__(
@@ -186,7 +192,9 @@ class ApplicationError(FailureError):
 
     @property
     def non_retryable(self) -> bool:
-        """Whether the raiser forbade retries. A retry policy can still end them when this is false."""
+        """Whether the raiser forbade retries. A retry policy can still end them when this is
+        false.
+        """
         return self._non_retryable
 
     @property
@@ -238,7 +246,9 @@ class TimeoutType(IntEnum):
 class TimeoutError(FailureError):
     """A timeout of a workflow or activity ran out."""
 
-    def __init__(self, message: str, *, type: TimeoutType | None, last_heartbeat_details: Sequence[Any]) -> None:
+    def __init__(
+        self, message: str, *, type: TimeoutType | None, last_heartbeat_details: Sequence[Any]
+    ) -> None:
         super().__init__(message)
         self._type = type
         self._last_heartbeat_details = last_heartbeat_details
@@ -280,7 +290,9 @@ class RetryState(IntEnum):
 
 
 class ActivityError(FailureError):
-    """An activity failed for good. Always a wrapper: `cause` is the ApplicationError, TimeoutError or CancelledError."""
+    """An activity failed for good. Always a wrapper: `cause` is the ApplicationError,
+    TimeoutError or CancelledError.
+    """
 
     def __init__(
         self,
@@ -393,9 +405,20 @@ class ChildWorkflowError(FailureError):
 
 
 class NexusOperationError(FailureError):
-    """A Nexus operation failed. Odradek runs no Nexus operations; the name exists so that code which handles it imports."""
+    """A Nexus operation failed. Odradek runs no Nexus operations; the name exists so that code
+    which handles it imports.
+    """
 
-    def __init__(self, message: str, *, scheduled_event_id: int, endpoint: str, service: str, operation: str, operation_token: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        scheduled_event_id: int,
+        endpoint: str,
+        service: str,
+        operation: str,
+        operation_token: str,
+    ) -> None:
         super().__init__(message)
         self.scheduled_event_id = scheduled_event_id
         self.endpoint = endpoint
@@ -410,7 +433,14 @@ class WorkflowAlreadyStartedError(FailureError):
     `run_id` and `first_run_id` name the run that holds the id, when the answer came with them.
     """
 
-    def __init__(self, workflow_id: str, workflow_type: str, *, run_id: str | None = None, first_run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        workflow_id: str,
+        workflow_type: str,
+        *,
+        run_id: str | None = None,
+        first_run_id: str | None = None,
+    ) -> None:
         super().__init__("Workflow execution already started")
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type
@@ -445,9 +475,11 @@ class InvalidVersioningOverrideError(FailureError):
 
 
 def is_cancelled_exception(exception: BaseException) -> bool:
-    """Whether `exception` means "cancelled", in any of the forms in which cancellation reaches workflow code.
+    """Whether `exception` means "cancelled", in any of the forms in which cancellation reaches
+    workflow code.
 
-    These are `asyncio.CancelledError`, `CancelledError`, and an activity, child workflow or Nexus error whose cause is a `CancelledError`.
+    These are `asyncio.CancelledError`, `CancelledError`, and an activity, child workflow or
+    Nexus error whose cause is a `CancelledError`.
     """
     if isinstance(exception, asyncio.CancelledError | CancelledError):
         return True
@@ -460,7 +492,9 @@ def is_cancelled_exception(exception: BaseException) -> bool:
 
 
 class ConfigurationError(OdradekError):
-    """A setting is unknown or has a bad value. `key` names it, dotted when nested; `source` says where it stands."""
+    """A setting is unknown or has a bad value. `key` names it, dotted when nested; `source` says
+    where it stands.
+    """
 
     def __init__(self, message: str, *, key: str = "", source: str = "") -> None:
         super().__init__(message)
@@ -478,17 +512,25 @@ def _can_open() -> bool:
 
 
 class BrokerUnreachableError(OdradekError):
-    """No Kafka broker answers. `address` is what was tried, `setting` where that address came from."""
+    """No Kafka broker answers. `address` is what was tried, `setting` where that address came
+    from.
+    """
 
     def __init__(self, address: str, *, setting: str = "address", reason: str = "") -> None:
         why = f": {reason}" if reason else ""
         cure = (
-            f"Start the broker (`odradek dev` runs a local one), or correct `{setting}`; with TLS or SASL, check the `kafka` settings"
+            f"Start the broker (`odradek dev` runs a local one), or correct `{setting}`; with TLS"
+            " or SASL, check the `kafka` settings"
             if os.strerror(errno.EMFILE) not in reason and _can_open()
-            else "This process has no file descriptor left to connect with: close clients that are not used any more (one for a process "
-            "or event loop is enough), or raise its limit (`ulimit -n`)"
+            else (
+                "This process has no file descriptor left to connect with: close clients that are"
+                " not used any more (one for a process or event loop is enough), or raise its limit"
+                " (`ulimit -n`)"
+            )
         )
-        super().__init__(f"no Kafka broker answers at {address} (from the setting `{setting}`){why}. {cure}")
+        super().__init__(
+            f"no Kafka broker answers at {address} (from the setting `{setting}`){why}. {cure}"
+        )
         self.address = address
         self.setting = setting
         self.reason = reason
@@ -503,17 +545,22 @@ class TopicError(OdradekError):
 
 
 class TopicMissingError(TopicError):
-    """A topic does not exist and may not, or could not, be created. text: what to say instead to somebody who only looks."""
+    """A topic does not exist and may not, or could not, be created. text: what to say instead to
+    somebody who only looks.
+    """
 
     def __init__(
-        self, topic: str, *, partitions: int | None = None, reason: str = "creation is off (`create_topics`)", text: str = ""
+        self,
+        topic: str,
+        *,
+        partitions: int | None = None,
+        reason: str = "creation is off (`create_topics`)",
+        text: str = "",
     ) -> None:
         count = f"{partitions} partitions and " if partitions else ""
         super().__init__(
             text
-            or f"topic {topic} does not exist and was not created: {reason}. "
-            f"Create it with {count}the settings of docs/operate.md (Topics made by hand), or set `create_topics` and "
-            f"give this principal the right to create topics",
+            or f"topic {topic} does not exist and was not created: {reason}. Create it with {count}the settings of docs/operate.md (Topics made by hand), or set `create_topics` and give this principal the right to create topics",
             topic=topic,
         )
         self.partitions = partitions
@@ -521,12 +568,15 @@ class TopicMissingError(TopicError):
 
 
 class TopicSettingError(TopicError):
-    """A topic has a setting with which records are lost, or none are taken. `wanted`: the value that mends it."""
+    """A topic has a setting with which records are lost, or none are taken. `wanted`: the value
+    that mends it.
+    """
 
     def __init__(self, topic: str, *, setting: str, value: str, wanted: str, reason: str) -> None:
         super().__init__(
-            f"topic {topic} has {setting}={value}: {reason}. Set it: kafka-configs.sh --bootstrap-server ADDRESS --alter "
-            f"--entity-type topics --entity-name {topic} --add-config {setting}={wanted} (docs/operate.md, Topics made by hand)",
+            f"topic {topic} has {setting}={value}: {reason}. Set it: kafka-configs.sh"
+            f" --bootstrap-server ADDRESS --alter --entity-type topics --entity-name {topic}"
+            f" --add-config {setting}={wanted} (docs/operate.md, Topics made by hand)",
             topic=topic,
         )
         self.setting = setting
@@ -536,21 +586,35 @@ class TopicSettingError(TopicError):
 
 
 class PartitionCountError(TopicError):
-    """A topic's number of partitions is not the one that its state was written with. It is fixed for life.
+    """A topic's number of partitions is not the one that its state was written with. It is fixed
+    for life.
 
-    set_wrong: the state was written for `expected`, and the setting is `found`.  beside_state: of an `events` topic with too few, which was
-    not made with its queue: whether the queue has a `state` topic.
+    set_wrong: the state was written for `expected`, and the setting is `found`.  beside_state:
+    of an `events` topic with too few, which was not made with its queue: whether the queue has a
+    `state` topic.
     """
 
-    def __init__(self, topic: str, *, expected: int, found: int, set_wrong: bool = False, beside_state: bool | None = None) -> None:
+    def __init__(
+        self,
+        topic: str,
+        *,
+        expected: int,
+        found: int,
+        set_wrong: bool = False,
+        beside_state: bool | None = None,
+    ) -> None:
         wrong = f"topic {topic} has {found} partitions, but {expected} are expected"
         if set_wrong:
-            wrong = f"the state of topic {topic} was written for {expected} partitions, but the setting `partitions` is {found}"
+            wrong = (
+                f"the state of topic {topic} was written for {expected} partitions, but the setting"
+                f" `partitions` is {found}"
+            )
         if beside_state is None:
             number = expected if set_wrong else "the number that the topic was made with"
             text = (
-                f"{wrong}: the number is fixed for life, since workflow ids are hashed over it. Set `partitions` to {number}; to grow, "
-                f"start a new task queue and let the old one drain"
+                f"{wrong}: the number is fixed for life, since workflow ids are hashed over it. Set"
+                f" `partitions` to {number}; to grow, start a new task queue and let the old one"
+                " drain"
             )
         else:
             text = f"{wrong}. {_of_a_stranger(topic, expected, found, beside_state)}"
@@ -561,19 +625,25 @@ class PartitionCountError(TopicError):
 
 def _of_a_stranger(topic: str, expected: int, found: int, beside_state: bool) -> str:
     """What to do with an `events` topic that was not made with its queue."""
-    maker = "a broker by itself for whoever wrote first (`auto.create.topics.enable`), or somebody by hand"
+    maker = (
+        "a broker by itself for whoever wrote first (`auto.create.topics.enable`), or somebody by"
+        " hand"
+    )
     more = (
-        f"give it the rest, which keeps what lies in it: kafka-topics.sh --bootstrap-server ADDRESS --alter --topic {topic} "
-        f"--partitions {expected}, and the settings of docs/operate.md (Topics made by hand)"
+        "give it the rest, which keeps what lies in it: kafka-topics.sh --bootstrap-server ADDRESS"
+        f" --alter --topic {topic} --partitions {expected}, and the settings of docs/operate.md"
+        " (Topics made by hand)"
     )
     if beside_state:
         return (
-            f"The queue's `state` has them, so `events` was made anew by {maker}. If no workflow of this queue has run yet, {more}. Else "
-            f"its records are gone: restore it from a backup, or begin again from nothing (`odradek task-queue delete`)"
+            f"The queue's `state` has them, so `events` was made anew by {maker}. If no workflow of"
+            f" this queue has run yet, {more}. Else its records are gone: restore it from a backup,"
+            " or begin again from nothing (`odradek task-queue delete`)"
         )
     return (
-        f"The queue has no `state` yet, so {maker}, has made it. To {more}; or delete it, if nothing in it is needed: the worker makes it "
-        f"as it has to be. If {found} is what you want, set `partitions` to it"
+        f"The queue has no `state` yet, so {maker}, has made it. To {more}; or delete it, if"
+        f" nothing in it is needed: the worker makes it as it has to be. If {found} is what you"
+        " want, set `partitions` to it"
     )
 
 
@@ -582,8 +652,9 @@ class TopicRecreatedError(TopicError):
 
     def __init__(self, topic: str, *, expected_id: str, found_id: str) -> None:
         super().__init__(
-            f"topic {topic} was deleted and made anew (topic id {found_id}, the state belongs to {expected_id}): its records are gone. "
-            f"Restore the topic from a backup, or, to begin again from nothing, delete the `state` topic of this task queue too",
+            f"topic {topic} was deleted and made anew (topic id {found_id}, the state belongs to"
+            f" {expected_id}): its records are gone. Restore the topic from a backup, or, to begin"
+            " again from nothing, delete the `state` topic of this task queue too",
             topic=topic,
         )
         self.expected_id = expected_id
@@ -591,15 +662,18 @@ class TopicRecreatedError(TopicError):
 
 
 class ClockError(TopicError):
-    """A topic does not take records with the time of this machine: its clock is wrong, or the broker's. Nothing was written."""
+    """A topic does not take records with the time of this machine: its clock is wrong, or the
+    broker's. Nothing was written.
+    """
 
     def __init__(self, topic: str, *, reason: str) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         whose = f"topic {topic}" if topic else "a topic"
         super().__init__(
-            f"{whose} refuses records for their time ({reason.rstrip('.')}): the clock of this machine says {now}. Set it, or the "
-            f"broker's (NTP): brokers take records up to an hour ahead of their own clock (`message.timestamp.after.max.ms`), and of "
-            f"any age unless `message.timestamp.before.max.ms` is set",
+            f"{whose} refuses records for their time ({reason.rstrip('.')}): the clock of this"
+            f" machine says {now}. Set it, or the broker's (NTP): brokers take records up to an"
+            " hour ahead of their own clock (`message.timestamp.after.max.ms`), and of any age"
+            " unless `message.timestamp.before.max.ms` is set",
             topic=topic,
         )
         self.reason = reason
@@ -615,17 +689,23 @@ class LaneError(OdradekError):
 
 
 class LaneFencedError(LaneError):
-    """This process no longer owns the partition, or the broker gave up on its transaction. The lane is dropped, never patched up."""
+    """This process no longer owns the partition, or the broker gave up on its transaction. The
+    lane is dropped, never patched up.
+    """
 
 
 class InputGapError(LaneError):
-    """Input records were deleted before they were read. Going on would lose them silently, so the lane stops."""
+    """Input records were deleted before they were read. Going on would lose them silently, so
+    the lane stops.
+    """
 
-    def __init__(self, *, position: int, log_start: int, topic: str = "", partition: int = -1) -> None:
+    def __init__(
+        self, *, position: int, log_start: int, topic: str = "", partition: int = -1
+    ) -> None:
         super().__init__(
-            f"records {position} to {log_start - 1} were deleted before they were read. Check the retention of the topic (it must "
-            f"have none: retention.ms=-1) and who deletes records from it; then restore the topic, or accept the loss by moving "
-            f"the position row",
+            f"records {position} to {log_start - 1} were deleted before they were read. Check the"
+            " retention of the topic (it must have none: retention.ms=-1) and who deletes records"
+            " from it; then restore the topic, or accept the loss by moving the position row",
             topic=topic,
             partition=partition,
         )
@@ -634,12 +714,23 @@ class InputGapError(LaneError):
 
 
 class StateStoreError(LaneError):
-    """The local state store cannot be opened, read or written. `path` names it. copy_of: the topic that it is a copy of."""
+    """The local state store cannot be opened, read or written. `path` names it. copy_of: the
+    topic that it is a copy of.
+    """
 
-    def __init__(self, path: str, reason: str, *, topic: str = "", partition: int = -1, copy_of: str = "state") -> None:
+    def __init__(
+        self,
+        path: str,
+        reason: str,
+        *,
+        topic: str = "",
+        partition: int = -1,
+        copy_of: str = "state",
+    ) -> None:
         super().__init__(
-            f"the state store at {path} failed: {reason}. Nothing is lost: the store is a copy of the `{copy_of}` topic. "
-            f"Check the directory (setting `state_dir`), its owner and its disk; an unreadable store may be deleted and is rebuilt",
+            f"the state store at {path} failed: {reason}. Nothing is lost: the store is a copy of"
+            f" the `{copy_of}` topic. Check the directory (setting `state_dir`), its owner and its"
+            " disk; an unreadable store may be deleted and is rebuilt",
             topic=topic,
             partition=partition,
         )
@@ -652,7 +743,8 @@ class StateFormatError(LaneError):
 
     def __init__(self, *, found: int, supported: int, topic: str = "", partition: int = -1) -> None:
         super().__init__(
-            f"a state row has format {found}, this version reads up to {supported}. Run the version that wrote it, or a newer one",
+            f"a state row has format {found}, this version reads up to {supported}. Run the version"
+            " that wrote it, or a newer one",
             topic=topic,
             partition=partition,
         )
@@ -665,8 +757,9 @@ class DiskFullError(LaneError):
 
     def __init__(self, path: str, *, topic: str = "", partition: int = -1) -> None:
         super().__init__(
-            f"no space left on the disk of {path}. The partition stops and nothing is lost: what is committed stands in Kafka. "
-            f"Free some space, and it goes on within a minute; or move the store with the setting `state_dir` and start again",
+            f"no space left on the disk of {path}. The partition stops and nothing is lost: what is"
+            " committed stands in Kafka. Free some space, and it goes on within a minute; or move"
+            " the store with the setting `state_dir` and start again",
             topic=topic,
             partition=partition,
         )
@@ -679,20 +772,33 @@ class DuplicateIdentityError(OdradekError):
     def __init__(self, identity: str, *, reason: str = "") -> None:
         why = f" ({reason})" if reason else ""
         super().__init__(
-            f"another living process uses the identity {identity}{why}. It is made of host name and state directory (`state_dir`): "
-            f"give machines or containers that are alike names of their own, or stop the other process"
+            f"another living process uses the identity {identity}{why}. It is made of host name and"
+            " state directory (`state_dir`): give machines or containers that are alike names of"
+            " their own, or stop the other process"
         )
         self.identity = identity
 
 
 class RecordTooLargeError(OdradekError):
-    """A record exceeds what its topic takes. Sizes in bytes; `limit` 0: not known. `setting` names the limit to raise."""
+    """A record exceeds what its topic takes. Sizes in bytes; `limit` 0: not known. `setting`
+    names the limit to raise.
+    """
 
-    def __init__(self, topic: str, *, size: int, limit: int, what: str = "a record", setting: str = "max.message.bytes") -> None:
-        takes = f"the {limit} bytes that topic {topic} takes" if limit else f"what topic {topic} takes"
+    def __init__(
+        self,
+        topic: str,
+        *,
+        size: int,
+        limit: int,
+        what: str = "a record",
+        setting: str = "max.message.bytes",
+    ) -> None:
+        takes = (
+            f"the {limit} bytes that topic {topic} takes" if limit else f"what topic {topic} takes"
+        )
         super().__init__(
-            f"{what} of {size} bytes exceeds {takes} (`{setting}`). "
-            f"Raise `{setting}` on the topic, compress with a payload codec, or pass a reference instead of the data"
+            f"{what} of {size} bytes exceeds {takes} (`{setting}`). Raise `{setting}` on the topic,"
+            " compress with a payload codec, or pass a reference instead of the data"
         )
         self.topic = topic
         self.size = size
@@ -701,9 +807,13 @@ class RecordTooLargeError(OdradekError):
 
 
 class DecodeError(OdradekError):
-    """A record's bytes cannot be understood. It goes to the dead letters with this message. `offset` -1: not known."""
+    """A record's bytes cannot be understood. It goes to the dead letters with this message.
+    `offset` -1: not known.
+    """
 
-    def __init__(self, message: str, *, topic: str = "", partition: int = -1, offset: int = -1) -> None:
+    def __init__(
+        self, message: str, *, topic: str = "", partition: int = -1, offset: int = -1
+    ) -> None:
         super().__init__(f"{topic}[{partition}]@{offset}: {message}" if topic else message)
         self.topic = topic
         self.partition = partition

@@ -1,6 +1,8 @@
-"""Ids that log lines of a thread carry (namespace, task queue, partition), for handlers that show them: `odradek.telemetry.logs`.
+"""Ids that log lines of a thread carry (namespace, task queue, partition), for handlers that
+show them: `odradek.telemetry.logs`.
 
-Workflow and activity code have ids of their own (`workflow.logger`, `activity.logger`); these are for the hosts' lines.
+Workflow and activity code have ids of their own (`workflow.logger`, `activity.logger`); these
+are for the hosts' lines.
 """
 
 from __future__ import annotations

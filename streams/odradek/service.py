@@ -1,7 +1,8 @@
 """Answers that are errors, and the connection options that code written for Temporal passes.
 
-`RPCError` is what a request gets that the owner of a workflow refuses or that nobody answers. The option classes keep Temporal's names and
-defaults; there is no gRPC below, so what concerns HTTP/2 alone has no effect. TLS does: `tls_kafka_settings` turns it into librdkafka's.
+`RPCError` is what a request gets that the owner of a workflow refuses or that nobody answers.
+The option classes keep Temporal's names and defaults; there is no gRPC below, so what concerns
+HTTP/2 alone has no effect. TLS does: `tls_kafka_settings` turns it into librdkafka's.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class RPCStatusCode(IntEnum):
 
 
 class RPCError(TemporalError):
-    """A request failed. NOT_FOUND: no such workflow, or it is closed; UNAVAILABLE: nobody serves its task queue at the moment."""
+    """A request failed. NOT_FOUND: no such workflow, or it is closed; UNAVAILABLE: nobody serves
+    its task queue at the moment.
+    """
 
     def __init__(self, message: str, status: RPCStatusCode, raw_grpc_status: bytes = b"") -> None:
         super().__init__(message)
@@ -75,13 +78,17 @@ class RPCError(TemporalError):
 
 @dataclass
 class TLSConfig:
-    """TLS to the brokers. Certificates and keys are PEM bytes; client certificate and key go together."""
+    """TLS to the brokers. Certificates and keys are PEM bytes; client certificate and key go
+    together.
+    """
 
     server_root_ca_cert: bytes | None = None
     """Trusted root certificates; `None`: the system's."""
 
     domain: str | None = None
-    """Another name to verify the server as. Kafka clients cannot: it is refused, see `tls_kafka_settings`."""
+    """Another name to verify the server as. Kafka clients cannot: it is refused, see
+    `tls_kafka_settings`.
+    """
 
     client_cert: bytes | None = None
     """Client certificate."""
@@ -94,7 +101,9 @@ class TLSConfig:
 
 
 def tls_kafka_settings(tls: bool | TLSConfig | None, *, sasl: bool = False) -> dict[str, str]:
-    """The librdkafka settings of a `tls` argument: none for `None`, plain text for `False`, TLS otherwise. `sasl`: with credentials."""
+    """The librdkafka settings of a `tls` argument: none for `None`, plain text for `False`, TLS
+    otherwise. `sasl`: with credentials.
+    """
     if tls is None:
         return {}
     if tls is False:
@@ -105,19 +114,29 @@ def tls_kafka_settings(tls: bool | TLSConfig | None, *, sasl: bool = False) -> d
     for name in ("domain", "verification_server_name"):
         if getattr(tls, name):
             raise ConfigurationError(
-                f"`tls.{name}` cannot be used: Kafka clients verify each broker under the name that it advertises. Let the brokers "
-                f"advertise the names of their certificates, or set `ssl.endpoint.identification.algorithm` to `none` under `kafka`",
+                f"`tls.{name}` cannot be used: Kafka clients verify each broker under the name that"
+                " it advertises. Let the brokers advertise the names of their certificates, or set"
+                " `ssl.endpoint.identification.algorithm` to `none` under `kafka`",
                 key=f"tls.{name}",
             )
     if (tls.client_cert is None) != (tls.client_private_key is None):
-        raise ConfigurationError("`tls.client_cert` and `tls.client_private_key` go together: give both or none", key="tls.client_cert")
-    pem = {"ssl.ca.pem": tls.server_root_ca_cert, "ssl.certificate.pem": tls.client_cert, "ssl.key.pem": tls.client_private_key}
+        raise ConfigurationError(
+            "`tls.client_cert` and `tls.client_private_key` go together: give both or none",
+            key="tls.client_cert",
+        )
+    pem = {
+        "ssl.ca.pem": tls.server_root_ca_cert,
+        "ssl.certificate.pem": tls.client_cert,
+        "ssl.key.pem": tls.client_private_key,
+    }
     return settings | {key: value.decode() for key, value in pem.items() if value is not None}
 
 
 @dataclass
 class RetryConfig:
-    """How requests are repeated. Times in milliseconds. Without effect: librdkafka retries on its own."""
+    """How requests are repeated. Times in milliseconds. Without effect: librdkafka retries on
+    its own.
+    """
 
     initial_interval_millis: int = 100
     randomization_factor: float = 0.2
@@ -129,7 +148,9 @@ class RetryConfig:
 
 @dataclass(frozen=True)
 class KeepAliveConfig:
-    """HTTP/2 keep-alive, in milliseconds. Without effect: Odradek's Kafka clients keep their sockets alive."""
+    """HTTP/2 keep-alive, in milliseconds. Without effect: Odradek's Kafka clients keep their
+    sockets alive.
+    """
 
     interval_millis: int = 30_000
     timeout_millis: int = 15_000
@@ -150,7 +171,9 @@ class HttpConnectProxyConfig:
 
 @dataclass(frozen=True)
 class DnsLoadBalancingConfig:
-    """Repeated look-up of the address, in milliseconds. Without effect: Kafka clients learn the brokers from one another."""
+    """Repeated look-up of the address, in milliseconds. Without effect: Kafka clients learn the
+    brokers from one another.
+    """
 
     resolution_interval_millis: int = 30_000
 
@@ -161,7 +184,9 @@ DnsLoadBalancingConfig.default = DnsLoadBalancingConfig()
 
 
 class GrpcCompression:
-    """Compression of gRPC. Without effect: the Kafka setting `compression.type` is its counterpart."""
+    """Compression of gRPC. Without effect: the Kafka setting `compression.type` is its
+    counterpart.
+    """
 
     NONE: ClassVar[GrpcCompression]
     GZIP: ClassVar[GrpcCompression]

@@ -1,9 +1,12 @@
-"""Counters of every room: plain attributes that one thread adds to, and the frozen snapshots that others read.
+"""Counters of every room: plain attributes that one thread adds to, and the frozen snapshots
+that others read.
 
-What counts: an increment, a list index, a dictionary look-up; no lock, no label objects, no clock of its own. What exports them
-(`odradek.telemetry`) reads snapshots when it is scraped, so a room costs the same whether somebody looks or not.
+What counts: an increment, a list index, a dictionary look-up; no lock, no label objects, no
+clock of its own. What exports them (`odradek.telemetry`) reads snapshots when it is scraped, so
+a room costs the same whether somebody looks or not.
 
-Never: block, allocate a label for each record, or count what is not durable (whoever counts does it behind the commit).
+Never: block, allocate a label for each record, or count what is not durable (whoever counts does
+it behind the commit).
 """
 
 from __future__ import annotations
@@ -13,14 +16,53 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-#: Upper bounds in seconds: from a commit that takes a millisecond to an activity that takes an hour.
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
+#: Upper bounds in seconds: from a commit that takes a millisecond to an activity that takes an
+#: hour.
+SECONDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    1800.0,
+    3600.0,
+)
 #: For what computes or commits: nothing of it should take longer than a minute.
-SHORT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+SHORT_SECONDS = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
 #: For sizes of batches.
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200)
 
-#: For all types that are not registered here: whoever may start a workflow names its type, and would make labels for the life of a process.
+#: For all types that are not registered here: whoever may start a workflow names its type, and
+#: would make labels for the life of a process.
 UNKNOWN = "(unknown)"
 #: Where one more name would be one label too many.
 OTHER = "(other)"
@@ -28,7 +70,9 @@ NAMES_MAX = 200
 
 
 class Labels:
-    """Types as labels of metrics: those that are registered as they are, all others, also those of dynamic code, as `UNKNOWN`."""
+    """Types as labels of metrics: those that are registered as they are, all others, also those
+    of dynamic code, as `UNKNOWN`.
+    """
 
     __slots__ = ("_registered",)
 
@@ -42,7 +86,9 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A histogram at a moment: `counts[i]` values up to `bounds[i]` and above the bound before, the last one above all bounds."""
+    """A histogram at a moment: `counts[i]` values up to `bounds[i]` and above the bound before,
+    the last one above all bounds.
+    """
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
@@ -57,7 +103,11 @@ class Distribution:
         """Both together. They must have the same bounds."""
         if self.bounds != other.bounds:
             raise ValueError("distributions with different bounds cannot be added")
-        return Distribution(self.bounds, tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.sum + other.sum)
+        return Distribution(
+            self.bounds,
+            tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
+            self.sum + other.sum,
+        )
 
 
 class Histogram:
@@ -84,7 +134,9 @@ K = TypeVar("K")
 
 
 class Counts(dict[K, int]):
-    """Counters by key, of which the thread that owns it makes at most `NAMES_MAX`; what comes then is counted under `rest`."""
+    """Counters by key, of which the thread that owns it makes at most `NAMES_MAX`; what comes
+    then is counted under `rest`.
+    """
 
     __slots__ = ("_rest",)
 

@@ -1,4 +1,6 @@
-"""What runs while brokers are killed: steps with a timer between them, so that most runs live through one."""
+"""What runs while brokers are killed: steps with a timer between them, so that most runs live
+through one.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,8 @@ class Steps:
     @workflow.run
     async def run(self, number: int) -> int:
         for _ in range(STEPS):
-            number = await workflow.execute_activity(step, number, start_to_close_timeout=timedelta(seconds=30))
+            number = await workflow.execute_activity(
+                step, number, start_to_close_timeout=timedelta(seconds=30)
+            )
             await workflow.sleep(0.5)
         return number

@@ -32,7 +32,9 @@ class TimerKiller:
 
 @workflow.defn(sandboxed=False)
 class Blocker:
-    """Calls what does not come back, and gives the interpreter to others meanwhile: a request without a timeout."""
+    """Calls what does not come back, and gives the interpreter to others meanwhile: a request
+    without a timeout.
+    """
 
     @workflow.run
     async def run(self) -> None:
@@ -41,7 +43,9 @@ class Blocker:
 
 @workflow.defn(sandboxed=False)
 class Slow:
-    """Takes longer than others wait for it, and is done: a long replay on a busy machine, a computation."""
+    """Takes longer than others wait for it, and is done: a long replay on a busy machine, a
+    computation.
+    """
 
     @workflow.run
     async def run(self) -> str:

@@ -1,4 +1,6 @@
-"""Each of three brokers in turn is killed and comes back, under load: every run ends once, and with its own result."""
+"""Each of three brokers in turn is killed and comes back, under load: every run ends once, and
+with its own result.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class Load:
     async def more_end(self) -> None:
         """Until so many more have ended."""
         enough = len(self.results) + ENDED_BETWEEN
-        await asyncio.to_thread(until, lambda: len(self.results) >= enough, 60.0, f"{ENDED_BETWEEN} more runs that end")
+        await asyncio.to_thread(
+            until, lambda: len(self.results) >= enough, 60.0, f"{ENDED_BETWEEN} more runs that end"
+        )
 
     async def _start_all(self, runs: asyncio.TaskGroup) -> None:
         while True:
@@ -87,7 +91,9 @@ async def kill_each(cluster: LocalCluster, load: Load) -> None:
 
     def all_in_sync() -> bool:
         topics = admin.list_topics(timeout=10).topics.values()
-        return all(len(partition.isrs) == 3 for topic in topics for partition in topic.partitions.values())
+        return all(
+            len(partition.isrs) == 3 for topic in topics for partition in topic.partitions.values()
+        )
 
     for node in cluster.addresses:
         await load.more_end()
@@ -100,11 +106,25 @@ async def kill_each(cluster: LocalCluster, load: Load) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_every_run_ends_once_while_each_broker_is_killed(tmp_path: Path) -> None:
-    worker = ["worker", "tests.chaos.cluster_workflows", "--activities", "tests.chaos.cluster_workflows", "-t", QUEUE, "--processes", "2"]
+    worker = [
+        "worker",
+        "tests.chaos.cluster_workflows",
+        "--activities",
+        "tests.chaos.cluster_workflows",
+        "-t",
+        QUEUE,
+        "--processes",
+        "2",
+    ]
     with LocalCluster(jvm_options=QUICK_START) as cluster:
-        settings = {"ODRADEK_ADDRESS": cluster.bootstrap, "ODRADEK_STATE_DIR": str(tmp_path / "state")}
+        settings = {
+            "ODRADEK_ADDRESS": cluster.bootstrap,
+            "ODRADEK_STATE_DIR": str(tmp_path / "state"),
+        }
         with running(tmp_path / "worker", *worker, **settings) as command:
-            async with await Client.connect(settings=Settings(address=cluster.bootstrap, partitions=2)) as client:
+            async with await Client.connect(
+                settings=Settings(address=cluster.bootstrap, partitions=2)
+            ) as client:
                 load = Load(client)
                 async with load.goes_on():
                     await kill_each(cluster, load)

@@ -1,4 +1,6 @@
-"""Everything at once on a brand-new broker: topics made by three processes, lanes owned for the first time, five hundred callers."""
+"""Everything at once on a brand-new broker: topics made by three processes, lanes owned for the
+first time, five hundred callers.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ async def _all(address: str) -> None:
 
         async def one(number: int) -> list[str]:
             name = f"first-{number}"
-            return await client.execute_workflow(BenchSaga.run, Order(name, "user", 900), id=name, task_queue=WORKFLOW_QUEUE)
+            return await client.execute_workflow(
+                BenchSaga.run, Order(name, "user", 900), id=name, task_queue=WORKFLOW_QUEUE
+            )
 
         results = await asyncio.gather(*(one(number) for number in range(500)))
     assert results == [[f"{step}-first-{number}" for step in "ORF"] for number in range(500)]

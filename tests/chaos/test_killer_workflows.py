@@ -1,5 +1,6 @@
-"""Code that kills its process is held: in its very first task (the run is begun all the same, and goes on once somebody has mended it),
-and from a timer, whatever else arrives on its partition. So is code whose process is killed for it, since it blocks; not what is slow.
+"""Code that kills its process is held: in its very first task (the run is begun all the same,
+and goes on once somebody has mended it), and from a timer, whatever else arrives on its
+partition. So is code whose process is killed for it, since it blocks; not what is slow.
 """
 
 from __future__ import annotations
@@ -41,13 +42,26 @@ def environment(bootstrap: str, namespace: str, tmp_path: Path, **more: str) -> 
 
 def key_on(settings: Settings, name: str, partition: int) -> str:
     """An id on that partition."""
-    return next(key for n in itertools.count() if partition_for((key := f"{name}{n}").encode(), settings.partitions) == partition)
+    return next(
+        key
+        for n in itertools.count()
+        if partition_for((key := f"{name}{n}").encode(), settings.partitions) == partition
+    )
 
 
 @asynccontextmanager
 async def worker_of(ours: dict[str, str], log: Path) -> AsyncIterator[None]:
     """A supervised worker of all of these workflows, which ends as it should behind the body."""
-    command = [sys.executable, "-m", "odradek.cli", "worker", "tests.chaos.killer_workflows:WORKFLOWS", "-t", "q", "--supervise"]
+    command = [
+        sys.executable,
+        "-m",
+        "odradek.cli",
+        "worker",
+        "tests.chaos.killer_workflows:WORKFLOWS",
+        "-t",
+        "q",
+        "--supervise",
+    ]
     with log.open("w") as stderr:
         worker = await asyncio.create_subprocess_exec(*command, env=ours, stderr=stderr)
     try:
@@ -74,16 +88,22 @@ async def held(run: WorkflowHandle[Any, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_a_run_whose_first_task_kills_its_owners_is_held(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+async def test_a_run_whose_first_task_kills_its_owners_is_held(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
     ours = environment(bootstrap, namespace, tmp_path)
     async with worker_of(ours, tmp_path / "log"):
         client = await Client.connect(bootstrap, namespace=namespace)
         mended = tmp_path / "mended"
         killer = await client.start_workflow("Killer", str(mended), id="killer", task_queue="q")
-        second = await client.start_workflow("Killer", str(mended), id="killer-2", task_queue="q", rpc_timeout=timedelta(seconds=1))
+        second = await client.start_workflow(
+            "Killer", str(mended), id="killer-2", task_queue="q", rpc_timeout=timedelta(seconds=1)
+        )
         # Also of the process' other partitions, whose lanes die with it.
         others = [
-            await client.start_workflow("Harmless", id=f"other-{number}", task_queue="q", rpc_timeout=timedelta(seconds=1))
+            await client.start_workflow(
+                "Harmless", id=f"other-{number}", task_queue="q", rpc_timeout=timedelta(seconds=1)
+            )
             for number in range(40)
         ]
 
@@ -94,7 +114,10 @@ async def test_a_run_whose_first_task_kills_its_owners_is_held(bootstrap: str, n
         unpark = [sys.executable, "-m", "odradek.cli", "workflow", "unpark", "-w", "killer"]
         assert await (await asyncio.create_subprocess_exec(*unpark, env=ours)).wait() == 0
         assert await killer.result() == "mended"
-        assert await (await asyncio.create_subprocess_exec(*unpark[:-1], "killer-2", env=ours)).wait() == 0
+        assert (
+            await (await asyncio.create_subprocess_exec(*unpark[:-1], "killer-2", env=ours)).wait()
+            == 0
+        )
         assert await second.result() == "mended"
 
 
@@ -111,7 +134,9 @@ async def test_a_run_that_kills_its_owners_from_a_timer_is_held_under_load(
         killer = await client.start_workflow("TimerKiller", id="killer", task_queue="q")
 
         async def other(number: int) -> str:
-            run = await client.start_workflow("Harmless", id=f"other-{number}", task_queue="q", rpc_timeout=timedelta(seconds=60))
+            run = await client.start_workflow(
+                "Harmless", id=f"other-{number}", task_queue="q", rpc_timeout=timedelta(seconds=60)
+            )
             return str(await run.result())
 
         holding = asyncio.create_task(held(killer))
@@ -127,15 +152,21 @@ async def test_a_run_that_kills_its_owners_from_a_timer_is_held_under_load(
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-async def test_a_run_that_takes_long_is_not_held_in_place_of_the_killer_beside_it(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+async def test_a_run_that_takes_long_is_not_held_in_place_of_the_killer_beside_it(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
     settings = Settings(address=bootstrap, namespace=namespace, partitions=2)
     client = await Client.connect(settings=settings)
     ids = [key_on(settings, name, partition) for partition, name in enumerate(("killer", "slow"))]
     started = [
-        await client.start_workflow(kind, *arguments, id=each, task_queue="q", rpc_timeout=timedelta(seconds=1))  # nobody serves yet
+        await client.start_workflow(
+            kind, *arguments, id=each, task_queue="q", rpc_timeout=timedelta(seconds=1)
+        )  # nobody serves yet
         for kind, each, arguments in (("Killer", ids[0], ["never"]), ("Slow", ids[1], []))
     ]
-    ours = environment(bootstrap, namespace, tmp_path, ODRADEK_PARTITIONS="2", ODRADEK_DEADLOCK_TIMEOUT="120s")
+    ours = environment(
+        bootstrap, namespace, tmp_path, ODRADEK_PARTITIONS="2", ODRADEK_DEADLOCK_TIMEOUT="120s"
+    )
     async with worker_of(ours, tmp_path / "log"):
         await held(started[0])
         assert await started[1].result() == "done"
@@ -154,18 +185,44 @@ async def not_live(port: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-async def test_a_run_that_blocks_until_its_process_is_killed_for_it_is_held(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+async def test_a_run_that_blocks_until_its_process_is_killed_for_it_is_held(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
     """Inputs of the other partition arrive all the time, and go on beside it."""
     port = str(free_ports(1)[0])
-    ours = environment(bootstrap, namespace, tmp_path, ODRADEK_PARTITIONS="2", ODRADEK_LIVENESS_TIMEOUT="18s", ODRADEK_TELEMETRY_PORT=port)
-    command = [sys.executable, "-m", "odradek.cli", "worker", "tests.chaos.killer_workflows:WORKFLOWS", "-t", "q"]
-    client = await Client.connect(settings=Settings(address=bootstrap, namespace=namespace, partitions=2))
-    blocker = await client.start_workflow("Blocker", id="blocker", task_queue="q", rpc_timeout=timedelta(seconds=1))  # nobody serves yet
+    ours = environment(
+        bootstrap,
+        namespace,
+        tmp_path,
+        ODRADEK_PARTITIONS="2",
+        ODRADEK_LIVENESS_TIMEOUT="18s",
+        ODRADEK_TELEMETRY_PORT=port,
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "odradek.cli",
+        "worker",
+        "tests.chaos.killer_workflows:WORKFLOWS",
+        "-t",
+        "q",
+    ]
+    client = await Client.connect(
+        settings=Settings(address=bootstrap, namespace=namespace, partitions=2)
+    )
+    blocker = await client.start_workflow(
+        "Blocker", id="blocker", task_queue="q", rpc_timeout=timedelta(seconds=1)
+    )  # nobody serves yet
 
     async def others() -> None:
         for number in itertools.count():
             with contextlib.suppress(RPCError):  # behind the blocker, or between two lives
-                await client.start_workflow("Harmless", id=f"other-{number}", task_queue="q", rpc_timeout=timedelta(seconds=0.2))
+                await client.start_workflow(
+                    "Harmless",
+                    id=f"other-{number}",
+                    task_queue="q",
+                    rpc_timeout=timedelta(seconds=0.2),
+                )
 
     loading, holding = asyncio.create_task(others()), asyncio.create_task(held(blocker))
     deaths = 0

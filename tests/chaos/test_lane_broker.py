@@ -1,4 +1,6 @@
-"""The broker goes away and comes back, killed under load: lanes drop what is unknown, own anew, and each input counts once."""
+"""The broker goes away and comes back, killed under load: lanes drop what is unknown, own anew,
+and each input counts once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Owners that die over one input, disks that fill up, interpreters that are kept: the partition goes on, or says clearly why not."""
+"""Owners that die over one input, disks that fill up, interpreters that are kept: the partition
+goes on, or says clearly why not.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,17 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
 
 def _supervised(wire: Wire, processes: int, log: Path, **more: Any) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(STREAMS)}
-    command = [sys.executable, "-m", "odradek.processor.supervisor", str(processes), *host_arguments(wire.settings, QUEUE, **more)]
+    command = [
+        sys.executable,
+        "-m",
+        "odradek.processor.supervisor",
+        str(processes),
+        *host_arguments(wire.settings, QUEUE, **more),
+    ]
     with open(log, "w") as stderr:
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
 
 
 def _end(supervisor: subprocess.Popen[str]) -> None:
@@ -47,7 +57,9 @@ def _end(supervisor: subprocess.Popen[str]) -> None:
 
 
 def test_input_that_kills_its_owners_is_parked(wire: Wire, tmp_path: Path) -> None:
-    """One workflow must not take a fleet down in turn: after two owners it is named first, taken alone, held once three died."""
+    """One workflow must not take a fleet down in turn: after two owners it is named first, taken
+    alone, held once three died.
+    """
     killer, others = key_for(wire, 0, "killer"), [key_for(wire, 0, f"n{n}") for n in range(5)]
     wire.admin.ensure_queue(QUEUE)
     wire.send(SignalWorkflow(killer, "first"))
@@ -73,8 +85,13 @@ def test_input_that_kills_its_owners_is_parked(wire: Wire, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_parked_run_that_kills_its_new_owners_is_held(wire: Wire, tmp_path: Path) -> None:
-    """Each new owner tries parked runs again: one that kills it must not do so for ever, nor be mistaken for another, whatever comes in."""
-    killer, *innocent = [key_for(wire, 0, f"{name}{n:02d}") for n, name in enumerate(["killer", *["a"] * 12, *["z"] * 12])]
+    """Each new owner tries parked runs again: one that kills it must not do so for ever, nor be
+    mistaken for another, whatever comes in.
+    """
+    killer, *innocent = [
+        key_for(wire, 0, f"{name}{n:02d}")
+        for n, name in enumerate(["killer", *["a"] * 12, *["z"] * 12])
+    ]
     other = key_for(wire, 0, "other")
     wire.admin.ensure_queue(QUEUE)
     for workflow_id in [killer, *innocent]:
@@ -99,19 +116,28 @@ def test_parked_run_that_kills_its_new_owners_is_held(wire: Wire, tmp_path: Path
         until(held, 120)
         until(lambda: wire.counts()[other] == list(range(1, sent + 1)), 60)
         rows = wire.rows()
-        assert [row.parked_reason for workflow_id in innocent if isinstance(row := rows["run", workflow_id], RunRow)] == [""] * 24
+        assert [
+            row.parked_reason
+            for workflow_id in innocent
+            if isinstance(row := rows["run", workflow_id], RunRow)
+        ] == [""] * 24
         assert not wire.read(wire.dead_letters)
     finally:
         _end(supervisor)
 
 
-def test_an_input_over_which_others_killed_the_owner_is_not_blamed(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """kill -9 of four owners in a row, each between two calls, the last two while the input was named: the fifth applies it."""
+def test_an_input_over_which_others_killed_the_owner_is_not_blamed(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
+    """kill -9 of four owners in a row, each between two calls, the last two while the input was
+    named: the fifth applies it.
+    """
     wire = Wire(bootstrap, namespace, tmp_path, partitions=1)
     wire.admin.ensure_queue(QUEUE)
     wire.send(SignalWorkflow("w", "count"))
     wire.flush()
-    # Transactions of an own: the position row, the first input; of a careful one: the row, the name, the input.
+    # Transactions of an own: the position row, the first input; of a careful one: the row, the
+    # name, the input.
     for transaction in (2, 2, 3, 3):
         with Host(wire, fault=f"before-commit:kill:{transaction}") as host:
             host.wait_killed()
@@ -123,8 +149,12 @@ def test_an_input_over_which_others_killed_the_owner_is_not_blamed(bootstrap: st
     assert not wire.read(wire.dead_letters)
 
 
-def test_owners_that_end_before_they_come_to_what_is_accused_count_for_nothing(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """kill -9 of one owner while the input was named, then of one that had just owned, then SIGTERM at that moment: it is applied."""
+def test_owners_that_end_before_they_come_to_what_is_accused_count_for_nothing(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
+    """kill -9 of one owner while the input was named, then of one that had just owned, then
+    SIGTERM at that moment: it is applied.
+    """
     wire = Wire(bootstrap, namespace, tmp_path, partitions=1)
     wire.admin.ensure_queue(QUEUE)
     wire.send(SignalWorkflow("w", "count"))
@@ -140,7 +170,11 @@ def test_owners_that_end_before_they_come_to_what_is_accused_count_for_nothing(b
         host.process.send_signal(signal.SIGCONT)
         assert host.process.wait(60) == 0
     position = next(row for (table, _), row in wire.rows().items() if table == "position")
-    assert isinstance(position, PositionRow) and position.processing == "input/0/w" and (position.owns, position.deaths) == (5, 0)
+    assert (
+        isinstance(position, PositionRow)
+        and position.processing == "input/0/w"
+        and (position.owns, position.deaths) == (5, 0)
+    )
     with Host(wire) as host:
         until(lambda: wire.counts() == {"w": [1]}, 60)
         assert host.drain() == 0
@@ -187,8 +221,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of 256 MB; skipped where mounting is not allowed."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root; the limit on files above stands for it")
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    ).returncode:
+        pytest.skip(
+            "mounting a small file system needs root; the limit on files above stands for it"
+        )
     try:
         yield disk
     finally:
@@ -196,8 +236,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs")
-def test_really_full_disk_stops_the_lane_and_it_goes_on_by_itself(bootstrap: str, namespace: str, tmp_path: Path, small_disk: Path) -> None:
-    """Another program fills the file system; when it has gone, the same process owns its partitions anew."""
+def test_really_full_disk_stops_the_lane_and_it_goes_on_by_itself(
+    bootstrap: str, namespace: str, tmp_path: Path, small_disk: Path
+) -> None:
+    """Another program fills the file system; when it has gone, the same process owns its
+    partitions anew.
+    """
     wire = Wire(bootstrap, namespace, small_disk / "state")
     with Host(wire, log=tmp_path / "log") as host:
         host.line("ready")
@@ -226,11 +270,18 @@ def test_really_full_disk_stops_the_lane_and_it_goes_on_by_itself(bootstrap: str
 def test_supervisor_restarts_and_drains(wire: Wire, tmp_path: Path) -> None:
     supervisor = _supervised(wire, 2, tmp_path / "log")
     try:
-        children = until(lambda: len(found := psutil.Process(supervisor.pid).children()) == 2 and found)
+        children = until(
+            lambda: len(found := psutil.Process(supervisor.pid).children()) == 2 and found
+        )
         wire.signals(100, 10)
         until(lambda: len(wire.read(wire.commands)) == 100)
         children[0].kill()
-        until(lambda: {c.pid for c in psutil.Process(supervisor.pid).children()} - {c.pid for c in children})
+        until(
+            lambda: (
+                {c.pid for c in psutil.Process(supervisor.pid).children()}
+                - {c.pid for c in children}
+            )
+        )
         for number in range(100, 200):
             wire.send(SignalWorkflow(f"w{number % 10}", "count"))
         wire.flush()
@@ -242,7 +293,9 @@ def test_supervisor_restarts_and_drains(wire: Wire, tmp_path: Path) -> None:
 
 
 def test_supervisor_ends_a_child_that_keeps_the_interpreter(tmp_path: Path) -> None:
-    """`time.sleep` gives the interpreter up, a regular expression does not: no thread of that process runs any more."""
+    """`time.sleep` gives the interpreter up, a regular expression does not: no thread of that
+    process runs any more.
+    """
     marker = tmp_path / "second"
     child = f"""
 import os, re, sys, pathlib
@@ -265,7 +318,14 @@ print(supervisor.run(), supervisor.killed)
 """
     environment = os.environ | {"PYTHONPATH": str(STREAMS)}
     environment.pop(PIPE_VARIABLE, None)
-    done = subprocess.run([sys.executable, "-c", supervise], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", supervise],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.stdout.split() == ["0", "1"], done
 
 
@@ -278,12 +338,16 @@ def test_second_signal_ends_at_once(wire: Wire, tmp_path: Path) -> None:
         workflow_id = key_for(wire, 0)
         wire.send(SignalWorkflow(workflow_id, "slow:60000"))
         wire.flush()
-        time.sleep(0.5)  # it is in the activation by now, or will be: either way the drain cannot end soon
+        time.sleep(
+            0.5
+        )  # it is in the activation by now, or will be: either way the drain cannot end soon
         began = time.monotonic()
         supervisor.send_signal(signal.SIGTERM)
         time.sleep(0.2)  # two signals at once may be one
         supervisor.send_signal(signal.SIGTERM)
         assert supervisor.wait(60) == 128 + signal.SIGTERM
-        assert time.monotonic() - began < STOP_LANES_SECONDS - 1  # as long as a drain waits for that lane
+        assert (
+            time.monotonic() - began < STOP_LANES_SECONDS - 1
+        )  # as long as a drain waits for that lane
     finally:
         _end(supervisor)

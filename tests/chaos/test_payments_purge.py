@@ -1,6 +1,8 @@
-"""Payments asks for its group's offsets while the brokers that coordinate the group die one after the other: its process goes on.
+"""Payments asks for its group's offsets while the brokers that coordinate the group die one
+after the other: its process goes on.
 
-librdkafka's AdminClient ended it with SIGSEGV (2.16.0) when OffsetFetch was answered NOT_COORDINATOR; a consumer that never joins does not.
+librdkafka's AdminClient ended it with SIGSEGV (2.16.0) when OffsetFetch was answered
+NOT_COORDINATOR; a consumer that never joins does not.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def test_asking_for_offsets_outlives_the_brokers(tmp_path: Path) -> None:
     with LocalCluster(3, jvm_options=QUICK_START) as cluster, out.open("wb") as file:
         create_topics(cluster.bootstrap, QueueNames("default", "payments"), 3, 3)
         command = [sys.executable, "-c", ASKING, cluster.bootstrap]
-        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths}, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            command, env=os.environ | {"PYTHONPATH": paths}, stdout=file, stderr=file
+        )
         try:
             for node_id in (1, 2, 3, 1):
                 answered(process, out)

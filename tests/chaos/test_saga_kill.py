@@ -1,7 +1,9 @@
-"""The order saga under load while its processes are killed and stopped: each order ends once, each effect happens once, nothing is lost.
+"""The order saga under load while its processes are killed and stopped: each order ends once,
+each effect happens once, nothing is lost.
 
-Two or more processors and the real services, each a process of its own. What is asserted is read from the services' databases, from
-committed records of `results`, and from the processors after a restore; nothing of it from this test's memory but the order numbers.
+Two or more processors and the real services, each a process of its own. What is asserted is read
+from the services' databases, from committed records of `results`, and from the processors after
+a restore; nothing of it from this test's memory but the order numbers.
 """
 
 from __future__ import annotations
@@ -40,9 +42,15 @@ class Plan:
     seconds: float
     orders: int
     pauses: tuple[float, ...] = (0.5, 1.0, 2.0)  # between two faults
-    away: tuple[float, ...] = (0.0, 0.0, 7.0)  # how long a killed processor stays away: none, or longer than a session
+    away: tuple[float, ...] = (
+        0.0,
+        0.0,
+        7.0,
+    )  # how long a killed processor stays away: none, or longer than a session
     stops: bool = False  # also SIGSTOP past the session: a zombie comes back
-    seed: int = field(default_factory=lambda: int(os.environ.get("CHAOS_SEED") or random.randrange(1_000_000)))
+    seed: int = field(
+        default_factory=lambda: int(os.environ.get("CHAOS_SEED") or random.randrange(1_000_000))
+    )
 
 
 class Chaos:
@@ -61,10 +69,14 @@ class Chaos:
     # ---------------------------------------------------------------- load
 
     async def place_all(self) -> None:
-        """Every order of the plan, spread over its time; some declined, short of stock, flaky, slow, cancelled, some raw."""
+        """Every order of the plan, spread over its time; some declined, short of stock, flaky,
+        slow, cancelled, some raw.
+        """
         began, waits = time.monotonic(), []
         for number in range(self.plan.orders):
-            await asyncio.sleep(max(0.0, began + self.plan.seconds * number / self.plan.orders - time.monotonic()))
+            await asyncio.sleep(
+                max(0.0, began + self.plan.seconds * number / self.plan.orders - time.monotonic())
+            )
             await self._free.acquire()
             order_no = str(10_000 + number)
             self.numbers.append(order_no)
@@ -74,12 +86,20 @@ class Chaos:
     async def _place(self, order_no: str, kind: int) -> None:
         try:
             if kind == 0:
-                await asyncio.to_thread(self.shop.produce_raw, workflow_id(order_no), json_start(order_no))
+                await asyncio.to_thread(
+                    self.shop.produce_raw, workflow_id(order_no), json_start(order_no)
+                )
                 return
             user = {1: "user-declined", 2: "user-flaky"}.get(kind, "user-1")
-            product, quantity = {3: ("samovar", 9), 4: ("engraved-mug", 1), 5: ("engraved-mug", 1)}.get(kind, ("tea", 1))
+            product, quantity = {
+                3: ("samovar", 9),
+                4: ("engraved-mug", 1),
+                5: ("engraved-mug", 1),
+            }.get(kind, ("tea", 1))
             order = Order(order_no, user, [Item(product, quantity)], 450)
-            handle = await self.client.start_workflow(OrderSaga.run, order, id=workflow_id(order_no), task_queue=ORDER_TASK_QUEUE)
+            handle = await self.client.start_workflow(
+                OrderSaga.run, order, id=workflow_id(order_no), task_queue=ORDER_TASK_QUEUE
+            )
             if kind == 5:
                 await asyncio.sleep(self.random.random())
                 await self._cancel(handle)
@@ -95,7 +115,9 @@ class Chaos:
     # ---------------------------------------------------------------- faults
 
     async def break_things(self) -> None:
-        """kill -9 in a loop, of processors and of services; in the long run SIGSTOP past the session as well."""
+        """kill -9 in a loop, of processors and of services; in the long run SIGSTOP past the
+        session as well.
+        """
         end = time.monotonic() + self.plan.seconds
         away: list[asyncio.Task[None]] = []
         while time.monotonic() < end:
@@ -121,7 +143,9 @@ class Chaos:
             return
         self.faults[name] += 1
         await asyncio.to_thread(self.shop.fleet.kill, name)
-        await asyncio.sleep(self.random.choice(self.plan.away) if is_processor else self.random.choice((0.0, 1.0)))
+        await asyncio.sleep(
+            self.random.choice(self.plan.away) if is_processor else self.random.choice((0.0, 1.0))
+        )
         self.shop.fleet.restart(name)
 
     # ---------------------------------------------------------------- what is left
@@ -133,26 +157,43 @@ class Chaos:
         return [number for number in self.numbers if workflow_id(number) not in closed]
 
     def check(self) -> None:
-        """One result a run and a run an order; one effect a kind and order; what was undone, undone; stock adds up."""
+        """One result a run and a run an order; one effect a kind and order; what was undone,
+        undone; stock adds up.
+        """
         until(lambda: not self.open_orders(), 90, "every order has a result")
-        until(lambda: all(not one.problems for one in self.shop.audit(self.numbers)), 60, "the audit finds nothing missing")
+        until(
+            lambda: all(not one.problems for one in self.shop.audit(self.numbers)),
+            60,
+            "the audit finds nothing missing",
+        )
         audits = self.shop.audit(self.numbers)
         assert [one for one in audits if one.duplicated or one.outcome == "lost"] == []
-        results = Counter((result["workflow_id"], result["run_id"]) for result in self.shop.results())
+        results = Counter(
+            (result["workflow_id"], result["run_id"]) for result in self.shop.results()
+        )
         assert set(results.values()) == {1}, "one result a run"
         assert len(results) == len(self.numbers), "one run an order"
         for service in ("orders", "inventory", "payments"):
-            doubled = "SELECT kind, order_no, count(*) FROM effects GROUP BY kind, order_no HAVING count(*) > 1"
+            doubled = (
+                "SELECT kind, order_no, count(*) FROM effects GROUP BY kind, order_no HAVING"
+                " count(*) > 1"
+            )
             assert self.shop.rows(service, doubled) == [], "each effect once"
         self._check_stock()
         declined = [one for one in audits if int(one.order_no) % 10 in (1, 3)]
-        assert not [one for one in declined if one.outcome == "completed"], "an order that must fail fails"
-        assert Counter(one.outcome for one in audits)["completed"] > len(audits) // 3, "and most of the others complete"
+        assert not [one for one in declined if one.outcome == "completed"], (
+            "an order that must fail fails"
+        )
+        assert Counter(one.outcome for one in audits)["completed"] > len(audits) // 3, (
+            "and most of the others complete"
+        )
 
     def _check_stock(self) -> None:
         taken: Counter[str] = Counter()
         for kind, sign in (("ReserveInventory", 1), ("ReleaseInventory", -1)):
-            for order_no, data in self.shop.rows("inventory", "SELECT order_no, data FROM effects WHERE kind = ?", kind):
+            for order_no, data in self.shop.rows(
+                "inventory", "SELECT order_no, data FROM effects WHERE kind = ?", kind
+            ):
                 if sign > 0 or '"released": true' in data:
                     slow = order_no.isdigit() and int(order_no) % 10 in (4, 5)
                     taken["engraved-mug" if slow else "tea"] += sign
@@ -164,9 +205,14 @@ class Chaos:
         """Of each run: its description and its history, as its owner tells them."""
 
         async def picture(number: str) -> tuple[object, str]:
-            handle = self.client.get_workflow_handle(workflow_id(number), task_queue=ORDER_TASK_QUEUE)
+            handle = self.client.get_workflow_handle(
+                workflow_id(number), task_queue=ORDER_TASK_QUEUE
+            )
             description = await handle.describe(rpc_timeout=PATIENT)
-            return description.raw_description, (await handle.fetch_history(rpc_timeout=PATIENT)).to_json()
+            return (
+                description.raw_description,
+                (await handle.fetch_history(rpc_timeout=PATIENT)).to_json(),
+            )
 
         async with asyncio.timeout(90):
             return dict(zip(numbers, await asyncio.gather(*map(picture, numbers)), strict=True))
@@ -175,7 +221,13 @@ class Chaos:
 async def run(bootstrap: str, folder: Path, plan: Plan) -> None:
     print(f"CHAOS_SEED={plan.seed}")
     with shop_on(bootstrap, folder) as shop:
-        settings = Settings(address=bootstrap, namespace=shop.namespace, partitions=PARTITIONS, replication_factor=1, state_dir=folder)
+        settings = Settings(
+            address=bootstrap,
+            namespace=shop.namespace,
+            partitions=PARTITIONS,
+            replication_factor=1,
+            state_dir=folder,
+        )
         async with await Client.connect(settings=settings) as client:
             chaos = Chaos(shop, client, plan)
             await asyncio.to_thread(start, chaos)
@@ -186,9 +238,13 @@ async def run(bootstrap: str, folder: Path, plan: Plan) -> None:
 
 
 def start(chaos: Chaos) -> None:
-    """All processes; the load begins when the first order is through, so that faults meet work and not imports."""
+    """All processes; the load begins when the first order is through, so that faults meet work
+    and not imports.
+    """
     shop = chaos.shop
-    shop.start_services(*SERVICES, inventory={"stock": STOCK, "slow_products": {"engraved-mug": 1.0}})
+    shop.start_services(
+        *SERVICES, inventory={"stock": STOCK, "slow_products": {"engraved-mug": 1.0}}
+    )
     for processor in chaos.processors:
         shop.fleet.start_processor(processor, WORKFLOWS)
     chaos.numbers.append("1000")
@@ -206,19 +262,30 @@ def _first(chaos: Chaos) -> list[str]:
 
 
 async def restore(chaos: Chaos) -> None:
-    """Every store wiped: what the processors say of each run afterwards, open or closed, is what they said before."""
+    """Every store wiped: what the processors say of each run afterwards, open or closed, is what
+    they said before.
+    """
     shop = chaos.shop
     assert await asyncio.to_thread(shop.fleet.stop_one, "payments") == 0
     still_open = [f"open-{number}" for number in range(2 * PARTITIONS)]
-    assert len({partition_for(workflow_id(number).encode(), PARTITIONS) for number in still_open}) > 1
+    assert (
+        len({partition_for(workflow_id(number).encode(), PARTITIONS) for number in still_open}) > 1
+    )
     for number in still_open:
         order = Order(number, "user-1", [Item("tea", 1)], 450)
-        await chaos.client.start_workflow(OrderSaga.run, order, id=workflow_id(number), task_queue=ORDER_TASK_QUEUE)
+        await chaos.client.start_workflow(
+            OrderSaga.run, order, id=workflow_id(number), task_queue=ORDER_TASK_QUEUE
+        )
 
-    handles = [chaos.client.get_workflow_handle(workflow_id(number), task_queue=ORDER_TASK_QUEUE) for number in still_open]
+    handles = [
+        chaos.client.get_workflow_handle(workflow_id(number), task_queue=ORDER_TASK_QUEUE)
+        for number in still_open
+    ]
 
     async def all_wait() -> bool:
-        return {await handle.query("status", rpc_timeout=PATIENT) for handle in handles} == {"freezing-payment"}
+        return {await handle.query("status", rpc_timeout=PATIENT) for handle in handles} == {
+            "freezing-payment"
+        }
 
     deadline = time.monotonic() + 60
     while not await all_wait():
@@ -241,8 +308,15 @@ async def restore(chaos: Chaos) -> None:
 
     shop.start_services("payments")
     chaos.numbers += still_open
-    await asyncio.to_thread(until, lambda: not chaos.open_orders(), 60, "the open orders complete after the restore")
-    await asyncio.to_thread(until, lambda: all(one.outcome == "completed" for one in shop.audit(still_open)), 60, "and are complete")
+    await asyncio.to_thread(
+        until, lambda: not chaos.open_orders(), 60, "the open orders complete after the restore"
+    )
+    await asyncio.to_thread(
+        until,
+        lambda: all(one.outcome == "completed" for one in shop.audit(still_open)),
+        60,
+        "and are complete",
+    )
 
 
 @pytest.mark.timeout(240)
@@ -252,6 +326,12 @@ async def test_kill_of_processors_and_services_under_load(bootstrap: str, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_kill_and_stop_of_processors_and_services_for_minutes(bootstrap: str, tmp_path: Path) -> None:
+async def test_kill_and_stop_of_processors_and_services_for_minutes(
+    bootstrap: str, tmp_path: Path
+) -> None:
     seconds = float(os.environ.get("CHAOS_SECONDS") or 180)
-    await run(bootstrap, tmp_path, Plan(processors=3, seconds=seconds, orders=int(5 * seconds), stops=True))
+    await run(
+        bootstrap,
+        tmp_path,
+        Plan(processors=3, seconds=seconds, orders=int(5 * seconds), stops=True),
+    )

@@ -1,4 +1,6 @@
-"""A link so slow that what a batch makes does not get to the brokers within a transaction's time: smaller ones do."""
+"""A link so slow that what a batch makes does not get to the brokers within a transaction's
+time: smaller ones do.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +21,47 @@ from odradek.worker import Worker
 from tests.kafka.activity_harness import until
 
 BYTES_PER_SECOND = 2_000_000
-STARTS, ARGUMENT_BYTES = 14, 700_000  # all of it together takes five seconds, a transaction has three
+STARTS, ARGUMENT_BYTES = (
+    14,
+    700_000,
+)  # all of it together takes five seconds, a transaction has three
 
 
 @workflow.defn
 class Large:
     @workflow.run
     async def run(self) -> None:
-        workflow.start_activity("nobody", "x" * ARGUMENT_BYTES, task_queue="elsewhere", start_to_close_timeout=timedelta(hours=1))
+        workflow.start_activity(
+            "nobody",
+            "x" * ARGUMENT_BYTES,
+            task_queue="elsewhere",
+            start_to_close_timeout=timedelta(hours=1),
+        )
         await workflow.wait_condition(lambda: False)
 
 
 def _limit_producers(broker: LocalBroker) -> None:
     java = find_java()
-    tool = [str(java.executable), "-cp", kafka_jars(java, StderrProgress()).classpath, "kafka.admin.ConfigCommand"]
-    change = ["--alter", "--add-config", f"producer_byte_rate={BYTES_PER_SECOND}", "--entity-type", "clients", "--entity-default"]
-    subprocess.run([*tool, "--bootstrap-server", broker.bootstrap, *change], check=True, capture_output=True, timeout=60)
+    tool = [
+        str(java.executable),
+        "-cp",
+        kafka_jars(java, StderrProgress()).classpath,
+        "kafka.admin.ConfigCommand",
+    ]
+    change = [
+        "--alter",
+        "--add-config",
+        f"producer_byte_rate={BYTES_PER_SECOND}",
+        "--entity-type",
+        "clients",
+        "--entity-default",
+    ]
+    subprocess.run(
+        [*tool, "--bootstrap-server", broker.bootstrap, *change],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.slow
@@ -51,14 +78,22 @@ async def test_a_batch_that_takes_too_long_is_done_in_parts(tmp_path: Path) -> N
         )
         async with await Client.connect(settings=settings) as client:
             for number in range(STARTS):  # before there is a worker: they lie there together
-                await client.start_workflow(Large.run, id=f"large-{number}", task_queue="q", rpc_timeout=None)
+                await client.start_workflow(
+                    Large.run, id=f"large-{number}", task_queue="q", rpc_timeout=None
+                )
             _limit_producers(broker)
             worker = Worker(client, task_queue="q", workflows=[Large])
             async with worker:
                 assert worker._processor is not None
                 totals = worker._processor.statistics
-                await until(lambda: totals().totals.inputs >= STARTS, 150, describe=lambda: str(totals().totals))
-                assert totals().totals.dropped > 0, "this test means nothing unless a batch took too long"
+                await until(
+                    lambda: totals().totals.inputs >= STARTS,
+                    150,
+                    describe=lambda: str(totals().totals),
+                )
+                assert totals().totals.dropped > 0, (
+                    "this test means nothing unless a batch took too long"
+                )
                 for number in range(STARTS):
                     handle = client.get_workflow_handle(f"large-{number}", task_queue="q")
                     description = await handle.describe(rpc_timeout=timedelta(seconds=60))

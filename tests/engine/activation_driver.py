@@ -1,4 +1,6 @@
-"""Drives workflow instances by hand: activations in, commands out, everything recorded so that it can be replayed into a fresh instance."""
+"""Drives workflow instances by hand: activations in, commands out, everything recorded so that
+it can be replayed into a fresh instance.
+"""
 
 from __future__ import annotations
 
@@ -60,33 +62,49 @@ def failed(seq: int, message: str = "boom", type: str = "Boom") -> ResolveActivi
     """An activity's failure."""
     cause = Failure(message=message, kind=APPLICATION, type=type)
     return ResolveActivity(
-        seq, "FAILED", failure=Failure("Activity task failed", ACTIVITY, cause=cause, activity_type="a", activity_id=str(seq))
+        seq,
+        "FAILED",
+        failure=Failure(
+            "Activity task failed", ACTIVITY, cause=cause, activity_type="a", activity_id=str(seq)
+        ),
     )
 
 
 def cancelled(seq: int) -> ResolveActivity:
     """An activity that was cancelled."""
     cause = Failure(message="Cancelled", kind=CANCELED)
-    failure = Failure("Activity task failed", ACTIVITY, cause=cause, retry_state="CANCEL_REQUESTED", activity_id=str(seq))
+    failure = Failure(
+        "Activity task failed",
+        ACTIVITY,
+        cause=cause,
+        retry_state="CANCEL_REQUESTED",
+        activity_id=str(seq),
+    )
     return ResolveActivity(seq, "CANCELED", failure=failure)
 
 
 class Driver:
     """One run."""
 
-    def __init__(self, made_by: Activator | type, workflow_type: str = "", *args: Any, **started: Any) -> None:
+    def __init__(
+        self, made_by: Activator | type, workflow_type: str = "", *args: Any, **started: Any
+    ) -> None:
         if isinstance(made_by, type):
             workflow_type = workflow_type or made_by.__name__
             made_by = activator(made_by)
         self.activator: Activator = made_by
         self.workflow_type = workflow_type
-        self.started = WorkflowExecutionStarted("wf", "run", workflow_type, "queue", input=CONVERTER.to_payloads(args), **started)
+        self.started = WorkflowExecutionStarted(
+            "wf", "run", workflow_type, "queue", input=CONVERTER.to_payloads(args), **started
+        )
         self.instance = self._instance()
         self.now_ms = START_MS
         self.recorded: list[tuple[Activation, list[CommandBase]]] = []
 
     def _instance(self) -> Any:
-        return self.activator.create(workflow_id="wf", run_id="run", workflow_type=self.workflow_type)
+        return self.activator.create(
+            workflow_id="wf", run_id="run", workflow_type=self.workflow_type
+        )
 
     def initialize(self) -> InitializeWorkflow:
         """The first job."""
@@ -132,14 +150,24 @@ class Driver:
         return command.failure
 
     def replay(self) -> Driver:
-        """A fresh instance fed with all recorded activations; fails unless it gives the same commands."""
+        """A fresh instance fed with all recorded activations; fails unless it gives the same
+        commands.
+        """
         self.instance.close()
         self.instance = self._instance()
         for activation, commands in self.recorded:
             if all(isinstance(job, QueryJob) for job in activation.jobs):
                 continue  # leaves no trace in a history
-            patches: list[Job] = [NotifyHasPatch(command.patch_id) for command in commands if isinstance(command, SetPatchMarker)]
-            again = self.instance.activate(msgspec.structs.replace(activation, is_replaying=True, jobs=patches + activation.jobs))
+            patches: list[Job] = [
+                NotifyHasPatch(command.patch_id)
+                for command in commands
+                if isinstance(command, SetPatchMarker)
+            ]
+            again = self.instance.activate(
+                msgspec.structs.replace(
+                    activation, is_replaying=True, jobs=patches + activation.jobs
+                )
+            )
             assert isinstance(again, Commands), again
             assert shapes(again.commands) == shapes(commands)
         return self
@@ -170,7 +198,9 @@ def failure_of(commands: Sequence[CommandBase]) -> Failure:
 
 def kinds(commands: Sequence[CommandBase]) -> list[str]:
     """Names and numbers: `ScheduleActivity 1`."""
-    return [f"{type(command).__name__} {getattr(command, 'seq', '')}".strip() for command in commands]
+    return [
+        f"{type(command).__name__} {getattr(command, 'seq', '')}".strip() for command in commands
+    ]
 
 
 __all__ = [

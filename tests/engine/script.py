@@ -4,7 +4,8 @@
         result = yield ctx.activity("compose", name)
         return result
 
-Workflow code waits by yielding a handle (its value is sent in, its failure thrown) or a predicate. Everything else goes through `ctx`.
+Workflow code waits by yielding a handle (its value is sent in, its failure thrown) or a
+predicate. Everything else goes through `ctx`.
 """
 
 from __future__ import annotations
@@ -126,12 +127,24 @@ class Context:
         options.setdefault("start_to_close_timeout_ms", 10_000)
         options.setdefault("task_queue", "")
         options.setdefault("activity_id", str(self.seq))
-        self.commands.append(ScheduleActivity(origin=self._origin(), seq=self.seq, activity_type=type, input=payloads(*args), **options))
+        self.commands.append(
+            ScheduleActivity(
+                origin=self._origin(),
+                seq=self.seq,
+                activity_type=type,
+                input=payloads(*args),
+                **options,
+            )
+        )
         return self._handle("activity")
 
     def timer(self, duration_ms: int) -> Handle:
         self.seq += 1
-        self.commands.append(StartTimer(origin=self._origin(), seq=self.seq, timer_id=str(self.seq), duration_ms=duration_ms))
+        self.commands.append(
+            StartTimer(
+                origin=self._origin(), seq=self.seq, timer_id=str(self.seq), duration_ms=duration_ms
+            )
+        )
         return self._handle("timer")
 
     def cancel(self, handle: Handle) -> None:
@@ -147,14 +160,20 @@ class Context:
         if patch_id not in self.decided:
             self.decided[patch_id] = deprecated or not self.replaying or patch_id in self.patches
             if self.decided[patch_id]:
-                self.commands.append(SetPatchMarker(origin=self._origin(), patch_id=patch_id, deprecated=deprecated))
+                self.commands.append(
+                    SetPatchMarker(origin=self._origin(), patch_id=patch_id, deprecated=deprecated)
+                )
         return self.decided[patch_id]
 
     def upsert_memo(self, **memo: Any) -> None:
         self.commands.append(UpsertMemo(memo={key: payload(value) for key, value in memo.items()}))
 
     def upsert_search_attributes(self, **attributes: Any) -> None:
-        self.commands.append(UpsertSearchAttributes(search_attributes={key: payload(value) for key, value in attributes.items()}))
+        self.commands.append(
+            UpsertSearchAttributes(
+                search_attributes={key: payload(value) for key, value in attributes.items()}
+            )
+        )
 
     def continue_as_new(self, *args: Any, **options: Any) -> None:
         options.setdefault("workflow_type", "")
@@ -183,11 +202,17 @@ class ScriptInstance:
         assert not self.closed
         ctx = self.ctx
         ctx.commands = []
-        ctx.replaying, ctx.now_ms, ctx.activation = activation.is_replaying, activation.time_ms, activation
+        ctx.replaying, ctx.now_ms, ctx.activation = (
+            activation.is_replaying,
+            activation.time_ms,
+            activation,
+        )
         try:
             self._run(activation)
         except Parked as error:
-            completion: Completion = TaskFailed(Failure(message=str(error), type="Parked"), park=True)
+            completion: Completion = TaskFailed(
+                Failure(message=str(error), type="Parked"), park=True
+            )
         except Exception as error:
             completion = TaskFailed(Failure(message=str(error), type=type(error).__name__))
         else:
@@ -229,7 +254,9 @@ class ScriptInstance:
     def _query(self, job: QueryJob) -> RespondToQuery:
         handler = self.ctx.queries.get(job.query_type)
         if handler is None:
-            return RespondToQuery(query_id=job.query_id, failure=Failure(message=f"unknown query {job.query_type}"))
+            return RespondToQuery(
+                query_id=job.query_id, failure=Failure(message=f"unknown query {job.query_type}")
+            )
         return RespondToQuery(query_id=job.query_id, result=payloads(handler(*values(job.input))))
 
     def _advance(self) -> bool:
@@ -245,7 +272,9 @@ class ScriptInstance:
                 if isinstance(waits_for, Handle) and waits_for.failure is not None:
                     next_wait = thread.throw(ActivityFailure(waits_for.failure))
                 else:
-                    next_wait = thread.send(waits_for.value if isinstance(waits_for, Handle) else None)
+                    next_wait = thread.send(
+                        waits_for.value if isinstance(waits_for, Handle) else None
+                    )
             except StopIteration as stop:
                 self.threads[position] = (thread, Handle(-1, "never"))
                 self._end(thread, CompleteWorkflow(result=payloads(stop.value)))
@@ -267,7 +296,11 @@ class ScriptInstance:
             self.ctx.commands.append(command)
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
-        return FailWorkflow(failure=failure) if self.workflow_type in self.activator.fail_on_nondeterminism else None
+        return (
+            FailWorkflow(failure=failure)
+            if self.workflow_type in self.activator.fail_on_nondeterminism
+            else None
+        )
 
     def close(self) -> None:
         self.closed = True

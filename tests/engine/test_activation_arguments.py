@@ -1,4 +1,6 @@
-"""Arguments that a converter refuses: of the workflow, of signals, of queries. As Temporal's `_convert_payloads` and its callers."""
+"""Arguments that a converter refuses: of the workflow, of signals, of queries. As Temporal's
+`_convert_payloads` and its callers.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Listed(Exception):
 
 
 class Picky(JSONPlainPayloadConverter):
-    """Refuses some texts when they come in: with a failure of the workflow, or with any other error."""
+    """Refuses some texts when they come in: with a failure of the workflow, or with any other
+    error.
+    """
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
         value = super().from_payload(payload, type_hint)
@@ -75,13 +79,21 @@ class FailsInit:
 
 
 def picked(text: str) -> Driver:
-    return Driver(activator(Picked, data_converter=DataConverter(payload_converter_class=PickyConverter)), "Picked", text)
+    return Driver(
+        activator(Picked, data_converter=DataConverter(payload_converter_class=PickyConverter)),
+        "Picked",
+        text,
+    )
 
 
 def test_a_failure_error_over_the_arguments_fails_the_workflow() -> None:
     run = picked("refused")
     failure = failure_of(run.start())
-    assert (failure.type, failure.message, failure.non_retryable) == ("Refused", "by the converter", True)
+    assert (failure.type, failure.message, failure.non_retryable) == (
+        "Refused",
+        "by the converter",
+        True,
+    )
     run.replay()
     assert failure_of(picked("listed").start()).type == "Listed"
 
@@ -102,7 +114,9 @@ def test_a_run_that_failed_before_it_had_an_object_says_so_when_asked() -> None:
 
 
 @pytest.mark.parametrize("text", ["refused", "listed", "broken"])
-def test_a_signal_whose_arguments_do_not_decode_is_dropped(text: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_signal_whose_arguments_do_not_decode_is_dropped(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     run = picked("x")
     run.start()
     assert run.step(signal("say", text)) == []
@@ -116,5 +130,8 @@ def test_a_query_whose_arguments_do_not_decode_gets_the_error() -> None:
     assert run.refusal("ask", "refused").type == "Refused"
     assert run.refusal("ask", "listed").type == "Listed"
     failure = run.refusal("ask", "broken")
-    assert (failure.type, failure.message) == ("RuntimeError", "Failed decoding arguments of handler 'ask': a bug of the converter")
+    assert (failure.type, failure.message) == (
+        "RuntimeError",
+        "Failed decoding arguments of handler 'ask': a bug of the converter",
+    )
     assert run.answer("ask", "fine") == "fine"

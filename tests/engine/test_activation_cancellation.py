@@ -1,4 +1,6 @@
-"""Cancellation: of the workflow, of activities and timers, what code does with it, and what leaves as commands."""
+"""Cancellation: of the workflow, of activities and timers, what code does with it, and what
+leaves as commands.
+"""
 
 from __future__ import annotations
 
@@ -107,22 +109,33 @@ class Program:
         return "not cancelled"
 
 
-# program -> commands of the activation that cancels, and whether the activity's answer must come first
+# program -> commands of the activation that cancels, and whether the activity's answer must come
+# first
 CANCELS: list[tuple[str, list[str], bool]] = [
     ("sleeping", ["CancelTimer 1", "CancelWorkflowExecution"], False),
     ("waiting_for_condition", ["CancelWorkflowExecution"], False),
     ("waiting_for_condition_with_timeout", ["CancelTimer 1", "CancelWorkflowExecution"], False),
     ("act", ["RequestCancelActivity 1"], True),
     ("handle", ["RequestCancelActivity 1"], True),
-    ("gathered", ["RequestCancelActivity 1", "CancelTimer 1", "CancelWorkflowExecution"], False),  # gather ends with its first child
+    (
+        "gathered",
+        ["RequestCancelActivity 1", "CancelTimer 1", "CancelWorkflowExecution"],
+        False,
+    ),  # gather ends with its first child
     ("shielded", ["CancelWorkflowExecution"], False),
-    ("in_a_task_group", ["CancelTimer 1", "RequestCancelActivity 1"], True),  # its ExceptionGroup counts as a cancellation
+    (
+        "in_a_task_group",
+        ["CancelTimer 1", "RequestCancelActivity 1"],
+        True,
+    ),  # its ExceptionGroup counts as a cancellation
     ("waited_for", ["RequestCancelActivity 1"], True),
     ("on_an_event", ["CancelWorkflowExecution"], False),
 ]
 
 
-@pytest.mark.parametrize(("name", "commands", "answered"), CANCELS, ids=[entry[0] for entry in CANCELS])
+@pytest.mark.parametrize(
+    ("name", "commands", "answered"), CANCELS, ids=[entry[0] for entry in CANCELS]
+)
 def test_cancelling_the_workflow(name: str, commands: list[str], answered: bool) -> None:
     run = Driver(Program, "", name, False)
     run.start()
@@ -133,7 +146,10 @@ def test_cancelling_the_workflow(name: str, commands: list[str], answered: bool)
     run.replay()
 
 
-@pytest.mark.parametrize(("name", "answered"), [(entry[0], entry[2]) for entry in CANCELS if entry[0] != "in_a_task_group"])
+@pytest.mark.parametrize(
+    ("name", "answered"),
+    [(entry[0], entry[2]) for entry in CANCELS if entry[0] != "in_a_task_group"],
+)
 def test_a_cancellation_may_be_swallowed(name: str, answered: bool) -> None:
     run = Driver(Program, "", name, True)
     run.start()
@@ -168,7 +184,10 @@ def test_a_cancellation_that_comes_with_the_start_is_seen_by_the_run_method(name
     run = Driver(Program, "", name, True)
     assert result_of(run.start(CancelJob("at once"))) == "swallowed, reason at once"
     before = Driver(Program, "", name, True)
-    assert result_of(before.step(CancelJob("before"), before.initialize())) == "swallowed, reason before"
+    assert (
+        result_of(before.step(CancelJob("before"), before.initialize()))
+        == "swallowed, reason before"
+    )
 
 
 def test_an_activity_cancelled_in_the_task_that_schedules_it_leaves_no_command() -> None:
@@ -223,7 +242,9 @@ class ByType:
 
 
 @pytest.mark.parametrize("kind", list(TYPES))
-def test_cancellation_types_leave_the_outcome_to_the_engine(kind: workflow.ActivityCancellationType) -> None:
+def test_cancellation_types_leave_the_outcome_to_the_engine(
+    kind: workflow.ActivityCancellationType,
+) -> None:
     run = Driver(ByType, "", int(kind))
     (scheduled,) = run.start()
     assert isinstance(scheduled, ScheduleActivity) and scheduled.cancellation_type == kind.name
@@ -279,7 +300,9 @@ def test_a_handle_cancelled_at_once() -> None:
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_cancellation_with_an_activity_result_is_not_lost(steps: int, order: int) -> None:
-    """Whichever of the two comes first, and also with the last one's result, the run method sees the cancellation."""
+    """Whichever of the two comes first, and also with the last one's result, the run method sees
+    the cancellation.
+    """
     run = Driver(Steps, "", steps)
     run.start()
     for number in range(1, steps):

@@ -45,7 +45,9 @@ class Stubborn:
         handle = workflow.start_activity("h", start_to_close_timeout=timedelta(minutes=1))
         tasks = [asyncio.create_task(inner()), asyncio.create_task(inner())]
         try:
-            await asyncio.gather(*tasks, handle, act(), workflow.sleep(5), workflow.wait_condition(lambda: False))
+            await asyncio.gather(
+                *tasks, handle, act(), workflow.sleep(5), workflow.wait_condition(lambda: False)
+            )
         except Exception:
             LOG.append("must not see an exception")
         finally:
@@ -62,7 +64,9 @@ class Stubborn:
         try:
             await asyncio.Event().wait()
         finally:
-            for _ in range(ATTEMPTS):  # and then it does, so that nothing is left when the interpreter ends
+            for _ in range(
+                ATTEMPTS
+            ):  # and then it does, so that nothing is left when the interpreter ends
                 try:
                     await asyncio.sleep(0)
                 except BaseException:
@@ -85,7 +89,12 @@ def test_closing_has_no_effect_and_makes_no_noise(
     unraisable.clear()
     run = Driver(Stubborn)
     commands = run.start()
-    assert sorted(kinds(commands)) == ["ScheduleActivity 1", "ScheduleActivity 2", "StartTimer 1", "StartTimer 2"]
+    assert sorted(kinds(commands)) == [
+        "ScheduleActivity 1",
+        "ScheduleActivity 2",
+        "StartTimer 1",
+        "StartTimer 2",
+    ]
     bystander = Driver(Bystander)
     bystander.start()
     with caplog.at_level(logging.DEBUG):
@@ -97,7 +106,9 @@ def test_closing_has_no_effect_and_makes_no_noise(
     assert caplog.records == []
     assert [str(warning.message) for warning in recwarn] == []
     assert unraisable == []
-    assert kinds(bystander.step(completed(1))) == ["CompleteWorkflow"], "nothing went to another workflow"
+    assert kinds(bystander.step(completed(1))) == ["CompleteWorkflow"], (
+        "nothing went to another workflow"
+    )
 
 
 @workflow.defn

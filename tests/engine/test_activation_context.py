@@ -1,4 +1,6 @@
-"""What a workflow sees of its surroundings: info, logger, metrics, interceptors, converters that mind their context."""
+"""What a workflow sees of its surroundings: info, logger, metrics, interceptors, converters that
+mind their context.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,16 @@ from odradek.converter import (
 from odradek.engine.activation import ContinueAsNew, ScheduleActivity
 from odradek.wire.events import ParentExecution
 from odradek.wire.payload import Payload, RetryPolicy
-from tests.engine.activation_driver import START_MS, Driver, activator, completed, kinds, query, result_of, signal
+from tests.engine.activation_driver import (
+    START_MS,
+    Driver,
+    activator,
+    completed,
+    kinds,
+    query,
+    result_of,
+    signal,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -46,10 +57,16 @@ class Looks:
         assert workflow.info() is info
         assert info.start_time == datetime.fromtimestamp(START_MS / 1000 + 1, UTC)
         assert info.workflow_start_time == datetime.fromtimestamp(START_MS / 1000, UTC)
-        assert (info.run_timeout, info.execution_timeout, info.task_timeout) == (MINUTE, None, timedelta(seconds=10))
+        assert (info.run_timeout, info.execution_timeout, info.task_timeout) == (
+            MINUTE,
+            None,
+            timedelta(seconds=10),
+        )
         assert info.retry_policy is not None and info.retry_policy.maximum_attempts == 3
         assert info.parent is not None and info.root is None
-        assert info.search_attributes == {"Tier": ["gold"]} and [pair.key.name for pair in info.typed_search_attributes] == ["Tier"]
+        assert info.search_attributes == {"Tier": ["gold"]} and [
+            pair.key.name for pair in info.typed_search_attributes
+        ] == ["Tier"]
         with pytest.raises(AttributeError):
             info.attempt = 5  # type: ignore[misc]
         return [
@@ -80,7 +97,10 @@ def test_info() -> None:
         retry_policy=RetryPolicy(maximum_attempts=3),
         parent=ParentExecution(workflow_id="parent", run_id="parent-run"),
         headers={"trace": Payload()},
-        search_attributes={"Tier": Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"gold"'), "Unreadable": Payload({}, b"x")},
+        search_attributes={
+            "Tier": Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"gold"'),
+            "Unreadable": Payload({}, b"x"),
+        },
     )
     assert result_of(run.start()) == [
         "wf", "run", "Looks", "default", "queue", 2, "parent", "default", "run", None, ["trace"], 3, 300, False, ""
@@ -96,10 +116,18 @@ class TellsRoot:
 
 
 def test_root_is_what_the_history_says() -> None:
-    """Of a run that is its own root None, as in Temporal; histories from before name the run itself, and replay as they ran."""
+    """Of a run that is its own root None, as in Temporal; histories from before name the run
+    itself, and replay as they ran.
+    """
     assert result_of(Driver(TellsRoot).start()) is None
-    assert result_of(Driver(TellsRoot, root_workflow_id="wf", root_run_id="run").start()) == ["wf", "run"]
-    assert result_of(Driver(TellsRoot, root_workflow_id="top", root_run_id="r0").start()) == ["top", "r0"]
+    assert result_of(Driver(TellsRoot, root_workflow_id="wf", root_run_id="run").start()) == [
+        "wf",
+        "run",
+    ]
+    assert result_of(Driver(TellsRoot, root_workflow_id="top", root_run_id="r0").start()) == [
+        "top",
+        "r0",
+    ]
 
 
 @workflow.defn
@@ -115,13 +143,17 @@ class Logs:
         workflow.logger.info("asked")
 
 
-def test_the_logger_names_the_workflow_and_is_silent_at_replay(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_logger_names_the_workflow_and_is_silent_at_replay(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     assert workflow.logger.workflow_info_on_message, "another test has left it changed"
     caplog.set_level(logging.INFO, "odradek.workflow")
     run = Driver(Logs)
     run.start()
     (record,) = caplog.records
-    assert record.getMessage().startswith("started here ({'attempt': 1, 'namespace': 'default', 'run_id': 'run'")
+    assert record.getMessage().startswith(
+        "started here ({'attempt': 1, 'namespace': 'default', 'run_id': 'run'"
+    )
     assert record.__dict__["temporal_workflow"]["workflow_id"] == "wf"
     assert record.__dict__["own"] == 1
     assert record.funcName == "run"
@@ -175,7 +207,9 @@ class Meter(type(MetricMeter.noop)):  # type: ignore[misc]
     def __init__(self, counts: list[Any], attributes: Mapping[str, Any]) -> None:
         self.counts, self.attributes = counts, attributes
 
-    def create_counter(self, name: str, description: str | None = None, unit: str | None = None) -> MetricCounter:
+    def create_counter(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricCounter:
         return Counter(self.counts, self.attributes)
 
     def with_additional_attributes(self, additional_attributes: Mapping[str, Any]) -> MetricMeter:
@@ -195,7 +229,18 @@ def test_metrics_are_not_recorded_at_replay() -> None:
     counts: list[Any] = []
     run = Driver(activator(Counts, metric_meter=Meter(counts, {})), "Counts")
     run.start()
-    assert counts == [(5, {"namespace": "default", "task_queue": "queue", "workflow_type": "Counts", "x": 1, "y": 2})]
+    assert counts == [
+        (
+            5,
+            {
+                "namespace": "default",
+                "task_queue": "queue",
+                "workflow_type": "Counts",
+                "x": 1,
+                "y": 2,
+            },
+        )
+    ]
     run.replay()
     assert len(counts) == 1
     Driver(Counts).start()  # the meter that drops everything
@@ -208,7 +253,9 @@ class Tracing(interceptors.Interceptor):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor]:
         input.unsafe_extern_functions["say"] = lambda: "from outside"
         name = self.name
 
@@ -258,7 +305,9 @@ class Intercepted:
             workflow.continue_as_new(1)
         said = workflow.extern_functions()["say"]()
         handle = workflow.start_activity("b", start_to_close_timeout=MINUTE)
-        first = await workflow.execute_activity("a", number, start_to_close_timeout=MINUTE, summary="sum")
+        first = await workflow.execute_activity(
+            "a", number, start_to_close_timeout=MINUTE, summary="sum"
+        )
         return f"{first} {await handle} {workflow.info().workflow_id} {said}"
 
     @workflow.signal
@@ -284,8 +333,13 @@ def test_interceptors_wrap_everything_the_first_outermost() -> None:
         "one execute [7] ['h']", "two execute [7] ['h']",
     ]  # fmt: skip
     assert run.answer("ask") == "one[two[hello]]"
-    assert result_of(run.step(completed(1, "B"), completed(2, "A"))) == "one(two(A B wf from outside))"
-    assert SEEN[-2:] == ["two info", "one info"], "the last one given the outbound chain is its outermost"
+    assert (
+        result_of(run.step(completed(1, "B"), completed(2, "A"))) == "one(two(A B wf from outside))"
+    )
+    assert SEEN[-2:] == [
+        "two info",
+        "one info",
+    ], "the last one given the outbound chain is its outermost"
     run.replay()
     (command,) = Driver(made_by, "Intercepted", 0).start()
     assert isinstance(command, ContinueAsNew) and sorted(command.headers) == ["one", "two"]
@@ -329,12 +383,17 @@ class Converts:
 
 
 def test_converters_get_their_context() -> None:
-    run = Driver(activator(Converts, data_converter=DataConverter(payload_converter_class=Contextual)), "Converts")
+    run = Driver(
+        activator(Converts, data_converter=DataConverter(payload_converter_class=Contextual)),
+        "Converts",
+    )
     (command,) = run.start()
     assert isinstance(command, ScheduleActivity)
     assert command.input[0].metadata["context"] == ActivitySerializationContext.__name__.encode()
     commands = run.step(completed(1))
-    assert commands[0].result[0].metadata["context"] == WorkflowSerializationContext.__name__.encode()  # type: ignore[attr-defined]
+    assert (
+        commands[0].result[0].metadata["context"] == WorkflowSerializationContext.__name__.encode()
+    )  # type: ignore[attr-defined]
 
 
 @workflow.defn(dynamic=True)

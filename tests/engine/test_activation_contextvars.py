@@ -1,4 +1,6 @@
-"""`contextvars` stay within a run: what one sets, no other sees, nor does whoever activates it; a replay sees the same values."""
+"""`contextvars` stay within a run: what one sets, no other sees, nor does whoever activates it;
+a replay sees the same values.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ PLACES = ["nowhere", "init", "run", "predicate", "plain", "waiting", "query"]
 
 
 def told(where: str) -> list[str]:
-    """What a run sees that sets the variable at `where`: the object's context is that of handlers, the run method has its own."""
+    """What a run sees that sets the variable at `where`: the object's context is that of
+    handlers, the run method has its own.
+    """
     everywhere = "set in init" if where == "init" else "nobody"
     in_run = "set in run" if where == "run" else everywhere
     return [
@@ -91,7 +95,13 @@ def test_a_variable_stays_within_its_run(where: str) -> None:
         for one in (other, run):
             one.start()
         for _ in range(2):
-            assert run.answer("ask") == ("set in query" if where == "query" else "set in init" if where == "init" else "nobody")
+            assert run.answer("ask") == (
+                "set in query"
+                if where == "query"
+                else "set in init"
+                if where == "init"
+                else "nobody"
+            )
             assert other.answer("ask") == "nobody"
         for one, place in ((run, where), (other, "nowhere")):
             one.step(completed(1))

@@ -1,7 +1,9 @@
-"""Random programs on random batches of inputs: the recorded activations, fed to a fresh instance, give the same commands.
+"""Random programs on random batches of inputs: the recorded activations, fed to a fresh
+instance, give the same commands.
 
-Also when interceptors are turned on or off under the run, at every step. And while they run: only what is open is cancelled, nothing
-comes after a completion, and what was cancelled at once left no command.
+Also when interceptors are turned on or off under the run, at every step. And while they run:
+only what is open is cancelled, nothing comes after a completion, and what was cancelled at once
+left no command.
 """
 
 from __future__ import annotations
@@ -64,12 +66,16 @@ class Interpreter:
 
     async def do_activity(self, name: str, kind: int) -> Any:
         try:
-            return await workflow.execute_activity(name, start_to_close_timeout=timedelta(1), cancellation_type=TYPES(kind))
+            return await workflow.execute_activity(
+                name, start_to_close_timeout=timedelta(1), cancellation_type=TYPES(kind)
+            )
         except ActivityError as error:
             return type(error.cause).__name__
 
     async def do_handle(self, name: str, kind: int, cancel: bool) -> Any:
-        handle = workflow.start_activity(name, start_to_close_timeout=timedelta(1), cancellation_type=TYPES(kind))
+        handle = workflow.start_activity(
+            name, start_to_close_timeout=timedelta(1), cancellation_type=TYPES(kind)
+        )
         if cancel:
             await asyncio.sleep(0)
             handle.cancel()
@@ -130,7 +136,12 @@ class Interpreter:
             return await self.execute(step)
 
     async def do_chance(self) -> Any:
-        return [workflow.random().random(), str(workflow.uuid4()), workflow.now().isoformat(), workflow.patched("chance")]
+        return [
+            workflow.random().random(),
+            str(workflow.uuid4()),
+            workflow.now().isoformat(),
+            workflow.patched("chance"),
+        ]
 
     async def do_take(self) -> Any:
         return await self.queue.get()
@@ -180,7 +191,9 @@ MADE_BY, INTERCEPTED = both(Interpreter)
 
 
 class World:
-    """What an engine keeps of a run: open timers and activities. Asserts what the port promises about commands."""
+    """What an engine keeps of a run: open timers and activities. Asserts what the port promises
+    about commands.
+    """
 
     def __init__(self) -> None:
         self.timers: set[int] = set()
@@ -209,16 +222,29 @@ class World:
     def draw(self, data: st.DataObject) -> list[Job]:
         """A batch of what may happen next."""
         if self.cancelling:
-            return [self.end_activity(seq, cancelled(seq)) for seq in [self.cancelling.pop(0) for _ in list(self.cancelling)]]
-        choices: list[tuple[str, int]] = [("timer", seq) for seq in self.timers] + [("activity", seq) for seq in self.activities]
-        choices += [(name, number) for name in ("poke", "nudge") for number in range(1, 4)] + [("cancel", 0)]
+            return [
+                self.end_activity(seq, cancelled(seq))
+                for seq in [self.cancelling.pop(0) for _ in list(self.cancelling)]
+            ]
+        choices: list[tuple[str, int]] = [("timer", seq) for seq in self.timers] + [
+            ("activity", seq) for seq in self.activities
+        ]
+        choices += [(name, number) for name in ("poke", "nudge") for number in range(1, 4)] + [
+            ("cancel", 0)
+        ]
         jobs: list[Job] = []
-        for kind, number in data.draw(st.lists(st.sampled_from(choices), min_size=1, max_size=4, unique=True)):
+        for kind, number in data.draw(
+            st.lists(st.sampled_from(choices), min_size=1, max_size=4, unique=True)
+        ):
             if kind == "timer":
                 self.timers.discard(number)
                 jobs.append(FireTimer(number))
             elif kind == "activity":
-                outcome = data.draw(st.sampled_from([completed(number, "result"), failed(number), cancelled(number)]))
+                outcome = data.draw(
+                    st.sampled_from(
+                        [completed(number, "result"), failed(number), cancelled(number)]
+                    )
+                )
                 jobs.append(self.end_activity(number, outcome))
             elif kind in ("poke", "nudge"):
                 jobs.append(signal(kind, number))
@@ -234,7 +260,9 @@ class World:
 def play(run: Driver, data: st.DataObject, between: Callable[[], object]) -> None:
     """A run's life. `between` is called after each of its activations."""
     world = World()
-    first = [signal("poke", number) for number in data.draw(st.lists(st.integers(1, 3), max_size=2))]
+    first = [
+        signal("poke", number) for number in data.draw(st.lists(st.integers(1, 3), max_size=2))
+    ]
     result = run.completion(run.initialize(), *first)
     for _ in range(data.draw(st.integers(1, 12))):
         commands = getattr(result, "commands", None)
@@ -260,11 +288,15 @@ def test_replay_gives_the_same_commands(program: list[Any], data: st.DataObject)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(program=programs, data=st.data(), first=st.sampled_from([MADE_BY, INTERCEPTED]))
 @pytest.mark.filterwarnings("ignore::odradek.workflow.UnfinishedSignalHandlersWarning")
-def test_interceptors_may_be_turned_on_and_off_at_every_step(program: list[Any], data: st.DataObject, first: PythonActivator) -> None:
+def test_interceptors_may_be_turned_on_and_off_at_every_step(
+    program: list[Any], data: st.DataObject, first: PythonActivator
+) -> None:
     run = Driver(first, "Interpreter", program)
 
     def turn() -> None:
-        """The next activation is done by a worker of the other kind, which replays everything before."""
+        """The next activation is done by a worker of the other kind, which replays everything
+        before.
+        """
         run.activator = MADE_BY if run.activator is INTERCEPTED else INTERCEPTED
         run.replay()
 

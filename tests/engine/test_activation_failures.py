@@ -15,7 +15,15 @@ from odradek.common import RawValue, RetryPolicy
 from odradek.engine.activation import ContinueAsNew, FailWorkflow
 from odradek.exceptions import ApplicationError, TemporalError
 from odradek.wire.payload import Failure, Payload
-from tests.engine.activation_driver import CONVERTER, Driver, activator, failure_of, kinds, result_of, signal
+from tests.engine.activation_driver import (
+    CONVERTER,
+    Driver,
+    activator,
+    failure_of,
+    kinds,
+    result_of,
+    signal,
+)
 
 
 class Listed(Exception):
@@ -71,7 +79,10 @@ class AllFail:
         raise RAISES[what]()
 
 
-@pytest.mark.parametrize(("what", "type_"), [("application", "Nope"), ("timeout", "TimeoutError"), ("with worker", "ListedWithWorker")])
+@pytest.mark.parametrize(
+    ("what", "type_"),
+    [("application", "Nope"), ("timeout", "TimeoutError"), ("with worker", "ListedWithWorker")],
+)
 def test_fails_the_workflow(what: str, type_: str) -> None:
     made_by = activator(Raiser, workflow_failure_exception_types=[ListedWithWorker])
     failure = failure_of(Driver(made_by, "Raiser", what).start())
@@ -79,7 +90,9 @@ def test_fails_the_workflow(what: str, type_: str) -> None:
     assert "raise RAISES[what]()" in failure.stack_trace
 
 
-@pytest.mark.parametrize("what", ["value", "assertion", "listed", "temporal", "exit", "generator exit"])
+@pytest.mark.parametrize(
+    "what", ["value", "assertion", "listed", "temporal", "exit", "generator exit"]
+)
 def test_fails_the_task(what: str) -> None:
     run = Driver(Raiser, "", what)
     failed = run.task_failure(run.initialize())
@@ -129,7 +142,9 @@ def test_a_group_of_failure_errors_fails_the_workflow_and_shows_the_first() -> N
 
 def test_nondeterminism_fails_the_workflow_where_the_definition_says_so() -> None:
     failure = Failure(message="different")
-    assert Driver(AllFail, "", "value").instance.nondeterminism(failure) == FailWorkflow(failure=failure)
+    assert Driver(AllFail, "", "value").instance.nondeterminism(failure) == FailWorkflow(
+        failure=failure
+    )
     assert Driver(ListingRaiser, "", "value").instance.nondeterminism(failure) is None
 
 
@@ -151,7 +166,8 @@ def test_the_loop_refuses_what_cannot_replay(call: Any) -> None:
     LoopSins.call = staticmethod(call)
     run = Driver(LoopSins)
     failed = run.task_failure(run.initialize())
-    # As in Temporal, whose loop lacks the methods. RuntimeError is asyncio's own, of a loop that runs.
+    # As in Temporal, whose loop lacks the methods. RuntimeError is asyncio's own, of a loop that
+    # runs.
     assert failed.failure.type in ("NotImplementedError", "RuntimeError")
     if failed.failure.type == "NotImplementedError":
         assert failed.cause == "WORKFLOW_WORKER_UNHANDLED_FAILURE"
@@ -167,10 +183,15 @@ class FailsWhenNondeterministic:
 
 
 def test_what_the_loop_refuses_is_no_nondeterminism() -> None:
-    """It fails the task, which a new deployment mends, also where nondeterminism ends the workflow."""
+    """It fails the task, which a new deployment mends, also where nondeterminism ends the
+    workflow.
+    """
     run = Driver(FailsWhenNondeterministic)
     failed = run.task_failure(run.initialize())
-    assert failed.failure.type == "NotImplementedError" and "loop.run_in_executor" in failed.failure.message
+    assert (
+        failed.failure.type == "NotImplementedError"
+        and "loop.run_in_executor" in failed.failure.message
+    )
     run.instance.close()
 
 
@@ -188,7 +209,11 @@ class LoopSins:
 def test_an_unregistered_type_says_what_is_registered() -> None:
     run = Driver(activator(Raiser, AllFail), "Unknown")
     failed = run.task_failure(run.initialize())
-    assert failed.failure.message == "Workflow class Unknown is not registered on this worker, available workflows: AllFail, Raiser"
+    assert (
+        failed.failure.message
+        == "Workflow class Unknown is not registered on this worker, available workflows: AllFail,"
+        " Raiser"
+    )
     assert failed.failure.type == "NotFoundError"
     run.instance.close()
 
@@ -208,7 +233,10 @@ def test_start_arguments() -> None:
         assert run.task_failure(run.initialize()).failure.type in ("TypeError", "RuntimeError")
     run = Driver(Typed, "", 1)
     run.started.input = [Payload({"encoding": b"json/plain"}, b"{")]
-    assert "Failed decoding arguments of workflow Typed" in run.task_failure(run.initialize()).failure.message
+    assert (
+        "Failed decoding arguments of workflow Typed"
+        in run.task_failure(run.initialize()).failure.message
+    )
 
 
 @workflow.defn
@@ -280,7 +308,12 @@ class Again:
     @workflow.run
     async def run(self, number: int) -> None:
         if number == 0:
-            workflow.continue_as_new(1, memo={"m": 2}, run_timeout=timedelta(seconds=3), retry_policy=RetryPolicy(maximum_attempts=2))
+            workflow.continue_as_new(
+                1,
+                memo={"m": 2},
+                run_timeout=timedelta(seconds=3),
+                retry_policy=RetryPolicy(maximum_attempts=2),
+            )
         if number == 1:
             workflow.continue_as_new(args=[1, "x"], workflow=Typed.run, task_queue="elsewhere")
         await workflow.wait_condition(lambda: False)
@@ -299,11 +332,19 @@ def test_continue_as_new() -> None:
     assert (command.workflow_type, command.task_queue) == ("", "")
     assert CONVERTER.from_payloads(command.input) == [1]
     assert command.memo is not None and CONVERTER.from_payload(command.memo["m"]) == 2
-    assert (command.run_timeout_ms, command.task_timeout_ms, command.search_attributes) == (3000, None, None)
+    assert (command.run_timeout_ms, command.task_timeout_ms, command.search_attributes) == (
+        3000,
+        None,
+        None,
+    )
     assert command.retry_policy is not None and command.retry_policy.maximum_attempts == 2
     (command,) = Driver(Again, "", 1).start()
     assert isinstance(command, ContinueAsNew)
-    assert (command.workflow_type, command.task_queue, len(command.input)) == ("Typed", "elsewhere", 2)
+    assert (command.workflow_type, command.task_queue, len(command.input)) == (
+        "Typed",
+        "elsewhere",
+        2,
+    )
     run = Driver(Again, "", 2)
     run.start()
     (command,) = run.step(signal("again"))

@@ -1,4 +1,6 @@
-"""Signals and queries: buffering, dynamic and run-time handlers, bad arguments, read-only contexts, unfinished handlers."""
+"""Signals and queries: buffering, dynamic and run-time handlers, bad arguments, read-only
+contexts, unfinished handlers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,15 @@ from odradek.common import RawValue, SearchAttributeKey
 from odradek.engine.activation import CancelJob, RespondToQuery, TaskFailed
 from odradek.exceptions import ApplicationError
 from odradek.wire.payload import Payload
-from tests.engine.activation_driver import Driver, activator, completed, kinds, query, result_of, signal
+from tests.engine.activation_driver import (
+    Driver,
+    activator,
+    completed,
+    kinds,
+    query,
+    result_of,
+    signal,
+)
 
 
 @workflow.defn
@@ -41,7 +51,9 @@ class Handlers:
         return self.seen
 
     def on_any(self, name: str, args: Sequence[RawValue]) -> None:
-        self.seen.append(f"any {name} {[workflow.payload_converter().from_payload(arg.payload) for arg in args]}")
+        self.seen.append(
+            f"any {name} {[workflow.payload_converter().from_payload(arg.payload) for arg in args]}"
+        )
 
     @workflow.signal(name="renamed")
     def number(self, value: int) -> None:
@@ -70,17 +82,25 @@ def test_signals_wait_for_their_handler() -> None:
         "Query handler for 'seen' expected but not found, known queries: [__enhanced_stack_trace "
     )
     assert run.refusal("seen").message.endswith("__temporal_workflow_metadata added]")
-    assert result_of(run.step(signal("end"), signal("another", "x"))) == ["late a", "late b", "any other [1]", "any another ['x']"]
+    assert result_of(run.step(signal("end"), signal("another", "x"))) == [
+        "late a",
+        "late b",
+        "any other [1]",
+        "any another ['x']",
+    ]
     run.replay()
 
 
-def test_a_signal_whose_arguments_do_not_decode_is_logged_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_signal_whose_arguments_do_not_decode_is_logged_and_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     run = Driver(Handlers, "", False)
     run.start()
     with caplog.at_level(logging.ERROR):
         assert run.step(signal("renamed", "not a number"), signal("renamed", 5)) == []
     assert (
-        "Failed deserializing signal input for renamed on workflow Handlers with ID wf and run ID run, dropping the signal" in caplog.text
+        "Failed deserializing signal input for renamed on workflow Handlers with ID wf and run ID"
+        " run, dropping the signal" in caplog.text
     )
     assert result_of(run.step(signal("end"))) == [5]
 
@@ -100,7 +120,11 @@ class DynamicHandlers:
 
     @workflow.query(dynamic=True)
     def on_query(self, name: str, args: Sequence[RawValue]) -> list[Any]:
-        return [name, self.seen, *(workflow.payload_converter().from_payload(arg.payload) for arg in args)]
+        return [
+            name,
+            self.seen,
+            *(workflow.payload_converter().from_payload(arg.payload) for arg in args),
+        ]
 
 
 def test_dynamic_handlers() -> None:
@@ -118,7 +142,9 @@ async def _aside() -> None:
 
 
 SINS: dict[str, Callable[[Any], Any]] = {
-    "start activity": lambda self: workflow.start_activity("a", start_to_close_timeout=timedelta(1)),
+    "start activity": lambda self: workflow.start_activity(
+        "a", start_to_close_timeout=timedelta(1)
+    ),
     "create task": lambda self: asyncio.create_task(_aside()),
     "schedule timer": lambda self: asyncio.get_running_loop().call_later(1, print),
     "random": lambda self: workflow.random(),
@@ -127,7 +153,9 @@ SINS: dict[str, Callable[[Any], Any]] = {
     "set signal handler": lambda self: workflow.set_signal_handler("s", None),
     "set query handler": lambda self: workflow.set_query_handler("s", None),
     "upsert memo": lambda self: workflow.upsert_memo({"a": 1}),
-    "upsert search attributes": lambda self: workflow.upsert_search_attributes([SearchAttributeKey.for_int("n").value_set(1)]),
+    "upsert search attributes": lambda self: workflow.upsert_search_attributes(
+        [SearchAttributeKey.for_int("n").value_set(1)]
+    ),
     "continue as new": lambda self: workflow.continue_as_new(),
     "set current details": lambda self: workflow.set_current_details("x"),
     "cancel activity handle": lambda self: self.handle.cancel(),
@@ -168,7 +196,12 @@ class Sinner:
 
     @workflow.query
     def looks(self) -> list[Any]:
-        return [workflow.unsafe.is_read_only(), workflow.info().run_id, workflow.now().year, workflow.unsafe.is_replaying_history_events()]
+        return [
+            workflow.unsafe.is_read_only(),
+            workflow.info().run_id,
+            workflow.now().year,
+            workflow.unsafe.is_replaying_history_events(),
+        ]
 
 
 @pytest.mark.parametrize("which", list(SINS))
@@ -183,7 +216,9 @@ def test_queries_cannot_change_anything(which: str) -> None:
 
 
 def test_a_query_that_wakes_a_task_spoils_the_instance_but_not_the_run() -> None:
-    """Its future is set and cannot be unset: the activation fails, and the engine replays into a new instance."""
+    """Its future is set and cannot be unset: the activation fails, and the engine replays into a
+    new instance.
+    """
     run = Driver(Sinner)
     run.start()
     failed = run.completion(query("set_event"))
@@ -200,7 +235,11 @@ def test_failing_queries_fail_alone() -> None:
     assert run.refusal("raises").type == "TooMuch"
     assert run.refusal("unconvertible").type == "TypeError"
     (command,) = run.step(query("sin"))
-    assert isinstance(command, RespondToQuery) and command.failure is not None and command.failure.type == "TypeError"
+    assert (
+        isinstance(command, RespondToQuery)
+        and command.failure is not None
+        and command.failure.type == "TypeError"
+    )
     run.completion(replaying=True)
     assert run.answer("looks")[0] is True
     assert run.answer("looks")[3] is False
@@ -213,9 +252,18 @@ def test_built_in_queries() -> None:
     assert "wait_condition" in trace and "test_activation_handlers.py" in trace
     metadata = run.answer("__temporal_workflow_metadata")
     assert metadata["definition"]["type"] == "Handlers"
-    assert {"name": "seen", "description": "what was seen"} in metadata["definition"]["queryDefinitions"]
-    assert [entry["name"] for entry in metadata["definition"]["signalDefinitions"]] == ["end", "renamed"]
-    locations = [place["functionName"] for stack in run.answer("__enhanced_stack_trace")["stacks"] for place in stack["locations"]]
+    assert {"name": "seen", "description": "what was seen"} in metadata["definition"][
+        "queryDefinitions"
+    ]
+    assert [entry["name"] for entry in metadata["definition"]["signalDefinitions"]] == [
+        "end",
+        "renamed",
+    ]
+    locations = [
+        place["functionName"]
+        for stack in run.answer("__enhanced_stack_trace")["stacks"]
+        for place in stack["locations"]
+    ]
     assert "run" in locations
 
 
@@ -293,9 +341,14 @@ class Unfinished:
 def test_unfinished_handlers_are_warned_of(how: str) -> None:
     run = Driver(Unfinished)
     run.start(signal("slow"), signal("slow"), signal("abandoned"))
-    with pytest.warns(workflow.UnfinishedSignalHandlersWarning, match=r"\[TMPRL1102\].*\"name\": \"slow\", \"count\": 2") as caught:
+    with pytest.warns(
+        workflow.UnfinishedSignalHandlersWarning,
+        match=r"\[TMPRL1102\].*\"name\": \"slow\", \"count\": 2",
+    ) as caught:
         run.step(CancelJob() if how == "cancel" else signal("end", how))
-    caught_here = [one for one in caught if one.category is workflow.UnfinishedSignalHandlersWarning]  # the collector warns of others'
+    caught_here = [
+        one for one in caught if one.category is workflow.UnfinishedSignalHandlersWarning
+    ]  # the collector warns of others'
     assert len(caught_here) == 1 and "abandoned" not in str(caught_here[0].message)
 
 
@@ -316,10 +369,14 @@ def test_a_warning_made_an_error_fails_the_task() -> None:
         warnings.simplefilter("error")
         run = Driver(Unfinished)
         run.start(signal("slow"))
-        assert run.task_failure(signal("end", "return")).failure.type == "UnfinishedSignalHandlersWarning"
+        assert (
+            run.task_failure(signal("end", "return")).failure.type
+            == "UnfinishedSignalHandlersWarning"
+        )
 
 
-# ---------------------------------------------------------------- memo, search attributes, the rest of the context
+# ---------------------------------------------------------------- memo, search attributes, the rest
+# of the context
 
 
 @workflow.defn
@@ -327,7 +384,11 @@ class Attributes:
     @workflow.run
     async def run(self) -> list[Any]:
         number = SearchAttributeKey.for_int("Number")
-        out: list[Any] = [dict(workflow.memo()), workflow.memo_value("a"), workflow.memo_value("none", "default")]
+        out: list[Any] = [
+            dict(workflow.memo()),
+            workflow.memo_value("a"),
+            workflow.memo_value("none", "default"),
+        ]
         workflow.upsert_memo({"b": [1], "a": None})
         out += [dict(workflow.memo()), workflow.memo_value("b", type_hint=list[int])]
         try:
@@ -340,15 +401,26 @@ class Attributes:
         out.append(workflow.info().typed_search_attributes.get(number))
         workflow.set_current_details("details")
         out.append(workflow.get_current_details())
-        out += [workflow.has_last_completion_result(), workflow.get_last_completion_result(), workflow.get_last_failure()]
+        out += [
+            workflow.has_last_completion_result(),
+            workflow.get_last_completion_result(),
+            workflow.get_last_failure(),
+        ]
         out.append(workflow.instance() is self)
         return out
 
 
 def test_memo_and_search_attributes() -> None:
-    run = Driver(activator(Attributes), "Attributes", memo={"a": Payload({"encoding": b"json/plain"}, b"1")})
+    run = Driver(
+        activator(Attributes), "Attributes", memo={"a": Payload({"encoding": b"json/plain"}, b"1")}
+    )
     commands = run.start()
-    assert kinds(commands) == ["UpsertMemo", "UpsertSearchAttributes", "UpsertSearchAttributes", "CompleteWorkflow"]
+    assert kinds(commands) == [
+        "UpsertMemo",
+        "UpsertSearchAttributes",
+        "UpsertSearchAttributes",
+        "CompleteWorkflow",
+    ]
     assert result_of(commands) == [
         {"a": 1}, 1, "default", {"b": [1]}, [1], "'Memo does not have a value for key a'", 5, None, "details", False, None, None, True,
     ]  # fmt: skip

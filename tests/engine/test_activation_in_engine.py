@@ -1,4 +1,6 @@
-"""Python workflows in the real engine, over memory tables: every step is aborted and done again, and owners change at any time."""
+"""Python workflows in the real engine, over memory tables: every step is aborted and done again,
+and owners change at any time.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,15 @@ class Order:
     async def run(self, number: str) -> str:
         undo: list[str] = []
         try:
-            for step, compensation in (("create", "cancel"), ("reserve", "release"), ("freeze", "")):
+            for step, compensation in (
+                ("create", "cancel"),
+                ("reserve", "release"),
+                ("freeze", ""),
+            ):
                 self.status = step
-                done = workflow.start_activity(step, number, start_to_close_timeout=timedelta(minutes=1), retry_policy=ONCE)
+                done = workflow.start_activity(
+                    step, number, start_to_close_timeout=timedelta(minutes=1), retry_policy=ONCE
+                )
                 await workflow.wait_condition(lambda done=done: self.cancelled or done.done())  # type: ignore[misc]
                 if self.cancelled and not done.done():
                     done.cancel()
@@ -54,7 +62,9 @@ class Order:
             return "completed"
         except ActivityError as error:
             for compensation in reversed(undo):
-                await workflow.execute_activity(compensation, number, start_to_close_timeout=timedelta(minutes=1))
+                await workflow.execute_activity(
+                    compensation, number, start_to_close_timeout=timedelta(minutes=1)
+                )
             return f"compensated after {type(error.cause).__name__}"
 
     @workflow.signal(name="cancel-order")
@@ -76,7 +86,9 @@ def play(lane: World, outcome: dict[str, str], *, restart: bool) -> str:
         assert answered < len(lane.tasks), "the workflow waits for nothing"
         task = lane.tasks[answered]
         answered += 1
-        lane.step(failed(task) if outcome.get(task.activity_type) == "fails" else completed(task, "ok"))
+        lane.step(
+            failed(task) if outcome.get(task.activity_type) == "fails" else completed(task, "ok")
+        )
     (result,) = lane.results
     return str(values(result.result)[0])
 
@@ -88,7 +100,13 @@ def test_the_saga(restart: bool) -> None:
     assert [task.activity_type for task in lane.tasks] == ["create", "reserve", "freeze"]
     lane = world(Order)
     assert play(lane, {"freeze": "fails"}, restart=restart) == "compensated after ApplicationError"
-    assert [task.activity_type for task in lane.tasks] == ["create", "reserve", "freeze", "release", "cancel"]
+    assert [task.activity_type for task in lane.tasks] == [
+        "create",
+        "reserve",
+        "freeze",
+        "release",
+        "cancel",
+    ]
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -158,7 +176,11 @@ def changed(new: type) -> World:
 
 def test_nondeterminism_names_the_line_of_workflow_code() -> None:
     lane = changed(After)
-    (event,) = [event.attributes for event in lane.history() if isinstance(event.attributes, WorkflowTaskFailed)]
+    (event,) = [
+        event.attributes
+        for event in lane.history()
+        if isinstance(event.attributes, WorkflowTaskFailed)
+    ]
     assert event.failure is not None and event.cause == "NON_DETERMINISTIC_ERROR"
     assert "ActivityTaskScheduled (activity 'one', id '1')" in event.failure.message
     assert "ScheduleActivity (activity 'other', id '1')" in event.failure.message
@@ -200,7 +222,9 @@ def test_a_spinning_workflow_is_parked_and_its_neighbours_go_on() -> None:
     watched = WatchedActivator(activator(Spinning, Order), Watchdog(0.2))
     try:
         lane = World(watched, twice=False)  # type: ignore[arg-type]
-        lane.step(lane.start("Spinning", workflow_id="bad"), lane.start("Order", "1", workflow_id="good"))
+        lane.step(
+            lane.start("Spinning", workflow_id="bad"), lane.start("Order", "1", workflow_id="good")
+        )
         assert [task.workflow_id for task in lane.tasks] == ["good"]
         assert "[TMPRL1101] Potential deadlock detected" in lane.run("bad").parked_reason
         lane.step(lane.signal("anything", workflow_id="bad"), completed(lane.last_task(), "ok"))
@@ -237,7 +261,10 @@ def test_a_query_that_changes_the_workflow_fails_and_leaves_no_trace() -> None:
     lane.step(lane.start("Waking"))
     lane.step(QueryWorkflow("w", "sin", request_id="1", reply_to="client"))
     assert lane.replies[-1].status == outcomes.QUERY_FAILED
-    assert lane.replies[-1].failure is not None and lane.replies[-1].failure.type == "ReadOnlyContextError"
+    assert (
+        lane.replies[-1].failure is not None
+        and lane.replies[-1].failure.type == "ReadOnlyContextError"
+    )
     lane.step(QueryWorkflow("w", "awake", request_id="2", reply_to="client"))
     assert values(lane.replies[-1].payloads) == [False]
     lane.step(lane.signal("wake"))
@@ -254,7 +281,12 @@ class Chain:
             workflow.continue_as_new(number + 1)
         if workflow.info().attempt == 1:
             raise ApplicationError("once more")
-        return [number, workflow.info().attempt, workflow.info().continued_run_id is not None, type(workflow.get_last_failure()).__name__]
+        return [
+            number,
+            workflow.info().attempt,
+            workflow.info().continued_run_id is not None,
+            type(workflow.get_last_failure()).__name__,
+        ]
 
 
 def test_continue_as_new_and_retry() -> None:
@@ -280,44 +312,83 @@ class Player:
         self.answered: set[tuple[int, int]] = set()
 
     def open_tasks(self) -> list[ActivityTask]:
-        return [task for task in self.lane.tasks if (task.scheduled_event_id, task.attempt) not in self.answered]
+        return [
+            task
+            for task in self.lane.tasks
+            if (task.scheduled_event_id, task.attempt) not in self.answered
+        ]
 
     def events(self) -> list[Event]:
         draw = self.data.draw
         events: list[Event] = []
-        for kind in draw(st.lists(st.sampled_from(["poke", "nudge", "activity", "activity", "cancel"]), min_size=1, max_size=3)):
+        for kind in draw(
+            st.lists(
+                st.sampled_from(["poke", "nudge", "activity", "activity", "cancel"]),
+                min_size=1,
+                max_size=3,
+            )
+        ):
             if kind in ("poke", "nudge"):
-                events.append(self.lane.signal(kind, draw(st.integers(1, 3)), request_id=f"s{len(self.lane.effects)}-{len(events)}"))
+                events.append(
+                    self.lane.signal(
+                        kind,
+                        draw(st.integers(1, 3)),
+                        request_id=f"s{len(self.lane.effects)}-{len(events)}",
+                    )
+                )
             elif kind == "cancel" and draw(st.integers(0, 3)) == 0:
-                events.append(CancelWorkflow("w", request_id=f"c{len(self.lane.effects)}-{len(events)}", reply_to="client"))
+                events.append(
+                    CancelWorkflow(
+                        "w",
+                        request_id=f"c{len(self.lane.effects)}-{len(events)}",
+                        reply_to="client",
+                    )
+                )
             elif self.open_tasks():
                 task = draw(st.sampled_from(self.open_tasks()))
                 self.answered.add((task.scheduled_event_id, task.attempt))
-                answers: list[Event] = [completed(task, "result"), failed(task, non_retryable=True), canceled(task)]
+                answers: list[Event] = [
+                    completed(task, "result"),
+                    failed(task, non_retryable=True),
+                    canceled(task),
+                ]
                 events.append(draw(st.sampled_from(answers)))
         return events
 
     def play(self, program: list[Any], steps: int) -> None:
         draw, lane = self.data.draw, self.lane
-        lane.step(lane.start("Interpreter", program), *([lane.signal("poke", 1)] if draw(st.booleans()) else []))
+        lane.step(
+            lane.start("Interpreter", program),
+            *([lane.signal("poke", 1)] if draw(st.booleans()) else []),
+        )
         for _ in range(steps):
-            what = draw(st.sampled_from(["events", "events", "time", "restart", "evict", "other code"]))
+            what = draw(
+                st.sampled_from(["events", "events", "time", "restart", "evict", "other code"])
+            )
             if what == "events":
                 lane.step(*self.events())
             elif what == "time":
                 lane.advance(draw(st.sampled_from([100, 1_000, 5_000, 30_000])))
             elif what == "restart":
                 lane.restart()
-            elif what == "other code":  # a new owner of the partition, with interceptors where the former had none
+            elif (
+                what == "other code"
+            ):  # a new owner of the partition, with interceptors where the former had none
                 lane.activator = draw(st.sampled_from(KINDS))
                 lane.restart()
             else:
                 lane.engine.evict_all()
-            failures = [event.attributes for event in lane.history() if isinstance(event.attributes, WorkflowTaskFailed)]
-            for (
-                failure
-            ) in failures:  # a program may raise an ExceptionGroup that holds more than failure errors; nothing else may fail a task
-                assert failure.failure is not None and failure.failure.type == "ExceptionGroup", failure
+            failures = [
+                event.attributes
+                for event in lane.history()
+                if isinstance(event.attributes, WorkflowTaskFailed)
+            ]
+            # a program may raise an ExceptionGroup that holds more than failure errors; nothing
+            # else may fail a task
+            for failure in failures:
+                assert failure.failure is not None and failure.failure.type == "ExceptionGroup", (
+                    failure
+                )
             if lane.results:
                 break
 
@@ -329,6 +400,8 @@ def test_random_programs_survive_random_owners(program: list[Any], data: st.Data
     lane = world(Interpreter)
     Player(lane, data).play(program, data.draw(st.integers(1, 15)))
     lane.restart()
-    lane.step(QueryWorkflow("w", "__stack_trace", request_id="last", reply_to="client"))  # replays the whole history
+    lane.step(
+        QueryWorkflow("w", "__stack_trace", request_id="last", reply_to="client")
+    )  # replays the whole history
     if lane.run().task_failure is None:
         assert lane.replies[-1].status == outcomes.OK, lane.replies[-1].message

@@ -1,4 +1,6 @@
-"""Interceptors can be turned on and off under open runs: a worker with pass-through ones does what one without does, tick for tick."""
+"""Interceptors can be turned on and off under open runs: a worker with pass-through ones does
+what one without does, tick for tick.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ from odradek.activation.interceptors import (
     WorkflowOutboundInterceptor,
 )
 from odradek.engine.activation import ScheduleActivity
-from tests.engine.activation_driver import CancelJob, Driver, FireTimer, activator, completed, kinds, result_of, signal
+from tests.engine.activation_driver import (
+    CancelJob,
+    Driver,
+    FireTimer,
+    activator,
+    completed,
+    kinds,
+    result_of,
+    signal,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -34,7 +45,9 @@ class Inbound(WorkflowInboundInterceptor):
 class PassThrough(Interceptor):
     """Intercepts everything and changes nothing."""
 
-    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor]:
         return Inbound
 
 
@@ -98,7 +111,9 @@ class Numbered:
 
 @workflow.defn
 class Replaces:
-    """A signal changes the handler of the next one of its batch; and a plain handler's result is nobody's coroutine."""
+    """A signal changes the handler of the next one of its batch; and a plain handler's result is
+    nobody's coroutine.
+    """
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -132,7 +147,11 @@ class Awaited:
 
 
 SCRIPTS: dict[type, list[list[Any]]] = {
-    Branches: [[], [FireTimer(1), completed(2, "B"), completed(1, "A")], [completed(3, "1"), completed(4, "2"), completed(5, "3")]],
+    Branches: [
+        [],
+        [FireTimer(1), completed(2, "B"), completed(1, "A")],
+        [completed(3, "1"), completed(4, "2"), completed(5, "3")],
+    ],
     Numbered: [
         [signal("plain")],
         [signal("plain"), completed(1, "A")],
@@ -145,7 +164,9 @@ SCRIPTS: dict[type, list[list[Any]]] = {
 
 @pytest.mark.parametrize("cls", SCRIPTS, ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("turned", ["on", "off"])
-def test_a_history_made_without_interceptors_replays_with_them_and_the_other_way_round(cls: type, turned: str) -> None:
+def test_a_history_made_without_interceptors_replays_with_them_and_the_other_way_round(
+    cls: type, turned: str
+) -> None:
     first, then = both(cls) if turned == "on" else reversed(both(cls))
     script = SCRIPTS[cls]
     results = []
@@ -167,7 +188,9 @@ def test_branches_ask_in_the_order_in_which_their_activities_ended() -> None:
         run = Driver(made_by, "Branches")
         run.start()
         commands = run.step(FireTimer(1), completed(2, "B"), completed(1, "A"))
-        assert [command.activity_type for command in commands if isinstance(command, ScheduleActivity)] == ["z", "y", "x"]
+        assert [
+            command.activity_type for command in commands if isinstance(command, ScheduleActivity)
+        ] == ["z", "y", "x"]
 
 
 def test_a_signal_reaches_the_handler_that_the_one_before_it_has_set() -> None:
@@ -202,7 +225,8 @@ class Last:
             ways: dict[str, Any] = {
                 "execute": partial(act, "a"),
                 "start": partial(workflow.start_activity, "a", start_to_close_timeout=MINUTE),
-                "timeout": in_time,  # asyncio.wait_for has lost cancellations itself before Python 3.12
+                # asyncio.wait_for has lost cancellations itself before Python 3.12
+                "timeout": in_time,
                 "task": lambda: asyncio.create_task(act("a")),
                 "gather": lambda: asyncio.gather(act("a")),
             }

@@ -1,4 +1,6 @@
-"""In which order things run: jobs, tasks, conditions; and that a replay of the same activations gives the same commands."""
+"""In which order things run: jobs, tasks, conditions; and that a replay of the same activations
+gives the same commands.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,17 @@ import pytest
 
 from odradek import workflow
 from odradek.engine.activation import ScheduleActivity, StartTimer
-from tests.engine.activation_driver import Driver, FireTimer, NotifyHasPatch, activator, completed, failed, kinds, result_of, signal
+from tests.engine.activation_driver import (
+    Driver,
+    FireTimer,
+    NotifyHasPatch,
+    activator,
+    completed,
+    failed,
+    kinds,
+    result_of,
+    signal,
+)
 
 MINUTE = timedelta(minutes=1)
 
@@ -65,17 +77,30 @@ def test_signals_run_before_what_the_activation_resolves_whatever_the_order_of_j
 class Gathered:
     @workflow.run
     async def run(self) -> list[Any]:
-        return await asyncio.gather(*(act(f"a{number}") for number in range(4)), asyncio.sleep(5, "slept"))
+        return await asyncio.gather(
+            *(act(f"a{number}") for number in range(4)), asyncio.sleep(5, "slept")
+        )
 
 
 def test_gather_schedules_in_order_and_keeps_the_order_of_results() -> None:
     run = Driver(Gathered)
     commands = run.start()
-    assert [c.activity_type for c in commands if isinstance(c, ScheduleActivity)] == ["a0", "a1", "a2", "a3"]
+    assert [c.activity_type for c in commands if isinstance(c, ScheduleActivity)] == [
+        "a0",
+        "a1",
+        "a2",
+        "a3",
+    ]
     assert kinds(commands)[-1] == "StartTimer 1"
     run.step(completed(3, "third"), FireTimer(1))
     run.step(completed(1, "first"))
-    assert result_of(run.step(completed(4, "fourth"), completed(2, "second"))) == ["first", "second", "third", "fourth", "slept"]
+    assert result_of(run.step(completed(4, "fourth"), completed(2, "second"))) == [
+        "first",
+        "second",
+        "third",
+        "fourth",
+        "slept",
+    ]
     run.replay()
 
 
@@ -115,7 +140,9 @@ class Timeouts:
     @workflow.run
     async def run(self, seconds: float) -> str:
         try:
-            await workflow.wait_condition(lambda: self.ready, timeout=seconds, timeout_summary="patience")
+            await workflow.wait_condition(
+                lambda: self.ready, timeout=seconds, timeout_summary="patience"
+            )
         except TimeoutError:
             return "timeout"
         return "ready"
@@ -178,7 +205,12 @@ class Primitives:
     @workflow.run
     async def run(self) -> dict[str, Any]:
         out: dict[str, Any] = {}
-        lock, event, queue, semaphore = asyncio.Lock(), asyncio.Event(), asyncio.Queue[int](maxsize=1), asyncio.Semaphore(2)
+        lock, event, queue, semaphore = (
+            asyncio.Lock(),
+            asyncio.Event(),
+            asyncio.Queue[int](maxsize=1),
+            asyncio.Semaphore(2),
+        )
         order: list[str] = []
 
         async def locked(name: str) -> None:
@@ -208,9 +240,15 @@ class Primitives:
             await asyncio.wait_for(asyncio.Event().wait(), 3)
         except TimeoutError:
             out["wait_for"] = True
-        done, pending = await workflow.wait([asyncio.create_task(asyncio.sleep(9, "x")), asyncio.create_task(asyncio.sleep(1))], timeout=5)
+        done, pending = await workflow.wait(
+            [asyncio.create_task(asyncio.sleep(9, "x")), asyncio.create_task(asyncio.sleep(1))],
+            timeout=5,
+        )
         out["wait"] = [len(done), len(pending)]
-        out["as_completed"] = [await item for item in workflow.as_completed([asyncio.sleep(2, "b"), asyncio.sleep(1, "a")])]
+        out["as_completed"] = [
+            await item
+            for item in workflow.as_completed([asyncio.sleep(2, "b"), asyncio.sleep(1, "a")])
+        ]
         return out
 
 
@@ -220,7 +258,11 @@ def test_asyncio_primitives_on_durable_timers() -> None:
     commands = run.step(FireTimer(1))
     assert [c.duration_ms for c in commands if isinstance(c, StartTimer)] == [3000]
     commands = run.step(FireTimer(2))
-    assert sorted(c.duration_ms for c in commands if isinstance(c, StartTimer)) == [1000, 5000, 9000]
+    assert sorted(c.duration_ms for c in commands if isinstance(c, StartTimer)) == [
+        1000,
+        5000,
+        9000,
+    ]
     seqs = {c.duration_ms: c.seq for c in commands if isinstance(c, StartTimer)}
     run.step(FireTimer(seqs[1000]))
     commands = run.step(FireTimer(seqs[5000]))
@@ -277,9 +319,19 @@ def test_only_the_first_completion_counts_and_nothing_comes_after_it() -> None:
 class Time:
     @workflow.run
     async def run(self) -> list[Any]:
-        before = workflow.now(), workflow.time(), workflow.time_ns(), asyncio.get_running_loop().time()
+        before = (
+            workflow.now(),
+            workflow.time(),
+            workflow.time_ns(),
+            asyncio.get_running_loop().time(),
+        )
         await workflow.sleep(timedelta(seconds=1))
-        after = workflow.now(), workflow.time(), workflow.time_ns(), asyncio.get_running_loop().time()
+        after = (
+            workflow.now(),
+            workflow.time(),
+            workflow.time_ns(),
+            asyncio.get_running_loop().time(),
+        )
         return [
             before[1] == before[3],
             (after[0] - before[0]).total_seconds(),
@@ -296,7 +348,15 @@ def test_time_stands_still_in_an_activation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "milliseconds"), [(0.0004, 1), (0, 1), (0.1, 100), (1.0001, 1001), (60, 60_000), (86400 * 365 * 10, 315_360_000_000)]
+    ("seconds", "milliseconds"),
+    [
+        (0.0004, 1),
+        (0, 1),
+        (0.1, 100),
+        (1.0001, 1001),
+        (60, 60_000),
+        (86400 * 365 * 10, 315_360_000_000),
+    ],
 )
 def test_timers_are_whole_milliseconds_rounded_up(seconds: float, milliseconds: int) -> None:
     run = Driver(Sleeps, "", seconds)
@@ -313,7 +373,10 @@ class Sleeps:
 
 
 def test_a_negative_sleep_fails_the_task() -> None:
-    assert "negative delay" in Driver(Sleeps, "", -1).task_failure(Driver(Sleeps, "", -1).initialize()).failure.message
+    assert (
+        "negative delay"
+        in Driver(Sleeps, "", -1).task_failure(Driver(Sleeps, "", -1).initialize()).failure.message
+    )
 
 
 @workflow.defn
@@ -345,7 +408,11 @@ def test_chance_is_the_runs_own_and_the_same_again() -> None:
 def test_activity_results_are_decoded_by_hint_and_failures_raise() -> None:
     run = Driver(activator(Outcome), "Outcome")
     run.start()
-    assert result_of(run.step(failed(1, "no luck", "Unlucky"))) == ["ActivityError", "ApplicationError", "Unlucky: no luck"]
+    assert result_of(run.step(failed(1, "no luck", "Unlucky"))) == [
+        "ActivityError",
+        "ApplicationError",
+        "Unlucky: no luck",
+    ]
 
 
 @workflow.defn

@@ -96,7 +96,8 @@ def assert_deadlock(completion: Any, where: str) -> None:
     assert isinstance(completion, TaskFailed), completion
     assert completion.park
     assert completion.failure.message.startswith(
-        "[TMPRL1101] Potential deadlock detected: workflow Loops (id wf) did not yield within 0.2 second"
+        "[TMPRL1101] Potential deadlock detected: workflow Loops (id wf) did not yield within 0.2"
+        " second"
     )
     assert where in completion.failure.stack_trace
     assert "run_until_idle" not in completion.failure.stack_trace
@@ -122,7 +123,9 @@ def test_handlers_are_watched_too(watched: WatchedActivator, name: str) -> None:
     assert_deadlock(run.completion(query(name) if name == "ask" else signal(name)), "in spin")
 
 
-def test_closing_is_watched_too(watched: WatchedActivator, caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_is_watched_too(
+    watched: WatchedActivator, caplog: pytest.LogCaptureFixture
+) -> None:
     run = Driver(watched, "Loops", "finally")
     run.start()
     run.instance.close()
@@ -165,7 +168,8 @@ def test_a_slow_replay_is_given_more_time(watched: WatchedActivator) -> None:
 
 
 def test_no_interruption_reaches_code_outside_of_an_activation() -> None:
-    """Activations that end about when they are interrupted, over and over: the error comes inside or not at all.
+    """Activations that end about when they are interrupted, over and over: the error comes
+    inside or not at all.
 
     (With the interpreter's switch interval of 5 ms a look every 2 ms comes every 7 ms.)
     """
@@ -175,8 +179,11 @@ def test_no_interruption_reaches_code_outside_of_an_activation() -> None:
         run.start()
         began = time.monotonic()
         rounds = 0
-        # Where the machine stands for seconds, or has no time for the watchdog, it takes longer until something is seen.
-        while time.monotonic() - began < (1.5 if rounds > 1 and watched.watchdog.interrupted else 60):
+        # Where the machine stands for seconds, or has no time for the watchdog, it takes longer
+        # until something is seen.
+        while time.monotonic() - began < (
+            1.5 if rounds > 1 and watched.watchdog.interrupted else 60
+        ):
             rounds += 1
             for delay in (0.03, 0.045, 0.06, 0.075, 0.09, 0.12):
                 completion = run.completion(signal("take", delay))

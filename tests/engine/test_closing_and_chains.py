@@ -1,4 +1,6 @@
-"""Ends of runs: results, retention, run and execution timeouts, continue-as-new, workflow retries, cron, history limits."""
+"""Ends of runs: results, retention, run and execution timeouts, continue-as-new, workflow
+retries, cron, history limits.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ import odradek.engine.retention as retention_module
 from odradek.engine import cron
 from odradek.engine.ports import EngineLimits
 from odradek.wire import outcomes
-from odradek.wire.events import AwaitResult, CancelWorkflow, ParentExecution, QueryWorkflow, TerminateWorkflow
+from odradek.wire.events import (
+    AwaitResult,
+    CancelWorkflow,
+    ParentExecution,
+    QueryWorkflow,
+    TerminateWorkflow,
+)
 from odradek.wire.history import (
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
@@ -20,7 +28,14 @@ from odradek.wire.history import (
     WorkflowExecutionTimedOut,
 )
 from odradek.wire.payload import RetryPolicy
-from tests.engine.script import ActivityFailure, Canceled, ScriptActivator, WorkflowFailure, payload, values
+from tests.engine.script import (
+    ActivityFailure,
+    Canceled,
+    ScriptActivator,
+    WorkflowFailure,
+    payload,
+    values,
+)
 from tests.engine.world import T0, World, completed
 
 DAY = 86_400_000
@@ -47,14 +62,25 @@ def test_exactly_one_result_a_run_with_what_others_need() -> None:
     w.now_ms += 700
     w.step(w.signal("finish"))
     (result,) = w.results
-    assert (result.namespace, result.task_queue, result.workflow_id, result.run_id, result.workflow_type) == (
+    assert (
+        result.namespace,
+        result.task_queue,
+        result.workflow_id,
+        result.run_id,
+        result.workflow_type,
+    ) == (
         "default",
         "q",
         "w",
         "run-1",
         "waiting",
     )
-    assert (result.status, values(result.result), result.start_time_ms, result.close_time_ms) == ("COMPLETED", [[5]], T0, T0 + 700)
+    assert (result.status, values(result.result), result.start_time_ms, result.close_time_ms) == (
+        "COMPLETED",
+        [[5]],
+        T0,
+        T0 + 700,
+    )
     assert result.history_length == w.run().next_event_id - 1 == w.history()[-1].event_id
 
 
@@ -117,29 +143,48 @@ def test_run_timeout_runs_no_code() -> None:
     w.advance(5_000)
     assert len(w.activator.log) == tasks and w.run().status == "TIMED_OUT"
     event = w.history()[-1].attributes
-    assert isinstance(event, WorkflowExecutionTimedOut) and event.retry_state == "RETRY_POLICY_NOT_SET"
-    assert w.results[0].failure is not None and w.results[0].failure.timeout_type == "START_TO_CLOSE"
+    assert (
+        isinstance(event, WorkflowExecutionTimedOut) and event.retry_state == "RETRY_POLICY_NOT_SET"
+    )
+    assert (
+        w.results[0].failure is not None and w.results[0].failure.timeout_type == "START_TO_CLOSE"
+    )
 
 
 def test_run_timeout_is_retried_and_execution_timeout_is_not() -> None:
     w = World(ScriptActivator(waiting=waiting))
-    w.step(w.start("waiting", run_timeout_ms=5_000, execution_timeout_ms=12_000, retry_policy=RetryPolicy(), run_id="run-1"))
+    w.step(
+        w.start(
+            "waiting",
+            run_timeout_ms=5_000,
+            execution_timeout_ms=12_000,
+            retry_policy=RetryPolicy(),
+            run_id="run-1",
+        )
+    )
     w.advance(5_000)
     second = w.run_id()
     assert second != "run-1" and w.run_row("run-1").new_execution_run_id == second
     assert w.run().status == "RUNNING" and w.run().first_task_due_ms == T0 + 6_000
     w.advance(7_000)
-    assert [(result.status, bool(result.new_execution_run_id)) for result in w.results] == [("TIMED_OUT", True), ("TIMED_OUT", False)]
+    assert [(result.status, bool(result.new_execution_run_id)) for result in w.results] == [
+        ("TIMED_OUT", True),
+        ("TIMED_OUT", False),
+    ]
     event = w.history()[-1].attributes
     assert isinstance(event, WorkflowExecutionTimedOut) and event.retry_state == "TIMEOUT"
-    assert w.run().close_time_ms == T0 + 11_000, "another attempt would begin after the execution timeout"
+    assert w.run().close_time_ms == T0 + 11_000, (
+        "another attempt would begin after the execution timeout"
+    )
 
 
 def test_execution_timeout_of_one_run_is_not_retried() -> None:
     w = World(ScriptActivator(waiting=waiting))
     w.step(w.start("waiting", execution_timeout_ms=5_000, retry_policy=RetryPolicy()))
     w.advance(5_000)
-    assert [(result.status, result.close_time_ms, result.new_execution_run_id) for result in w.results] == [("TIMED_OUT", T0 + 5_000, "")]
+    assert [
+        (result.status, result.close_time_ms, result.new_execution_run_id) for result in w.results
+    ] == [("TIMED_OUT", T0 + 5_000, "")]
     assert len(w.tables.table("run")) == 1
 
 
@@ -151,7 +196,11 @@ def test_execution_timeout_spans_the_chain() -> None:
     w = World(ScriptActivator(again=again))
     w.step(w.start("again", execution_timeout_ms=10_000))
     w.advance(30_000)
-    assert [result.status for result in w.results] == ["CONTINUED_AS_NEW", "CONTINUED_AS_NEW", "TIMED_OUT"]
+    assert [result.status for result in w.results] == [
+        "CONTINUED_AS_NEW",
+        "CONTINUED_AS_NEW",
+        "TIMED_OUT",
+    ]
     assert w.results[-1].close_time_ms == T0 + 10_000
 
 
@@ -168,35 +217,65 @@ def counter(ctx: Any, n: int) -> Any:
 def test_continue_as_new() -> None:
     w = World(ScriptActivator(counter=counter))
     w.step(
-        w.start("counter", 1, run_id="run-1", memo={"m": payload(1)}, run_timeout_ms=60_000, retry_policy=RetryPolicy(maximum_attempts=2))
+        w.start(
+            "counter",
+            1,
+            run_id="run-1",
+            memo={"m": payload(1)},
+            run_timeout_ms=60_000,
+            retry_policy=RetryPolicy(maximum_attempts=2),
+        )
     )
     runs = []
     for _ in range(3):
         runs.append(w.run_id())
         w.step(completed(w.last_task()))
     assert len(set(runs)) == 3
-    assert [(result.status, result.run_id, result.new_execution_run_id) for result in w.results] == [
+    assert [
+        (result.status, result.run_id, result.new_execution_run_id) for result in w.results
+    ] == [
         ("CONTINUED_AS_NEW", runs[0], runs[1]),
         ("CONTINUED_AS_NEW", runs[1], runs[2]),
         ("COMPLETED", runs[2], ""),
     ]
     third = started_of(w, runs[2])
-    assert (third.first_execution_run_id, third.continued_execution_run_id, third.initiator) == ("run-1", runs[1], "WORKFLOW")
-    assert values(third.input) == [3] and third.memo == {"m": payload(1)} and third.run_timeout_ms == 60_000
+    assert (third.first_execution_run_id, third.continued_execution_run_id, third.initiator) == (
+        "run-1",
+        runs[1],
+        "WORKFLOW",
+    )
+    assert (
+        values(third.input) == [3]
+        and third.memo == {"m": payload(1)}
+        and third.run_timeout_ms == 60_000
+    )
     assert third.retry_policy == RetryPolicy(maximum_attempts=2) and third.attempt == 1
     event = w.history(runs[0])[-1].attributes
-    assert isinstance(event, WorkflowExecutionContinuedAsNew) and event.new_execution_run_id == runs[1]
+    assert (
+        isinstance(event, WorkflowExecutionContinuedAsNew) and event.new_execution_run_id == runs[1]
+    )
 
 
 def test_continue_as_new_overrides() -> None:
     def first(ctx: Any) -> Any:
         yield from ()
-        ctx.continue_as_new(1, workflow_type="waiting", memo={}, run_timeout_ms=7_000, backoff_start_interval_ms=3_000)
+        ctx.continue_as_new(
+            1,
+            workflow_type="waiting",
+            memo={},
+            run_timeout_ms=7_000,
+            backoff_start_interval_ms=3_000,
+        )
 
     w = World(ScriptActivator(first=first, waiting=waiting))
     w.step(w.start("first", memo={"m": payload(1)}))
     started = started_of(w)
-    assert (started.workflow_type, started.memo, started.run_timeout_ms, started.first_workflow_task_backoff_ms) == (
+    assert (
+        started.workflow_type,
+        started.memo,
+        started.run_timeout_ms,
+        started.first_workflow_task_backoff_ms,
+    ) == (
         "waiting",
         {},
         7_000,
@@ -283,7 +362,11 @@ def test_workflow_retry_policy() -> None:
     assert values(w.results[-1].result) == ["attempt 2"]
     assert {result.first_execution_run_id for result in w.results} == {"run-1"}
     event = w.history("run-1")[-1].attributes
-    assert isinstance(event, WorkflowExecutionFailed) and event.retry_state == "IN_PROGRESS" and event.new_execution_run_id
+    assert (
+        isinstance(event, WorkflowExecutionFailed)
+        and event.retry_state == "IN_PROGRESS"
+        and event.new_execution_run_id
+    )
 
 
 @pytest.mark.parametrize(
@@ -295,7 +378,9 @@ def test_workflow_retry_policy() -> None:
         (RetryPolicy(non_retryable_error_types=["Flaky"]), {}, "NON_RETRYABLE_FAILURE"),
     ],
 )
-def test_workflow_not_retried(policy: RetryPolicy | None, failure: dict[str, Any], state: str) -> None:
+def test_workflow_not_retried(
+    policy: RetryPolicy | None, failure: dict[str, Any], state: str
+) -> None:
     def flaky(ctx: Any) -> Any:
         yield from ()
         raise WorkflowFailure("no", "Flaky", **failure)
@@ -303,7 +388,11 @@ def test_workflow_not_retried(policy: RetryPolicy | None, failure: dict[str, Any
     w = World(ScriptActivator(flaky=flaky))
     w.step(w.start("flaky", retry_policy=policy))
     event = w.history()[-1].attributes
-    assert isinstance(event, WorkflowExecutionFailed) and event.retry_state == state and event.new_execution_run_id == ""
+    assert (
+        isinstance(event, WorkflowExecutionFailed)
+        and event.retry_state == state
+        and event.new_execution_run_id == ""
+    )
 
 
 def test_activity_error_fails_the_workflow_retryably() -> None:
@@ -331,7 +420,10 @@ def test_cron_goes_on_after_success_and_failure_and_carries_both_over() -> None:
         a = ctx.start.attributes
         if len(a.last_completion_result) == 1 and a.continued_failure is None:
             raise WorkflowFailure("second run fails")
-        return [values(a.last_completion_result), a.continued_failure.message if a.continued_failure else None]
+        return [
+            values(a.last_completion_result),
+            a.continued_failure.message if a.continued_failure else None,
+        ]
 
     w = World(ScriptActivator(job=job))
     start = datetime.datetime.fromtimestamp(T0 / 1_000, datetime.UTC)
@@ -371,7 +463,18 @@ def test_cron_schedules(schedule: str, after: str, fires: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", ["", "* * * *", "60 * * * *", "* * * * mox", "5-1 * * * *", "*/0 * * * *", "@every 0s", "CRON_TZ=UTC * * * * *", "@soon"]
+    "schedule",
+    [
+        "",
+        "* * * *",
+        "60 * * * *",
+        "* * * * mox",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        "@every 0s",
+        "CRON_TZ=UTC * * * * *",
+        "@soon",
+    ],
 )
 def test_bad_cron_schedules(schedule: str) -> None:
     assert bool(cron.problem_of(schedule)) is bool(schedule)
@@ -386,11 +489,17 @@ def test_suggest_continue_as_new_is_the_same_at_replay() -> None:
     def code(ctx: Any) -> Any:
         while True:
             a = ctx.activation
-            flags.append((a.is_replaying, a.suggest_continue_as_new, a.history_length, a.history_size_bytes))
+            flags.append(
+                (a.is_replaying, a.suggest_continue_as_new, a.history_length, a.history_size_bytes)
+            )
             seen = len(ctx.signals)
             yield lambda: len(ctx.signals) > seen  # noqa: B023
 
-    w = World(ScriptActivator(code=code), limits=EngineLimits(history_suggest_continue_as_new_events=10), twice=False)
+    w = World(
+        ScriptActivator(code=code),
+        limits=EngineLimits(history_suggest_continue_as_new_events=10),
+        twice=False,
+    )
     w.step(w.start("code"))
     for _ in range(4):
         w.step(w.signal("x"))
@@ -405,7 +514,10 @@ def test_suggest_continue_as_new_is_the_same_at_replay() -> None:
 
 @pytest.mark.parametrize(
     ("limits", "word"),
-    [(EngineLimits(history_max_events=12), "count"), (EngineLimits(history_max_bytes=3_000), "size")],
+    [
+        (EngineLimits(history_max_events=12), "count"),
+        (EngineLimits(history_max_bytes=3_000), "size"),
+    ],
 )
 def test_history_without_bound_is_terminated(limits: EngineLimits, word: str) -> None:
     w = World(ScriptActivator(waiting=waiting), limits=limits)
@@ -414,7 +526,11 @@ def test_history_without_bound_is_terminated(limits: EngineLimits, word: str) ->
         if w.run().status == "RUNNING":
             w.step(w.signal("x", "y" * 500))
     event = w.history()[-1].attributes
-    assert isinstance(event, WorkflowExecutionTerminated) and word in event.reason and "continue-as-new" in event.reason
+    assert (
+        isinstance(event, WorkflowExecutionTerminated)
+        and word in event.reason
+        and "continue-as-new" in event.reason
+    )
     assert len(w.results) == 1
 
 
@@ -440,7 +556,9 @@ def once_more(ctx: Any, n: int) -> Any:
 
 
 def test_a_run_that_nobody_is_the_parent_of_is_its_own_root() -> None:
-    """Its row says so, for lists; its history names no root, as in Temporal: there `info().root` is None."""
+    """Its row says so, for lists; its history names no root, as in Temporal: there `info().root`
+    is None.
+    """
 
     w = World(ScriptActivator(once_more=once_more))
     w.step(w.start("once_more", 0, run_id="first"))
@@ -457,7 +575,11 @@ def test_a_run_that_nobody_is_the_parent_of_is_its_own_root() -> None:
 def test_a_root_that_a_start_names_is_kept_by_the_runs_that_follow() -> None:
     w = World(ScriptActivator(once_more=once_more))
     parent = ParentExecution(workflow_id="parent", run_id="parent-run")
-    w.step(w.start("once_more", 0, run_id="first", parent=parent, root_workflow_id="top", root_run_id="r0"))
+    w.step(
+        w.start(
+            "once_more", 0, run_id="first", parent=parent, root_workflow_id="top", root_run_id="r0"
+        )
+    )
     w.advance(1_000)
     assert w.run_id() != "first"
     for run_id in ("first", w.run_id()):

@@ -35,7 +35,9 @@ def test_start_activities_complete() -> None:
         "WorkflowTask",
         "WorkflowExecutionCompleted",
     ]
-    assert [(result.status, values(result.result)) for result in world.results] == [("COMPLETED", [[1, 2]])]
+    assert [(result.status, values(result.result)) for result in world.results] == [
+        ("COMPLETED", [[1, 2]])
+    ]
     assert [summary.status for summary in world.summaries] == ["RUNNING", "COMPLETED"]
     assert world.run().status == "COMPLETED"
     assert world.activities() == []

@@ -1,4 +1,6 @@
-"""Parked runs: when they are tried again by themselves, what a try that fails costs, and what stays until an operator comes."""
+"""Parked runs: when they are tried again by themselves, what a try that fails costs, and what
+stays until an operator comes.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,12 @@ class Switch:
 def parked(*, workflows: int = 1, limits: EngineLimits | None = None) -> tuple[World, Switch]:
     switch = Switch(Parked("spins"))
     w = World(ScriptActivator(code=switch), encoded=True, twice=workflows == 1, limits=limits)
-    w.step(*[w.start("code", workflow_id=f"w{n}" if n else "w", request_id=f"r{n}") for n in range(workflows)])
+    w.step(
+        *[
+            w.start("code", workflow_id=f"w{n}" if n else "w", request_id=f"r{n}")
+            for n in range(workflows)
+        ]
+    )
     switch.tries = 0
     return w, switch
 
@@ -59,9 +66,13 @@ def test_it_is_tried_again_by_itself_less_and_less_often() -> None:
     w, switch = parked()
     history, told = w.names(), len(w.summaries)
     assert waits(w, 9) == [n * MINUTE for n in (1, 2, 4, 8, 16, 32, 60, 60, 60)]
-    assert switch.tries == 9 * 2, "each once, and once more by the world, which does every step twice"
+    assert switch.tries == 9 * 2, (
+        "each once, and once more by the world, which does every step twice"
+    )
     assert w.run().parked_reason.endswith("spins"), "parked again"
-    assert w.names() == history and len(w.summaries) == told, "a try that fails as before leaves no event and no summary"
+    assert w.names() == history and len(w.summaries) == told, (
+        "a try that fails as before leaves no event and no summary"
+    )
     assert not w.effects[-1].parked, "counted once"
 
 
@@ -136,16 +147,23 @@ def test_parked_again_or_unparked_before_its_time() -> None:
 
 
 def test_runs_parked_together_are_not_tried_together() -> None:
-    """Each may keep the lane for as long as the watchdog lets it: one, then other work, then the next."""
+    """Each may keep the lane for as long as the watchdog lets it: one, then other work, then the
+    next.
+    """
     w, switch = parked(workflows=50)
     w.now_ms += MINUTE
     w.step()
     assert switch.tries == 1
-    dues = sorted(w.run(id).task_retry_due_ms - w.now_ms for id in ["w", *(f"w{n}" for n in range(1, 50))])
+    dues = sorted(
+        w.run(id).task_retry_due_ms - w.now_ms for id in ["w", *(f"w{n}" for n in range(1, 50))]
+    )
     assert dues == sorted([2 * MINUTE] + [n * timers_module.PARKED_APART_MS for n in range(1, 50)])
     switch.error = None
     w.advance(20 * MINUTE)
-    assert all(run.parked_reason == "" for run in w.tables.table("run").values()) and w.tables.table("timer") == {}  # type: ignore[union-attr]
+    assert (
+        all(run.parked_reason == "" for run in w.tables.table("run").values())
+        and w.tables.table("timer") == {}
+    )  # type: ignore[union-attr]
 
 
 def test_all_are_taken_up_by_a_new_owner_without_any_input() -> None:
@@ -153,14 +171,20 @@ def test_all_are_taken_up_by_a_new_owner_without_any_input() -> None:
     switch.error = None
     w.restart()
     assert switch.tries == 120
-    assert all(run.parked_reason == "" for run in w.tables.table("run").values()) and w.tables.table("timer") == {}  # type: ignore[union-attr]
+    assert (
+        all(run.parked_reason == "" for run in w.tables.table("run").values())
+        and w.tables.table("timer") == {}
+    )  # type: ignore[union-attr]
 
 
 def test_describe_says_when_it_is_tried_next() -> None:
     w, switch = parked()
     w.step(DescribeWorkflow("w", reply_to="c"))
     description = w.replies[-1].description
-    assert description is not None and description.pending_task_next_attempt_time_ms == w.now_ms + MINUTE
+    assert (
+        description is not None
+        and description.pending_task_next_attempt_time_ms == w.now_ms + MINUTE
+    )
     switch.error = None
     w.advance(MINUTE)
     w.step(DescribeWorkflow("w", reply_to="c"))
@@ -179,7 +203,9 @@ class Held(ScriptActivator):
     def create(self, **names: str) -> Any:
         instance = super().create(**names)
         if self.held:
-            instance.activate = lambda activation: TaskFailed(Failure(message="held: owners died"), park=True, held=True)  # type: ignore[method-assign]
+            instance.activate = lambda activation: TaskFailed(
+                Failure(message="held: owners died"), park=True, held=True
+            )  # type: ignore[method-assign]
         return instance
 
 
@@ -191,7 +217,10 @@ def test_a_held_run_is_never_tried_by_itself() -> None:
     for _ in range(2):
         assert w.run().task_retry_due_ms == PARKED_DUE_MS and "owners died" in w.run().parked_reason
         w.step(DescribeWorkflow("w", reply_to="c"))
-        assert w.replies[-1].description is not None and w.replies[-1].description.pending_task_next_attempt_time_ms == 0
+        assert (
+            w.replies[-1].description is not None
+            and w.replies[-1].description.pending_task_next_attempt_time_ms == 0
+        )
         w.advance(30 * 24 * HOUR)
         w.restart()
     assert switch.tries == 0
@@ -212,7 +241,9 @@ def test_a_held_run_stays_held_over_a_defect(monkeypatch: pytest.MonkeyPatch) ->
 # ---------------------------------------------------------------- defects of the engine
 
 
-def test_a_defect_is_tried_again_by_itself_and_inputs_do_not_put_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_tried_again_by_itself_and_inputs_do_not_put_it_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     w = World(ScriptActivator(code=Switch(None)))
     w.dead_letters_allowed = True
     w.step(w.start("code"))
@@ -240,7 +271,9 @@ def _sleeps(ctx: Any) -> Any:
 
 
 def _calls(ctx: Any) -> Any:
-    value = yield ctx.activity("a", start_to_close_timeout_ms=5_000, schedule_to_start_timeout_ms=5_000)
+    value = yield ctx.activity(
+        "a", start_to_close_timeout_ms=5_000, schedule_to_start_timeout_ms=5_000
+    )
     return value
 
 
@@ -255,7 +288,12 @@ def _calls(ctx: Any) -> Any:
 )
 @pytest.mark.parametrize("by", ["back-off", "unpark", "a new owner"])
 def test_a_timer_that_meets_a_defect_fires_when_its_run_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, code: Any, fields: dict[str, Any], breaks: str, closed: str, by: str
+    monkeypatch: pytest.MonkeyPatch,
+    code: Any,
+    fields: dict[str, Any],
+    breaks: str,
+    closed: str,
+    by: str,
 ) -> None:
     w = World(ScriptActivator(code=code), encoded=True)
     w.step(w.start("code", **fields))
@@ -264,7 +302,9 @@ def test_a_timer_that_meets_a_defect_fires_when_its_run_is_tried_again(
     assert "defect of the engine" in w.run().parked_reason and w.run().status == "RUNNING"
     assert len(w.due()) == 0, "its row would break each batch"
     w.advance(MINUTE)
-    assert "defect of the engine" in w.run().parked_reason, "it was tried, and the defect is still there"
+    assert "defect of the engine" in w.run().parked_reason, (
+        "it was tried, and the defect is still there"
+    )
     assert w.run().task_retry_due_ms == w.now_ms + 2 * MINUTE, "no try each minute for ever"
     monkeypatch.undo()
     if by == "back-off":
@@ -277,7 +317,9 @@ def test_a_timer_that_meets_a_defect_fires_when_its_run_is_tried_again(
     assert w.run().status == closed and not w.dead_letters_allowed
 
 
-def test_the_end_of_a_retention_that_meets_a_defect_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_retention_that_meets_a_defect_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     w = World(ScriptActivator(code=Switch(None)))
     w.step(w.start("code"), w.signal("x"))
     assert w.run().status == "COMPLETED"
@@ -289,7 +331,9 @@ def test_the_end_of_a_retention_that_meets_a_defect_comes_again(monkeypatch: pyt
     assert w.tables.snapshot().get("run", {}) == {} and w.tables.table("timer") == {}
 
 
-def test_timers_that_no_try_can_apply_are_left_to_their_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timers_that_no_try_can_apply_are_left_to_their_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(step: Any, work: Any) -> Any:
         raise engine_module._Broken("rows")
 

@@ -1,4 +1,6 @@
-"""Attempts, retries, the four timeouts, fencing, heartbeats, cancellation types, outputs that are refused."""
+"""Attempts, retries, the four timeouts, fencing, heartbeats, cancellation types, outputs that
+are refused.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,20 @@ from odradek.engine.failures import COMMAND_TOO_LARGE
 from odradek.engine.ports import COMMANDS, EngineLimits, Refusal
 from odradek.wire.clean import LINKS_MAX
 from odradek.wire.events import TerminateWorkflow
-from odradek.wire.history import ActivityTaskCanceledEvent, ActivityTaskFailedEvent, ActivityTaskScheduled, ActivityTaskStartedEvent
+from odradek.wire.history import (
+    ActivityTaskCanceledEvent,
+    ActivityTaskFailedEvent,
+    ActivityTaskScheduled,
+    ActivityTaskStartedEvent,
+)
 from odradek.wire.payload import Failure, RetryPolicy
 from tests.engine.script import ActivityFailure, ScriptActivator, values
 from tests.engine.world import T0, World, canceled, completed, failed, heartbeat, started
 
-NO_TIME = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
+NO_TIME = (
+    "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up"
+    " retrying"
+)
 
 
 def one(**options: Any) -> World:
@@ -59,15 +69,31 @@ def cause(w: World) -> Failure:
 def test_command_carries_what_a_service_needs() -> None:
     w = one(heartbeat_timeout_ms=3_000, schedule_to_start_timeout_ms=20_000)
     task = w.last_task()
-    assert (task.namespace, task.workflow_task_queue, task.task_queue, task.workflow_id, task.workflow_type) == (
+    assert (
+        task.namespace,
+        task.workflow_task_queue,
+        task.task_queue,
+        task.workflow_id,
+        task.workflow_type,
+    ) == (
         "default",
         "q",
         "q",
         "w",
         "one",
     )
-    assert (task.activity_type, task.activity_id, task.scheduled_event_id, task.attempt, values(task.input)) == ("act", "1", 5, 1, [7])
-    assert (task.start_to_close_timeout_ms, task.heartbeat_timeout_ms, task.schedule_to_start_timeout_ms) == (10_000, 3_000, 20_000)
+    assert (
+        task.activity_type,
+        task.activity_id,
+        task.scheduled_event_id,
+        task.attempt,
+        values(task.input),
+    ) == ("act", "1", 5, 1, [7])
+    assert (
+        task.start_to_close_timeout_ms,
+        task.heartbeat_timeout_ms,
+        task.schedule_to_start_timeout_ms,
+    ) == (10_000, 3_000, 20_000)
     assert task.retry_policy == RetryPolicy(1_000, 2.0, 100_000, 0, [])
     assert task.scheduled_time_ms == task.current_attempt_scheduled_time_ms == T0
 
@@ -80,11 +106,17 @@ def test_short_activity_needs_its_result_alone() -> None:
     assert outcome(w) == "x"
     event = w.history()[3]
     assert isinstance(event.attributes, ActivityTaskStartedEvent)
-    assert (event.event_time_ms, event.attributes.identity, event.attributes.attempt) == (T0 + 300, "svc", 1)
+    assert (event.event_time_ms, event.attributes.identity, event.attributes.attempt) == (
+        T0 + 300,
+        "svc",
+        1,
+    )
 
 
 def place_of_command(w: World) -> tuple[int, int]:
-    [event] = [e.attributes for e in w.history() if isinstance(e.attributes, ActivityTaskStartedEvent)]
+    [event] = [
+        e.attributes for e in w.history() if isinstance(e.attributes, ActivityTaskStartedEvent)
+    ]
     return event.command_partition, event.command_offset
 
 
@@ -94,7 +126,9 @@ def test_the_place_of_the_command_is_told_by_the_outcome() -> None:
     assert place_of_command(w) == (3, 17)
 
 
-def test_the_place_of_the_command_is_told_by_started_while_it_runs_and_when_it_is_completed_from_outside() -> None:
+def test_the_place_of_the_command_is_told_by_started_while_it_runs_and_when_it_is_completed_from_outside() -> (
+    None
+):
     w = one()
     w.step(started(w.last_task(), command_partition=2, command_offset=0))
     assert [(row.command_partition, row.command_offset) for row in w.activities()] == [(2, 0)]
@@ -156,7 +190,12 @@ def test_no_more_attempts(policy: RetryPolicy, failure: dict[str, Any], state: s
     w.step(failed(w.last_task(), **failure))
     assert outcome(w) == ["ACTIVITY", state, "Activity task failed"]
     link = last_failure(w)
-    assert (link.activity_type, link.activity_id, link.scheduled_event_id, link.started_event_id) == ("act", "1", 5, 6)
+    assert (
+        link.activity_type,
+        link.activity_id,
+        link.scheduled_event_id,
+        link.started_event_id,
+    ) == ("act", "1", 5, 6)
     assert cause(w).message == "boom"
 
 
@@ -182,16 +221,49 @@ def test_retry_gives_up_when_the_next_attempt_is_beyond_schedule_to_close() -> N
 @pytest.mark.parametrize(
     ("options", "start", "wait", "message", "state"),
     [
-        ({"start_to_close_timeout_ms": 5_000}, True, 5_000, "activity StartToClose timeout", "MAXIMUM_ATTEMPTS_REACHED"),
-        ({"heartbeat_timeout_ms": 1_000}, True, 1_000, "activity Heartbeat timeout", "MAXIMUM_ATTEMPTS_REACHED"),
-        ({"schedule_to_start_timeout_ms": 3_000}, False, 3_000, "activity ScheduleToStart timeout", "TIMEOUT"),
-        # Not started by then: that is schedule-to-start, which is never longer than schedule-to-close.
-        ({"schedule_to_close_timeout_ms": 4_000}, False, 4_000, "activity ScheduleToStart timeout", "TIMEOUT"),
+        (
+            {"start_to_close_timeout_ms": 5_000},
+            True,
+            5_000,
+            "activity StartToClose timeout",
+            "MAXIMUM_ATTEMPTS_REACHED",
+        ),
+        (
+            {"heartbeat_timeout_ms": 1_000},
+            True,
+            1_000,
+            "activity Heartbeat timeout",
+            "MAXIMUM_ATTEMPTS_REACHED",
+        ),
+        (
+            {"schedule_to_start_timeout_ms": 3_000},
+            False,
+            3_000,
+            "activity ScheduleToStart timeout",
+            "TIMEOUT",
+        ),
+        # Not started by then: that is schedule-to-start, which is never longer than
+        # schedule-to-close.
+        (
+            {"schedule_to_close_timeout_ms": 4_000},
+            False,
+            4_000,
+            "activity ScheduleToStart timeout",
+            "TIMEOUT",
+        ),
         ({"schedule_to_close_timeout_ms": 4_000}, True, 4_000, NO_TIME, "TIMEOUT"),
-        ({"schedule_to_close_timeout_ms": 4_000, "start_to_close_timeout_ms": 9_000}, True, 4_000, NO_TIME, "TIMEOUT"),
+        (
+            {"schedule_to_close_timeout_ms": 4_000, "start_to_close_timeout_ms": 9_000},
+            True,
+            4_000,
+            NO_TIME,
+            "TIMEOUT",
+        ),
     ],
 )
-def test_timeouts(options: dict[str, Any], start: bool, wait: int, message: str, state: str) -> None:
+def test_timeouts(
+    options: dict[str, Any], start: bool, wait: int, message: str, state: str
+) -> None:
     w = one(retry_policy=RetryPolicy(maximum_attempts=1), **options)
     if start:
         w.step(started(w.last_task()))
@@ -220,7 +292,9 @@ def test_schedule_to_start_is_not_retried_but_start_to_close_is() -> None:
         ({"heartbeat_timeout_ms": 5_000}, "activity Heartbeat timeout"),
     ],
 )
-def test_last_attempt_that_times_out_has_the_one_before_as_its_cause(options: dict[str, Any], message: str) -> None:
+def test_last_attempt_that_times_out_has_the_one_before_as_its_cause(
+    options: dict[str, Any], message: str
+) -> None:
     w = one(retry_policy=RetryPolicy(maximum_attempts=3), **options)
     for _ in range(2):
         w.step(failed(w.last_task()))
@@ -230,17 +304,26 @@ def test_last_attempt_that_times_out_has_the_one_before_as_its_cause(options: di
     assert outcome(w) == ["ACTIVITY", "MAXIMUM_ATTEMPTS_REACHED", "Activity task timed out"]
     before = cause(w).cause
     assert cause(w).message == message and before is not None and before.message == "boom"
-    assert before.cause is None, "the last but one alone: a chain of all attempts would grow without bound"
+    assert before.cause is None, (
+        "the last but one alone: a chain of all attempts would grow without bound"
+    )
 
 
 def test_attempts_that_time_out_one_after_the_other_make_no_chain() -> None:
-    w = one(start_to_close_timeout_ms=1_000, retry_policy=RetryPolicy(maximum_attempts=4, backoff_coefficient=1.0))
+    w = one(
+        start_to_close_timeout_ms=1_000,
+        retry_policy=RetryPolicy(maximum_attempts=4, backoff_coefficient=1.0),
+    )
     for _ in range(4):
         w.step(started(w.last_task()))
         w.advance(1_000)
         w.advance(1_000)
     before = cause(w).cause
-    assert before is not None and before.message == "activity StartToClose timeout" and before.cause is None
+    assert (
+        before is not None
+        and before.message == "activity StartToClose timeout"
+        and before.cause is None
+    )
 
 
 def test_start_to_close_without_time_for_a_retry_says_so() -> None:
@@ -278,7 +361,11 @@ def test_results_that_lie_in_the_partition_win_over_timers() -> None:
 
 
 def test_heartbeats_keep_alive_and_details_reach_the_next_attempt_and_the_error() -> None:
-    w = one(heartbeat_timeout_ms=1_000, start_to_close_timeout_ms=60_000, retry_policy=RetryPolicy(maximum_attempts=2))
+    w = one(
+        heartbeat_timeout_ms=1_000,
+        start_to_close_timeout_ms=60_000,
+        retry_policy=RetryPolicy(maximum_attempts=2),
+    )
     w.step(started(w.last_task()))
     for n in range(5):
         w.advance(900)
@@ -358,7 +445,9 @@ def canceling(cancellation_type: str, **options: Any) -> World:
     """Cancels its activity on the signal `cancel`; ends on the signal `end`."""
 
     def workflow(ctx: Any) -> Any:
-        handle = ctx.activity("act", cancellation_type=cancellation_type, start_to_close_timeout_ms=60_000, **options)
+        handle = ctx.activity(
+            "act", cancellation_type=cancellation_type, start_to_close_timeout_ms=60_000, **options
+        )
         yield lambda: bool(ctx.signals) or handle.done
         if not handle.done:
             ctx.cancel(handle)
@@ -476,10 +565,16 @@ def test_cancel_in_backoff_resolves_within_the_step(cancellation_type: str) -> N
     w.step(w.signal("cancel"), w.signal("end", request_id="end"))
     assert outcome(w) == GONE and w.controls == []
     assert "ActivityTaskCanceled" in w.names() and len(w.tasks) == 1
-    told = [b'"ACTIVITY_ID_NOT_STARTED"'] if cancellation_type == "WAIT_CANCELLATION_COMPLETED" else []
+    told = (
+        [b'"ACTIVITY_ID_NOT_STARTED"'] if cancellation_type == "WAIT_CANCELLATION_COMPLETED" else []
+    )
     assert [detail.data for detail in cause(w).details] == told
-    canceled_events = [event for event in w.history() if isinstance(event.attributes, ActivityTaskCanceledEvent)]
-    assert [detail.data for detail in canceled_events[0].attributes.details] == [b'"ACTIVITY_ID_NOT_STARTED"']
+    canceled_events = [
+        event for event in w.history() if isinstance(event.attributes, ActivityTaskCanceledEvent)
+    ]
+    assert [detail.data for detail in canceled_events[0].attributes.details] == [
+        b'"ACTIVITY_ID_NOT_STARTED"'
+    ]
 
 
 def test_abandon_tells_nobody() -> None:
@@ -542,7 +637,9 @@ def test_a_chain_of_cancellations_is_one_task() -> None:
     assert w.last_task().activity_type == "cleanup"
     w.restart()
     w.step(completed(w.last_task()))
-    assert outcome(w) == "clean" and len(w.controls) == 60  # at the request, and at the end of the run
+    assert (
+        outcome(w) == "clean" and len(w.controls) == 60
+    )  # at the request, and at the end of the run
 
 
 def test_endless_cancellation_fails_the_task() -> None:
@@ -587,7 +684,11 @@ def test_too_large_a_command_fails_that_activity_alone() -> None:
         try:
             yield ctx.activity("huge", "x" * 100, task_queue="other")
         except ActivityFailure as error:
-            return [error.failure.retry_state, error.failure.cause.message, error.failure.cause.non_retryable]  # type: ignore[union-attr]
+            return [
+                error.failure.retry_state,
+                error.failure.cause.message,
+                error.failure.cause.non_retryable,
+            ]  # type: ignore[union-attr]
 
     w = World(ScriptActivator(caught=caught))
     w.outlet.refusals[COMMANDS, "other"] = Refusal(
@@ -606,13 +707,23 @@ def limited(w: World, limit: int) -> None:
     check = w.outlet.check
 
     def look(kind: str, task_queue: str, record: Any) -> bytes | Refusal:
-        size = sum(len(each.data) for each in [*record.input, *record.heartbeat_details]) if kind == COMMANDS else 0
-        return Refusal(f"{size} bytes are too many", size=size, limit=limit) if size > limit else check(kind, task_queue, record)
+        size = (
+            sum(len(each.data) for each in [*record.input, *record.heartbeat_details])
+            if kind == COMMANDS
+            else 0
+        )
+        return (
+            Refusal(f"{size} bytes are too many", size=size, limit=limit)
+            if size > limit
+            else check(kind, task_queue, record)
+        )
 
     w.outlet.check = look  # type: ignore[method-assign]
 
 
-def test_details_that_do_not_fit_beside_the_input_stay_behind_and_the_activity_is_tried_again() -> None:
+def test_details_that_do_not_fit_beside_the_input_stay_behind_and_the_activity_is_tried_again() -> (
+    None
+):
     """What an attempt said of itself must not make a failure final that its policy retries."""
     w = one()
     limited(w, 3_000)
@@ -622,9 +733,17 @@ def test_details_that_do_not_fit_beside_the_input_stay_behind_and_the_activity_i
     w.advance(1_000)
     second = w.last_task()
     assert (second.attempt, second.heartbeat_details, values(second.input)) == (2, [], [7])
-    assert values(w.activities()[0].heartbeat_details) == ["x" * 3_000], "the newest that anybody reported, for its timeout"
+    assert values(w.activities()[0].heartbeat_details) == ["x" * 3_000], (
+        "the newest that anybody reported, for its timeout"
+    )
     (said,) = w.effects[-1].without_details
-    assert (said.workflow_id, said.run_id, said.activity_type, said.activity_id, said.attempt) == ("w", first.run_id, "act", "1", 2)
+    assert (said.workflow_id, said.run_id, said.activity_type, said.activity_id, said.attempt) == (
+        "w",
+        first.run_id,
+        "act",
+        "1",
+        2,
+    )
     assert said.reason == "3003 bytes are too many"
     w.step(started(second), heartbeat(second, "small"))
     w.step(failed(second, "again"))
@@ -644,14 +763,18 @@ def test_input_that_does_not_fit_any_more_ends_the_activity_with_or_without_deta
     w.step(failed(first, "again"))
     w.advance(1_000)
     kind, state, _ = outcome(w)
-    assert (kind, state) == ("ACTIVITY", "NON_RETRYABLE_FAILURE") and cause(w).type == COMMAND_TOO_LARGE
+    assert (kind, state) == ("ACTIVITY", "NON_RETRYABLE_FAILURE") and cause(
+        w
+    ).type == COMMAND_TOO_LARGE
     assert all(effects.without_details == [] for effects in w.effects)
 
 
 def test_a_topic_that_cannot_be_had_makes_the_activity_wait() -> None:
     w_activator = ScriptActivator(one=_on_other_queue)
     w = World(w_activator)
-    w.outlet.refusals[COMMANDS, "other"] = Refusal("topic cannot be created: not authorized", retryable=True)
+    w.outlet.refusals[COMMANDS, "other"] = Refusal(
+        "topic cannot be created: not authorized", retryable=True
+    )
     w.step(w.start("one"))
     row = w.activities()[0]
     assert (row.state, row.waiting_reason) == ("WAITING", "topic cannot be created: not authorized")
@@ -659,7 +782,11 @@ def test_a_topic_that_cannot_be_had_makes_the_activity_wait() -> None:
     assert w.activities()[0].state == "WAITING" and w.tasks == []
     w.outlet.refusals.clear()
     w.advance(WAITING_RETRY_MS)
-    assert w.activities()[0].state == "SCHEDULED" and w.activities()[0].waiting_reason == "" and len(w.tasks) == 1
+    assert (
+        w.activities()[0].state == "SCHEDULED"
+        and w.activities()[0].waiting_reason == ""
+        and len(w.tasks) == 1
+    )
     w.step(completed(w.last_task(), "there"))
     assert outcome(w) == "there"
 
@@ -692,7 +819,10 @@ def test_activities_without_a_timeout_and_too_many_fail_the_task() -> None:
     w = World(ScriptActivator(bare=bare, many=many), limits=EngineLimits(pending_activities_max=2))
     effects = w.step(w.start("bare", workflow_id="a"), w.start("many", workflow_id="b"))
     told = [(each.workflow_id, each.workflow_type, each.cause) for each in effects.failed_tasks]
-    assert told == [("a", "bare", "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES"), ("b", "many", "PENDING_ACTIVITIES_LIMIT_EXCEEDED")]
+    assert told == [
+        ("a", "bare", "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES"),
+        ("b", "many", "PENDING_ACTIVITIES_LIMIT_EXCEEDED"),
+    ]
     assert "limit is 2" in effects.failed_tasks[1].message
     failures = [w.run(id).task_failure for id in ("a", "b")]
     assert failures[0] is not None and "start_to_close_timeout" in failures[0].message
@@ -701,7 +831,9 @@ def test_activities_without_a_timeout_and_too_many_fail_the_task() -> None:
 
 
 def test_a_second_pending_activity_of_the_same_id_fails_the_task_and_a_later_one_does_not() -> None:
-    """Temporal's rule; and the key of each is another, so that no ledger takes the later one's effect for a repetition."""
+    """Temporal's rule; and the key of each is another, so that no ledger takes the later one's
+    effect for a repetition.
+    """
 
     def twice(ctx: Any) -> Any:
         ctx.activity("act", activity_id="pay")
@@ -740,7 +872,14 @@ def test_terminate_with_a_running_activity_stops_it() -> None:
 
 def test_policy_defaults_are_those_of_temporal() -> None:
     policy = retry.normalized(RetryPolicy(initial_interval_ms=0, backoff_coefficient=0.0))
-    assert [retry.interval_ms(policy, n) for n in (1, 2, 3, 7, 8, 2_000)] == [1_000, 2_000, 4_000, 64_000, 100_000, 100_000]
+    assert [retry.interval_ms(policy, n) for n in (1, 2, 3, 7, 8, 2_000)] == [
+        1_000,
+        2_000,
+        4_000,
+        64_000,
+        100_000,
+        100_000,
+    ]
     assert retry.normalized(RetryPolicy(maximum_interval_ms=3_000)).maximum_interval_ms == 3_000
 
 
@@ -769,7 +908,9 @@ def test_what_is_retryable(failure: Failure, retryable: bool) -> None:
 
 @pytest.mark.parametrize("attempts", [1, 0])
 def test_failure_of_hundreds_of_causes_is_cut(attempts: int) -> None:
-    """Records are read by recursion: what is read on a short stack must be readable on a long one, or the run's rows are lost."""
+    """Records are read by recursion: what is read on a short stack must be readable on a long
+    one, or the run's rows are lost.
+    """
 
     def act(ctx: Any) -> Any:
         try:
@@ -788,7 +929,11 @@ def test_failure_of_hundreds_of_causes_is_cut(attempts: int) -> None:
         return 0 if failure is None else 1 + links(failure.cause)
 
     if attempts:
-        closed = next(event.attributes for event in w.history() if isinstance(event.attributes, ActivityTaskFailedEvent))
+        closed = next(
+            event.attributes
+            for event in w.history()
+            if isinstance(event.attributes, ActivityTaskFailedEvent)
+        )
         assert links(closed.failure) == LINKS_MAX and closed.failure.message == "299"
     else:
         (row,) = w.activities()

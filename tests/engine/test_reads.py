@@ -8,7 +8,13 @@ import pytest
 
 from odradek.engine.ports import EngineLimits
 from odradek.wire import outcomes
-from odradek.wire.events import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow, TerminateWorkflow
+from odradek.wire.events import (
+    AwaitResult,
+    DescribeWorkflow,
+    FetchHistory,
+    QueryWorkflow,
+    TerminateWorkflow,
+)
 from odradek.wire.payload import RetryPolicy
 from tests.engine.script import ScriptActivator, WorkflowFailure, payload, values
 from tests.engine.world import T0, World, failed, heartbeat, started
@@ -49,7 +55,9 @@ def test_query_sees_the_signals_before_it_and_writes_nothing() -> None:
     assert effects.rows == [] and w.names() == history
     assert [values(reply.payloads) for reply in w.replies[-2:]] == [[["a", "b"]], [3]]
     (_, activation, _) = w.activator.log[-1]
-    assert not activation.is_replaying and len(activation.jobs) == 2 and len(w.activator.log) > tasks
+    assert (
+        not activation.is_replaying and len(activation.jobs) == 2 and len(w.activator.log) > tasks
+    )
 
 
 def test_query_failures() -> None:
@@ -81,7 +89,9 @@ def test_query_that_raises_harms_nothing() -> None:
 def test_expired_query_is_dropped() -> None:
     w = world()
     count = len(w.replies)
-    effects = w.step(query(deadline_ms=w.now_ms - 1), DescribeWorkflow("w", reply_to="c", deadline_ms=1))
+    effects = w.step(
+        query(deadline_ms=w.now_ms - 1), DescribeWorkflow("w", reply_to="c", deadline_ms=1)
+    )
     assert effects.replies == [] and len(w.replies) == count
 
 
@@ -94,7 +104,10 @@ def test_closed_runs_answer_until_retention(restart: bool) -> None:
         w.restart()
     history = w.names()
     w.step(query())
-    assert values(w.replies[-1].payloads) == [["a", "finish"]] and w.replies[-1].workflow_status == "COMPLETED"
+    assert (
+        values(w.replies[-1].payloads) == [["a", "finish"]]
+        and w.replies[-1].workflow_status == "COMPLETED"
+    )
     assert w.names() == history
 
 
@@ -136,7 +149,9 @@ def test_query_before_the_first_task() -> None:
 
 
 def test_query_result_is_answered_whole() -> None:
-    """A page of history has a size; one value is whatever it is. What its topic does not take, the host says (`processor/replies.py`)."""
+    """A page of history has a size; one value is whatever it is. What its topic does not take,
+    the host says (`processor/replies.py`).
+    """
     w = world(limits=EngineLimits(page_max_bytes=1_000))
     w.step(query("echo", input=[payload("x" * 2_000)]))
     assert w.replies[-1].status == outcomes.OK and values(w.replies[-1].payloads) == ["x" * 2_000]
@@ -154,7 +169,13 @@ def test_describe() -> None:
 
     w = World(ScriptActivator(code=code))
     w.step(
-        w.start("code", memo={"m": payload(1)}, static_summary=payload("s"), run_timeout_ms=99_000, search_attributes={"K": payload("v")})
+        w.start(
+            "code",
+            memo={"m": payload(1)},
+            static_summary=payload("s"),
+            run_timeout_ms=99_000,
+            search_attributes={"K": payload("v")},
+        )
     )
     w.step(started(w.tasks[0], identity="svc"), heartbeat(w.tasks[0], 4))
     w.step(failed(w.tasks[1]))
@@ -164,11 +185,26 @@ def test_describe() -> None:
     assert (reply.kind, reply.status, reply.request_id) == ("DescribeWorkflow", outcomes.OK, "d")
     d = reply.description
     assert d is not None
-    assert (d.summary.status, d.summary.workflow_type, d.run_timeout_ms, d.static_summary) == ("RUNNING", "code", 99_000, payload("s"))
+    assert (d.summary.status, d.summary.workflow_type, d.run_timeout_ms, d.static_summary) == (
+        "RUNNING",
+        "code",
+        99_000,
+        payload("s"),
+    )
     assert d.summary.memo == {"m": payload(1)} and d.summary.history_length == 7
     a, b = d.pending_activities
-    assert (a.state, a.last_worker_identity, values(a.heartbeat_details), a.last_started_time_ms) == ("STARTED", "svc", [4], T0)
-    assert (b.state, b.attempt, b.maximum_attempts, b.next_attempt_time_ms) == ("SCHEDULED", 2, 5, T0 + 1_000)
+    assert (
+        a.state,
+        a.last_worker_identity,
+        values(a.heartbeat_details),
+        a.last_started_time_ms,
+    ) == ("STARTED", "svc", [4], T0)
+    assert (b.state, b.attempt, b.maximum_attempts, b.next_attempt_time_ms) == (
+        "SCHEDULED",
+        2,
+        5,
+        T0 + 1_000,
+    )
     assert b.last_failure is not None and b.last_failure.message == "boom"
     assert [(timer.timer_id, timer.due_ms) for timer in d.pending_timers] == [("3", T0 + 60_000)]
 
@@ -188,7 +224,11 @@ def test_describe_says_when_the_engine_ends_it() -> None:
         ctx.continue_as_new()
 
     w = World(ScriptActivator(code=code))
-    w.step(w.start("code", execution_timeout_ms=900_000, run_timeout_ms=600_000, start_delay_ms=100_000))
+    w.step(
+        w.start(
+            "code", execution_timeout_ms=900_000, run_timeout_ms=600_000, start_delay_ms=100_000
+        )
+    )
     assert expirations(w) == (1_000_000, 700_000)
     first = w.run_id()
     w.advance(100_000)
@@ -205,7 +245,11 @@ def test_describe_by_run_id_and_of_nobody() -> None:
     w = world()
     w.step(w.signal("finish"))
     w.step(w.start("waiting", run_id="run-2"))
-    w.step(DescribeWorkflow("w", reply_to="c"), DescribeWorkflow("w", run_id="run-1", reply_to="c"), DescribeWorkflow("x", reply_to="c"))
+    w.step(
+        DescribeWorkflow("w", reply_to="c"),
+        DescribeWorkflow("w", run_id="run-1", reply_to="c"),
+        DescribeWorkflow("x", reply_to="c"),
+    )
     assert [(reply.status, reply.run_id, reply.workflow_status) for reply in w.replies[-3:]] == [
         (outcomes.OK, "run-2", "RUNNING"),
         (outcomes.OK, "run-1", "COMPLETED"),
@@ -234,7 +278,9 @@ def test_pages_by_number_and_bytes() -> None:
         pages += 1
     assert events == w.history() and pages > 3
     w.step(fetch(max_events=2))
-    assert [event.event_id for event in w.replies[-1].history] == [1, 2] and w.replies[-1].next_event_id == 5
+    assert [event.event_id for event in w.replies[-1].history] == [1, 2] and w.replies[
+        -1
+    ].next_event_id == 5
 
 
 def test_page_of_an_open_run_says_where_the_next_begins() -> None:
@@ -253,7 +299,10 @@ def test_wait_for_new_events() -> None:
     assert w.replies[-1].kind == "StartWorkflow" and w.engine.statistics()["waiters"] == 1
     w.step(w.signal("x"))
     reply = next(reply for reply in w.replies if reply.kind == "FetchHistory")
-    assert [type(event.attributes).__name__ for event in reply.history] == ["WorkflowExecutionSignaled", "WorkflowTask"]
+    assert [type(event.attributes).__name__ for event in reply.history] == [
+        "WorkflowExecutionSignaled",
+        "WorkflowTask",
+    ]
     assert w.engine.statistics()["waiters"] == 0
 
 
@@ -277,7 +326,11 @@ def test_await_result_is_answered_when_the_run_closes() -> None:
     w.step(w.signal("finish"))
     reply = w.replies[-1]
     assert (reply.kind, reply.status, reply.request_id) == ("AwaitResult", outcomes.OK, "p")
-    assert reply.result is not None and values(reply.result.result) == ["done"] and reply.result == w.results[0]
+    assert (
+        reply.result is not None
+        and values(reply.result.result) == ["done"]
+        and reply.result == w.results[0]
+    )
     w.step(poll())
     assert w.replies[-1].result == w.results[0]
 
@@ -316,7 +369,12 @@ def test_deadline_of_a_long_poll() -> None:
     w.step(poll(deadline_ms=w.now_ms + 1_000))
     assert w.engine.expired_waiters(w.now_ms + 999) == []
     (reply,) = w.engine.expired_waiters(w.now_ms + 1_000)
-    assert (reply.kind, reply.status, reply.client_id, reply.request_id) == ("AwaitResult", outcomes.DEADLINE_EXCEEDED, "c", "p")
+    assert (reply.kind, reply.status, reply.client_id, reply.request_id) == (
+        "AwaitResult",
+        outcomes.DEADLINE_EXCEEDED,
+        "c",
+        "p",
+    )
     assert w.engine.expired_waiters(w.now_ms + 5_000) == []
     count = len(w.replies)
     w.step(w.signal("finish"))
@@ -326,7 +384,10 @@ def test_deadline_of_a_long_poll() -> None:
 def test_start_that_waits_for_the_result() -> None:
     w = World(ScriptActivator(waiting=waiting, failing=failing))
     w.step(w.start("failing", workflow_id="f", await_result=True, request_id="s"))
-    assert [(reply.kind, reply.status) for reply in w.replies] == [("StartWorkflow", outcomes.OK), ("AwaitResult", outcomes.OK)]
+    assert [(reply.kind, reply.status) for reply in w.replies] == [
+        ("StartWorkflow", outcomes.OK),
+        ("AwaitResult", outcomes.OK),
+    ]
     assert w.replies[1].result is not None and w.replies[1].result.status == "FAILED"
     w.step(w.start("waiting", await_result=True, request_id="s2", deadline_ms=w.now_ms + 60_000))
     w.step(w.signal("finish"))
@@ -353,7 +414,9 @@ def test_an_aborted_step_changes_no_long_poll() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_result_is_answered_whole(fails: bool) -> None:
-    """Results and failures that `results` took reach whoever waits, at once and later, however long a page of history is."""
+    """Results and failures that `results` took reach whoever waits, at once and later, however
+    long a page of history is.
+    """
 
     def big(ctx: Any) -> Any:
         yield from ()
@@ -375,7 +438,13 @@ def test_result_is_answered_whole(fails: bool) -> None:
 def test_requests_without_a_client_get_no_reply() -> None:
     w = world()
     count = len(w.replies)
-    w.step(QueryWorkflow("w", "signals"), DescribeWorkflow("w"), FetchHistory("w"), AwaitResult("w"), TerminateWorkflow("w"))
+    w.step(
+        QueryWorkflow("w", "signals"),
+        DescribeWorkflow("w"),
+        FetchHistory("w"),
+        AwaitResult("w"),
+        TerminateWorkflow("w"),
+    )
     assert len(w.replies) == count
 
 
@@ -383,4 +452,7 @@ def test_a_description_has_the_task_timeout_of_its_start() -> None:
     w = World(ScriptActivator(waiting=waiting))
     w.step(w.start("waiting", task_timeout_ms=25_000))
     w.step(DescribeWorkflow("w", request_id="describe", reply_to="client"))
-    assert w.replies[-1].description is not None and w.replies[-1].description.task_timeout_ms == 25_000
+    assert (
+        w.replies[-1].description is not None
+        and w.replies[-1].description.task_timeout_ms == 25_000
+    )

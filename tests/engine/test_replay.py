@@ -1,4 +1,6 @@
-"""Replay: of Odradek's histories and of imported ones that Temporal wrote, with its task boundaries."""
+"""Replay: of Odradek's histories and of imported ones that Temporal wrote, with its task
+boundaries.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ def imported(*items: tuple[str, dict[str, Any]]) -> list[Any]:
     """A history as Temporal writes it: (event type, attributes) in order, one second apart."""
     events = []
     for number, (name, attributes) in enumerate(items, 1):
-        constant = "EVENT_TYPE_" + "".join("_" + c if c.isupper() and n else c for n, c in enumerate(name)).upper()
+        constant = (
+            "EVENT_TYPE_"
+            + "".join("_" + c if c.isupper() and n else c for n, c in enumerate(name)).upper()
+        )
         events.append(
             {
                 "eventId": str(number),
@@ -31,7 +36,10 @@ def imported(*items: tuple[str, dict[str, Any]]) -> list[Any]:
 
 
 def begin(type: str = "code") -> tuple[str, dict[str, Any]]:
-    return ("WorkflowExecutionStarted", {"workflowType": {"name": type}, "taskQueue": {"name": "q"}, "attempt": 1})
+    return (
+        "WorkflowExecutionStarted",
+        {"workflowType": {"name": type}, "taskQueue": {"name": "q"}, "attempt": 1},
+    )
 
 
 def scheduled() -> tuple[str, dict[str, Any]]:
@@ -51,7 +59,10 @@ def signaled(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def activity(type: str, id: str) -> tuple[str, dict[str, Any]]:
-    return ("ActivityTaskScheduled", {"activityId": id, "activityType": {"name": type}, "taskQueue": {"name": "q"}})
+    return (
+        "ActivityTaskScheduled",
+        {"activityId": id, "activityType": {"name": type}, "taskQueue": {"name": "q"}},
+    )
 
 
 def activations(activator: ScriptActivator) -> list[Activation]:
@@ -96,18 +107,34 @@ def test_tasks_see_what_was_there_when_they_started() -> None:
         ["SignalJob", "ResolveActivity"],
     ]
     first, second, _ = activations(activator)
-    assert (first.history_length, first.history_size_bytes, first.time_ms % 60_000) == (4, 700, 4_000)
-    assert second.suggest_continue_as_new and all(activation.is_replaying for activation in activations(activator))
+    assert (first.history_length, first.history_size_bytes, first.time_ms % 60_000) == (
+        4,
+        700,
+        4_000,
+    )
+    assert second.suggest_continue_as_new and all(
+        activation.is_replaying for activation in activations(activator)
+    )
 
 
 def test_what_came_while_a_task_ran_belongs_to_the_next() -> None:
     events = imported(
-        *(begin(), scheduled(), task_started(), signaled("while it ran"), done(), activity("a", "1")),
+        *(
+            begin(),
+            scheduled(),
+            task_started(),
+            signaled("while it ran"),
+            done(),
+            activity("a", "1"),
+        ),
         *(scheduled(), task_started(), done()),
     )
     activator = ScriptActivator(code=code)
     assert replay_history(events, activator) is None
-    assert [kinds(activation) for activation in activations(activator)] == [["InitializeWorkflow"], ["SignalJob"]]
+    assert [kinds(activation) for activation in activations(activator)] == [
+        ["InitializeWorkflow"],
+        ["SignalJob"],
+    ]
 
 
 def test_failed_and_timed_out_tasks_never_happened() -> None:
@@ -115,7 +142,10 @@ def test_failed_and_timed_out_tasks_never_happened() -> None:
         begin(),
         scheduled(),
         task_started(),
-        ("WorkflowTaskFailed", {"cause": "WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE"}),
+        (
+            "WorkflowTaskFailed",
+            {"cause": "WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE"},
+        ),
         signaled("meanwhile"),
         scheduled(),
         task_started(),
@@ -127,7 +157,9 @@ def test_failed_and_timed_out_tasks_never_happened() -> None:
     )
     activator = ScriptActivator(code=code)
     assert replay_history(events, activator) is None
-    assert [kinds(activation) for activation in activations(activator)] == [["InitializeWorkflow", "SignalJob"]]
+    assert [kinds(activation) for activation in activations(activator)] == [
+        ["InitializeWorkflow", "SignalJob"]
+    ]
 
 
 def test_task_that_is_running_or_closed_by_termination_is_not_replayed() -> None:
@@ -141,7 +173,16 @@ def test_task_that_is_running_or_closed_by_termination_is_not_replayed() -> None
 
 
 def test_task_that_only_kept_itself_alive() -> None:
-    events = imported(begin(), scheduled(), task_started(), done(), activity("a", "1"), scheduled(), task_started(), done())
+    events = imported(
+        begin(),
+        scheduled(),
+        task_started(),
+        done(),
+        activity("a", "1"),
+        scheduled(),
+        task_started(),
+        done(),
+    )
     activator = ScriptActivator(code=code)
     assert replay_history(events, activator) is None
     assert len(activator.log) == 1
@@ -152,9 +193,17 @@ def test_temporals_patch_marker_and_its_search_attribute() -> None:
         yield ctx.activity("new" if ctx.patched("p") else "old")
 
     data = "eyJpZCI6InAiLCJkZXByZWNhdGVkIjpmYWxzZX0="
-    marker = ("MarkerRecorded", {"markerName": "core_patch", "details": {"patch-data": {"payloads": [{"data": data}]}}})
-    upsert = ("UpsertWorkflowSearchAttributes", {"searchAttributes": {"indexedFields": {"TemporalChangeVersion": {"data": "WyJwIl0="}}}})
-    with_patch = imported(begin(), scheduled(), task_started(), done(), marker, upsert, activity("new", "1"))
+    marker = (
+        "MarkerRecorded",
+        {"markerName": "core_patch", "details": {"patch-data": {"payloads": [{"data": data}]}}},
+    )
+    upsert = (
+        "UpsertWorkflowSearchAttributes",
+        {"searchAttributes": {"indexedFields": {"TemporalChangeVersion": {"data": "WyJwIl0="}}}},
+    )
+    with_patch = imported(
+        begin(), scheduled(), task_started(), done(), marker, upsert, activity("new", "1")
+    )
     without = imported(begin(), scheduled(), task_started(), done(), activity("old", "1"))
     for events in (with_patch, without):
         assert replay_history(events, ScriptActivator(code=patched)) is None
@@ -205,9 +254,15 @@ def test_started_activity_cancelled_with_try_cancel_resolves_without_an_event() 
     ]
 
 
-@pytest.mark.parametrize(("may_ignore", "words"), [(False, "EVENT_TYPE_NEXUS_OPERATION_SCHEDULED"), (True, "")])
+@pytest.mark.parametrize(
+    ("may_ignore", "words"), [(False, "EVENT_TYPE_NEXUS_OPERATION_SCHEDULED"), (True, "")]
+)
 def test_events_that_nobody_knows(may_ignore: bool, words: str) -> None:
-    value = {"eventId": "2", "eventType": "EVENT_TYPE_NEXUS_OPERATION_SCHEDULED", "workerMayIgnore": may_ignore}
+    value = {
+        "eventId": "2",
+        "eventType": "EVENT_TYPE_NEXUS_OPERATION_SCHEDULED",
+        "workerMayIgnore": may_ignore,
+    }
     events = [*imported(begin()), *from_json({"events": [value]}).events]
     failure = replay_history(events, ScriptActivator(code=code))
     assert (failure is None) is may_ignore
@@ -217,7 +272,9 @@ def test_events_that_nobody_knows(may_ignore: bool, words: str) -> None:
 def test_nondeterminism_and_unregistered_types_are_told() -> None:
     events = imported(begin(), scheduled(), task_started(), done(), activity("b", "1"))
     failure = replay_history(events, ScriptActivator(code=code))
-    assert failure is not None and failure.type == "NondeterminismError" and "'b'" in failure.message
+    assert (
+        failure is not None and failure.type == "NondeterminismError" and "'b'" in failure.message
+    )
     failure = replay_history(events, ScriptActivator())
     assert failure is not None and "not registered" in failure.message
     with pytest.raises(ValueError, match="WorkflowExecutionStarted"):
@@ -227,7 +284,11 @@ def test_nondeterminism_and_unregistered_types_are_told() -> None:
 def busy(ctx: Any) -> Any:
     """Does a bit of everything."""
     results = []
-    a, b, timer = ctx.activity("a"), ctx.activity("b", cancellation_type="WAIT_CANCELLATION_COMPLETED"), ctx.timer(60_000)
+    a, b, timer = (
+        ctx.activity("a"),
+        ctx.activity("b", cancellation_type="WAIT_CANCELLATION_COMPLETED"),
+        ctx.timer(60_000),
+    )
     results.append((yield a))
     ctx.cancel(timer)
     yield lambda: ctx.cancel_requested
@@ -259,5 +320,7 @@ def test_an_export_of_ours_replays_with_the_same_activations() -> None:
         replayed = activations(activator)
         for activation in live + replayed:
             activation.is_replaying = True
-            activation.jobs = [job for job in activation.jobs if type(job).__name__ != "NotifyHasPatch"]
+            activation.jobs = [
+                job for job in activation.jobs if type(job).__name__ != "NotifyHasPatch"
+            ]
         assert replayed == live

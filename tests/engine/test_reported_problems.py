@@ -1,4 +1,6 @@
-"""`TemporalReportedProblems`: which summaries a run whose workflow task keeps failing puts out. One when that changes, none else."""
+"""`TemporalReportedProblems`: which summaries a run whose workflow task keeps failing puts out.
+One when that changes, none else.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from odradek.engine.ports import EXECUTIONS, EngineLimits, Refusal, RowChange
 from odradek.wire.events import DescribeWorkflow, TerminateWorkflow, UnparkWorkflow
 from odradek.wire.history import WorkflowTaskFailed
 from odradek.wire.outcomes import ExecutionSummary
-from odradek.wire.problems import NAME, PARKED, TASK_FAILED, cause_value, shown_search_attributes, take_problems
+from odradek.wire.problems import (
+    NAME,
+    PARKED,
+    TASK_FAILED,
+    cause_value,
+    shown_search_attributes,
+    take_problems,
+)
 from odradek.wire.state import RunRow
 from tests.engine.script import Parked, ScriptActivator, payload
 from tests.engine.world import World, completed
@@ -34,7 +43,11 @@ class Code:
 
 def begun(error: Exception | None, **limits: Any) -> tuple[World, Code]:
     code = Code(error)
-    w = World(ScriptActivator(code=code), encoded=True, limits=EngineLimits(task_retry_initial_ms=1_000, **limits))
+    w = World(
+        ScriptActivator(code=code),
+        encoded=True,
+        limits=EngineLimits(task_retry_initial_ms=1_000, **limits),
+    )
     w.step(w.start("code"))
     return w, code
 
@@ -54,7 +67,9 @@ def test_from_the_second_failure_in_a_row_until_the_task_succeeds() -> None:
     w.advance(120_000)
     assert said(w)[2:] == [[]] and w.run().status == "RUNNING" and w.run().reported_problems == []
     w.step(w.signal("go"))
-    assert [(summary.status, summary.reported_problems) for summary in w.summaries[3:]] == [("COMPLETED", [])]
+    assert [(summary.status, summary.reported_problems) for summary in w.summaries[3:]] == [
+        ("COMPLETED", [])
+    ]
 
 
 @pytest.mark.parametrize(("reported_from", "failures"), [(1, 1), (2, 2), (5, 5)])
@@ -157,13 +172,20 @@ def test_a_step_that_does_not_commit_says_it_again() -> None:
 
 
 def test_while_the_topic_of_lists_cannot_be_had_it_waits_and_nothing_else_does() -> None:
-    """The run is retried, goes on, and is listed at its next task: no news about a task may cost a task."""
+    """The run is retried, goes on, and is listed at its next task: no news about a task may cost
+    a task.
+    """
     w, code = begun(RuntimeError("bug"))
     refusal = Refusal("topic executions is missing", retryable=True)
     w.outlet.refusals[EXECUTIONS, ""] = refusal
     w.advance(20_000)
     tries = w.run().task_attempt
-    assert tries > 4 and w.run().task_retry_due_ms > w.now_ms and w.run().parked_reason == "" and said(w) == [[]]
+    assert (
+        tries > 4
+        and w.run().task_retry_due_ms > w.now_ms
+        and w.run().parked_reason == ""
+        and said(w) == [[]]
+    )
     w.outlet.refusals.clear()
     w.advance(60_000)
     assert said(w) == [[], [TASK_FAILED, UNHANDLED]]
@@ -185,7 +207,9 @@ def test_describe_says_what_lists_say() -> None:
 
 
 def test_a_row_of_an_engine_that_did_not_know_it_is_caught_up_at_the_next_failure() -> None:
-    """Old writer, new reader: the row of a run that fails since long lacks the field, and lists learn of it at its next try."""
+    """Old writer, new reader: the row of a run that fails since long lacks the field, and lists
+    learn of it at its next try.
+    """
     w, _ = begun(RuntimeError("bug"))
     w.advance(60_000)
     row = w.run()
@@ -202,7 +226,10 @@ def test_a_row_of_an_engine_that_did_not_know_it_is_caught_up_at_the_next_failur
     [
         ("WORKFLOW_WORKER_UNHANDLED_FAILURE", UNHANDLED),
         ("NON_DETERMINISTIC_ERROR", NONDETERMINISM),
-        ("SCHEDULE_ACTIVITY_DUPLICATE_ID", "cause=WorkflowTaskFailedCauseScheduleActivityDuplicateId"),
+        (
+            "SCHEDULE_ACTIVITY_DUPLICATE_ID",
+            "cause=WorkflowTaskFailedCauseScheduleActivityDuplicateId",
+        ),
         ("UNSPECIFIED", "cause=WorkflowTaskFailedCauseUnspecified"),
     ],
 )
@@ -211,12 +238,23 @@ def test_causes_are_spelled_as_temporal_does(cause: str, value: str) -> None:
 
 
 def test_what_is_shown_among_search_attributes() -> None:
-    run = ExecutionSummary("n", "q", "w", "r", "t", "RUNNING", search_attributes={"Colour": payload("blue"), NAME: payload("mine")})
+    run = ExecutionSummary(
+        "n",
+        "q",
+        "w",
+        "r",
+        "t",
+        "RUNNING",
+        search_attributes={"Colour": payload("blue"), NAME: payload("mine")},
+    )
     assert shown_search_attributes(run) == {"Colour": payload("blue")}, "the name is the system's"
     run.reported_problems = [TASK_FAILED, NONDETERMINISM]
     shown = shown_search_attributes(run)
     assert shown[NAME].metadata == {"encoding": b"json/plain", "type": b"KeywordList"}
-    assert shown[NAME].data == b'["category=WorkflowTaskFailed","cause=WorkflowTaskFailedCauseNonDeterministicError"]'
+    assert (
+        shown[NAME].data
+        == b'["category=WorkflowTaskFailed","cause=WorkflowTaskFailedCauseNonDeterministicError"]'
+    )
     assert take_problems(shown) == run.reported_problems and shown == {"Colour": payload("blue")}
     assert take_problems(shown) == []
 

@@ -24,7 +24,11 @@ from odradek.wire.events import (
     TerminateWorkflow,
     UnparkWorkflow,
 )
-from odradek.wire.history import WorkflowExecutionSignaled, WorkflowExecutionStarted, WorkflowExecutionTerminated
+from odradek.wire.history import (
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+)
 from odradek.wire.payload import RetryPolicy
 from odradek.wire.state import RequestRow
 from tests.engine.script import Canceled, ScriptActivator, payloads, values
@@ -88,9 +92,11 @@ def test_repeated_start_gets_the_same_verdict_and_starts_nothing() -> None:
     w.step(w.signal("finish"))
     assert w.run().status == "COMPLETED"
     w.step(start)
-    assert [(reply.status, reply.run_id, reply.started) for reply in w.replies if reply.kind == "StartWorkflow"] == [
-        (outcomes.OK, "run-1", True)
-    ] * 4
+    assert [
+        (reply.status, reply.run_id, reply.started)
+        for reply in w.replies
+        if reply.kind == "StartWorkflow"
+    ] == [(outcomes.OK, "run-1", True)] * 4
     assert w.names()[: len(history)] == history
     assert len(w.results) == 1
 
@@ -102,7 +108,11 @@ def test_second_start_of_an_open_id_is_already_exists_and_stays_so() -> None:
     w.step(second)
     w.step(w.signal("finish"))
     w.step(second)  # the run has closed: the verdict does not change
-    verdicts = [(reply.status, reply.run_id, reply.started) for reply in w.replies if reply.request_id == "second"]
+    verdicts = [
+        (reply.status, reply.run_id, reply.started)
+        for reply in w.replies
+        if reply.request_id == "second"
+    ]
     assert verdicts == [(outcomes.ALREADY_EXISTS, "run-1", False)] * 2
     assert w.run_id() == "run-1"
 
@@ -111,18 +121,33 @@ def test_use_existing() -> None:
     w = world()
     w.step(w.start("waiting", run_id="run-1"))
     w.step(w.start("waiting", run_id="run-2", id_conflict_policy="USE_EXISTING"))
-    assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (outcomes.OK, "run-1", False)
+    assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (
+        outcomes.OK,
+        "run-1",
+        False,
+    )
 
 
-@pytest.mark.parametrize("policy", [{"id_conflict_policy": "TERMINATE_EXISTING"}, {"id_reuse_policy": "TERMINATE_IF_RUNNING"}])
+@pytest.mark.parametrize(
+    "policy",
+    [{"id_conflict_policy": "TERMINATE_EXISTING"}, {"id_reuse_policy": "TERMINATE_IF_RUNNING"}],
+)
 def test_terminate_existing(policy: dict[str, str]) -> None:
     w = world()
     w.step(w.start("waiting", run_id="run-1"))
     w.step(w.start("waiting", run_id="run-2", **policy))
-    assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (outcomes.OK, "run-2", True)
+    assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (
+        outcomes.OK,
+        "run-2",
+        True,
+    )
     assert w.run_row("run-1").status == "TERMINATED" and w.run().run_id == "run-2"
     assert [(result.run_id, result.status) for result in w.results] == [("run-1", "TERMINATED")]
-    (terminated,) = [event.attributes for event in w.history("run-1") if isinstance(event.attributes, WorkflowExecutionTerminated)]
+    (terminated,) = [
+        event.attributes
+        for event in w.history("run-1")
+        if isinstance(event.attributes, WorkflowExecutionTerminated)
+    ]
     assert terminated.reason == "TerminateIfRunning WorkflowIdReusePolicy"
     assert [payload.data for payload in terminated.details] == [b'"terminated by new runID: run-2"']
 
@@ -153,20 +178,31 @@ def test_reuse_of_a_closed_id(type: str, policy: str, status: str) -> None:
         ({"run_id": "a/b"}, "'/'"),
         ({"id_reuse_policy": "SOMETIMES"}, "SOMETIMES"),
         ({"id_conflict_policy": "SOMETIMES"}, "SOMETIMES"),
-        ({"id_reuse_policy": "REJECT_DUPLICATE", "id_conflict_policy": "TERMINATE_EXISTING"}, "cannot go together"),
+        (
+            {"id_reuse_policy": "REJECT_DUPLICATE", "id_conflict_policy": "TERMINATE_EXISTING"},
+            "cannot go together",
+        ),
         ({"run_timeout_ms": -1}, "negative"),
         ({"cron_schedule": "* * * * *", "start_delay_ms": 5}, "start_delay"),
         ({"cron_schedule": "every day"}, "five fields"),
         ({"cron_schedule": "0 0 30 2 *"}, "never fires"),
         ({"retry_policy": RetryPolicy(backoff_coefficient=0.5)}, "backoff_coefficient"),
         ({"retry_policy": RetryPolicy(backoff_coefficient=math.nan)}, "backoff_coefficient"),
-        ({"search_attributes": {"ExecutionStatus": payloads("x")[0]}}, "ExecutionStatus attribute can't be set in SearchAttributes"),
-        ({"search_attributes": {"TemporalWorkerDeployment": payloads("x")[0]}}, "TemporalWorkerDeployment attribute can't be set"),
+        (
+            {"search_attributes": {"ExecutionStatus": payloads("x")[0]}},
+            "ExecutionStatus attribute can't be set in SearchAttributes",
+        ),
+        (
+            {"search_attributes": {"TemporalWorkerDeployment": payloads("x")[0]}},
+            "TemporalWorkerDeployment attribute can't be set",
+        ),
     ],
 )
 def test_invalid_starts(fields: dict[str, Any], text: str) -> None:
     w = world()
-    w.step(StartWorkflow(**{"workflow_id": "w", "workflow_type": "waiting", "reply_to": "c", **fields}))
+    w.step(
+        StartWorkflow(**{"workflow_id": "w", "workflow_type": "waiting", "reply_to": "c", **fields})
+    )
     assert w.replies[-1].status == outcomes.INVALID_ARGUMENT and text in w.replies[-1].message
     assert w.tables.table("run") == {}
 
@@ -174,7 +210,14 @@ def test_invalid_starts(fields: dict[str, Any], text: str) -> None:
 def test_signal_with_start_starts_once_then_signals() -> None:
     w = world()
     for n in range(2):
-        w.step(w.start("waiting", signal_name="tick", signal_input=payloads(n), id_conflict_policy="UNSPECIFIED"))
+        w.step(
+            w.start(
+                "waiting",
+                signal_name="tick",
+                signal_input=payloads(n),
+                id_conflict_policy="UNSPECIFIED",
+            )
+        )
     assert [reply.started for reply in w.replies] == [True, False]
     assert [type(event.attributes).__name__ for event in w.history()[:3]] == [
         "WorkflowExecutionStarted",
@@ -187,10 +230,22 @@ def test_signal_with_start_starts_once_then_signals() -> None:
 
 def test_signal_with_start_repeated_signals_once() -> None:
     w = world()
-    request = w.start("waiting", signal_name="tick", signal_input=payloads(1), id_conflict_policy="UNSPECIFIED", request_id="r")
+    request = w.start(
+        "waiting",
+        signal_name="tick",
+        signal_input=payloads(1),
+        id_conflict_policy="UNSPECIFIED",
+        request_id="r",
+    )
     w.step(request)
     w.step(request)
-    second = w.start("waiting", signal_name="tick", signal_input=payloads(2), id_conflict_policy="UNSPECIFIED", request_id="r2")
+    second = w.start(
+        "waiting",
+        signal_name="tick",
+        signal_input=payloads(2),
+        id_conflict_policy="UNSPECIFIED",
+        request_id="r2",
+    )
     w.step(second)
     w.step(second)
     w.step(w.signal("finish"))
@@ -231,14 +286,23 @@ def test_requests_to_nobody(request_of: Any) -> None:
 
 
 def test_cancel_of_a_closed_run_is_a_success_that_changes_nothing() -> None:
-    """As Temporal's: what was asked for is so, whichever chain it was meant for. An open run of another chain is not meant."""
+    """As Temporal's: what was asked for is so, whichever chain it was meant for. An open run of
+    another chain is not meant.
+    """
     w = world()
     w.step(w.start("returning", run_id="run-1"))
     before = len(w.names())
     for of in ({}, {"run_id": "run-1"}, {"first_execution_run_id": "other"}):
         effects = w.step(CancelWorkflow("w", request_id=f"r{of}", reply_to="c", **of))
-        assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].workflow_status) == (outcomes.OK, "run-1", outcomes.COMPLETED)
-        assert {change.table for change in effects.rows} <= {"request", "run"} and effects.outputs == []
+        assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].workflow_status) == (
+            outcomes.OK,
+            "run-1",
+            outcomes.COMPLETED,
+        )
+        assert {change.table for change in effects.rows} <= {
+            "request",
+            "run",
+        } and effects.outputs == []
     assert len(w.names()) == before
     assert not w.step(CancelWorkflow("w")).dead_letters, "one from a shell, that nobody waits for"
     w.step(w.start("waiting", run_id="run-2"))
@@ -254,7 +318,10 @@ def test_cancel_of_a_closed_run_that_comes_again_does_not_reach_the_next_chain()
     w.now_ms += 1_000
     w.step(w.start("waiting", run_id="run-2"))
     w.step(cancel)
-    assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-1") and not w.run().cancel_requested
+    assert (w.replies[-1].status, w.replies[-1].run_id) == (
+        outcomes.OK,
+        "run-1",
+    ) and not w.run().cancel_requested
 
 
 @pytest.mark.parametrize("kind", [CancelWorkflow, TerminateWorkflow])
@@ -282,12 +349,17 @@ def test_repeated_signal_is_delivered_once_also_by_the_next_owner() -> None:
 def test_repeated_request_does_not_reach_the_next_run_of_the_id() -> None:
     w = world()
     w.step(w.start("waiting", run_id="run-1"))
-    signal, terminate = w.signal("tick", request_id="s"), TerminateWorkflow("w", request_id="t", reply_to="client")
+    signal, terminate = (
+        w.signal("tick", request_id="s"),
+        TerminateWorkflow("w", request_id="t", reply_to="client"),
+    )
     w.step(signal)
     w.step(terminate)
     w.step(w.start("waiting", run_id="run-2"))
     w.step(signal, terminate)  # at the same time: the same records
-    assert [(reply.status, reply.run_id) for reply in w.replies[-2:]] == [(outcomes.OK, "run-1")] * 2
+    assert [(reply.status, reply.run_id) for reply in w.replies[-2:]] == [
+        (outcomes.OK, "run-1")
+    ] * 2
     assert w.run().status == "RUNNING" and "WorkflowExecutionSignaled" not in w.names()
 
 
@@ -303,8 +375,13 @@ def chained(ctx: Any) -> Any:
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_repeated_request_is_known_over_any_number_of_continued_runs(restart: bool) -> None:
-    """Bounded by age and number, as within one run; not by how often the workflow went on as a new run meanwhile."""
-    w = World(ScriptActivator(chained=chained), limits=EngineLimits(request_window=100, request_window_ms=60_000))
+    """Bounded by age and number, as within one run; not by how often the workflow went on as a
+    new run meanwhile.
+    """
+    w = World(
+        ScriptActivator(chained=chained),
+        limits=EngineLimits(request_window=100, request_window_ms=60_000),
+    )
     w.step(w.start("chained"))
     first = w.run_id()
     signal = w.signal("next", request_id="s")
@@ -332,7 +409,10 @@ def test_ring_outlives_the_runs_that_filled_it_and_goes_with_the_last() -> None:
     w.advance(5_000)
     assert len(w.tables.table("run")) == 2, "the first run of each is gone"
     w.step(signal)
-    assert w.names() == ["WorkflowExecutionStarted", "WorkflowTask"] and w.replies[-1].status == outcomes.OK
+    assert (
+        w.names() == ["WorkflowExecutionStarted", "WorkflowTask"]
+        and w.replies[-1].status == outcomes.OK
+    )
     w.step(w.signal("end"))
     w.advance(5_000)
     assert {row.request_id for row in w.tables.table("request").values()} == {"other"}  # type: ignore[union-attr]
@@ -349,7 +429,9 @@ def test_repeated_start_is_known_over_many_later_starts() -> None:
     for n in range(40):
         w.step(w.start("returning", request_id=f"s{n}"))
     w.step(start)
-    assert (w.replies[-1].run_id, w.replies[-1].started) == (first, True) and len(w.tables.table("run")) == 41
+    assert (w.replies[-1].run_id, w.replies[-1].started) == (first, True) and len(
+        w.tables.table("run")
+    ) == 41
 
 
 def test_requests_without_an_id_are_all_applied() -> None:
@@ -377,7 +459,11 @@ def test_the_ring_forgets_by_number_and_by_age() -> None:
 # ---------------------------------------------------------------- what a request id is an id of
 
 # Ids that nobody makes twice: of our client, and drawn UUIDs.
-MADE_ONCE = ["3f9c0a7be1d24c6f8a11-2f", "0b7c1c4e-5d0e-4f57-9c0e-6a2f7d9b1c11", "0b7c1c4e5d0e4f579c0e6a2f7d9b1c11"]
+MADE_ONCE = [
+    "3f9c0a7be1d24c6f8a11-2f",
+    "0b7c1c4e-5d0e-4f57-9c0e-6a2f7d9b1c11",
+    "0b7c1c4e5d0e4f579c0e6a2f7d9b1c11",
+]
 
 
 def signals(w: World) -> int:
@@ -393,42 +479,75 @@ def next_chain(w: World, run_id: str) -> None:
 
 
 @pytest.mark.parametrize("restart", [False, True])
-@pytest.mark.parametrize("run_id", [{}, {"run_id": "made-of-op"}], ids=["own run ids", "one run id"])
-def test_one_id_for_requests_of_different_kinds_is_an_id_of_each(restart: bool, run_id: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "run_id", [{}, {"run_id": "made-of-op"}], ids=["own run ids", "one run id"]
+)
+def test_one_id_for_requests_of_different_kinds_is_an_id_of_each(
+    restart: bool, run_id: dict[str, str]
+) -> None:
     w = world()
     w.step(w.start("waiting", request_id="op", **run_id))
-    kinds = [w.signal("tick", request_id="op"), CancelWorkflow("w", request_id="op", reply_to="client")]
-    with_start = w.start("waiting", request_id="op", signal_name="tock", id_conflict_policy="USE_EXISTING", **run_id)
+    kinds = [
+        w.signal("tick", request_id="op"),
+        CancelWorkflow("w", request_id="op", reply_to="client"),
+    ]
+    with_start = w.start(
+        "waiting", request_id="op", signal_name="tock", id_conflict_policy="USE_EXISTING", **run_id
+    )
     for request in (kinds[0], kinds[0], with_start, with_start, kinds[1]):
         w.step(request)
         if restart:
             w.restart()
-    assert [event.attributes.signal_name for event in w.history() if isinstance(event.attributes, WorkflowExecutionSignaled)] == [
+    assert [
+        event.attributes.signal_name
+        for event in w.history()
+        if isinstance(event.attributes, WorkflowExecutionSignaled)
+    ] == [
         "tick",
         "tock",
     ]
-    assert w.run().status == "CANCELED" and [reply.status for reply in w.replies] == [outcomes.OK] * 6
+    assert (
+        w.run().status == "CANCELED" and [reply.status for reply in w.replies] == [outcomes.OK] * 6
+    )
 
 
 def test_start_with_a_signal_that_came_twice_is_one_also_under_the_id_of_a_start() -> None:
     w = world()
-    both = w.start("waiting", request_id="op", signal_name="tick", id_conflict_policy="USE_EXISTING")
+    both = w.start(
+        "waiting", request_id="op", signal_name="tick", id_conflict_policy="USE_EXISTING"
+    )
     w.step(both)
     w.step(both)
     assert signals(w) == 1
     w.step(w.start("waiting", request_id="op"))
-    assert (w.replies[-1].status, w.replies[-1].started) == (outcomes.OK, True), "as Temporal: the run was started under that id"
+    assert (w.replies[-1].status, w.replies[-1].started) == (outcomes.OK, True), (
+        "as Temporal: the run was started under that id"
+    )
 
 
 @pytest.mark.parametrize(("first", "open"), [("returning", False), ("waiting", True)])
-def test_start_with_a_signal_under_a_run_id_that_a_start_took_is_not_that_start(first: str, open: bool) -> None:
-    """As of servers that made the run id of the request id alone: the signal is delivered, in a run that it may have to make."""
+def test_start_with_a_signal_under_a_run_id_that_a_start_took_is_not_that_start(
+    first: str, open: bool
+) -> None:
+    """As of servers that made the run id of the request id alone: the signal is delivered, in a
+    run that it may have to make.
+    """
     w = world()
     w.step(w.start(first, run_id="taken", request_id="op"))
-    both = w.start("waiting", run_id="taken", request_id="op", signal_name="tick", id_conflict_policy="TERMINATE_EXISTING")
+    both = w.start(
+        "waiting",
+        run_id="taken",
+        request_id="op",
+        signal_name="tick",
+        id_conflict_policy="TERMINATE_EXISTING",
+    )
     for _ in range(2):
         w.step(both)
-        assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (outcomes.OK, w.run_id(), True)
+        assert (w.replies[-1].status, w.replies[-1].run_id, w.replies[-1].started) == (
+            outcomes.OK,
+            w.run_id(),
+            True,
+        )
     assert w.run_id() != "taken" and signals(w) == 1
     assert w.run_row("taken").status == ("TERMINATED" if open else "COMPLETED")
 
@@ -455,8 +574,12 @@ def test_one_id_in_two_chains_of_a_workflow_is_two_requests(restart: bool, deadl
     [{"request_id": "tick", "deadline_ms": T0 + 10_000}, *({"request_id": id} for id in MADE_ONCE)],
     ids=["same deadline", "client", "uuid", "hex"],
 )
-def test_record_that_comes_again_when_its_chain_is_over_does_not_reach_the_next(of: dict[str, Any], restart: bool) -> None:
-    """A plain producer is not idempotent, and clients ask again: each record may come twice, the second time late."""
+def test_record_that_comes_again_when_its_chain_is_over_does_not_reach_the_next(
+    of: dict[str, Any], restart: bool
+) -> None:
+    """A plain producer is not idempotent, and clients ask again: each record may come twice, the
+    second time late.
+    """
     w = world()
     w.step(w.start("waiting", run_id="run-1"))
     requests = [w.signal("tick", **of), TerminateWorkflow("w", reply_to="client", **of)]
@@ -464,12 +587,17 @@ def test_record_that_comes_again_when_its_chain_is_over_does_not_reach_the_next(
         w.step(request)
     w.step(w.start("waiting", run_id="run-2"))
     w.now_ms += 5_000
-    w.step(w.signal("tick", request_id="tick", deadline_ms=w.now_ms + 10_000), w.signal("tock", request_id="tock"))
+    w.step(
+        w.signal("tick", request_id="tick", deadline_ms=w.now_ms + 10_000),
+        w.signal("tock", request_id="tock"),
+    )
     if restart:
         w.restart()
     for request in requests:
         w.step(request)
-    assert [(reply.status, reply.run_id) for reply in w.replies[-2:]] == [(outcomes.OK, "run-1")] * 2
+    assert [(reply.status, reply.run_id) for reply in w.replies[-2:]] == [
+        (outcomes.OK, "run-1")
+    ] * 2
     assert w.run().status == "RUNNING" and signals(w) == 2
 
 
@@ -479,16 +607,25 @@ def test_record_without_a_deadline_that_was_written_twice_is_told_by_its_timesta
     w.step(w.start("waiting", run_id="run-1"))
     signal = w.signal("tick", request_id="tick")
     w.step(signal, TerminateWorkflow("w"), w.start("waiting", run_id="run-2"), signal)
-    assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-1") and signals(w) == 0
+    assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-1") and signals(
+        w
+    ) == 0
 
 
 def test_request_that_names_its_chain_is_of_that_chain() -> None:
     w = world()
     w.step(w.start("waiting", run_id="run-1"))
-    w.step(CancelWorkflow("w", first_execution_run_id="run-1", request_id="stop", reply_to="client"))
+    w.step(
+        CancelWorkflow("w", first_execution_run_id="run-1", request_id="stop", reply_to="client")
+    )
     next_chain(w, "run-2")
-    w.step(CancelWorkflow("w", first_execution_run_id="run-1", request_id="stop", reply_to="client"))
-    assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-1") and not w.run().cancel_requested
+    w.step(
+        CancelWorkflow("w", first_execution_run_id="run-1", request_id="stop", reply_to="client")
+    )
+    assert (w.replies[-1].status, w.replies[-1].run_id) == (
+        outcomes.OK,
+        "run-1",
+    ) and not w.run().cancel_requested
     w.step(CancelWorkflow("w", request_id="stop", reply_to="client"))
     assert w.run().status == "CANCELED"
 
@@ -515,19 +652,25 @@ def test_deletion_under_an_id_that_a_deletion_before_had_is_another() -> None:
         if n == 2:
             w.step(delete)
             assert w.tables.get("run", "run-2") is not None, "the same record again"
-            delete = DeleteWorkflow("w", request_id="del", reply_to="client", deadline_ms=T0 + 20_000)
+            delete = DeleteWorkflow(
+                "w", request_id="del", reply_to="client", deadline_ms=T0 + 20_000
+            )
         w.step(delete)
         assert w.replies[-1].status == outcomes.OK and w.tables.get("run", f"run-{n}") is None
         w.now_ms += 1_000
     w.step(w.start("returning", run_id="run-3"))
     w.step(DeleteWorkflow("w", run_id="run-3", request_id="del", reply_to="client"))
     w.step(DeleteWorkflow("w", run_id="run-3", request_id="del", reply_to="client"))
-    assert [reply.status for reply in w.replies[-2:]] == [outcomes.OK] * 2 and not w.tables.table("run")
+    assert [reply.status for reply in w.replies[-2:]] == [outcomes.OK] * 2 and not w.tables.table(
+        "run"
+    )
 
 
 @pytest.mark.parametrize("kind", ["SignalWorkflow", "CancelWorkflow", "StartWorkflow"])
 def test_requests_that_a_former_version_remembered_are_known(kind: str) -> None:
-    """Its rows do not say of which chain they are: an id counts for all chains then, as it did for that version."""
+    """Its rows do not say of which chain they are: an id counts for all chains then, as it did
+    for that version.
+    """
     w = world(encoded=True)
     w.step(w.start("waiting", run_id="run-1"))
     next_chain(w, "run-2")
@@ -541,7 +684,8 @@ def test_requests_that_a_former_version_remembered_are_known(kind: str) -> None:
         "CancelWorkflow": [CancelWorkflow("w", request_id="old", reply_to="client")],
         # It wrote the same kind for both.
         "StartWorkflow": [
-            w.start("waiting", request_id="old", id_conflict_policy="USE_EXISTING", **more) for more in ({}, {"signal_name": "tick"})
+            w.start("waiting", request_id="old", id_conflict_policy="USE_EXISTING", **more)
+            for more in ({}, {"signal_name": "tick"})
         ],
     }
     for request in requests[kind]:
@@ -550,7 +694,9 @@ def test_requests_that_a_former_version_remembered_are_known(kind: str) -> None:
     assert signals(w) == 0 and not w.run().cancel_requested
     for other in [other for other in ("SignalWorkflow", "CancelWorkflow") if other != kind]:
         w.step(*requests[other])
-        assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-2"), "another kind is another request"
+        assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-2"), (
+            "another kind is another request"
+        )
 
 
 def test_cancel_is_a_state_not_an_event() -> None:
@@ -583,9 +729,16 @@ def test_terminate_runs_no_code_and_keeps_reason_and_details() -> None:
     w.step(TerminateWorkflow("w", reason="budget", details=payloads(1, 2), identity="me"))
     assert len(w.activator.log) == tasks
     event = w.history()[-1].attributes
-    assert isinstance(event, WorkflowExecutionTerminated) and (event.reason, event.identity) == ("budget", "me")
+    assert isinstance(event, WorkflowExecutionTerminated) and (event.reason, event.identity) == (
+        "budget",
+        "me",
+    )
     failure = w.results[0].failure
-    assert failure is not None and (failure.kind, failure.message, values(failure.details)) == ("TERMINATED", "budget", [1, 2])
+    assert failure is not None and (failure.kind, failure.message, values(failure.details)) == (
+        "TERMINATED",
+        "budget",
+        [1, 2],
+    )
 
 
 def test_start_delay_and_the_signal_that_ends_it() -> None:
@@ -629,7 +782,12 @@ def test_signals_of_one_batch_are_one_task_and_run_before_main() -> None:
     w = World(ScriptActivator(first=first), twice=False)
     w.step(w.start("first"), w.signal("a", request_id="1"), w.signal("b", request_id="2"))
     assert seen == [2]
-    assert w.names() == ["WorkflowExecutionStarted", "WorkflowExecutionSignaled", "WorkflowExecutionSignaled", "WorkflowTask"]
+    assert w.names() == [
+        "WorkflowExecutionStarted",
+        "WorkflowExecutionSignaled",
+        "WorkflowExecutionSignaled",
+        "WorkflowTask",
+    ]
 
 
 def test_late_signals_after_the_end_in_one_batch() -> None:
@@ -668,14 +826,20 @@ def test_a_run_id_of_another_workflow_is_refused() -> None:
     w = world()
     w.step(w.start("waiting", run_id="run-1"))
     w.step(w.start("waiting", run_id="run-1", workflow_id="other"))
-    assert w.replies[-1].status == outcomes.INVALID_ARGUMENT and "another workflow" in w.replies[-1].message
+    assert (
+        w.replies[-1].status == outcomes.INVALID_ARGUMENT
+        and "another workflow" in w.replies[-1].message
+    )
     assert w.run_row("run-1").workflow_id == "w" and len(w.tables.table("run")) == 1
 
 
 def test_a_stranger_cannot_reach_a_run_under_another_workflow_id() -> None:
     w = world()
     w.step(w.start("waiting", run_id="run-1"))
-    w.step(SignalWorkflow("other", "tick", run_id="run-1", reply_to="c"), DescribeWorkflow("other", run_id="run-1", reply_to="c"))
+    w.step(
+        SignalWorkflow("other", "tick", run_id="run-1", reply_to="c"),
+        DescribeWorkflow("other", run_id="run-1", reply_to="c"),
+    )
     assert [reply.status for reply in w.replies[-2:]] == [outcomes.NOT_FOUND] * 2
 
 
@@ -727,13 +891,18 @@ BY_RUN: Any = (
     ],
 )
 def test_name_that_is_too_long_is_refused(event: Any, name: str) -> None:
-    """Names become keys and headers: a megabyte of one would be refused by Kafka, and hold its partition up."""
+    """Names become keys and headers: a megabyte of one would be refused by Kafka, and hold its
+    partition up.
+    """
     w = world()
     w.step(w.start("waiting", workflow_id="open"))
     rows = dict(w.tables.table("run"))
     event.reply_to = event.reply_to or "client"
     assert w.step(event).rows == []
-    assert (w.replies[-1].status, w.replies[-1].message) == (outcomes.INVALID_ARGUMENT, f"{name} length 1001 exceeds 1000 bytes")
+    assert (w.replies[-1].status, w.replies[-1].message) == (
+        outcomes.INVALID_ARGUMENT,
+        f"{name} length 1001 exceeds 1000 bytes",
+    )
     assert w.tables.table("run") == rows
 
 
@@ -748,8 +917,14 @@ def test_names_of_a_thousand_bytes_are_taken() -> None:
 @pytest.mark.parametrize(
     ("event", "told"),
     [
-        (StartWorkflow(LONG, "waiting"), "INVALID_ARGUMENT: WorkflowId length 1001 exceeds 1000 bytes"),
-        (StartWorkflow("\U0001f600" * 251, "waiting"), "INVALID_ARGUMENT: WorkflowId length 1004 exceeds 1000 bytes"),
+        (
+            StartWorkflow(LONG, "waiting"),
+            "INVALID_ARGUMENT: WorkflowId length 1001 exceeds 1000 bytes",
+        ),
+        (
+            StartWorkflow("\U0001f600" * 251, "waiting"),
+            "INVALID_ARGUMENT: WorkflowId length 1004 exceeds 1000 bytes",
+        ),
         (SignalWorkflow("open", ""), "INVALID_ARGUMENT: SignalName is not set on request."),
         (SignalWorkflow("", "s"), "INVALID_ARGUMENT: WorkflowId is not set on request."),
         (StartWorkflow("w", "waiting", cron_schedule="nope"), "INVALID_ARGUMENT: "),
@@ -836,12 +1011,18 @@ def test_read_that_nobody_waits_for_is_nothing() -> None:
         *((partial(kind, workflow_id="open", run_id="a/b"), "Invalid RunId.") for kind in BY_RUN),
     ],
 )
-def test_names_that_are_missing_or_impossible_are_refused_by_every_request(request_of: Any, told: str) -> None:
+def test_names_that_are_missing_or_impossible_are_refused_by_every_request(
+    request_of: Any, told: str
+) -> None:
     w = world()
     w.step(w.start("waiting", workflow_id="open"))
     history = dict(w.tables.table("history"))
     effects = w.step(request_of(request_id="r", reply_to="c"))
-    assert (w.replies[-1].request_id, w.replies[-1].status, w.replies[-1].message) == ("r", outcomes.INVALID_ARGUMENT, told)
+    assert (w.replies[-1].request_id, w.replies[-1].status, w.replies[-1].message) == (
+        "r",
+        outcomes.INVALID_ARGUMENT,
+        told,
+    )
     assert effects.rows == [] and w.tables.table("history") == history
 
 
@@ -850,7 +1031,11 @@ def ring_of_run(w: World) -> None:
     run_id, table = w.run_id(), w.tables.table("request")
     moves = [RowChange("request", key, None) for key in table]
     moves += [
-        RowChange("request", f"{run_id}/{row.seq:04d}", msgspec.structs.replace(row, first_execution_run_id="", made_ms=0))
+        RowChange(
+            "request",
+            f"{run_id}/{row.seq:04d}",
+            msgspec.structs.replace(row, first_execution_run_id="", made_ms=0),
+        )
         for row in table.values()
     ]
     w.tables.apply(moves)
@@ -866,7 +1051,9 @@ def test_a_ring_that_an_older_version_kept_with_the_run_still_counts() -> None:
     for request_id in ("one", "two"):
         w.step(w.signal("tick", request_id=request_id))
     assert w.names().count("WorkflowExecutionSignaled") == 2
-    assert {key.split("/")[0] for key in w.tables.table("request")} == {request_prefix("w").rstrip("/")}, "nothing is left of it"
+    assert {key.split("/")[0] for key in w.tables.table("request")} == {
+        request_prefix("w").rstrip("/")
+    }, "nothing is left of it"
 
 
 def test_a_ring_that_an_older_version_kept_with_the_run_goes_with_it() -> None:
@@ -894,20 +1081,30 @@ def continuing(ctx: Any) -> Any:
 
 
 def of_the_version_before(w: World, runs: dict[str, str]) -> None:
-    """Each request's row stands with the run that it was for, by id; the newest run has had none of its own."""
+    """Each request's row stands with the run that it was for, by id; the newest run has had none
+    of its own.
+    """
     table = w.tables.table("request")
     moves = [RowChange("request", key, None) for key in table]
     for seq, (request_id, run_id) in enumerate(runs.items()):
         [row] = [row for row in table.values() if row.request_id == request_id]
         moves.append(
-            RowChange("request", f"{run_id}/{seq:04d}", msgspec.structs.replace(row, seq=seq, first_execution_run_id="", made_ms=0))
+            RowChange(
+                "request",
+                f"{run_id}/{seq:04d}",
+                msgspec.structs.replace(row, seq=seq, first_execution_run_id="", made_ms=0),
+            )
         )
-    w.tables.apply([*moves, RowChange("run", w.run_id(), msgspec.structs.replace(w.run(), request_seq=0))])
+    w.tables.apply(
+        [*moves, RowChange("run", w.run_id(), msgspec.structs.replace(w.run(), request_seq=0))]
+    )
     w.restart()
 
 
 def signals_of(w: World) -> int:
-    return sum(w.names(run_id).count("WorkflowExecutionSignaled") for run_id in w.tables.table("run"))
+    return sum(
+        w.names(run_id).count("WorkflowExecutionSignaled") for run_id in w.tables.table("run")
+    )
 
 
 @pytest.mark.parametrize("continued", [1, 12])
@@ -925,7 +1122,9 @@ def test_a_ring_of_a_run_that_continues_after_the_upgrade_goes_on(continued: int
     w.step(w.signal("tick", request_id="two"))
     assert signals_of(w) == before + 1
     assert w.run().request_seq == len(w.tables.table("request"))
-    assert {key.split("/")[0] for key in w.tables.table("request")} == {request_prefix("w").rstrip("/")}
+    assert {key.split("/")[0] for key in w.tables.table("request")} == {
+        request_prefix("w").rstrip("/")
+    }
 
 
 def test_rings_of_runs_before_that_continued_before_the_upgrade_are_looked_into() -> None:
@@ -939,17 +1138,26 @@ def test_rings_of_runs_before_that_continued_before_the_upgrade_are_looked_into(
     of_the_version_before(w, runs)
     before = signals_of(w)
     for again in (False, True):
-        w.step(*[w.signal("tick", request_id=request_id) for request_id in runs], w.signal("tick", request_id="new"))
+        w.step(
+            *[w.signal("tick", request_id=request_id) for request_id in runs],
+            w.signal("tick", request_id="new"),
+        )
         assert signals_of(w) == before + 1
         rows = w.tables.table("request").values()
-        assert sorted(row.seq for row in rows) == list(range(len(rows))) and w.run().request_seq == len(rows)
+        assert sorted(row.seq for row in rows) == list(
+            range(len(rows))
+        ) and w.run().request_seq == len(rows)
         assert len(rows) == len(runs) + (2 if again else 1) - again
         w.restart()
 
 
 def test_a_ring_of_the_version_before_hides_no_request_to_another_chain() -> None:
     w = world(encoded=True)
-    w.step(w.start("waiting"), w.signal("tick", request_id="one"), w.signal("tick", request_id=MADE_ONCE[0]))
+    w.step(
+        w.start("waiting"),
+        w.signal("tick", request_id="one"),
+        w.signal("tick", request_id=MADE_ONCE[0]),
+    )
     first = w.run_id()
     w.step(w.signal("finish", request_id=""))
     w.step(w.start("waiting"))
@@ -965,7 +1173,12 @@ def test_memory_has_no_more_of_a_ring_than_counts(ids: int) -> None:
     w.step(w.start("waiting", run_id="run-1"))
     for _ in range(6):
         for number in range(0, ids, 50):
-            w.step(*[w.signal("tick", request_id=f"id-{each}") for each in range(number, min(ids, number + 50))])
+            w.step(
+                *[
+                    w.signal("tick", request_id=f"id-{each}")
+                    for each in range(number, min(ids, number + 50))
+                ]
+            )
     run = w.engine._cache.get("run-1")
     assert run is not None and run.requests is not None
     assert sum(map(len, run.requests.values())) <= 200

@@ -1,4 +1,6 @@
-"""Runs that go: at the end of their retention, and by DeleteWorkflow; the tombstone in `executions`."""
+"""Runs that go: at the end of their retention, and by DeleteWorkflow; the tombstone in
+`executions`.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,20 @@ def working(ctx: Any) -> Any:
     return None
 
 
-def delete(request_id: str = "delete-1", run_id: str = "", workflow_id: str = "w") -> DeleteWorkflow:
-    return DeleteWorkflow(workflow_id, run_id=run_id, request_id=request_id, reply_to="client", identity="me")
+def delete(
+    request_id: str = "delete-1", run_id: str = "", workflow_id: str = "w"
+) -> DeleteWorkflow:
+    return DeleteWorkflow(
+        workflow_id, run_id=run_id, request_id=request_id, reply_to="client", identity="me"
+    )
 
 
 def closed_world(**limits: int) -> World:
-    w = World(ScriptActivator(waiting=waiting), limits=EngineLimits(retention_ms=DAY, **limits), encoded=True)
+    w = World(
+        ScriptActivator(waiting=waiting),
+        limits=EngineLimits(retention_ms=DAY, **limits),
+        encoded=True,
+    )
     w.step(w.start("waiting", run_id="run-1"))
     w.step(w.signal("finish"))
     return w
@@ -52,7 +62,11 @@ def test_tombstone_is_a_null_value_that_names_the_run() -> None:
     (output,) = w.effects[-1].outputs
     assert (output.kind, output.key, output.value) == (EXECUTIONS, "w/run-1", None)
     assert isinstance(output.record, ExecutionSummary)
-    assert (output.record.workflow_id, output.record.run_id, output.record.status) == ("w", "run-1", "COMPLETED")
+    assert (output.record.workflow_id, output.record.run_id, output.record.status) == (
+        "w",
+        "run-1",
+        "COMPLETED",
+    )
 
 
 def test_closed_run_is_deleted_at_once() -> None:
@@ -60,7 +74,9 @@ def test_closed_run_is_deleted_at_once() -> None:
     w.step(delete())
     assert answer(w, "delete-1").status == outcomes.OK and answer(w, "delete-1").run_id == "run-1"
     assert w.tombstones == ["w/run-1"]
-    assert set(w.tables.snapshot()) == {"request", "timer"}, "only the verdict stays, with its timer"
+    assert set(w.tables.snapshot()) == {"request", "timer"}, (
+        "only the verdict stays, with its timer"
+    )
     w.step(DescribeWorkflow("w", request_id="d", reply_to="client"))
     assert answer(w, "d").status == outcomes.NOT_FOUND
     w.advance(HOUR)
@@ -78,9 +94,15 @@ def test_open_run_is_terminated_first() -> None:
     assert result.status == "TERMINATED"
     assert answer(w, "delete-1").status == outcomes.OK
     poll = answer(w, "poll")
-    assert poll.result is not None and poll.result.status == "TERMINATED", "who waits for the result learns it"
+    assert poll.result is not None and poll.result.status == "TERMINATED", (
+        "who waits for the result learns it"
+    )
     assert [summary.status for summary in w.summaries] == ["RUNNING", "TERMINATED"]
-    kinds = [(output.kind, output.value is None) for output in w.effects[-1].outputs if output.kind == EXECUTIONS]
+    kinds = [
+        (output.kind, output.value is None)
+        for output in w.effects[-1].outputs
+        if output.kind == EXECUTIONS
+    ]
     assert kinds == [(EXECUTIONS, False), (EXECUTIONS, True)], "the tombstone is the last word"
     assert set(w.tables.snapshot()) == {"request", "timer"}
     assert not [output for output in w.effects[-1].outputs if output.kind == COMMANDS]
@@ -177,11 +199,16 @@ def test_topic_that_cannot_be_had_postpones_the_end() -> None:
     assert w.tombstones == ["w/run-1"] and w.tables.snapshot() == {}
 
 
-@pytest.mark.parametrize("name", ["deleted", request_prefix("other").rstrip("/")], ids=["deleted", "ring"])
+@pytest.mark.parametrize(
+    "name", ["deleted", request_prefix("other").rstrip("/")], ids=["deleted", "ring"]
+)
 def test_a_run_that_goes_takes_nothing_of_others_whatever_its_id(name: str) -> None:
     """Its id is the caller's: it may be what keys of others begin with."""
     w = World(ScriptActivator(waiting=waiting), encoded=True)
-    w.step(w.start("waiting", workflow_id="gone", run_id="g1"), w.start("waiting", workflow_id="other", run_id="o1"))
+    w.step(
+        w.start("waiting", workflow_id="gone", run_id="g1"),
+        w.start("waiting", workflow_id="other", run_id="o1"),
+    )
     w.step(delete(workflow_id="gone"), w.signal("tick", workflow_id="other", request_id="one"))
     kept = dict(w.tables.table("request"))
     assert len(kept) == 2

@@ -1,4 +1,6 @@
-"""Search attributes are refused where they are given, when no index could hold them: a value is of the type that it says."""
+"""Search attributes are refused where they are given, when no index could hold them: a value is
+of the type that it says.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,25 @@ BAD_VALUES = [
     (("Keyword", b"x", b"binary/encrypted"), "its encoding is 'binary/encrypted', not json/plain"),
 ]
 GOOD_VALUES = [
-    *[("Int", b"-9223372036854775808"), ("Double", b"7"), ("Bool", b"false"), ("Datetime", b'"2026-01-01T00:00:00.123456789Z"')],
-    *[("Keyword", b'["a"]'), ("KeywordList", b'["a","b"]'), ("Text", '"größer"'.encode()), ("Int", b"null"), ("Keyword", b"[]")],
+    *[
+        ("Int", b"-9223372036854775808"),
+        ("Double", b"7"),
+        ("Bool", b"false"),
+        ("Datetime", b'"2026-01-01T00:00:00.123456789Z"'),
+    ],
+    *[
+        ("Keyword", b'["a"]'),
+        ("KeywordList", b'["a","b"]'),
+        ("Text", '"größer"'.encode()),
+        ("Int", b"null"),
+        ("Keyword", b"[]"),
+    ],
     ("Int", b"", b"binary/null"),
-    *[("INDEXED_VALUE_TYPE_KEYWORD", b'"a"'), ("INDEXED_VALUE_TYPE_KEYWORD_LIST", b'["a","b"]'), ("INDEXED_VALUE_TYPE_INT", b"1")],
+    *[
+        ("INDEXED_VALUE_TYPE_KEYWORD", b'"a"'),
+        ("INDEXED_VALUE_TYPE_KEYWORD_LIST", b'["a","b"]'),
+        ("INDEXED_VALUE_TYPE_INT", b"1"),
+    ],
     ("INDEXED_VALUE_TYPE_DATETIME", b'"2026-01-01T00:00:00Z"'),
 ]
 
@@ -45,16 +62,31 @@ def test_search_attributes_of_their_types_start() -> None:
         "no index": payloads({"a": 1})[0],
         "removed": Payload({"encoding": b"binary/null"}),
     }
-    w.step(StartWorkflow(workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes=values))
+    w.step(
+        StartWorkflow(
+            workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes=values
+        )
+    )
     assert w.replies[-1].status == outcomes.OK and w.run().search_attributes == values
 
 
 @pytest.mark.parametrize(("value", "why"), BAD_VALUES)
-def test_a_start_with_a_value_that_is_not_of_its_type_is_refused(value: tuple[str, bytes], why: str) -> None:
+def test_a_start_with_a_value_that_is_not_of_its_type_is_refused(
+    value: tuple[str, bytes], why: str
+) -> None:
     w = world()
-    w.step(StartWorkflow(workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes={"A": typed(*value)}))
+    w.step(
+        StartWorkflow(
+            workflow_id="w",
+            workflow_type="waiting",
+            reply_to="c",
+            search_attributes={"A": typed(*value)},
+        )
+    )
     assert w.replies[-1].status == outcomes.INVALID_ARGUMENT
-    assert f"invalid value for search attribute A of type {value[0]}: {why}" in w.replies[-1].message
+    assert (
+        f"invalid value for search attribute A of type {value[0]}: {why}" in w.replies[-1].message
+    )
     assert w.tables.table("run") == {}
 
 
@@ -72,19 +104,47 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize(("metadata", "data", "why"), UNREADABLE)
-def test_a_value_of_no_type_can_be_read_at_least(metadata: dict[str, bytes], data: bytes, why: str) -> None:
-    """Temporal's server knows its type from elsewhere, and decodes it by that: what does not decode is refused."""
+def test_a_value_of_no_type_can_be_read_at_least(
+    metadata: dict[str, bytes], data: bytes, why: str
+) -> None:
+    """Temporal's server knows its type from elsewhere, and decodes it by that: what does not
+    decode is refused.
+    """
     w = world()
-    w.step(StartWorkflow(workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes={"A": Payload(metadata, data)}))
+    w.step(
+        StartWorkflow(
+            workflow_id="w",
+            workflow_type="waiting",
+            reply_to="c",
+            search_attributes={"A": Payload(metadata, data)},
+        )
+    )
     assert w.replies[-1].status == outcomes.INVALID_ARGUMENT
     assert w.replies[-1].message.startswith(f"invalid value for search attribute A: {why}")
     assert w.tables.table("run") == {}
 
 
 @pytest.mark.parametrize(
-    "unknown", ["Nope", "INDEXED_VALUE_TYPE_NOPE", "INDEXED_VALUE_TYPE_UNSPECIFIED", "INDEXED_VALUE_TYPE_Int", "KEYWORD"]
+    "unknown",
+    [
+        "Nope",
+        "INDEXED_VALUE_TYPE_NOPE",
+        "INDEXED_VALUE_TYPE_UNSPECIFIED",
+        "INDEXED_VALUE_TYPE_Int",
+        "KEYWORD",
+    ],
 )
 def test_an_unknown_type_is_refused_with_those_there_are(unknown: str) -> None:
     w = world()
-    w.step(StartWorkflow(workflow_id="w", workflow_type="waiting", reply_to="c", search_attributes={"A": typed(unknown, b"1")}))
-    assert w.replies[-1].message.startswith(f"search attribute A is of the unknown type {unknown!r}; types are Bool, Datetime, Double, Int")
+    w.step(
+        StartWorkflow(
+            workflow_id="w",
+            workflow_type="waiting",
+            reply_to="c",
+            search_attributes={"A": typed(unknown, b"1")},
+        )
+    )
+    assert w.replies[-1].message.startswith(
+        f"search attribute A is of the unknown type {unknown!r}; types are Bool, Datetime,"
+        " Double, Int"
+    )

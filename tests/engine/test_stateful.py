@@ -1,8 +1,10 @@
-"""Hypothesis drives a lane: random programs, inputs, duplicates, late results, failures of code, time, restarts.
+"""Hypothesis drives a lane: random programs, inputs, duplicates, late results, failures of code,
+time, restarts.
 
-Three engines get the same batches: one that does every step twice with an abort between (crash and replay at each step), one that keeps no
-instance and whose rows and records are bytes (replay and decode at each task), one that is left alone. After each step their tables,
-outputs and replies must be the same, and the invariants of `check` must hold.
+Three engines get the same batches: one that does every step twice with an abort between (crash
+and replay at each step), one that keeps no instance and whose rows and records are bytes (replay
+and decode at each task), one that is left alone. After each step their tables, outputs and
+replies must be the same, and the invariants of `check` must hold.
 """
 
 from __future__ import annotations
@@ -13,12 +15,26 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from odradek.engine.keys import PARKED_DUE_MS, timer_key
 from odradek.engine.ports import EngineLimits
 from odradek.engine.replay import replay_history
-from odradek.wire.events import CancelWorkflow, DescribeWorkflow, Event, QueryWorkflow, StartWorkflow, TerminateWorkflow
+from odradek.wire.events import (
+    CancelWorkflow,
+    DescribeWorkflow,
+    Event,
+    QueryWorkflow,
+    StartWorkflow,
+    TerminateWorkflow,
+)
 from odradek.wire.payload import RetryPolicy
 from odradek.wire.state import ActivityRow, RunRow, TimerRow, UserTimerRow
 from tests.engine.script import ActivityFailure, Canceled, Parked, ScriptActivator, WorkflowFailure
@@ -27,7 +43,11 @@ from tests.engine.world import World, canceled, completed, failed, heartbeat, st
 IDS = ("a", "b")
 
 OPS = st.one_of(
-    st.tuples(st.just("activity"), st.sampled_from(["TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED", "ABANDON"]), st.integers(0, 3)),
+    st.tuples(
+        st.just("activity"),
+        st.sampled_from(["TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED", "ABANDON"]),
+        st.integers(0, 3),
+    ),
     st.tuples(st.just("timer"), st.sampled_from([0, 500, 3_000])),
     st.tuples(st.just("wait"), st.integers(0, 3)),
     st.tuples(st.just("cancel"), st.integers(0, 3)),
@@ -40,9 +60,15 @@ OPS = st.one_of(
 PROGRAMS = st.one_of(
     st.lists(OPS, min_size=2, max_size=9),
     st.builds(
-        lambda first, rest: [("activity", *first), *rest], st.tuples(st.just("TRY_CANCEL"), st.integers(0, 3)), st.lists(OPS, max_size=8)
+        lambda first, rest: [("activity", *first), *rest],
+        st.tuples(st.just("TRY_CANCEL"), st.integers(0, 3)),
+        st.lists(OPS, max_size=8),
     ),
-    st.builds(lambda rest, last: [*rest, ("signal",), *last], st.lists(OPS, max_size=5), st.lists(OPS, max_size=3)),
+    st.builds(
+        lambda rest, last: [*rest, ("signal",), *last],
+        st.lists(OPS, max_size=5),
+        st.lists(OPS, max_size=3),
+    ),
 )
 ENDS = st.sampled_from(["return", "return", "fail", "again"])
 OPTIONS = (
@@ -76,7 +102,9 @@ class Code:
     def do(self, ctx: Any, op: list[Any], handles: list[Any], trace: list[Any]) -> Any:
         name = op[0]
         if name == "activity":
-            handles.append(ctx.activity("act", len(handles), cancellation_type=op[1], **OPTIONS[op[2]]))
+            handles.append(
+                ctx.activity("act", len(handles), cancellation_type=op[1], **OPTIONS[op[2]])
+            )
         elif name == "timer":
             handles.append(ctx.timer(op[1]))
         elif name == "cancel" and handles:
@@ -112,18 +140,35 @@ class Lanes(RuleBasedStateMachine):
     @initialize(first=PROGRAMS, second=PROGRAMS)
     def begin(self, first: list[Any], second: list[Any]) -> None:
         self.code = Code()
-        limits = EngineLimits(max_tasks_per_step=4, task_retry_maximum_ms=4_000, retention_ms=30_000)
-        nothing_kept = copy.replace(limits, max_cached_workflows=0) if hasattr(copy, "replace") else _without_cache(limits)
+        limits = EngineLimits(
+            max_tasks_per_step=4, task_retry_maximum_ms=4_000, retention_ms=30_000
+        )
+        nothing_kept = (
+            copy.replace(limits, max_cached_workflows=0)
+            if hasattr(copy, "replace")
+            else _without_cache(limits)
+        )
         self.worlds = [
             World(ScriptActivator(code=self.code.run), limits=limits, twice=True),
-            World(ScriptActivator(code=self.code.run), limits=nothing_kept, twice=False, encoded=True),
+            World(
+                ScriptActivator(code=self.code.run), limits=nothing_kept, twice=False, encoded=True
+            ),
             World(ScriptActivator(code=self.code.run), limits=limits, twice=False),
         ]
         self.number = 0
         #: request id -> status and run of its first verdict
         self.verdicts: dict[str, tuple[str, str]] = {}
         for id, program in zip(IDS, (first, second), strict=True):
-            self.step(self.world.start("code", [*program, ("signal",)], "return", 2, workflow_id=id, request_id=self.request_id()))
+            self.step(
+                self.world.start(
+                    "code",
+                    [*program, ("signal",)],
+                    "return",
+                    2,
+                    workflow_id=id,
+                    request_id=self.request_id(),
+                )
+            )
 
     @property
     def world(self) -> World:
@@ -167,16 +212,28 @@ class Lanes(RuleBasedStateMachine):
             ]
         ),
     )
-    def start(self, id: str, program: list[Any], end: str, policy: str, fields: dict[str, Any]) -> Event:
+    def start(
+        self, id: str, program: list[Any], end: str, policy: str, fields: dict[str, Any]
+    ) -> Event:
         request = self.world.start(
-            "code", program, end, 2, workflow_id=id, request_id=self.request_id(), id_conflict_policy=policy, **fields
+            "code",
+            program,
+            end,
+            2,
+            workflow_id=id,
+            request_id=self.request_id(),
+            id_conflict_policy=policy,
+            **fields,
         )
         self.step(request)
         return request
 
     @rule(target=sent, id=st.sampled_from(IDS), count=st.integers(1, 2))
     def signal_it(self, id: str, count: int) -> Event:
-        signals = [self.world.signal("s", workflow_id=id, request_id=self.request_id()) for _ in range(count)]
+        signals = [
+            self.world.signal("s", workflow_id=id, request_id=self.request_id())
+            for _ in range(count)
+        ]
         self.step(*signals)
         return signals[0]
 
@@ -191,7 +248,9 @@ class Lanes(RuleBasedStateMachine):
     @rule(
         target=sent,
         back=st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 30)),
-        report=st.sampled_from([started, heartbeat, completed, completed, completed, failed, canceled]),
+        report=st.sampled_from(
+            [started, heartbeat, completed, completed, completed, failed, canceled]
+        ),
         more=st.booleans(),
     )
     def report(self, back: int, report: Any, more: bool) -> Event:
@@ -199,19 +258,30 @@ class Lanes(RuleBasedStateMachine):
         task = self.world.tasks[-1 - back % len(self.world.tasks)]
         event: Event = report(task)
         if more:
-            self.step(event, self.world.signal("s", workflow_id=task.workflow_id, request_id=self.request_id()))
+            self.step(
+                event,
+                self.world.signal("s", workflow_id=task.workflow_id, request_id=self.request_id()),
+            )
         else:
             self.step(event)
         return event
 
     @precondition(lambda self: self.world.activities())
-    @rule(target=sent, index=st.integers(0, 9), report=st.sampled_from([started, completed, completed, failed, canceled]))
+    @rule(
+        target=sent,
+        index=st.integers(0, 9),
+        report=st.sampled_from([started, completed, completed, failed, canceled]),
+    )
     def report_pending(self, index: int, report: Any) -> Event:
         """A report of the current attempt of a pending activity."""
         rows = self.world.activities()
         row = rows[index % len(rows)]
         wanted = (row.run_id, row.scheduled_event_id, row.attempt)
-        sent = [task for task in self.world.tasks if (task.run_id, task.scheduled_event_id, task.attempt) == wanted]
+        sent = [
+            task
+            for task in self.world.tasks
+            if (task.run_id, task.scheduled_event_id, task.attempt) == wanted
+        ]
         event: Event = report(sent[-1] if sent else self.world.tasks[-1])
         self.step(event)
         return event
@@ -222,12 +292,16 @@ class Lanes(RuleBasedStateMachine):
         request_id = getattr(event, "request_id", "")
         status, run_id = self.verdicts.get(request_id, ("", ""))
         # Verdicts live as long as their run.
-        applied = not request_id or (status in ("OK", "ALREADY_EXISTS") and self.world.tables.get("run", run_id) is not None)
+        applied = not request_id or (
+            status in ("OK", "ALREADY_EXISTS") and self.world.tables.get("run", run_id) is not None
+        )
         current = self.world.tables.get("workflow", event.workflow_id)
         due = bool(self.world.due())
         self.step(event)
         remembers = not request_id or self.number_of_runs(event.workflow_id) <= 8
-        changes_by_itself = type(event).__name__ in ("ActivityTaskHeartbeat",) or due or current is None
+        changes_by_itself = (
+            type(event).__name__ in ("ActivityTaskHeartbeat",) or due or current is None
+        )
         if applied and remembers and not changes_by_itself:
             changed = self.world.effects[-1].rows
             if isinstance(event, StartWorkflow) or request_id:
@@ -236,7 +310,11 @@ class Lanes(RuleBasedStateMachine):
             assert self.world.replies[-1].status == status
 
     def number_of_runs(self, workflow_id: str) -> int:
-        return sum(1 for row in self.world.tables.table("run").values() if isinstance(row, RunRow) and row.workflow_id == workflow_id)
+        return sum(
+            1
+            for row in self.world.tables.table("run").values()
+            if isinstance(row, RunRow) and row.workflow_id == workflow_id
+        )
 
     @rule(ms=st.sampled_from([1, 400, 1_000, 2_500, 7_000]))
     def wait(self, ms: int) -> None:
@@ -259,7 +337,10 @@ class Lanes(RuleBasedStateMachine):
     def look(self, id: str) -> None:
         before = self.world.tables.snapshot()
         due = self.world.due()
-        self.step(QueryWorkflow(id, "state", reply_to="c", request_id="q"), DescribeWorkflow(id, reply_to="c", request_id="d"))
+        self.step(
+            QueryWorkflow(id, "state", reply_to="c", request_id="q"),
+            DescribeWorkflow(id, reply_to="c", request_id="d"),
+        )
         assert due or self.world.tables.snapshot() == before, "a read changed something"
 
     # ---------------------------------------------------------------- what always holds
@@ -276,7 +357,9 @@ class Lanes(RuleBasedStateMachine):
         for row in tables.table("activity").values():
             assert isinstance(row, ActivityRow) and runs[row.run_id].status == "RUNNING"
             if row.timer_due_ms:
-                expected.add(timer_key(row.timer_due_ms, row.run_id, "ACTIVITY", row.scheduled_event_id))
+                expected.add(
+                    timer_key(row.timer_due_ms, row.run_id, "ACTIVITY", row.scheduled_event_id)
+                )
         for timer in tables.table("user_timer").values():
             assert isinstance(timer, UserTimerRow) and runs[timer.run_id].status == "RUNNING"
             expected.add(timer_key(timer.due_ms, timer.run_id, "USER", timer.started_event_id))
@@ -284,14 +367,22 @@ class Lanes(RuleBasedStateMachine):
             expected |= _timers_of(run)
             closed = [result for result in self.world.results if result.run_id == run.run_id]
             assert len(closed) == (run.status != "RUNNING")
-            assert replay_history(self.world.history(run.run_id), ScriptActivator(code=self.code.run)) is None
-        found = {key: row for key, row in tables.table("timer").items() if isinstance(row, TimerRow)}
+            assert (
+                replay_history(self.world.history(run.run_id), ScriptActivator(code=self.code.run))
+                is None
+            )
+        found = {
+            key: row for key, row in tables.table("timer").items() if isinstance(row, TimerRow)
+        }
         assert found.keys() == expected
         assert {key.split("/")[0] for key in tables.table("history")} == runs.keys()
 
 
 def _records(world: World) -> list[Any]:
-    return [(output.kind, output.task_queue, output.key, output.record) for output in world.effects[-1].outputs]
+    return [
+        (output.kind, output.task_queue, output.key, output.record)
+        for output in world.effects[-1].outputs
+    ]
 
 
 def _timers_of(run: RunRow) -> set[str]:

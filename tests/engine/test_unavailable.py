@@ -1,4 +1,6 @@
-"""What every run needs cannot be had now: nothing of the step counts, no input and no timer is to blame."""
+"""What every run needs cannot be had now: nothing of the step counts, no input and no timer is
+to blame.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Sleeper:
 
 @pytest.mark.parametrize("kind", [RESULTS, EXECUTIONS])
 def test_what_closes_a_run_is_done_later(kind: str) -> None:
-    """A timer that is due stays due; the next engine does the same batch. It was consumed, and the run slept for ever."""
+    """A timer that is due stays due; the next engine does the same batch. It was consumed, and
+    the run slept for ever.
+    """
     world = World(activator(Sleeper))  # type: ignore[arg-type]
     world.step(world.start("Sleeper"))
     world.now_ms += 60_000

@@ -1,4 +1,6 @@
-"""What workflow code hands over that cannot be written: its task fails and names command and field, the inputs stay in the history."""
+"""What workflow code hands over that cannot be written: its task fails and names command and
+field, the inputs stay in the history.
+"""
 
 from __future__ import annotations
 
@@ -54,34 +56,63 @@ async def again(**options: Any) -> None:
     workflow.continue_as_new(**options)
 
 
-SCHEDULE, TIMER, AGAIN = "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES", "BAD_START_TIMER_ATTRIBUTES", "BAD_CONTINUE_AS_NEW_ATTRIBUTES"
+SCHEDULE, TIMER, AGAIN = (
+    "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES",
+    "BAD_START_TIMER_ATTRIBUTES",
+    "BAD_CONTINUE_AS_NEW_ATTRIBUTES",
+)
 
-#: What workflow code does after its activity -> cause of the failed task and what its message names.
+#: What workflow code does after its activity -> cause of the failed task and what its message
+#: names.
 TABLE: dict[str, tuple[Callable[[], Awaitable[Any]], str, str]] = {
     "wait_for": (wait_forever, TIMER, "StartTimer: duration_ms"),
     "sleep": (lambda: asyncio.sleep(1e18), TIMER, "StartTimer: duration_ms"),
     "durable sleep": (lambda: workflow.sleep(FOREVER), TIMER, "5,000 years"),
     "activity type": (lambda: activity(BAD), SCHEDULE, "activity_type: 'bad-\\udcff'"),
-    "long activity type": (lambda: activity("x" * (NAME_MAX + 1)), SCHEDULE, "activity_type: 1001 characters"),
+    "long activity type": (
+        lambda: activity("x" * (NAME_MAX + 1)),
+        SCHEDULE,
+        "activity_type: 1001 characters",
+    ),
     "activity id": (lambda: activity(activity_id=BAD), SCHEDULE, "activity_id"),
-    "long activity id": (lambda: activity(activity_id="ö" * (NAME_MAX + 1)), SCHEDULE, "activity_id: 1001 characters"),
-    "activity id of another type": (lambda: activity(activity_id=7), SCHEDULE, "activity_id: text is expected, not int"),
+    "long activity id": (
+        lambda: activity(activity_id="ö" * (NAME_MAX + 1)),
+        SCHEDULE,
+        "activity_id: 1001 characters",
+    ),
+    "activity id of another type": (
+        lambda: activity(activity_id=7),
+        SCHEDULE,
+        "activity_id: text is expected, not int",
+    ),
     "task queue": (lambda: activity(task_queue=BAD), SCHEDULE, "task_queue"),
-    "start-to-close": (lambda: activity(start_to_close_timeout=FOREVER), SCHEDULE, "start_to_close_timeout_ms"),
+    "start-to-close": (
+        lambda: activity(start_to_close_timeout=FOREVER),
+        SCHEDULE,
+        "start_to_close_timeout_ms",
+    ),
     "heartbeat": (lambda: activity(heartbeat_timeout=FOREVER), SCHEDULE, "heartbeat_timeout_ms"),
     "retry interval": (
         lambda: activity(retry_policy=RetryPolicy(initial_interval=timedelta(days=365 * 6_000))),
         SCHEDULE,
         "retry_policy: initial_interval",
     ),
-    "retry attempts": (lambda: activity(retry_policy=RetryPolicy(maximum_attempts=1 << 64)), SCHEDULE, "retry_policy: maximum_attempts"),
+    "retry attempts": (
+        lambda: activity(retry_policy=RetryPolicy(maximum_attempts=1 << 64)),
+        SCHEDULE,
+        "retry_policy: maximum_attempts",
+    ),
     "retry types": (
         lambda: activity(retry_policy=RetryPolicy(non_retryable_error_types=[BAD])),
         SCHEDULE,
         "retry_policy: non_retryable_error_types",
     ),
     "patch": (lambda: patch(BAD), "BAD_RECORD_MARKER_ATTRIBUTES", "SetPatchMarker: patch_id"),
-    "memo": (lambda: upsert(memo={BAD: 1}), "BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES", "UpsertMemo: memo"),
+    "memo": (
+        lambda: upsert(memo={BAD: 1}),
+        "BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES",
+        "UpsertMemo: memo",
+    ),
     "search attribute": (
         lambda: upsert(attributes=[SearchAttributeKey.for_keyword(BAD).value_set("x")]),
         "BAD_SEARCH_ATTRIBUTES",
@@ -90,27 +121,47 @@ TABLE: dict[str, tuple[Callable[[], Awaitable[Any]], str, str]] = {
     "the system's search attribute": (
         lambda: upsert(attributes=[SearchAttributeKey.for_keyword("WorkflowId").value_set("x")]),
         "BAD_SEARCH_ATTRIBUTES",
-        "UpsertSearchAttributes: search_attributes: WorkflowId attribute can't be set in SearchAttributes",
+        (
+            "UpsertSearchAttributes: search_attributes: WorkflowId attribute can't be set in"
+            " SearchAttributes"
+        ),
     ),
     "search attribute not of its type": (
         lambda: upsert(attributes=[SearchAttributeKey.for_int("Size").value_set(2**70)]),
         "BAD_SEARCH_ATTRIBUTES",
-        "UpsertSearchAttributes: search_attributes: invalid value for search attribute Size of type Int: 1180591620717411303424 is no Int",
+        (
+            "UpsertSearchAttributes: search_attributes: invalid value for search attribute Size of"
+            " type Int: 1180591620717411303424 is no Int"
+        ),
     ),
     "search attribute without type that is no JSON": (
         lambda: upsert(attributes={"Size": [float("nan")]}),
         "BAD_SEARCH_ATTRIBUTES",
-        "UpsertSearchAttributes: search_attributes: invalid value for search attribute Size: NaN is no JSON value",
+        (
+            "UpsertSearchAttributes: search_attributes: invalid value for search attribute Size:"
+            " NaN is no JSON value"
+        ),
     ),
     "next run's search attribute without type": (
         lambda: again(search_attributes={"Size": [float("inf")]}),
         AGAIN,
-        "ContinueAsNew: search_attributes: invalid value for search attribute Size: Infinity is no JSON value",
+        (
+            "ContinueAsNew: search_attributes: invalid value for search attribute Size: Infinity is"
+            " no JSON value"
+        ),
     ),
-    "next run's search attribute": (lambda: again(search_attributes={"RunId": ["x"]}), AGAIN, "RunId attribute can't be set"),
+    "next run's search attribute": (
+        lambda: again(search_attributes={"RunId": ["x"]}),
+        AGAIN,
+        "RunId attribute can't be set",
+    ),
     "next run's type": (lambda: again(workflow=BAD), AGAIN, "ContinueAsNew: workflow_type"),
     "next run's memo": (lambda: again(memo={BAD: 1}), AGAIN, "ContinueAsNew: memo"),
-    "next run's timeout": (lambda: again(run_timeout=FOREVER), AGAIN, "ContinueAsNew: run_timeout_ms"),
+    "next run's timeout": (
+        lambda: again(run_timeout=FOREVER),
+        AGAIN,
+        "ContinueAsNew: run_timeout_ms",
+    ),
 }
 
 todo: list[Callable[[], Awaitable[Any]] | None] = [None]
@@ -131,7 +182,9 @@ class Does:
 
     @workflow.run
     async def run(self) -> str:
-        paid: str = await workflow.execute_activity("pay", start_to_close_timeout=MINUTE, result_type=str)
+        paid: str = await workflow.execute_activity(
+            "pay", start_to_close_timeout=MINUTE, result_type=str
+        )
         if todo[0] is not None:
             await todo[0]()
         return paid
@@ -178,14 +231,24 @@ def test_command(what: str) -> None:
     lane = world(Does)
     lane.step(lane.start("Does"))
     lane.step(completed(lane.last_task(), "paid"))
-    assert lane.names()[-4:] == ["ActivityTaskCompleted", "WorkflowTaskScheduled", "WorkflowTaskStarted", "WorkflowTaskFailed"]
+    assert lane.names()[-4:] == [
+        "ActivityTaskCompleted",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskFailed",
+    ]
     event = failed_task(lane)
     assert event.cause == cause and event.failure is not None and named in event.failure.message
-    assert len(lane.tasks) == 1 and lane.run().parked_reason == "" and lane.run().status == "RUNNING"
+    assert (
+        len(lane.tasks) == 1 and lane.run().parked_reason == "" and lane.run().status == "RUNNING"
+    )
 
     lane.step(lane.signal("tell", "still here"))
     lane.advance(1_000)
-    assert any(value.startswith("cause=WorkflowTaskFailedCauseBad") for value in lane.run().reported_problems)
+    assert any(
+        value.startswith("cause=WorkflowTaskFailedCauseBad")
+        for value in lane.run().reported_problems
+    )
     todo[0] = None
     lane.restart()
     lane.advance(60_000)
@@ -229,7 +292,9 @@ def test_error_with_such_a_text(raises: str) -> None:
         failure = failed_task(lane).failure
     else:
         event = lane.history()[-1].attributes
-        assert isinstance(event, WorkflowExecutionFailed) and lane.results[0].status == outcomes.FAILED
+        assert (
+            isinstance(event, WorkflowExecutionFailed) and lane.results[0].status == outcomes.FAILED
+        )
         failure = event.failure
         assert failure is not None and failure.cause is not None
         assert failure.type == failure.cause.message == "bad-\\udcff"
@@ -240,7 +305,9 @@ def test_error_with_such_a_text(raises: str) -> None:
 @pytest.mark.parametrize("fails", ["workflow", "task", "query"])
 def test_failure_converter_that_makes_what_cannot_be_written(fails: str) -> None:
     class Careless(DefaultFailureConverter):
-        def to_failure(self, exception: BaseException, payload_converter: Any, failure: Failure) -> None:
+        def to_failure(
+            self, exception: BaseException, payload_converter: Any, failure: Failure
+        ) -> None:
             failure.message = f"careless {BAD}"
             failure.details = [Payload({"encoding": "no bytes"}, b"")]  # type: ignore[dict-item]
 
@@ -255,10 +322,18 @@ def test_failure_converter_that_makes_what_cannot_be_written(fails: str) -> None
     if fails == "query":
         lane.step(QueryWorkflow("w", "ask", reply_to="client", request_id="q"))
         reply = lane.replies[-1]
-        assert reply.status == outcomes.QUERY_FAILED and reply.failure is not None and reply.failure.message == "careless bad-\\udcff"
+        assert (
+            reply.status == outcomes.QUERY_FAILED
+            and reply.failure is not None
+            and reply.failure.message == "careless bad-\\udcff"
+        )
     else:
         event = failed_task(lane)
-        assert event.cause == ("WORKFLOW_WORKER_UNHANDLED_FAILURE" if fails == "task" else "BAD_FAIL_WORKFLOW_EXECUTION_ATTRIBUTES")
+        assert event.cause == (
+            "WORKFLOW_WORKER_UNHANDLED_FAILURE"
+            if fails == "task"
+            else "BAD_FAIL_WORKFLOW_EXECUTION_ATTRIBUTES"
+        )
 
 
 def test_query_result_fails_its_query_alone() -> None:
@@ -272,7 +347,9 @@ def test_query_result_fails_its_query_alone() -> None:
     lane.step(lane.start("Does"))
 
     def ask(how: str) -> Any:
-        lane.step(QueryWorkflow("w", "answer", reply_to="client", request_id=how, input=payloads(how)))
+        lane.step(
+            QueryWorkflow("w", "answer", reply_to="client", request_id=how, input=payloads(how))
+        )
         return lane.replies[-1]
 
     reply = ask("text")
@@ -284,7 +361,9 @@ def test_query_result_fails_its_query_alone() -> None:
 
 
 def test_text_in_json_is_no_matter() -> None:
-    """Payloads are ASCII JSON: arguments, results, summaries and details take any text, as in Temporal."""
+    """Payloads are ASCII JSON: arguments, results, summaries and details take any text, as in
+    Temporal.
+    """
     todo[0] = lambda: activity(args=[BAD], summary=BAD)
     lane = world(Does)
     lane.step(lane.start("Does", static_summary=Payload({"encoding": b"json/plain"}, b'"\\udcff"')))
@@ -294,11 +373,17 @@ def test_text_in_json_is_no_matter() -> None:
     assert values(lane.results[0].result) == [BAD]
 
 
-@pytest.mark.parametrize("field", ["execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms"])
+@pytest.mark.parametrize(
+    "field", ["execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms"]
+)
 def test_start_with_a_time_beyond_all_bounds_is_refused(field: str) -> None:
     lane = world(Does)
-    lane.step(StartWorkflow("w", "Does", reply_to="client", request_id="r", **{field: (1 << 63) - 1}))  # type: ignore[arg-type]
-    assert lane.replies[-1].status == outcomes.INVALID_ARGUMENT and field in lane.replies[-1].message
+    lane.step(
+        StartWorkflow("w", "Does", reply_to="client", request_id="r", **{field: (1 << 63) - 1})
+    )  # type: ignore[arg-type]
+    assert (
+        lane.replies[-1].status == outcomes.INVALID_ARGUMENT and field in lane.replies[-1].message
+    )
 
 
 def test_retry_delay_of_an_activity_is_bounded() -> None:
@@ -313,7 +398,9 @@ def test_retry_delay_of_an_activity_is_bounded() -> None:
 
 
 def test_refused_step_done_again_fails_its_task() -> None:
-    """What a lane does with a step that it cannot write whatever was checked: the same batch, with the runs whose task shall fail."""
+    """What a lane does with a step that it cannot write whatever was checked: the same batch,
+    with the runs whose task shall fail.
+    """
     todo[0] = None
     lane = world(Does)
     lane.step(lane.start("Does"))
@@ -323,7 +410,12 @@ def test_refused_step_done_again_fails_its_task() -> None:
     lane.engine.evict(effects.touched)
     batch.refused = dict.fromkeys(effects.touched, "a row cannot be written")
     lane._take(lane.engine.step(lane.tables, lane.outlet, batch))
-    assert lane.names()[-4:] == ["ActivityTaskCompleted", "WorkflowTaskScheduled", "WorkflowTaskStarted", "WorkflowTaskFailed"]
+    assert lane.names()[-4:] == [
+        "ActivityTaskCompleted",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskFailed",
+    ]
     failure = failed_task(lane).failure
     assert failure is not None and failure.message == "a row cannot be written" and not lane.results
     lane.advance(1_000)
@@ -352,7 +444,11 @@ def test_defect_with_such_a_text_keeps_the_input(monkeypatch: pytest.MonkeyPatch
 
 
 def test_clean() -> None:
-    assert clean_text("häßlich 😀") == "häßlich 😀" and clean_text("\ud800x") == "\\ud800x" and clean_text(ValueError) == str(ValueError)
+    assert (
+        clean_text("häßlich 😀") == "häßlich 😀"
+        and clean_text("\ud800x") == "\\ud800x"
+        and clean_text(ValueError) == str(ValueError)
+    )
     endless = Failure(message="\ud800")
     endless.cause = endless
     clean_failure(endless)

@@ -1,4 +1,6 @@
-"""Workflow tasks: failures, back-off, parking, nondeterminism, patches, timers of workflow code, defects of the engine."""
+"""Workflow tasks: failures, back-off, parking, nondeterminism, patches, timers of workflow code,
+defects of the engine.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Switch:
         return [name for name, _ in ctx.signals]
 
 
-def failing(error: Exception, *, twice: bool = False, limits: EngineLimits | None = None) -> tuple[World, Switch]:
+def failing(
+    error: Exception, *, twice: bool = False, limits: EngineLimits | None = None
+) -> tuple[World, Switch]:
     switch = Switch(error)
     w = World(ScriptActivator(code=switch.code, steady=steady), twice=twice, limits=limits)
     w.step(w.start("code"))
@@ -51,16 +55,28 @@ def failing(error: Exception, *, twice: bool = False, limits: EngineLimits | Non
 
 def test_failed_task_leaves_nothing_but_its_failure() -> None:
     w, _ = failing(RuntimeError("bug"), twice=True)
-    assert w.names() == ["WorkflowExecutionStarted", "WorkflowTaskScheduled", "WorkflowTaskStarted", "WorkflowTaskFailed"]
+    assert w.names() == [
+        "WorkflowExecutionStarted",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskFailed",
+    ]
     assert w.tasks == [] and w.activities() == [] and w.run().status == "RUNNING"
     event = w.history()[-1].attributes
-    assert isinstance(event, WorkflowTaskFailed) and event.failure is not None and event.failure.message == "bug"
+    assert (
+        isinstance(event, WorkflowTaskFailed)
+        and event.failure is not None
+        and event.failure.message == "bug"
+    )
     assert (event.scheduled_event_id, event.started_event_id) == (2, 3)
     assert event.cause == "WORKFLOW_WORKER_UNHANDLED_FAILURE"
 
 
 def test_only_the_first_failure_is_history_and_the_back_off_grows_to_its_limit() -> None:
-    w, switch = failing(RuntimeError("bug"), limits=EngineLimits(task_retry_initial_ms=1_000, task_retry_maximum_ms=4_000))
+    w, switch = failing(
+        RuntimeError("bug"),
+        limits=EngineLimits(task_retry_initial_ms=1_000, task_retry_maximum_ms=4_000),
+    )
     history = w.names()
     times = []
     for _ in range(5):
@@ -122,7 +138,9 @@ def test_an_aborted_retry_does_not_count_as_one() -> None:
     assert aborted.steps == 1
     w.engine.evict(aborted.touched)
     w.step(w.signal("one"), timers=False)
-    assert w.run().status == "RUNNING" and w.run().task_failure is not None, "the back-off is not over before its timer"
+    assert w.run().status == "RUNNING" and w.run().task_failure is not None, (
+        "the back-off is not over before its timer"
+    )
     w.step()
     assert outcome(w) == ["one"]
 
@@ -186,10 +204,15 @@ def test_unpark_of_a_run_that_is_not_parked_says_so_and_does_nothing() -> None:
     w.step(UnparkWorkflow("w", request_id="1", reply_to="c"))
     assert w.replies[-1].status == outcomes.OK and not w.run().parked_reason
     tries = switch.tries
-    w.step(UnparkWorkflow("w", request_id="1", reply_to="c"))  # its answer was lost: it is the same request
+    w.step(
+        UnparkWorkflow("w", request_id="1", reply_to="c")
+    )  # its answer was lost: it is the same request
     assert w.replies[-1].status == outcomes.OK
     w.step(UnparkWorkflow("w", request_id="2", reply_to="c"))
-    assert w.replies[-1].status == outcomes.FAILED_PRECONDITION and "'w' is not parked" in w.replies[-1].message
+    assert (
+        w.replies[-1].status == outcomes.FAILED_PRECONDITION
+        and "'w' is not parked" in w.replies[-1].message
+    )
     assert switch.tries == tries
     w.restart()
     w.step(UnparkWorkflow("w", request_id="1", reply_to="c"))
@@ -201,16 +224,27 @@ def test_queries_and_describe_of_a_failing_run_say_why(error: Exception) -> None
     w, _ = failing(error)
     w.step(QueryWorkflow("w", "state", reply_to="c"), DescribeWorkflow("w", reply_to="c"))
     query, describe = w.replies[-2:]
-    assert query.status == outcomes.FAILED_PRECONDITION and query.failure is not None  # as in Temporal; the cause is ours
-    assert query.message.startswith("Unable to query workflow due to Workflow Task in failed state. ") and str(error) in query.message
+    assert (
+        query.status == outcomes.FAILED_PRECONDITION and query.failure is not None
+    )  # as in Temporal; the cause is ours
+    assert (
+        query.message.startswith("Unable to query workflow due to Workflow Task in failed state. ")
+        and str(error) in query.message
+    )
     assert describe.description is not None
-    assert describe.description.pending_task_failure is not None and describe.description.pending_task_attempt == 2
+    assert (
+        describe.description.pending_task_failure is not None
+        and describe.description.pending_task_attempt == 2
+    )
 
 
 def test_unregistered_type_keeps_the_run_and_its_neighbours() -> None:
     w = World(ScriptActivator(steady=steady))
     w.step(w.start("unknown", workflow_id="a"), w.start("steady", workflow_id="b"))
-    w.step(w.signal("x", workflow_id="b", request_id="1"), w.signal("y", workflow_id="b", request_id="2"))
+    w.step(
+        w.signal("x", workflow_id="b", request_id="1"),
+        w.signal("y", workflow_id="b", request_id="2"),
+    )
     assert w.run("a").task_failure is not None and "unknown" in w.run("a").task_failure.message
     assert w.run("b").status == "COMPLETED"
 
@@ -223,7 +257,11 @@ def test_failure_error_fails_the_workflow() -> None:
     w = World(ScriptActivator(code=code))
     w.step(w.start("code"))
     failure = w.results[0].failure
-    assert w.results[0].status == "FAILED" and failure is not None and (failure.message, failure.type) == ("declined", "CardDeclined")
+    assert (
+        w.results[0].status == "FAILED"
+        and failure is not None
+        and (failure.message, failure.type) == ("declined", "CardDeclined")
+    )
 
 
 def test_only_the_first_completion_command_counts() -> None:
@@ -274,7 +312,15 @@ def test_stale_timers_change_nothing_and_their_rows_go() -> None:
     w = World(ScriptActivator(code=code))
     w.step(w.start("code"))
     run_id = w.run_id()
-    for kind in ("USER", "ACTIVITY", "WORKFLOW_TASK", "FIRST_TASK", "RUN_TIMEOUT", "EXECUTION_TIMEOUT", "RETENTION"):
+    for kind in (
+        "USER",
+        "ACTIVITY",
+        "WORKFLOW_TASK",
+        "FIRST_TASK",
+        "RUN_TIMEOUT",
+        "EXECUTION_TIMEOUT",
+        "RETENTION",
+    ):
         w.tables._rows.setdefault("timer", {})
         from odradek.engine.keys import timer_key
         from odradek.engine.ports import RowChange
@@ -298,7 +344,12 @@ def test_input_of_the_same_batch_beats_a_due_timer() -> None:
     w.step(w.start("code"))
     w.now_ms += 1_000
     w.step(w.signal("x"))
-    assert w.names()[-4:] == ["WorkflowExecutionSignaled", "TimerFired", "WorkflowTask", "WorkflowExecutionCompleted"]
+    assert w.names()[-4:] == [
+        "WorkflowExecutionSignaled",
+        "TimerFired",
+        "WorkflowTask",
+        "WorkflowExecutionCompleted",
+    ]
     assert outcome(w) == "timer", "both were in one activation"
 
 
@@ -372,7 +423,14 @@ def _extra_at_the_end(ctx: Any) -> Any:
     [
         (
             _other_type,
-            ["event 5 ActivityTaskScheduled", "'charge'", "ScheduleActivity", "'refund'", "test_workflow_tasks.py:", "in _other_type"],
+            [
+                "event 5 ActivityTaskScheduled",
+                "'charge'",
+                "ScheduleActivity",
+                "'refund'",
+                "test_workflow_tasks.py:",
+                "in _other_type",
+            ],
         ),
         (_no_command, ["event 5 ActivityTaskScheduled", "no longer makes a command"]),
         (_timer_instead, ["event 5 ActivityTaskScheduled", "StartTimer", "in _timer_instead"]),
@@ -386,7 +444,11 @@ def test_nondeterminism_names_event_command_and_line(new: Any, words: list[str])
     assert failure is not None and failure.type == "NondeterminismError"
     for word in words:
         assert word in failure.message
-    event = next(event.attributes for event in w.history() if isinstance(event.attributes, WorkflowTaskFailed))
+    event = next(
+        event.attributes
+        for event in w.history()
+        if isinstance(event.attributes, WorkflowTaskFailed)
+    )
     assert event.cause == "NON_DETERMINISTIC_ERROR"
     w.activator.workflows["code"] = _first
     w.advance(1_000)
@@ -445,7 +507,9 @@ def test_a_null_removes_an_upserted_field() -> None:
         from odradek.engine.activation import UpsertMemo
         from odradek.wire.payload import Payload
 
-        ctx.commands.append(UpsertMemo(memo={"a": Payload({"encoding": b"binary/null"}), "b": payload(None)}))
+        ctx.commands.append(
+            UpsertMemo(memo={"a": Payload({"encoding": b"binary/null"}), "b": payload(None)})
+        )
         yield lambda: False
 
     w = World(ScriptActivator(code=code))
@@ -465,7 +529,10 @@ def test_upserts_are_history_and_summary() -> None:
     w.step(w.start("code", memo={"from": payload("start")}))
     w.step(w.signal("x"))
     assert w.run().memo == {"from": payload("start"), "step": payload(2), "more": payload(True)}
-    assert [list(summary.memo) for summary in w.summaries] == [["from", "step"], ["from", "step", "more"]]
+    assert [list(summary.memo) for summary in w.summaries] == [
+        ["from", "step"],
+        ["from", "step", "more"],
+    ]
     assert w.summaries[0].search_attributes == {"Customer": payload("x")}
     w.restart()
     w.step(w.signal("y"))
@@ -510,7 +577,9 @@ def test_too_large_an_end_closes_the_run_with_less(how: str) -> None:
 
     def check(kind: str, queue: str, record: Any) -> Any:
         failure = getattr(record, "failure", None)
-        too_large = kind == RESULTS and failure and (len(failure.message) > 1_500 or failure.details)
+        too_large = (
+            kind == RESULTS and failure and (len(failure.message) > 1_500 or failure.details)
+        )
         return Refusal("record takes 2 MB, the topic 1 MB") if too_large else b""
 
     w = World(ScriptActivator(code=code))
@@ -520,7 +589,9 @@ def test_too_large_an_end_closes_the_run_with_less(how: str) -> None:
         w.step(TerminateWorkflow("w", reason="why", details=[payload("z")], reply_to="c"))
     else:
         w.step(CancelWorkflow("w") if how == "cancel" else w.signal("x"))
-    assert w.run().status == {"terminate": "TERMINATED", "cancel": "CANCELED", "fail": "FAILED"}[how]
+    assert (
+        w.run().status == {"terminate": "TERMINATED", "cancel": "CANCELED", "fail": "FAILED"}[how]
+    )
     failure = w.results[0].failure
     assert failure is not None and failure.details == [] and len(w.results) == 1
     if how != "cancel":
@@ -532,13 +603,19 @@ def test_result_that_cannot_be_written_now_fails_the_task() -> None:
     w.step(w.start("steady"), w.signal("x", request_id="1"))
     w.outlet.refusals[RESULTS, None] = Refusal("results topic is not there", retryable=True)
     w.step(w.signal("y", request_id="2"))
-    assert w.run().status == "RUNNING" and w.run().task_failure is not None and "not there" in w.run().task_failure.message
+    assert (
+        w.run().status == "RUNNING"
+        and w.run().task_failure is not None
+        and "not there" in w.run().task_failure.message
+    )
     w.outlet.refusals.clear()
     w.advance(1_000)
     assert outcome(w) == ["x", "y"]
 
 
-def test_defect_on_one_input_parks_that_run_and_dead_letters_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defect_on_one_input_parks_that_run_and_dead_letters_the_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     w = World(ScriptActivator(steady=steady))
     w.step(w.start("steady", workflow_id="a"), w.start("steady", workflow_id="b"))
     real = engine_module.apply_input
@@ -559,10 +636,15 @@ def test_defect_on_one_input_parks_that_run_and_dead_letters_the_input(monkeypat
         w.signal("two", workflow_id="b", request_id="5"),
     )
     assert [letter.offset for letter in effects.dead_letters] == [offset + 1]
-    assert "ZeroDivisionError" in effects.dead_letters[0].trace and "a defect" in effects.dead_letters[0].reason
+    assert (
+        "ZeroDivisionError" in effects.dead_letters[0].trace
+        and "a defect" in effects.dead_letters[0].reason
+    )
     assert "a defect" in w.run("a").parked_reason and w.run("a").status == "RUNNING"
     signals = [
-        event.attributes.signal_name for event in w.history(w.run_id("a")) if isinstance(event.attributes, WorkflowExecutionSignaled)
+        event.attributes.signal_name
+        for event in w.history(w.run_id("a"))
+        if isinstance(event.attributes, WorkflowExecutionSignaled)
     ]
     assert signals == ["one", "two"]
     assert w.run("b").status == "COMPLETED"
@@ -594,10 +676,20 @@ def test_defect_in_a_task_parks_the_run_and_loses_no_input() -> None:
 
     activator = Broken(steady=steady)
     w = World(activator)
-    w.step(*[event for id in ("a", "b") for event in (w.start("steady", workflow_id=id), *_two_signals(w, id))])
+    w.step(
+        *[
+            event
+            for id in ("a", "b")
+            for event in (w.start("steady", workflow_id=id), *_two_signals(w, id))
+        ]
+    )
     assert w.run("b").status == "COMPLETED"
     assert "ZeroDivisionError" in w.run("a").parked_reason
-    assert w.names(w.run_id("a")) == ["WorkflowExecutionStarted", "WorkflowExecutionSignaled", "WorkflowExecutionSignaled"]
+    assert w.names(w.run_id("a")) == [
+        "WorkflowExecutionStarted",
+        "WorkflowExecutionSignaled",
+        "WorkflowExecutionSignaled",
+    ]
     activator.broken = False
     w.restart()
     assert w.run("a").status == "COMPLETED"
@@ -615,7 +707,9 @@ def test_defect_in_a_query_answers_internal_and_parks_nothing() -> None:
 
             def broken(activation: Any) -> Any:
                 completion = activate(activation)
-                if isinstance(completion, Commands) and any(type(job).__name__ == "QueryJob" for job in activation.jobs):
+                if isinstance(completion, Commands) and any(
+                    type(job).__name__ == "QueryJob" for job in activation.jobs
+                ):
                     raise ZeroDivisionError("in a query")
                 return completion
 
@@ -626,11 +720,16 @@ def test_defect_in_a_query_answers_internal_and_parks_nothing() -> None:
     w.step(w.start("steady"))
     w.step(w.signal("x"), QueryWorkflow("w", "q", reply_to="c"))
     assert w.replies[-1].status == outcomes.INTERNAL and "in a query" in w.replies[-1].message
-    assert w.names()[-2:] == ["WorkflowExecutionSignaled", "WorkflowTask"] and w.run().parked_reason == ""
+    assert (
+        w.names()[-2:] == ["WorkflowExecutionSignaled", "WorkflowTask"]
+        and w.run().parked_reason == ""
+    )
 
 
 def test_cache_of_nothing_replays_every_task() -> None:
-    w = World(ScriptActivator(steady=steady), limits=EngineLimits(max_cached_workflows=0), twice=False)
+    w = World(
+        ScriptActivator(steady=steady), limits=EngineLimits(max_cached_workflows=0), twice=False
+    )
     w.step(w.start("steady"))
     w.step(w.signal("x"))
     w.step(w.signal("y"))
@@ -640,7 +739,9 @@ def test_cache_of_nothing_replays_every_task() -> None:
 
 
 def test_closed_runs_leave_the_cache_first() -> None:
-    w = World(ScriptActivator(steady=steady), limits=EngineLimits(max_cached_workflows=2), twice=False)
+    w = World(
+        ScriptActivator(steady=steady), limits=EngineLimits(max_cached_workflows=2), twice=False
+    )
     w.step(w.start("steady", workflow_id="open"))
     for n in range(5):
         id = f"short{n}"
@@ -652,7 +753,9 @@ def test_closed_runs_leave_the_cache_first() -> None:
 
 
 def test_cache_evicts_the_least_recently_used() -> None:
-    w = World(ScriptActivator(steady=steady), limits=EngineLimits(max_cached_workflows=2), twice=False)
+    w = World(
+        ScriptActivator(steady=steady), limits=EngineLimits(max_cached_workflows=2), twice=False
+    )
     for id in ("a", "b"):
         w.step(w.start("steady", workflow_id=id))
     w.step(w.signal("x", workflow_id="a"))

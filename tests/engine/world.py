@@ -1,7 +1,9 @@
-"""A lane without Kafka: an engine over memory tables, with a clock, an events log and the services' side of activities.
+"""A lane without Kafka: an engine over memory tables, with a clock, an events log and the
+services' side of activities.
 
-Every step is checked against rules that always hold (event ids without gaps, rows that nobody changes behind the tables' back) and, by
-`twice`, done a second time after an abort, which must give the same effects.
+Every step is checked against rules that always hold (event ids without gaps, rows that nobody
+changes behind the tables' back) and, by `twice`, done a second time after an abort, which must
+give the same effects.
 """
 
 from __future__ import annotations
@@ -12,7 +14,18 @@ from typing import Any
 
 from odradek.engine.engine import WorkflowEngine
 from odradek.engine.memory import MemoryOutlet, MemoryTables
-from odradek.engine.ports import COMMANDS, CONTROL, EXECUTIONS, RESULTS, Batch, Effects, EngineLimits, Input, Refusal, RowChange
+from odradek.engine.ports import (
+    COMMANDS,
+    CONTROL,
+    EXECUTIONS,
+    RESULTS,
+    Batch,
+    Effects,
+    EngineLimits,
+    Input,
+    Refusal,
+    RowChange,
+)
 from odradek.engine.task_timer import marks
 from odradek.wire.codec import Codec
 from odradek.wire.events import (
@@ -41,7 +54,12 @@ class EncodedTables(MemoryTables):
 
     def apply(self, changes: Iterable[RowChange]) -> None:
         encoded = [
-            RowChange(change.table, change.key, CODEC.encode_row(change.row) if change.row is not None else None) for change in changes
+            RowChange(
+                change.table,
+                change.key,
+                CODEC.encode_row(change.row) if change.row is not None else None,
+            )
+            for change in changes
         ]  # type: ignore[arg-type]
         super().apply(encoded)
 
@@ -49,7 +67,9 @@ class EncodedTables(MemoryTables):
         found: Any = super().get(table, key)
         return None if found is None else CODEC.decode_row(found)
 
-    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
+    def scan(
+        self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False
+    ) -> Iterator[tuple[str, Row]]:
         for key, found in super().scan(table, prefix, start=start, limit=limit, reverse=reverse):
             yield key, CODEC.decode_row(found)  # type: ignore[arg-type]
 
@@ -70,7 +90,12 @@ class EncodingOutlet(MemoryOutlet):
 
 class World:
     def __init__(
-        self, activator: ScriptActivator, *, limits: EngineLimits | None = None, twice: bool = True, encoded: bool = False
+        self,
+        activator: ScriptActivator,
+        *,
+        limits: EngineLimits | None = None,
+        twice: bool = True,
+        encoded: bool = False,
     ) -> None:
         self.activator = activator
         self.limits = limits or EngineLimits()
@@ -92,10 +117,14 @@ class World:
         self.step()
 
     def _engine(self) -> WorkflowEngine:
-        return WorkflowEngine(self.activator, namespace="default", task_queue="q", limits=self.limits)
+        return WorkflowEngine(
+            self.activator, namespace="default", task_queue="q", limits=self.limits
+        )
 
     def restart(self) -> None:
-        """Another owner: nothing but the tables is left. It tries parked runs again first, as a lane does."""
+        """Another owner: nothing but the tables is left. It tries parked runs again first, as a
+        lane does.
+        """
         self.engine = self._engine()
         after = ""
         while found := list(marks(self.tables, after=after, limit=50)):
@@ -105,12 +134,18 @@ class World:
 
     # ---------------------------------------------------------------- steps
 
-    def step(self, *events: Event, timers: bool | list[TimerRow] = True, redriven: bool = False) -> Effects:
-        """One batch: these inputs (dead letters that were put back: `redriven`), and the timers that are due, or these."""
+    def step(
+        self, *events: Event, timers: bool | list[TimerRow] = True, redriven: bool = False
+    ) -> Effects:
+        """One batch: these inputs (dead letters that were put back: `redriven`), and the timers
+        that are due, or these.
+        """
         inputs = []
         for event in events:
             arrived = CODEC.decode(CODEC.encode(event)) if self.encoded else event
-            inputs.append(Input(arrived, self.offset, f"topic/0/{self.offset}", self.now_ms, redriven))
+            inputs.append(
+                Input(arrived, self.offset, f"topic/0/{self.offset}", self.now_ms, redriven)
+            )
             self.offset += 1
         due = timers if isinstance(timers, list) else self.due() if timers else []
         batch = Batch(self.now_ms, inputs, due)
@@ -128,13 +163,21 @@ class World:
 
     def due(self) -> list[TimerRow]:
         rows = self.tables.table("timer")
-        return [row for _, row in sorted(rows.items()) if isinstance(row, TimerRow) and row.due_ms <= self.now_ms]
+        return [
+            row
+            for _, row in sorted(rows.items())
+            if isinstance(row, TimerRow) and row.due_ms <= self.now_ms
+        ]
 
     def advance(self, ms: int) -> None:
         """Let time pass, with a step at each timer."""
         end = self.now_ms + ms
         for _ in range(10_000):
-            dues = [row.due_ms for row in self.tables.table("timer").values() if isinstance(row, TimerRow) and row.due_ms <= end]
+            dues = [
+                row.due_ms
+                for row in self.tables.table("timer").values()
+                if isinstance(row, TimerRow) and row.due_ms <= end
+            ]
             if not dues:
                 break
             self.now_ms = max(self.now_ms, min(dues))
@@ -159,9 +202,12 @@ class World:
                 assert output.kind == EXECUTIONS
                 self.tombstones.append(output.key)
                 continue
-            {COMMANDS: self.tasks, CONTROL: self.controls, RESULTS: self.results, EXECUTIONS: self.summaries}[output.kind].append(
-                output.record
-            )
+            {
+                COMMANDS: self.tasks,
+                CONTROL: self.controls,
+                RESULTS: self.results,
+                EXECUTIONS: self.summaries,
+            }[output.kind].append(output.record)
         for run_id in effects.touched:
             if self.tables.get("run", run_id) is not None:
                 self.check_history(run_id)
@@ -186,7 +232,9 @@ class World:
         return [event for _, row in rows if isinstance(row, HistoryRow) for event in row.events]
 
     def names(self, run_id: str = "") -> list[str]:
-        return [type(event.attributes).__name__.removesuffix("Event") for event in self.history(run_id)]
+        return [
+            type(event.attributes).__name__.removesuffix("Event") for event in self.history(run_id)
+        ]
 
     def check_history(self, run_id: str) -> None:
         expected = 1
@@ -195,11 +243,17 @@ class World:
             expected += 3 if isinstance(event.attributes, WorkflowTask) else 1
         row = self.run_row(run_id)
         assert row.next_event_id == expected
-        times = [event.event_time_ms for event in self.history(run_id) if "TaskStarted" not in type(event.attributes).__name__]
+        times = [
+            event.event_time_ms
+            for event in self.history(run_id)
+            if "TaskStarted" not in type(event.attributes).__name__
+        ]
         assert times == sorted(times)
 
     def activities(self) -> list[ActivityRow]:
-        return [row for row in self.tables.table("activity").values() if isinstance(row, ActivityRow)]
+        return [
+            row for row in self.tables.table("activity").values() if isinstance(row, ActivityRow)
+        ]
 
     # ---------------------------------------------------------------- inputs
 
@@ -207,7 +261,9 @@ class World:
         fields.setdefault("request_id", f"start-{workflow_id}-{self.offset}")
         return StartWorkflow(workflow_id, type, input=payloads(*args), reply_to="client", **fields)
 
-    def signal(self, name: str, *args: Any, workflow_id: str = "w", **fields: Any) -> SignalWorkflow:
+    def signal(
+        self, name: str, *args: Any, workflow_id: str = "w", **fields: Any
+    ) -> SignalWorkflow:
         fields.setdefault("request_id", f"signal-{self.offset}")
         return SignalWorkflow(workflow_id, name, input=payloads(*args), reply_to="client", **fields)
 
@@ -217,26 +273,63 @@ class World:
 
 def completed(task: ActivityTask, value: Any = None, **fields: Any) -> ActivityTaskCompleted:
     return ActivityTaskCompleted(
-        task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, payloads(value), **fields
+        task.workflow_id,
+        task.run_id,
+        task.scheduled_event_id,
+        task.activity_id,
+        task.attempt,
+        payloads(value),
+        **fields,
     )
 
 
-def failed(task: ActivityTask, message: str = "boom", type: str = "Boom", **fields: Any) -> ActivityTaskFailed:
+def failed(
+    task: ActivityTask, message: str = "boom", type: str = "Boom", **fields: Any
+) -> ActivityTaskFailed:
     heartbeat = fields.pop("heartbeat", [])
     failure = Failure(message=message, type=type, **fields)
-    return ActivityTaskFailed(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, failure, heartbeat)
+    return ActivityTaskFailed(
+        task.workflow_id,
+        task.run_id,
+        task.scheduled_event_id,
+        task.activity_id,
+        task.attempt,
+        failure,
+        heartbeat,
+    )
 
 
 def started(task: ActivityTask, **fields: Any) -> ActivityTaskStarted:
-    return ActivityTaskStarted(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, **fields)
+    return ActivityTaskStarted(
+        task.workflow_id,
+        task.run_id,
+        task.scheduled_event_id,
+        task.activity_id,
+        task.attempt,
+        **fields,
+    )
 
 
 def heartbeat(task: ActivityTask, *details: Any) -> ActivityTaskHeartbeat:
-    return ActivityTaskHeartbeat(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, payloads(*details))
+    return ActivityTaskHeartbeat(
+        task.workflow_id,
+        task.run_id,
+        task.scheduled_event_id,
+        task.activity_id,
+        task.attempt,
+        payloads(*details),
+    )
 
 
 def canceled(task: ActivityTask, *details: Any) -> ActivityTaskCanceled:
-    return ActivityTaskCanceled(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, payloads(*details))
+    return ActivityTaskCanceled(
+        task.workflow_id,
+        task.run_id,
+        task.scheduled_event_id,
+        task.activity_id,
+        task.attempt,
+        payloads(*details),
+    )
 
 
 def assert_same(first: Effects, second: Effects) -> None:
@@ -244,4 +337,6 @@ def assert_same(first: Effects, second: Effects) -> None:
     assert first.outputs == second.outputs
     assert first.replies == second.replies
     assert first.parked == second.parked
-    assert [letter.offset for letter in first.dead_letters] == [letter.offset for letter in second.dead_letters]
+    assert [letter.offset for letter in first.dead_letters] == [
+        letter.offset for letter in second.dead_letters
+    ]

@@ -6,7 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 TIMEOUT_S = 40
@@ -25,15 +33,28 @@ class Kafka:
         """A new topic; `max_message_bytes=1000` is the setting `max.message.bytes`."""
         name = self.name("topic")
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
-        self.admin.create_topics([NewTopic(name, partitions, config=settings)])[name].result(timeout=TIMEOUT_S)
+        self.admin.create_topics([NewTopic(name, partitions, config=settings)])[name].result(
+            timeout=TIMEOUT_S
+        )
         return name
 
     def producer(self, transactional_id: str | None = None, **settings: object) -> Producer:
-        """A producer; with an id it is transactional, initialised, and quick to retry (measurements: 96 ms otherwise)."""
-        config: dict[str, object] = {"bootstrap.servers": self.bootstrap, "log_level": 0, "linger.ms": 0, **settings}
+        """A producer; with an id it is transactional, initialised, and quick to retry
+        (measurements: 96 ms otherwise).
+        """
+        config: dict[str, object] = {
+            "bootstrap.servers": self.bootstrap,
+            "log_level": 0,
+            "linger.ms": 0,
+            **settings,
+        }
         if transactional_id is None:
             return Producer(config)
-        config |= {"transactional.id": transactional_id, "retry.backoff.ms": 1, "retry.backoff.max.ms": 5}
+        config |= {
+            "transactional.id": transactional_id,
+            "retry.backoff.ms": 1,
+            "retry.backoff.max.ms": 5,
+        }
         producer = Producer(config)
         producer.init_transactions(TIMEOUT_S)
         return producer
@@ -46,7 +67,12 @@ class Kafka:
         assert producer.flush(TIMEOUT_S) == 0
 
     def consumer(self, **settings: object) -> Consumer:
-        config = {"bootstrap.servers": self.bootstrap, "log_level": 0, "group.id": self.name("group"), "enable.auto.commit": False}
+        config = {
+            "bootstrap.servers": self.bootstrap,
+            "log_level": 0,
+            "group.id": self.name("group"),
+            "enable.auto.commit": False,
+        }
         consumer = Consumer(config | settings)
         self._consumers.append(consumer)
         return consumer
@@ -71,14 +97,19 @@ class Kafka:
 
     @staticmethod
     def wait_for_coordinator(consumer: Consumer) -> None:
-        """Until its group is served: a broker that has just begun answers NOT_COORDINATOR, which librdkafka passes on at once."""
+        """Until its group is served: a broker that has just begun answers NOT_COORDINATOR, which
+        librdkafka passes on at once.
+        """
         deadline_s = time.monotonic() + TIMEOUT_S
         while True:
             try:
                 consumer.committed([TopicPartition("any", 0)], TIMEOUT_S)
                 return
             except KafkaException as error:
-                if error.args[0].code() != KafkaError.NOT_COORDINATOR or time.monotonic() > deadline_s:
+                if (
+                    error.args[0].code() != KafkaError.NOT_COORDINATOR
+                    or time.monotonic() > deadline_s
+                ):
                     raise
                 time.sleep(0.1)
 
@@ -92,7 +123,9 @@ class Kafka:
     def end(self, topic: str, isolation: IsolationLevel) -> int:
         """What list_offsets calls the latest offset of partition 0."""
         partition = TopicPartition(topic, 0)
-        future = self.admin.list_offsets({partition: OffsetSpec.latest()}, isolation_level=isolation)[partition]
+        future = self.admin.list_offsets(
+            {partition: OffsetSpec.latest()}, isolation_level=isolation
+        )[partition]
         return int(future.result(timeout=TIMEOUT_S).offset)
 
     def close(self) -> None:

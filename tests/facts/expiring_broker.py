@@ -1,5 +1,6 @@
-"""A broker that forgets transactional ids which nobody uses, after seconds instead of a week (for longer than a machine stands still);
-and how to see that it did."""
+"""A broker that forgets transactional ids which nobody uses, after seconds instead of a week
+(for longer than a machine stands still); and how to see that it did.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +28,16 @@ def expiring_broker() -> Iterator[str]:
 
 
 def wait_until_expired(address: str, *transactional_ids: str, timeout_s: float = 60) -> None:
-    """Until the broker has written that these ids are gone: a tombstone is the last record of each in its log of transactions."""
+    """Until the broker has written that these ids are gone: a tombstone is the last record of
+    each in its log of transactions.
+    """
     missing = {name.encode() for name in transactional_ids}
-    config = {"bootstrap.servers": address, "group.id": "expiry", "enable.auto.commit": False, "log_level": 0}
+    config = {
+        "bootstrap.servers": address,
+        "group.id": "expiry",
+        "enable.auto.commit": False,
+        "log_level": 0,
+    }
     deadline_s = time.monotonic() + timeout_s
     with closing(Consumer(config)) as consumer:
         consumer.assign([TopicPartition(STATE_TOPIC, 0, OFFSET_BEGINNING)])
@@ -38,5 +46,9 @@ def wait_until_expired(address: str, *transactional_ids: str, timeout_s: float =
             message = consumer.poll(0.1)
             if message is None or message.error() is not None:
                 continue
-            named = {name for name in map(str.encode, transactional_ids) if (message.key() or b"").endswith(name)}
+            named = {
+                name
+                for name in map(str.encode, transactional_ids)
+                if (message.key() or b"").endswith(name)
+            }
             missing = missing - named if message.value() is None else missing | named

@@ -1,7 +1,9 @@
-"""A Faust worker that prints each value it reads: `faust_reader.py BOOTSTRAP TOPIC SCHEME APP_ID DATADIR`.
+"""A Faust worker that prints each value it reads: `faust_reader.py BOOTSTRAP TOPIC SCHEME APP_ID
+DATADIR`.
 
-Run by test_faust.py in a process of its own. SCHEME `kafka` is Faust as it comes; `kafka-committed` is its own
-transport with the consumer's isolation level set, which no setting of Faust's does.
+Run by test_faust.py in a process of its own. SCHEME `kafka` is Faust as it comes;
+`kafka-committed` is its own transport with the consumer's isolation level set, which no setting
+of Faust's does.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def main() -> None:
         async for value in values:
             print(f"read {value.decode()}", flush=True)
 
-    faust.Worker(app, loglevel="ERROR", logging_config=None, redirect_stdouts=False).execute_from_commandline()
+    faust.Worker(
+        app, loglevel="ERROR", logging_config=None, redirect_stdouts=False
+    ).execute_from_commandline()
 
 
 if __name__ == "__main__":

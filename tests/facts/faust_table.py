@@ -1,7 +1,9 @@
-"""A Faust worker with an agent and a GlobalTable that the agent fills: `faust_table.py BOOTSTRAP TOPIC APP_ID DATADIR`.
+"""A Faust worker with an agent and a GlobalTable that the agent fills: `faust_table.py BOOTSTRAP
+TOPIC APP_ID DATADIR`.
 
-Run by test_faust_instances.py, several with one app id. Says how many partitions it has when a rebalance is over (`ready N`), what its
-agent read (`read KEY`) and, as often as it changes, which keys its table has (`keys JSON`).
+Run by test_faust_instances.py, several with one app id. Says how many partitions it has when a
+rebalance is over (`ready N`), what its agent read (`read KEY`) and, as often as it changes,
+which keys its table has (`keys JSON`).
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ def main() -> None:
         count[0] = sum(place.topic == topic_name for place in assigned)
 
     app.on_partitions_assigned.connect(count_assigned)
-    faust.Worker(app, loglevel="ERROR", logging_config=None, redirect_stdouts=False, quiet=True).execute_from_commandline()
+    faust.Worker(
+        app, loglevel="ERROR", logging_config=None, redirect_stdouts=False, quiet=True
+    ).execute_from_commandline()
 
 
 if __name__ == "__main__":

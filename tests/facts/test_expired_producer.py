@@ -1,4 +1,6 @@
-"""Fact: once the broker has forgotten an idle transactional id, whoever aborts first owns it, be it a zombie. Fencing is forgotten too."""
+"""Fact: once the broker has forgotten an idle transactional id, whoever aborts first owns it, be
+it a zombie. Fencing is forgotten too.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def commit(producer: Producer, topic: str, value: bytes) -> None:
     producer.commit_transaction(10)
 
 
-def test_a_fenced_owner_that_aborts_after_expiry_commits_and_the_real_owner_is_fenced(expiring: Kafka) -> None:
+def test_a_fenced_owner_that_aborts_after_expiry_commits_and_the_real_owner_is_fenced(
+    expiring: Kafka,
+) -> None:
     topic, lane = expiring.topic(), expiring.name("lane")
     former = expiring.producer(lane)
     commit(former, topic, b"in its time")
@@ -37,7 +41,9 @@ def test_a_fenced_owner_that_aborts_after_expiry_commits_and_the_real_owner_is_f
     with pytest.raises(KafkaException) as failure:
         commit(former, topic, b"of a zombie")
     assert error_of(failure).code() == KafkaError.INVALID_PRODUCER_ID_MAPPING
-    assert (error_of(failure).txn_requires_abort(), error_of(failure).fatal()) == (True, False), "an abort is all that the client asks for"
+    assert (error_of(failure).txn_requires_abort(), error_of(failure).fatal()) == (True, False), (
+        "an abort is all that the client asks for"
+    )
     former.abort_transaction(10)
     commit(former, topic, b"of a zombie")
 

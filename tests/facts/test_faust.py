@@ -22,7 +22,15 @@ def values_read(kafka: Kafka, tmp_path: Path) -> Iterator[Callable[[str, str], l
     workers: list[subprocess.Popen[str]] = []
 
     def read(topic: str, scheme: str) -> list[str]:
-        command = [sys.executable, str(READER), kafka.bootstrap, topic, scheme, kafka.name("app"), str(tmp_path / "faust")]
+        command = [
+            sys.executable,
+            str(READER),
+            kafka.bootstrap,
+            topic,
+            scheme,
+            kafka.name("app"),
+            str(tmp_path / "faust"),
+        ]
         with (tmp_path / "errors").open("w") as errors:
             worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         workers.append(worker)

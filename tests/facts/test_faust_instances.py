@@ -26,10 +26,19 @@ class Instance:
 
     def __init__(self, kafka: Kafka, topic: str, app_id: str, folder: Path) -> None:
         self.ready, self.read, self.keys = 0, list[str](), list[str]()
-        command = [sys.executable, str(WORKER), kafka.bootstrap, topic, app_id, str(folder / "data")]
+        command = [
+            sys.executable,
+            str(WORKER),
+            kafka.bootstrap,
+            topic,
+            app_id,
+            str(folder / "data"),
+        ]
         folder.mkdir()
         self.errors = (folder / "errors").open("w")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self.errors, text=True
+        )
         threading.Thread(target=self._follow, daemon=True).start()
 
     def _follow(self) -> None:
@@ -51,10 +60,11 @@ def topic(kafka: Kafka) -> str:
 
 @pytest.fixture
 def both(kafka: Kafka, topic: str, tmp_path: Path) -> Iterator[list[Instance]]:
-    """Two instances of one app with two partitions each, after 60 records were read by one or the other.
+    """Two instances of one app with two partitions each, after 60 records were read by one or
+    the other.
 
-    Written once both say that the rebalance is over: what comes while an instance restores its tables may be skipped (in 3 of 6 tries
-    with rows in the table, never without a table).
+    Written once both say that the rebalance is over: what comes while an instance restores its
+    tables may be skipped (in 3 of 6 tries with rows in the table, never without a table).
     """
     app_id = kafka.name("app")
     instances = [Instance(kafka, topic, app_id, tmp_path / str(number)) for number in range(2)]
@@ -74,12 +84,18 @@ def both(kafka: Kafka, topic: str, tmp_path: Path) -> Iterator[list[Instance]]:
 
 
 def test_an_agent_on_a_topic_for_everybody_gets_a_part_of_it(both: list[Instance]) -> None:
-    """Such as `control`: members of one app share its partitions. So cancel requests are read without a group."""
+    """Such as `control`: members of one app share its partitions. So cancel requests are read
+    without a group.
+    """
     assert all(one.read for one in both)
-    assert sorted(both[0].read + both[1].read) == sorted(ROWS), "each record came to one of them alone"
+    assert sorted(both[0].read + both[1].read) == sorted(ROWS), (
+        "each record came to one of them alone"
+    )
 
 
-def test_a_global_table_lacks_what_other_instances_wrote_until_the_next_rebalance(kafka: Kafka, both: list[Instance]) -> None:
+def test_a_global_table_lacks_what_other_instances_wrote_until_the_next_rebalance(
+    kafka: Kafka, both: list[Instance]
+) -> None:
     kafka.wait_until(lambda: all(set(one.read) <= set(one.keys) for one in both))
     time.sleep(3)  # what should come and does not cannot be waited for
     # not "what it read and no more": standbys that start late take some of the other's rows

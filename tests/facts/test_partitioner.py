@@ -19,7 +19,12 @@ def partitions_of_keys(kafka: Kafka, **settings: object) -> list[int | None]:
     topic = kafka.topic(PARTITIONS)
     producer = kafka.producer(None, **settings)
     for key in KEYS:
-        producer.produce(topic, b"", key, on_delivery=lambda _, message: placed.__setitem__(message.key(), message.partition()))
+        producer.produce(
+            topic,
+            b"",
+            key,
+            on_delivery=lambda _, message: placed.__setitem__(message.key(), message.partition()),
+        )
     assert producer.flush(20) == 0
     return [placed[key] for key in KEYS]
 

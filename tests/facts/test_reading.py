@@ -16,7 +16,9 @@ STRICT = {"auto.offset.reset": "error"}
 
 
 @pytest.mark.parametrize("paused", [False, True])
-def test_assigning_without_an_offset_is_an_error_and_seek_then_fails(kafka: Kafka, paused: bool) -> None:
+def test_assigning_without_an_offset_is_an_error_and_seek_then_fails(
+    kafka: Kafka, paused: bool
+) -> None:
     topic = kafka.topic()
     kafka.produce(topic, b"there")
     consumer = kafka.consumer(**STRICT)
@@ -48,7 +50,10 @@ def test_assigning_paused_with_an_explicit_offset_then_seek_and_resume_works(kaf
 
 def purge_below(kafka: Kafka, topic: str, offset: int) -> None:
     partition = TopicPartition(topic, 0, offset)
-    assert kafka.admin.delete_records([partition])[partition].result(timeout=20).low_watermark == offset
+    assert (
+        kafka.admin.delete_records([partition])[partition].result(timeout=20).low_watermark
+        == offset
+    )
 
 
 def test_a_purged_reader_gets_one_reset_error_and_then_silence(kafka: Kafka) -> None:

@@ -20,7 +20,12 @@ def member(kafka: Kafka) -> Iterator[Callable[[str, str], ShareConsumer]]:
     consumers: list[ShareConsumer] = []
 
     def join(group: str, topic: str) -> ShareConsumer:
-        config = {"bootstrap.servers": kafka.bootstrap, "group.id": group, "share.acknowledgement.mode": "explicit", "log_level": 0}
+        config = {
+            "bootstrap.servers": kafka.bootstrap,
+            "group.id": group,
+            "share.acknowledgement.mode": "explicit",
+            "log_level": 0,
+        }
         consumer = ShareConsumer(config)
         consumer.subscribe([topic])
         consumers.append(consumer)
@@ -34,7 +39,9 @@ def member(kafka: Kafka) -> Iterator[Callable[[str, str], ShareConsumer]]:
 def set_group(kafka: Kafka, group: str, **settings: str) -> None:
     """Settings of a share group; `isolation_level="x"` is `share.isolation.level=x`."""
     entries = [
-        ConfigEntry(f"share.{name.replace('_', '.')}", value, incremental_operation=AlterConfigOpType.SET)
+        ConfigEntry(
+            f"share.{name.replace('_', '.')}", value, incremental_operation=AlterConfigOpType.SET
+        )
         for name, value in settings.items()
     ]
     resource = ConfigResource(ConfigResource.Type.GROUP, group, incremental_configs=entries)
@@ -101,7 +108,9 @@ def test_a_share_group_reads_uncommitted_unless_the_group_says_otherwise(
             reader.acknowledge(message, AcknowledgeType.ACCEPT)
 
 
-def test_a_released_record_comes_again_with_a_higher_count(kafka: Kafka, member: Callable[[str, str], ShareConsumer]) -> None:
+def test_a_released_record_comes_again_with_a_higher_count(
+    kafka: Kafka, member: Callable[[str, str], ShareConsumer]
+) -> None:
     topic, group = kafka.topic(), kafka.name("group")
     set_group(kafka, group, auto_offset_reset="earliest")
     kafka.produce(topic, b"work")
@@ -114,7 +123,9 @@ def test_a_released_record_comes_again_with_a_higher_count(kafka: Kafka, member:
     reader.acknowledge(again, AcknowledgeType.ACCEPT)
 
 
-def test_every_record_of_a_poll_must_be_acknowledged_before_the_next(kafka: Kafka, member: Callable[[str, str], ShareConsumer]) -> None:
+def test_every_record_of_a_poll_must_be_acknowledged_before_the_next(
+    kafka: Kafka, member: Callable[[str, str], ShareConsumer]
+) -> None:
     topic, group = kafka.topic(), kafka.name("group")
     set_group(kafka, group, auto_offset_reset="earliest")
     kafka.produce(topic, b"one")

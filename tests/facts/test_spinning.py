@@ -1,4 +1,6 @@
-"""librdkafka's thread spins when an idempotent producer waits: why plain producers are not idempotent (docs/decisions/0009)."""
+"""librdkafka's thread spins when an idempotent producer waits: why plain producers are not
+idempotent (docs/decisions/0009).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def broker() -> Iterator[LocalBroker]:
 
 
 def cores_burnt_while_waiting(broker: LocalBroker, **settings: object) -> float:
-    """With more batches of one partition than may be on the way, and a broker that does not answer."""
+    """With more batches of one partition than may be on the way, and a broker that does not
+    answer.
+    """
     producer = Producer(producer_config(Settings(address=broker.bootstrap)) | settings)
     producer.produce("spinning", b"first", b"k")
     assert producer.flush(30) == 0
@@ -40,16 +44,23 @@ def cores_burnt_while_waiting(broker: LocalBroker, **settings: object) -> float:
         while time.monotonic() - began < PAUSE_S:
             time.sleep(PAUSE_S)
         after = waiting.cpu_times()
-        return (after.user + after.system - before.user - before.system) / (time.monotonic() - began)
+        return (after.user + after.system - before.user - before.system) / (
+            time.monotonic() - began
+        )
     finally:
         process.resume()
         assert producer.flush(30) == 0
 
 
 def test_an_idempotent_producer_burns_a_core_while_it_waits(broker: LocalBroker) -> None:
-    """Half of one on a machine that has it to give; what others take of it, it cannot burn: so one look of several."""
+    """Half of one on a machine that has it to give; what others take of it, it cannot burn: so
+    one look of several.
+    """
     idempotent = {"enable.idempotence": True, "max.in.flight.requests.per.connection": 5}
-    looks = ((cores_burnt_while_waiting(broker, **idempotent), cores_burnt_while_waiting(broker)) for _ in range(5))
+    looks = (
+        (cores_burnt_while_waiting(broker, **idempotent), cores_burnt_while_waiting(broker))
+        for _ in range(5)
+    )
     assert any(burnt > 0.1 and burnt > 3 * ours for burnt, ours in looks)
 
 

@@ -33,7 +33,8 @@ def test_init_transactions_decides_the_open_transaction_of_a_dead_owner(kafka: K
     started_s = time.monotonic()
     kafka.producer(lane)
     assert kafka.next(reader).value() == b"plain, behind it"
-    # Measured 0.06 to 0.6 s; without the new owner it is the transaction's timeout (60 s by default) and up to 10 s more.
+    # Measured 0.06 to 0.6 s; without the new owner it is the transaction's timeout (60 s by
+    # default) and up to 10 s more.
     assert time.monotonic() - started_s < 30
 
 
@@ -76,7 +77,8 @@ def test_position_steps_over_a_trailing_control_record(kafka: Kafka) -> None:
     producer.begin_transaction()
     producer.produce(topic, b"one")
     producer.commit_transaction(10)
-    # The record and its commit marker; the coordinator writes markers after the commit has returned.
+    # The record and its commit marker; the coordinator writes markers after the commit has
+    # returned.
     end = 2
     kafka.wait_until(lambda: kafka.end(topic, IsolationLevel.READ_UNCOMMITTED) == end)
     reader = kafka.reader(topic)
@@ -91,7 +93,9 @@ def test_position_steps_over_a_trailing_control_record(kafka: Kafka) -> None:
     kafka.wait_until(stands_at_end)
 
 
-def test_a_record_over_the_topics_limit_is_abortable_and_takes_its_neighbours_along(kafka: Kafka) -> None:
+def test_a_record_over_the_topics_limit_is_abortable_and_takes_its_neighbours_along(
+    kafka: Kafka,
+) -> None:
     roomy, narrow = kafka.topic(), kafka.topic(max_message_bytes=1000)
     producer = kafka.producer(kafka.name("lane"))
     producer.begin_transaction()
@@ -110,13 +114,18 @@ def test_a_record_over_the_topics_limit_is_abortable_and_takes_its_neighbours_al
 
 
 def test_an_unknown_topic_hangs_the_commit_and_then_abort_is_refused(kafka: Kafka) -> None:
-    """Unbounded, the commit takes `topic.metadata.propagation.max.ms` (30 s) to fail: see the slow test below."""
+    """Unbounded, the commit takes `topic.metadata.propagation.max.ms` (30 s) to fail: see the
+    slow test below.
+    """
     producer = kafka.producer(kafka.name("lane"))
     producer.begin_transaction()
     producer.produce(kafka.name("never-created"), b"lost")
     with pytest.raises(KafkaException) as failure:
         producer.commit_transaction(2)
-    assert (error_of(failure).code(), error_of(failure).retriable()) == (KafkaError._TIMED_OUT, True)
+    assert (error_of(failure).code(), error_of(failure).retriable()) == (
+        KafkaError._TIMED_OUT,
+        True,
+    )
     with pytest.raises(KafkaException) as failure:
         producer.abort_transaction(2)
     assert error_of(failure).code() == KafkaError._CONFLICT
@@ -138,7 +147,9 @@ def test_a_commit_that_timed_out_may_well_be_committed_and_cannot_be_aborted(kaf
     for _ in range(10):
         topic = kafka.topic()
         if _abort_of_a_late_commit(kafka, topic) == KafkaError._CONFLICT:
-            break  # else (_STATE) its end was never sent, and it cannot be aborted either: as little to believe
+            # else (_STATE) its end was never sent, and it cannot be aborted either: as little to
+            # believe
+            break
     else:
         pytest.fail("no commit out of 10 timed out behind its request")
     assert kafka.next(kafka.reader(topic)).value() == b"outcome unknown"
@@ -166,7 +177,9 @@ def _abort_of_a_late_commit(kafka: Kafka, topic: str) -> int:
 
 
 @pytest.mark.slow
-def test_an_owner_slower_than_the_transaction_timeout_is_fenced_though_nobody_took_over(kafka: Kafka) -> None:
+def test_an_owner_slower_than_the_transaction_timeout_is_fenced_though_nobody_took_over(
+    kafka: Kafka,
+) -> None:
     topic = kafka.topic()
     slow = kafka.producer(kafka.name("lane"), **{"transaction.timeout.ms": 1000})
     slow.begin_transaction()
@@ -182,25 +195,38 @@ def test_an_owner_slower_than_the_transaction_timeout_is_fenced_though_nobody_to
 
 def test_the_admin_client_cannot_fence_or_abort() -> None:
     """When one of these appears, taking over a lane may get simpler: read the hazards again."""
-    for name in ("fence_producers", "abort_transaction", "describe_transactions", "list_transactions"):
+    for name in (
+        "fence_producers",
+        "abort_transaction",
+        "describe_transactions",
+        "list_transactions",
+    ):
         assert not hasattr(AdminClient, name)
 
 
 def test_no_batch_of_several_records_is_larger_than_the_producers_batch_size(kafka: Kafka) -> None:
-    """So a lane's producer whose `batch.size` is what its topics take (`max.message.bytes`) is never refused for good records."""
+    """So a lane's producer whose `batch.size` is what its topics take (`max.message.bytes`) is
+    never refused for good records.
+    """
     limit = 10_000
     topic = kafka.topic(max_message_bytes=limit)
     producer = kafka.producer(kafka.name("lane"), **{"batch.size": limit, "linger.ms": 5})
     sizes = [random.randrange(3_000) for _ in range(500)] + [limit - 200] * 20 + [1] * 3_000
     producer.begin_transaction()
     for number, size in enumerate(sizes):
-        producer.produce(topic, random.randbytes(size), key=b"%d" % number, headers=[("kind", b"x")], partition=0)
+        producer.produce(
+            topic, random.randbytes(size), key=b"%d" % number, headers=[("kind", b"x")], partition=0
+        )
     producer.commit_transaction(20)
 
 
 @pytest.mark.slow
-def test_a_broker_refuses_its_own_markers_where_no_record_may_be_old_and_the_transactional_id_is_stuck(kafka: Kafka) -> None:
-    """A marker is stamped when it is asked for, and the log looks a moment later; the coordinator takes that for a defect and gives up."""
+def test_a_broker_refuses_its_own_markers_where_no_record_may_be_old_and_the_transactional_id_is_stuck(
+    kafka: Kafka,
+) -> None:
+    """A marker is stamped when it is asked for, and the log looks a moment later; the
+    coordinator takes that for a defect and gives up.
+    """
     topic, lane = kafka.topic(message_timestamp_before_max_ms=0), kafka.name("lane")
     producer = kafka.producer(lane)
     for _ in range(5_000):  # one written within its millisecond is taken
@@ -219,7 +245,9 @@ def test_a_broker_refuses_its_own_markers_where_no_record_may_be_old_and_the_tra
 
 
 def test_more_in_sync_replicas_than_there_are_replicas_are_no_obstacle(kafka: Kafka) -> None:
-    """The broker asks for no more than there are (`Partition.effectiveMinIsr`); old ones took no record."""
+    """The broker asks for no more than there are (`Partition.effectiveMinIsr`); old ones took no
+    record.
+    """
     topic = kafka.topic(min_insync_replicas=2)
     kafka.produce(topic, b"plain")
     producer = kafka.producer(kafka.name("lane"))

@@ -1,4 +1,6 @@
-"""Plays the engine's side of an activity service: writes commands in transactions, reads what the service answers."""
+"""Plays the engine's side of an activity service: writes commands in transactions, reads what
+the service answers.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from odradek.config import Settings
 from odradek.converter import DataConverter
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.client_config import producer_config, reader_config, transactional_producer_config
+from odradek.kafka.client_config import (
+    producer_config,
+    reader_config,
+    transactional_producer_config,
+)
 from odradek.wire.codec import Codec
 from odradek.wire.headers import headers_for
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
@@ -35,9 +41,22 @@ def values(found: list[Any]) -> list[Any]:
 class Engine:
     """One workflow queue whose workflows schedule activities on another queue."""
 
-    def __init__(self, bootstrap: str, namespace: str, state_dir: Path, *, partitions: int = 2, **settings: Any) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        namespace: str,
+        state_dir: Path,
+        *,
+        partitions: int = 2,
+        **settings: Any,
+    ) -> None:
         self.settings = Settings(
-            address=bootstrap, namespace=namespace, state_dir=state_dir, partitions=partitions, replication_factor=1, **settings
+            address=bootstrap,
+            namespace=namespace,
+            state_dir=state_dir,
+            partitions=partitions,
+            replication_factor=1,
+            **settings,
         )
         self.codec = Codec()
         self.admin = ClusterAdmin(self.settings)
@@ -45,7 +64,13 @@ class Engine:
         self.events = self.topics.events(QUEUE)
         self.commands = self.topics.commands(ACTIVITIES)
         self.admin.ensure(
-            [self.events, self.commands, self.topics.control(ACTIVITIES), self.topics.dead_letters(ACTIVITIES), self.topics.members]
+            [
+                self.events,
+                self.commands,
+                self.topics.control(ACTIVITIES),
+                self.topics.dead_letters(ACTIVITIES),
+                self.topics.members,
+            ]
         )
         self._producer: Producer | None = None
         self._plain = Producer(producer_config(self.settings))
@@ -72,16 +97,24 @@ class Engine:
         )
         return msgspec.structs.replace(task, **changes)
 
-    def schedule(self, *tasks: ActivityTask, commit: bool = True, partition: int | None = None) -> None:
+    def schedule(
+        self, *tasks: ActivityTask, commit: bool = True, partition: int | None = None
+    ) -> None:
         """Write commands in one transaction, as a lane does."""
         if self._producer is None:
-            self._producer = Producer(transactional_producer_config(self.settings, f"{self.settings.namespace}-test"))
+            self._producer = Producer(
+                transactional_producer_config(self.settings, f"{self.settings.namespace}-test")
+            )
             self._producer.init_transactions(20)
         self._producer.begin_transaction()
         for task in tasks:
             where = {} if partition is None else {"partition": partition}
             self._producer.produce(
-                self.commands, self.codec.encode(task), task.workflow_id.encode(), headers=list(headers_for(task)), **where
+                self.commands,
+                self.codec.encode(task),
+                task.workflow_id.encode(),
+                headers=list(headers_for(task)),
+                **where,
             )
         if commit:
             self._producer.commit_transaction(20)
@@ -89,18 +122,36 @@ class Engine:
             self._producer.flush(20)
             self._producer.abort_transaction(20)
 
-    def write(self, topic: str, key: bytes, value: bytes | None, headers: Any = (), **where: int) -> None:
+    def write(
+        self, topic: str, key: bytes, value: bytes | None, headers: Any = (), **where: int
+    ) -> None:
         """A plain record."""
         self._plain.produce(topic, value, key, headers=list(headers), **where)
         assert self._plain.flush(20) == 0
 
     def cancel(self, task: ActivityTask, reason: str = "") -> None:
         """Ask for the cancellation of an attempt."""
-        record = CancelActivityTask(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, reason)
-        self.write(self.topics.control(ACTIVITIES), task.activity_id.encode(), self.codec.encode(record), headers_for(record))
+        record = CancelActivityTask(
+            task.workflow_id,
+            task.run_id,
+            task.scheduled_event_id,
+            task.activity_id,
+            task.attempt,
+            reason,
+        )
+        self.write(
+            self.topics.control(ACTIVITIES),
+            task.activity_id.encode(),
+            self.codec.encode(record),
+            headers_for(record),
+        )
 
-    async def answers(self, task: ActivityTask, last: str | Callable[[Any], bool], timeout_s: float = 60.0) -> list[Any]:
-        """What the service said of `task`, up to and with a record of type `last` (or that `last` accepts)."""
+    async def answers(
+        self, task: ActivityTask, last: str | Callable[[Any], bool], timeout_s: float = 60.0
+    ) -> list[Any]:
+        """What the service said of `task`, up to and with a record of type `last` (or that
+        `last` accepts).
+        """
 
         def is_last(record: Any) -> bool:
             return type(record).__name__ == last if isinstance(last, str) else last(record)
@@ -148,7 +199,9 @@ async def until(
     step: Callable[[], None] = lambda: None,
     describe: Callable[[], str] = lambda: "",
 ) -> None:
-    """Wait until a condition holds; fail with a description when it does not in time. The longer it has taken, the rarer are looks."""
+    """Wait until a condition holds; fail with a description when it does not in time. The longer
+    it has taken, the rarer are looks.
+    """
     began = time.monotonic()
     while True:
         step()

@@ -1,8 +1,10 @@
-"""A service process for tests: its activities write what happens to them into a file, one line each, flushed.
+"""A service process for tests: its activities write what happens to them into a file, one line
+each, flushed.
 
 python activity_service.py ADDRESS NAMESPACE STATE_DIR LOG [SLOTS]
 
-NO_HURRY in the environment: it says Started, and hands on what waits for a slot, only where it has to do so at once.
+NO_HURRY in the environment: it says Started, and hands on what waits for a slot, only where it
+has to do so at once.
 """
 
 from __future__ import annotations
@@ -70,11 +72,19 @@ def _die_unless(marker: Path) -> None:
 
 async def main() -> None:
     address, namespace, state_dir = sys.argv[1:4]
-    cast(dict[str, str], share_commands.GROUP_CONFIG)["share.record.lock.duration.ms"] = "15000"  # the least that brokers allow
+    cast(dict[str, str], share_commands.GROUP_CONFIG)["share.record.lock.duration.ms"] = (
+        "15000"  # the least that brokers allow
+    )
     if os.environ.get("NO_HURRY"):
         timers.STARTED_AFTER_MAX = consumer_thread.HAND_ON_AFTER_S = 60.0
     slots = int(sys.argv[5]) if len(sys.argv) > 5 else 10
-    settings = Settings(address=address, namespace=namespace, state_dir=Path(state_dir), partitions=2, replication_factor=1)
+    settings = Settings(
+        address=address,
+        namespace=namespace,
+        state_dir=Path(state_dir),
+        partitions=2,
+        replication_factor=1,
+    )
     host = ActivityHost(
         settings,
         task_queue=QUEUE,

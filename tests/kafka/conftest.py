@@ -1,5 +1,6 @@
-"""Fixtures of the tests of activity services: an engine played by the test, and services that can be killed, in a classic group unless
-a test is marked with `both_groups` or asks for the other with `@pytest.mark.parametrize("group", [SHARE])`.
+"""Fixtures of the tests of activity services: an engine played by the test, and services that
+can be killed, in a classic group unless a test is marked with `both_groups` or asks for the
+other with `@pytest.mark.parametrize("group", [SHARE])`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from tests.kafka.activity_services import CLASSIC, Service, gates, ran
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two seconds for a request to the cluster, where nobody says otherwise: for brokers that are not there."""
+    """Two seconds for a request to the cluster, where nobody says otherwise: for brokers that
+    are not there.
+    """
     defaults = ClusterAdmin.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "request_timeout_s", 2.0)
@@ -26,7 +29,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No attempt says Started for its length: it would for 200 ms in which the machine stands still, and not for what is tested."""
+    """No attempt says Started for its length: it would for 200 ms in which the machine stands
+    still, and not for what is tested.
+    """
     monkeypatch.setattr(timers, "STARTED_AFTER_MAX", 60.0)
 
 
@@ -37,7 +42,9 @@ def group() -> str:
 
 
 @pytest.fixture
-def new_engine(bootstrap: str, namespace: str, tmp_path: Path, group: str) -> Iterator[Callable[..., Engine]]:
+def new_engine(
+    bootstrap: str, namespace: str, tmp_path: Path, group: str
+) -> Iterator[Callable[..., Engine]]:
     ran.clear()
     gates.clear()
     engines: list[Engine] = []

@@ -1,6 +1,7 @@
 """A tiny owner of a queue for tests of the client: reads `events`, writes `replies`, knows no engine.
 
-Started as a process (`python -m tests.kafka.fake_owner ADDRESS NAMESPACE QUEUE`) where its CPU must not be the client's, or as a thread.
+Started as a process (`python -m tests.kafka.fake_owner ADDRESS NAMESPACE QUEUE`) where its CPU
+must not be the client's, or as a thread.
 """
 
 from __future__ import annotations
@@ -19,11 +20,21 @@ from odradek.kafka.client_config import producer_config, reader_config
 from odradek.wire.codec import Codec
 from odradek.wire.events import AwaitResult, QueryWorkflow, SignalWorkflow, StartWorkflow
 from odradek.wire.headers import headers_for
-from odradek.wire.outcomes import COMPLETED, NOT_FOUND, OK, LaneStatus, MemberStatus, Reply, WorkflowResult
+from odradek.wire.outcomes import (
+    COMPLETED,
+    NOT_FOUND,
+    OK,
+    LaneStatus,
+    MemberStatus,
+    Reply,
+    WorkflowResult,
+)
 
 
 class FakeOwner:
-    """Completes every started workflow at once with its own input. `muted` request kinds get no answer."""
+    """Completes every started workflow at once with its own input. `muted` request kinds get no
+    answer.
+    """
 
     def __init__(self, settings: Settings, queue: str, codec: Codec | None = None) -> None:
         self.settings = settings
@@ -39,7 +50,9 @@ class FakeOwner:
         self._topics = admin.topics
         self._consumer = Consumer(reader_config(settings))
         starts = admin.start_offsets(facts.name, range(facts.partitions))
-        self._consumer.assign([TopicPartition(facts.name, p, starts[p]) for p in range(facts.partitions)])
+        self._consumer.assign(
+            [TopicPartition(facts.name, p, starts[p]) for p in range(facts.partitions)]
+        )
         self._partitions = facts.partitions
         self._producer = Producer(producer_config(settings))
         self._results: dict[str, WorkflowResult] = {}
@@ -74,13 +87,26 @@ class FakeOwner:
         self._thread.join(10)
 
     def send(self, reply: Reply) -> None:
-        self._producer.produce(self._topics.replies, self.encode(reply), reply.client_id.encode(), headers=headers_for(reply))
+        self._producer.produce(
+            self._topics.replies,
+            self.encode(reply),
+            reply.client_id.encode(),
+            headers=headers_for(reply),
+        )
 
     def announce(self, state: str = "RUNNING", member_id: str = "") -> None:
         """Say in `members` that all partitions are owned here."""
         member_id = member_id or f"fake-{self.queue}"
         lanes = [LaneStatus(partition, state) for partition in range(self._partitions)]
-        status = MemberStatus(member_id, "PROCESSOR", self.settings.namespace, self.queue, "fake", int(time.time() * 1000), lanes=lanes)
+        status = MemberStatus(
+            member_id,
+            "PROCESSOR",
+            self.settings.namespace,
+            self.queue,
+            "fake",
+            int(time.time() * 1000),
+            lanes=lanes,
+        )
         self._producer.produce(self._topics.members, self.encode(status), member_id.encode())
         self._producer.flush(5)
 
@@ -88,7 +114,12 @@ class FakeOwner:
         kind = type(record).__name__
         if kind in self.muted or not getattr(record, "reply_to", ""):
             return []
-        base = {"client_id": record.reply_to, "request_id": record.request_id, "kind": kind, "workflow_id": record.workflow_id}
+        base = {
+            "client_id": record.reply_to,
+            "request_id": record.request_id,
+            "kind": kind,
+            "workflow_id": record.workflow_id,
+        }
         if isinstance(record, StartWorkflow):
             result = WorkflowResult(
                 self.settings.namespace,
@@ -100,13 +131,34 @@ class FakeOwner:
                 result=record.input[:1],
             )
             self._results[record.workflow_id] = result
-            replies = [Reply(**base, status=OK, run_id=record.run_id, first_execution_run_id=record.run_id, started=True)]
+            replies = [
+                Reply(
+                    **base,
+                    status=OK,
+                    run_id=record.run_id,
+                    first_execution_run_id=record.run_id,
+                    started=True,
+                )
+            ]
             if record.await_result and "AwaitResult" not in self.muted:
-                replies.append(Reply(**{**base, "kind": "AwaitResult"}, status=OK, run_id=record.run_id, result=result))
+                replies.append(
+                    Reply(
+                        **{**base, "kind": "AwaitResult"},
+                        status=OK,
+                        run_id=record.run_id,
+                        result=result,
+                    )
+                )
             return replies
         known = self._results.get(record.workflow_id)
         if known is None:
-            return [Reply(**base, status=NOT_FOUND, message=f"workflow not found for ID: {record.workflow_id}")]
+            return [
+                Reply(
+                    **base,
+                    status=NOT_FOUND,
+                    message=f"workflow not found for ID: {record.workflow_id}",
+                )
+            ]
         if isinstance(record, AwaitResult):
             return [Reply(**base, status=OK, run_id=known.run_id, result=known)]
         if isinstance(record, QueryWorkflow):

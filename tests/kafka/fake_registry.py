@@ -1,6 +1,8 @@
-"""A schema registry of fifty lines: ids and schemas over HTTP, as Confluent's client asks for them. It judges nothing: `apicurio.py` does.
+"""A schema registry of fifty lines: ids and schemas over HTTP, as Confluent's client asks for
+them. It judges nothing: `apicurio.py` does.
 
-So that what depends on a registry is tested everywhere; one that can go away and come back at the same address.
+So that what depends on a registry is tested everywhere; one that can go away and come back at
+the same address.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from odradek.broker.ports import HOST, free_ports
 
 
 class FakeRegistry:
-    """`schemas[id - 1]` is the schema of an id. `asked`: paths of the requests. `users`: their Basic credentials.
-    `always`: status and body of every answer, if set.
+    """`schemas[id - 1]` is the schema of an id. `asked`: paths of the requests. `users`: their
+    Basic credentials. `always`: status and body of every answer, if set.
     """
 
     def __init__(self) -> None:
@@ -52,7 +54,9 @@ class FakeRegistry:
 
             def _answer(self, status: int, value: object) -> None:
                 registry.asked.append(self.path)
-                registry.users.add(b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode())
+                registry.users.add(
+                    b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode()
+                )
                 body = json.dumps(value).encode()
                 if registry.always is not None:
                     status, body = registry.always

@@ -1,4 +1,6 @@
-"""What another version writes: our records in both framings, with our schema and with one that this version does not have."""
+"""What another version writes: our records in both framings, with our schema and with one that
+this version does not have.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _SINGLE_HEAD = 10
 
 
 class Foreign:
-    """Writers of the four kinds. A newer schema is published before its first record: in `schemas`, or in the registry."""
+    """Writers of the four kinds. A newer schema is published before its first record: in
+    `schemas`, or in the registry.
+    """
 
     def __init__(self, settings: Settings, registry: FakeRegistry) -> None:
         self._registry = registry
@@ -41,7 +45,9 @@ class Foreign:
             schema["fields"].append({"name": "mood", "type": "string", "default": ""})
             body += b"\x08good"
         if framing in REGISTRY:
-            return CONFLUENT_MARKER + self._registry.add(json.dumps(schema)).to_bytes(4, "big") + body
+            return (
+                CONFLUENT_MARKER + self._registry.add(json.dumps(schema)).to_bytes(4, "big") + body
+            )
         mark = schema_fingerprint(schema)
         if framing.startswith("newer"):
             published = PublishedSchema(mark.hex(), schema["name"], json.dumps(schema))

@@ -1,7 +1,9 @@
-"""A processor with a scripted engine, as a process of its own that a test can kill: `python lane_host.py '{"address": ...}'`.
+"""A processor with a scripted engine, as a process of its own that a test can kill: `python
+lane_host.py '{"address": ...}'`.
 
-The engine counts. Each signal of a workflow raises its count by one, writes the row, a history row and one command whose activity id is the
-count: so lost, doubled and reordered inputs all show in `commands`, and the rows must agree with them. Signal names script the rest.
+The engine counts. Each signal of a workflow raises its count by one, writes the row, a history
+row and one command whose activity id is the count: so lost, doubled and reordered inputs all
+show in `commands`, and the rows must agree with them. Signal names script the rest.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ DIE = "die"  # this process kills itself
 GATE = "gate"  # waits until the test opens `CountingEngine.gate`
 SLOW = "slow:"  # slow:50 takes 50 ms
 HOLD = "hold:"  # hold:/a/file waits until that file is there
-PARK = "park"  # the run is marked as parked: each new owner tries it, and dies over one whose workflow id begins with `kkiller`
+# the run is marked as parked: each new owner tries it, and dies over one whose workflow id begins
+# with `kkiller`
+PARK = "park"
 
 
 class CountingEngine:
@@ -62,25 +66,57 @@ class CountingEngine:
             event = each.event
             if isinstance(event, SignalWorkflow):
                 self._script(event, rows, batch.now_ms)
-                self._count(event.workflow_id, event.signal_name, tables, outlet, rows, effects, f"offset {each.offset}")
+                self._count(
+                    event.workflow_id,
+                    event.signal_name,
+                    tables,
+                    outlet,
+                    rows,
+                    effects,
+                    f"offset {each.offset}",
+                )
                 if event.reply_to:
-                    effects.replies.append(Reply(event.reply_to, event.request_id, "SignalWorkflow", OK, workflow_id=event.workflow_id))
+                    effects.replies.append(
+                        Reply(
+                            event.reply_to,
+                            event.request_id,
+                            "SignalWorkflow",
+                            OK,
+                            workflow_id=event.workflow_id,
+                        )
+                    )
             elif isinstance(event, ActivityTaskFailed):
-                self._count(event.workflow_id, f"failed:{event.failure.type}", tables, outlet, rows, effects, f"offset {each.offset}")
+                self._count(
+                    event.workflow_id,
+                    f"failed:{event.failure.type}",
+                    tables,
+                    outlet,
+                    rows,
+                    effects,
+                    f"offset {each.offset}",
+                )
         for timer in batch.timers:
             if timer.due_ms == PARKED_DUE_MS:
                 rows[ports.TIMER, timer_row_key(timer)] = timer
                 run = tables.get(ports.RUN, timer.run_id)
-                if timer.workflow_id.startswith("kkiller") and isinstance(run, RunRow) and not run.parked_reason:
+                if (
+                    timer.workflow_id.startswith("kkiller")
+                    and isinstance(run, RunRow)
+                    and not run.parked_reason
+                ):
                     os.kill(os.getpid(), signal.SIGKILL)
                 continue
-            self._count(timer.workflow_id, "fired", tables, outlet, rows, effects, f"timer {timer.due_ms}")
+            self._count(
+                timer.workflow_id, "fired", tables, outlet, rows, effects, f"timer {timer.due_ms}"
+            )
         effects.rows = [RowChange(table, key, row) for (table, key), row in rows.items()]
         effects.touched = [key for table, key in rows if table == ports.RUN]
         effects.steps = len(batch.inputs) + len(batch.timers)
         return effects
 
-    def _script(self, event: SignalWorkflow, rows: dict[tuple[str, str], Row | None], now_ms: int) -> None:
+    def _script(
+        self, event: SignalWorkflow, rows: dict[tuple[str, str], Row | None], now_ms: int
+    ) -> None:
         name = event.signal_name
         if name == DEFECT:
             raise RuntimeError("scripted defect")
@@ -102,7 +138,9 @@ class CountingEngine:
             rows[ports.TIMER, timer_row_key(mark)] = mark
         if name.startswith(TIMER):
             due_ms, run_id = now_ms + int(name.removeprefix(TIMER)), event.workflow_id
-            rows[ports.TIMER, timer_key(due_ms, run_id, "USER", 1)] = TimerRow(due_ms, run_id, run_id, "USER", 1)
+            rows[ports.TIMER, timer_key(due_ms, run_id, "USER", 1)] = TimerRow(
+                due_ms, run_id, run_id, "USER", 1
+            )
 
     def _count(
         self,
@@ -130,7 +168,9 @@ class CountingEngine:
         value = outlet.check(ports.COMMANDS, self.task_queue, task)
         assert not isinstance(value, Refusal), value
         partition = 9_999 if name == REFUSED_OUTPUT else -1
-        effects.outputs.append(Output(ports.COMMANDS, self.task_queue, workflow_id, task, value, partition=partition))
+        effects.outputs.append(
+            Output(ports.COMMANDS, self.task_queue, workflow_id, task, value, partition=partition)
+        )
 
     def evict(self, run_ids: list[str]) -> None:
         self.evicted += run_ids
@@ -185,7 +225,9 @@ def main() -> int:
     file_size_limit = values.pop("file_size_limit", 0)
     unended_every_seconds = values.pop("unended_every_seconds", None)
     instance = values.pop("instance", None)
-    intake.INPUTS_MAX = values.pop("batch", intake.INPUTS_MAX)  # many small transactions, for faults between them
+    intake.INPUTS_MAX = values.pop(
+        "batch", intake.INPUTS_MAX
+    )  # many small transactions, for faults between them
     if file_size_limit:  # stands for a full disk: writes fail, reads go on
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
     beat_to_parent()
@@ -200,7 +242,12 @@ def main() -> int:
     def on_lane_failed(partition: int, error: BaseException) -> None:
         print(f"lane {partition} failed {type(error).__name__}: {error}", flush=True)
 
-    options = {"on_fatal": on_fatal, "on_lane_failed": on_lane_failed, "unended_every_seconds": unended_every_seconds, "instance": instance}
+    options = {
+        "on_fatal": on_fatal,
+        "on_lane_failed": on_lane_failed,
+        "unended_every_seconds": unended_every_seconds,
+        "instance": instance,
+    }
     processor = make_processor(Settings(**values), queue, **options)
     processor.start()
     try:

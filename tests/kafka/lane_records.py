@@ -18,7 +18,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from odradek.config import Settings
 from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.client_config import producer_config, reader_config, topics_of, transactional_producer_config
+from odradek.kafka.client_config import (
+    producer_config,
+    reader_config,
+    topics_of,
+    transactional_producer_config,
+)
 from odradek.wire.codec import decode, decode_row, encode
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
@@ -33,7 +38,9 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], timeout: float = 60.0, what: str = "") -> T:
-    """Wait for a condition; its value. Each look may read a whole topic: the longer it has taken, the rarer they are."""
+    """Wait for a condition; its value. Each look may read a whole topic: the longer it has
+    taken, the rarer they are.
+    """
     began = time.monotonic()
     while not (value := condition()):
         spent = time.monotonic() - began
@@ -45,9 +52,22 @@ def until(condition: Callable[[], T], timeout: float = 60.0, what: str = "") -> 
 class Wire:
     """A client that knows the topics of one queue."""
 
-    def __init__(self, bootstrap: str, namespace: str, state_dir: Path, *, partitions: int = 2, **settings: Any) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        namespace: str,
+        state_dir: Path,
+        *,
+        partitions: int = 2,
+        **settings: Any,
+    ) -> None:
         self.settings = Settings(
-            address=bootstrap, namespace=namespace, state_dir=state_dir, partitions=partitions, replication_factor=1, **settings
+            address=bootstrap,
+            namespace=namespace,
+            state_dir=state_dir,
+            partitions=partitions,
+            replication_factor=1,
+            **settings,
         )
         self.topics = topics_of(self.settings)
         self.admin = ClusterAdmin(self.settings)
@@ -59,9 +79,19 @@ class Wire:
 
     def send(self, record: msgspec.Struct, *, partition: int = -1) -> None:
         """An event, as a client would."""
-        self.send_raw(record.workflow_id.encode(), encode(record), headers_for(record), partition=partition)  # type: ignore[attr-defined]
+        self.send_raw(
+            record.workflow_id.encode(), encode(record), headers_for(record), partition=partition
+        )  # type: ignore[attr-defined]
 
-    def send_raw(self, key: bytes | None, value: bytes | None, headers: Any = (), *, partition: int = -1, topic: str = "") -> None:
+    def send_raw(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Any = (),
+        *,
+        partition: int = -1,
+        topic: str = "",
+    ) -> None:
         self._producer.produce(topic or self.events, value, key, partition, headers=list(headers))
         self._producer.poll(0)
 
@@ -81,7 +111,9 @@ class Wire:
             return []
         starts = self.admin.start_offsets(topic, range(facts.partitions))
         ends = self.admin.end_offsets(topic, range(facts.partitions), committed=True)
-        consumer = Consumer(reader_config(self.settings, partition_eof=True) | {"fetch.wait.max.ms": 20})
+        consumer = Consumer(
+            reader_config(self.settings, partition_eof=True) | {"fetch.wait.max.ms": 20}
+        )
         wanted = {p: end for p, end in ends.items() if end > starts[p]}
         messages: list[Message] = []
         deadline = time.monotonic() + 60
@@ -104,10 +136,14 @@ class Wire:
         return messages
 
     def records(self, topic: str) -> list[Any]:
-        return [decode(m.value()) for m in self.read(topic) if not says_nothing(m.value(), m.headers())]
+        return [
+            decode(m.value()) for m in self.read(topic) if not says_nothing(m.value(), m.headers())
+        ]
 
     def counts(self) -> dict[str, list[int]]:
-        """What the counting engine commanded: workflow id -> activity ids in the order of the topic."""
+        """What the counting engine commanded: workflow id -> activity ids in the order of the
+        topic.
+        """
         found: dict[str, list[int]] = {}
         for task in self.records(self.commands):
             found.setdefault(task.workflow_id, []).append(int(task.activity_id))
@@ -128,17 +164,27 @@ class Wire:
         """Each of `signals(count, workflows)` was applied once, in order, and the rows agree."""
         until(lambda: sum(map(len, self.counts().values())) >= count, timeout, f"{count} commands")
         counts = self.counts()
-        expected = {f"w{w}": list(range(1, len(range(w, count, workflows)) + 1)) for w in range(workflows)}
+        expected = {
+            f"w{w}": list(range(1, len(range(w, count, workflows)) + 1)) for w in range(workflows)
+        }
         assert counts == expected
         rows = self.rows()
-        assert {k: r.state_transition_count for (t, k), r in rows.items() if t == "run"} == {w: len(c) for w, c in expected.items()}  # type: ignore[union-attr]
+        assert {k: r.state_transition_count for (t, k), r in rows.items() if t == "run"} == {
+            w: len(c) for w, c in expected.items()
+        }  # type: ignore[union-attr]
         history = sorted(k for t, k in rows if t == "history")
         assert history == sorted(f"{w}/{n:010d}" for w, ns in expected.items() for n in ns)
 
 
 def commit(consumer: Consumer, *places: TopicPartition) -> None:
-    """Offsets of a group. A broker that has just begun serves none yet, and librdkafka passes that on at once."""
-    not_yet = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+    """Offsets of a group. A broker that has just begun serves none yet, and librdkafka passes
+    that on at once.
+    """
+    not_yet = {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
 
     def committed() -> bool:
         try:
@@ -153,7 +199,10 @@ def commit(consumer: Consumer, *places: TopicPartition) -> None:
 
 def open_transaction_of(settings: Settings, transactional_id: str) -> Producer:
     """A producer of somebody else whose transactions may be open for longer than ours."""
-    producer = Producer(transactional_producer_config(settings, transactional_id) | {"transaction.timeout.ms": 300_000})
+    producer = Producer(
+        transactional_producer_config(settings, transactional_id)
+        | {"transaction.timeout.ms": 300_000}
+    )
     producer.init_transactions(30)
     producer.begin_transaction()
     return producer
@@ -163,17 +212,30 @@ def key_for(wire: Wire, partition: int, salt: str = "") -> str:
     """A workflow id of a partition."""
     from odradek.wire.partitioner import partition_for
 
-    return next(k for k in (f"k{salt}{n}" for n in range(10_000)) if partition_for(k.encode(), wire.settings.partitions) == partition)
+    return next(
+        k
+        for k in (f"k{salt}{n}" for n in range(10_000))
+        if partition_for(k.encode(), wire.settings.partitions) == partition
+    )
 
 
 class Host:
-    """A processor in a process of its own (`lane_host.py`). `with` ends it, however it stands by then."""
+    """A processor in a process of its own (`lane_host.py`). `with` ends it, however it stands by
+    then.
+    """
 
-    def __init__(self, wire: Wire, *, fault: str = "", log: Path | None = None, **more: Any) -> None:
-        environment = os.environ | {"ODRADEK_FAULT": fault, "PYTHONPATH": os.pathsep.join([str(STREAMS), os.environ.get("PYTHONPATH", "")])}
+    def __init__(
+        self, wire: Wire, *, fault: str = "", log: Path | None = None, **more: Any
+    ) -> None:
+        environment = os.environ | {
+            "ODRADEK_FAULT": fault,
+            "PYTHONPATH": os.pathsep.join([str(STREAMS), os.environ.get("PYTHONPATH", "")]),
+        }
         self._log = open(log or os.devnull, "w")  # noqa: SIM115  # closed with the process
         command = host_arguments(wire.settings, QUEUE, **more)
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=self._log, text=True)
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=self._log, text=True
+        )
 
     def __enter__(self) -> Host:
         return self
@@ -191,18 +253,26 @@ class Host:
         return self.process.pid
 
     def line(self, wanted: str) -> str:
-        """The next line of its output that begins with `wanted`; the test's own timeout bounds the wait."""
+        """The next line of its output that begins with `wanted`; the test's own timeout bounds
+        the wait.
+        """
         seen = []
         assert self.process.stdout is not None
         for line in self.process.stdout:
             seen.append(line.rstrip())
             if line.startswith(wanted):
                 return line.rstrip()
-        raise AssertionError(f"ended with {self.process.wait()} without a line {wanted!r}; said {seen}")
+        raise AssertionError(
+            f"ended with {self.process.wait()} without a line {wanted!r}; said {seen}"
+        )
 
     def wait_stopped(self, timeout: float = 60.0) -> None:
         """Until SIGSTOP has stopped it."""
-        until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, timeout, "a stopped process")
+        until(
+            lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED,
+            timeout,
+            "a stopped process",
+        )
 
     def wait_killed(self, timeout: float = 60.0) -> None:
         """Until SIGKILL has ended it."""

@@ -32,7 +32,9 @@ class Priced:
     @workflow.run
     async def run(self, lines: list[Line]) -> Decimal:
         """The total, as the activity has it."""
-        return await workflow.execute_activity(total, lines, start_to_close_timeout=timedelta(seconds=30))
+        return await workflow.execute_activity(
+            total, lines, start_to_close_timeout=timedelta(seconds=30)
+        )
 
 
 WORKFLOWS = [Priced]

@@ -1,4 +1,5 @@
-"""A processor or an activity service as a process, for `test_quick_restart.py`: with DIES it kills itself once it gave something back.
+"""A processor or an activity service as a process, for `test_quick_restart.py`: with DIES it
+kills itself once it gave something back.
 
 python -m tests.kafka.quick_restart_member {processor,activities} QUEUE
 """

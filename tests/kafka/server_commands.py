@@ -1,4 +1,6 @@
-"""`odradek server` and `odradek dev` as processes, for tests: started with their output in files, asked over HTTP, ended."""
+"""`odradek server` and `odradek dev` as processes, for tests: started with their output in
+files, asked over HTTP, ended.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,20 @@ class Command:
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.out, self.errors = folder / "out", folder / "errors"
-        ours = {"PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}", "PYTHONUNBUFFERED": "1", "ODRADEK_PARTITIONS": "2"}
+        ours = {
+            "PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}",
+            "PYTHONUNBUFFERED": "1",
+            "ODRADEK_PARTITIONS": "2",
+        }
         with self.out.open("w") as out, self.errors.open("w") as errors:
             command = [sys.executable, "-m", "odradek.cli", *arguments]
-            self.process = subprocess.Popen(command, stdout=out, stderr=errors, env=os.environ | ours | environment, start_new_session=True)
+            self.process = subprocess.Popen(
+                command,
+                stdout=out,
+                stderr=errors,
+                env=os.environ | ours | environment,
+                start_new_session=True,
+            )
 
     def line(self, label: str, timeout_s: float = 60.0) -> str:
         """What stands behind `label: ` on a line of its output, once it is there."""
@@ -35,13 +47,23 @@ class Command:
         def found() -> str:
             assert self.process.poll() is None or label in self.out.read_text(), self.said()
             lines = self.out.read_text().splitlines()
-            return next((line.removeprefix(f"{label}: ") for line in lines if line.startswith(f"{label}: ")), "")
+            return next(
+                (
+                    line.removeprefix(f"{label}: ")
+                    for line in lines
+                    if line.startswith(f"{label}: ")
+                ),
+                "",
+            )
 
         return str(until(found, timeout_s))
 
     def said(self) -> str:
         """The end of what it wrote."""
-        return f"status {self.process.poll()}\n{self.out.read_text()[-1000:]}\n{self.errors.read_text()[-3000:]}"
+        return (
+            "status"
+            f" {self.process.poll()}\n{self.out.read_text()[-1000:]}\n{self.errors.read_text()[-3000:]}"
+        )
 
     def end(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60.0) -> float:
         """Send a signal; seconds until it ended."""
@@ -74,9 +96,13 @@ def get(url: str) -> tuple[int, Any]:
         return 0, None
 
 
-def accepted(run: Callable[..., subprocess.CompletedProcess[str]], *arguments: str) -> tuple[subprocess.CompletedProcess[str], int]:
-    """What a command says that asks a queue which nobody serves, with a short deadline, and how often it was given: where the machine
-    stands still for as long, Kafka has not taken the request in time."""
+def accepted(
+    run: Callable[..., subprocess.CompletedProcess[str]], *arguments: str
+) -> tuple[subprocess.CompletedProcess[str], int]:
+    """What a command says that asks a queue which nobody serves, with a short deadline, and how
+    often it was given: where the machine stands still for as long, Kafka has not taken the
+    request in time.
+    """
     times = 1
     while "did not take the request within" in (done := run(*arguments)).stderr and times < 20:
         times += 1

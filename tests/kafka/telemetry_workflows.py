@@ -1,8 +1,10 @@
-"""Workflows and activities for tests of traces, log lines and probes; in the test's process and in processes of their own.
+"""Workflows and activities for tests of traces, log lines and probes; in the test's process and
+in processes of their own.
 
 python -m tests.kafka.telemetry_workflows processor|activities QUEUE [SPANS]
 
-Settings come from ODRADEK_… variables. Log lines go to stderr as the settings say; with SPANS each span is a JSON line in that file.
+Settings come from ODRADEK_… variables. Log lines go to stderr as the settings say; with SPANS
+each span is a JSON line in that file.
 """
 
 from __future__ import annotations
@@ -50,9 +52,13 @@ class Traced:
     @workflow.run
     async def run(self, queue: str) -> str:
         workflow.logger.info("began")
-        greeting = await workflow.execute_activity(greet, "you", task_queue=queue, start_to_close_timeout=SHORT)
+        greeting = await workflow.execute_activity(
+            greet, "you", task_queue=queue, start_to_close_timeout=SHORT
+        )
         workflow.logger.info("greeted")
-        workflow.metric_meter().create_histogram_timedelta("shop_patience").record(timedelta(milliseconds=30))
+        workflow.metric_meter().create_histogram_timedelta("shop_patience").record(
+            timedelta(milliseconds=30)
+        )
         await workflow.wait_condition(lambda: self._said != "")
         workflow.logger.info("done")
         return f"{greeting}, {self._said}"
@@ -117,8 +123,15 @@ async def main(what: str, queue: str, spans: str = "") -> None:
         provider.add_span_processor(SimpleSpanProcessor(FileExporter(Path(spans))))
         interceptors = [TracingInterceptor(provider.get_tracer("tests"))]
     client = await Client.connect(settings=settings, interceptors=interceptors)
-    hosts: dict[str, Any] = {"workflows": WORKFLOWS} if what == "processor" else {"activities": [greet]}
-    worker = Worker(client, task_queue=queue, max_cached_workflows=int(os.environ.get("CACHED", "1000")), **hosts)
+    hosts: dict[str, Any] = (
+        {"workflows": WORKFLOWS} if what == "processor" else {"activities": [greet]}
+    )
+    worker = Worker(
+        client,
+        task_queue=queue,
+        max_cached_workflows=int(os.environ.get("CACHED", "1000")),
+        **hosts,
+    )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with worker:

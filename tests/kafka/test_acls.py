@@ -1,4 +1,5 @@
-"""The ACLs that docs/operate.md lists are enough for a saga, and without one of them the error is a line that names it.
+"""The ACLs that docs/operate.md lists are enough for a saga, and without one of them the error
+is a line that names it.
 
 A broker of its own, with Kafka's authorizer and a SASL user for each role.
 """
@@ -17,7 +18,13 @@ import pytest
 from odradek import activity, workflow
 from odradek.client import Client, WorkflowFailureError
 from odradek.config import Settings
-from odradek.exceptions import ApplicationError, BrokerUnreachableError, OdradekError, TopicError, TopicMissingError
+from odradek.exceptions import (
+    ApplicationError,
+    BrokerUnreachableError,
+    OdradekError,
+    TopicError,
+    TopicMissingError,
+)
 from odradek.kafka.admin import ClusterAdmin
 from odradek.processor import outlet
 from odradek.visibility.changelog import keeper
@@ -64,7 +71,10 @@ class GuardedSaga:
 
     @workflow.run
     async def run(self, order: str) -> list[str]:
-        options: dict[str, Any] = {"task_queue": STOCK, "start_to_close_timeout": timedelta(seconds=30)}
+        options: dict[str, Any] = {
+            "task_queue": STOCK,
+            "start_to_close_timeout": timedelta(seconds=30),
+        }
         self.done.append(await workflow.execute_activity(reserve, order, **options))
         try:
             await workflow.execute_activity(charge, order, **options)
@@ -97,8 +107,17 @@ def broker() -> Iterator[SecuredBroker]:
 @pytest.fixture
 def settings(broker: SecuredBroker, tmp_path: Path) -> Any:
     def of(role: str, **changes: Any) -> Settings:
-        known: dict[str, Any] = {"address": broker.bootstrap, "namespace": NAMESPACE, "partitions": 2, "replication_factor": 1}
-        known |= {"state_dir": tmp_path / role, "kafka": broker.kafka(role), "rpc_timeout": timedelta(seconds=20)}
+        known: dict[str, Any] = {
+            "address": broker.bootstrap,
+            "namespace": NAMESPACE,
+            "partitions": 2,
+            "replication_factor": 1,
+        }
+        known |= {
+            "state_dir": tmp_path / role,
+            "kafka": broker.kafka(role),
+            "rpc_timeout": timedelta(seconds=20),
+        }
         return Settings(**known | changes)
 
     return of
@@ -110,19 +129,40 @@ def topics(settings: Any) -> None:
     admin = ClusterAdmin(settings("operator"))
     names = admin.topics
     admin.ensure_queue(ORDERS)
-    queues = [kind(queue) for queue in (ORDERS, STOCK) for kind in (names.commands, names.control, names.dead_letters)]
-    admin.ensure([*queues, names.results, names.executions, names.windows, names.members, names.replies, names.schemas])
+    queues = [
+        kind(queue)
+        for queue in (ORDERS, STOCK)
+        for kind in (names.commands, names.control, names.dead_letters)
+    ]
+    admin.ensure(
+        [
+            *queues,
+            names.results,
+            names.executions,
+            names.windows,
+            names.members,
+            names.replies,
+            names.schemas,
+        ]
+    )
 
 
 @pytest.fixture
 async def running(settings: Any, topics: None) -> AsyncIterator[Client]:
     """Both workers, each under its own user; the client of a third."""
     async with AsyncExitStack() as stack:
-        clients = {role: await Client.connect(settings=settings(role)) for role in ("processor", "activities", "client")}
+        clients = {
+            role: await Client.connect(settings=settings(role))
+            for role in ("processor", "activities", "client")
+        }
         for client in clients.values():
             await stack.enter_async_context(client)
-        await stack.enter_async_context(Worker(clients["processor"], task_queue=ORDERS, workflows=[GuardedSaga, GuardedTimer]))
-        await stack.enter_async_context(Worker(clients["activities"], task_queue=STOCK, activities=[reserve, charge, release]))
+        await stack.enter_async_context(
+            Worker(clients["processor"], task_queue=ORDERS, workflows=[GuardedSaga, GuardedTimer])
+        )
+        await stack.enter_async_context(
+            Worker(clients["activities"], task_queue=STOCK, activities=[reserve, charge, release])
+        )
         yield clients["client"]
 
 
@@ -130,7 +170,9 @@ async def test_saga_runs_with_the_listed_acls_and_no_others(running: Client, set
     handle = await running.start_workflow(GuardedSaga.run, "o1", id="saga-1", task_queue=ORDERS)
     assert await handle.result() == ["reserved o1", "released o1"]
     assert await handle.query(GuardedSaga.steps) == ["reserved o1", "released o1"]
-    stopped = await running.start_workflow(GuardedSaga.run, "o2", id="saga-2", task_queue=ORDERS, start_delay=timedelta(hours=1))
+    stopped = await running.start_workflow(
+        GuardedSaga.run, "o2", id="saga-2", task_queue=ORDERS, start_delay=timedelta(hours=1)
+    )
     await stopped.terminate(reason="enough")
     with pytest.raises(WorkflowFailureError):
         await stopped.result()
@@ -143,23 +185,50 @@ async def test_saga_runs_with_the_listed_acls_and_no_others(running: Client, set
         assert {row.workflow_id for row in reader.store.list().executions} >= {"saga-1", "saga-2"}
 
 
-@pytest.mark.parametrize("operation", ["Write", *(pytest.param(right, marks=pytest.mark.slow) for right in ("Read", "DescribeConfigs"))])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "Write",
+        *(pytest.param(right, marks=pytest.mark.slow) for right in ("Read", "DescribeConfigs")),
+    ],
+)
 async def test_lists_go_on_without_the_changelog_of_their_windows(
-    settings: Any, topics: None, broker: SecuredBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, operation: str
+    settings: Any,
+    topics: None,
+    broker: SecuredBroker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    operation: str,
 ) -> None:
     monkeypatch.setattr(keeper, "EVERY_S", 0.2)
-    (acl,) = [acl for acl in ACLS if acl.role == "server" and acl.name == f"{PREFIX}windows" and acl.operation == operation]
+    (acl,) = [
+        acl
+        for acl in ACLS
+        if acl.role == "server" and acl.name == f"{PREFIX}windows" and acl.operation == operation
+    ]
     broker.revoke(acl)
     try:
         with VisibilityReader(settings("server")) as reader:
             await until(lambda: reader.statistics().windows_error, 40)
             begun = reader.statistics().windows_error
-            assert f"grant this principal the ACL {operation} on topic {acl.name}" in begun and reader.ready and not reader.unready
+            assert (
+                f"grant this principal the ACL {operation} on topic {acl.name}" in begun
+                and reader.ready
+                and not reader.unready
+            )
             await asyncio.sleep(1.5)  # some rounds
-            assert caplog.text.count(f"grant this principal the ACL {operation} on topic {acl.name}") == 1
-            assert reader.statistics().restarts == 0 and reader.store.changelog.restored == (operation == "Write")
+            assert (
+                caplog.text.count(f"grant this principal the ACL {operation} on topic {acl.name}")
+                == 1
+            )
+            assert reader.statistics().restarts == 0 and reader.store.changelog.restored == (
+                operation == "Write"
+            )
             broker.grant([acl])
-            await until(lambda: not reader.statistics().windows_error and reader.store.changelog.restored, 40)
+            await until(
+                lambda: not reader.statistics().windows_error and reader.store.changelog.restored,
+                40,
+            )
     finally:
         broker.grant([acl])
 
@@ -176,21 +245,27 @@ async def _attempt(settings: Any, role: str) -> None:
             await Worker(client, task_queue=STOCK, activities=[reserve]).run()
 
 
-#: Whose lack ends the process at its start. The others have tests of their own below; without `readers` lanes only start late (librdkafka
-#: asks for a coordinator that it does not need), and Describe is implied by a processor's Write.
+#: Whose lack ends the process at its start. The others have tests of their own below; without
+#: `readers` lanes only start late (librdkafka asks for a coordinator that it does not need), and
+#: Describe is implied by a processor's Write.
 AT_START = [
     acl
     for acl in ACLS
     if acl.role in ("processor", "activities", "client")
     and acl.name != f"{PREFIX}readers"
-    and not (acl.role == "processor" and (acl.name.startswith(f"{PREFIX}{STOCK}.") or acl.operation == "Describe"))
+    and not (
+        acl.role == "processor"
+        and (acl.name.startswith(f"{PREFIX}{STOCK}.") or acl.operation == "Describe")
+    )
     and acl.resource != "transactional id"
     and not (acl.role == "activities" and acl.name == f"{PREFIX}{ORDERS}.events")
 ]
 
 
 @pytest.mark.parametrize("acl", AT_START, ids=str)
-async def test_without_one_of_them_the_error_names_it(acl: Acl, broker: SecuredBroker, settings: Any, topics: None) -> None:
+async def test_without_one_of_them_the_error_names_it(
+    acl: Acl, broker: SecuredBroker, settings: Any, topics: None
+) -> None:
     broker.revoke(acl)
     try:
         with pytest.raises(Exception, match="grant this principal the ACL") as caught:
@@ -200,7 +275,10 @@ async def test_without_one_of_them_the_error_names_it(acl: Acl, broker: SecuredB
     message = str(caught.value)
     assert "\n" not in message and acl.name.removesuffix("*") in message
     # A topic that may not even be described is refused before what else it needs can be asked.
-    assert f"ACL {acl.operation} on {acl.resource}" in message or f"ACL Describe on {acl.resource}" in message
+    assert (
+        f"ACL {acl.operation} on {acl.resource}" in message
+        or f"ACL Describe on {acl.resource}" in message
+    )
 
 
 async def test_without_its_transactional_ids_each_lane_stops_and_says_so(
@@ -214,9 +292,16 @@ async def test_without_its_transactional_ids_each_lane_stops_and_says_so(
             running = asyncio.create_task(worker.run())
             for _ in range(600):
                 lines = [
-                    r.getMessage() for r in caplog.records if r.levelname == "ERROR" and "ACL Write on transactional id" in r.getMessage()
+                    r.getMessage()
+                    for r in caplog.records
+                    if r.levelname == "ERROR" and "ACL Write on transactional id" in r.getMessage()
                 ]
-                if {f"{PREFIX}{ORDERS}.{n}" for n in range(2) for line in lines if f"{ORDERS}.{n} " in line} == {
+                if {
+                    f"{PREFIX}{ORDERS}.{n}"
+                    for n in range(2)
+                    for line in lines
+                    if f"{ORDERS}.{n} " in line
+                } == {
                     f"{PREFIX}{ORDERS}.0",
                     f"{PREFIX}{ORDERS}.1",
                 }:
@@ -224,7 +309,10 @@ async def test_without_its_transactional_ids_each_lane_stops_and_says_so(
                 await asyncio.sleep(0.1)
             else:
                 raise AssertionError(caplog.text)
-            assert not running.done(), "a partition that stops does not end its process: `members` shows it STOPPED, with this line"
+            assert not running.done(), (
+                "a partition that stops does not end its process: `members` shows it STOPPED, with"
+                " this line"
+            )
             assert all("\n" not in line for line in lines)
             await worker.shutdown()
             await running
@@ -232,9 +320,19 @@ async def test_without_its_transactional_ids_each_lane_stops_and_says_so(
         broker.grant([acl])
 
 
-async def test_activity_waits_while_its_topic_is_forbidden(running: Client, broker: SecuredBroker) -> None:
-    """The processor may not write commands of a queue: that activity waits and says why, nothing else does."""
-    (acl,) = [a for a in ACLS if a.role == "processor" and a.name == f"{PREFIX}{STOCK}.commands" and a.operation == "Write"]
+async def test_activity_waits_while_its_topic_is_forbidden(
+    running: Client, broker: SecuredBroker
+) -> None:
+    """The processor may not write commands of a queue: that activity waits and says why, nothing
+    else does.
+    """
+    (acl,) = [
+        a
+        for a in ACLS
+        if a.role == "processor"
+        and a.name == f"{PREFIX}{STOCK}.commands"
+        and a.operation == "Write"
+    ]
     broker.revoke(acl)
     try:
         handle = await running.start_workflow(GuardedSaga.run, "o3", id="saga-3", task_queue=ORDERS)
@@ -258,19 +356,29 @@ def test_creation_is_forbidden(settings: Any, topics: None) -> None:
 def test_wrong_password(settings: Any, broker: SecuredBroker) -> None:
     for _ in range(5):  # a busy machine may not hear the cause within the time
         with pytest.raises(BrokerUnreachableError) as caught:
-            ClusterAdmin(settings("client", kafka=broker.kafka("client", "wrong")), request_timeout_s=3.0).cluster_id()
+            ClusterAdmin(
+                settings("client", kafka=broker.kafka("client", "wrong")), request_timeout_s=3.0
+            ).cluster_id()
         if "authentication failed" in str(caught.value).lower():
             break
     assert "authentication failed" in str(caught.value).lower() and "\n" not in str(caught.value)
 
 
 async def test_share_group_of_services(settings: Any, broker: SecuredBroker, topics: None) -> None:
-    """`activity_group: share`: what the page's sentence below the table lists, one right after the other."""
+    """`activity_group: share`: what the page's sentence below the table lists, one right after
+    the other.
+    """
     group = f"{PREFIX}{STOCK}.activities-share"
-    read, alter, describe = (Acl("activities", "group", group, right) for right in ("Read", "AlterConfigs", "DescribeConfigs"))
+    read, alter, describe = (
+        Acl("activities", "group", group, right)
+        for right in ("Read", "AlterConfigs", "DescribeConfigs")
+    )
 
     async def refused() -> str:
-        async with asyncio.timeout(60), await Client.connect(settings=settings("activities", activity_group="share")) as client:
+        async with (
+            asyncio.timeout(60),
+            await Client.connect(settings=settings("activities", activity_group="share")) as client,
+        ):
             with pytest.raises(OdradekError) as caught:
                 await Worker(client, task_queue=STOCK, activities=[reserve]).run()
         return str(caught.value)
@@ -281,13 +389,23 @@ async def test_share_group_of_services(settings: Any, broker: SecuredBroker, top
     broker.revoke(alter)
     broker.grant([read, describe])  # the settings are there by now
     async with AsyncExitStack() as stack:
-        clients = {role: await Client.connect(settings=settings(role)) for role in ("processor", "client")}
-        clients["activities"] = await Client.connect(settings=settings("activities", activity_group="share"))
+        clients = {
+            role: await Client.connect(settings=settings(role)) for role in ("processor", "client")
+        }
+        clients["activities"] = await Client.connect(
+            settings=settings("activities", activity_group="share")
+        )
         for client in clients.values():
             await stack.enter_async_context(client)
-        await stack.enter_async_context(Worker(clients["processor"], task_queue=ORDERS, workflows=[GuardedSaga]))
-        await stack.enter_async_context(Worker(clients["activities"], task_queue=STOCK, activities=[reserve, charge, release]))
-        handle = await clients["client"].start_workflow(GuardedSaga.run, "o9", id="saga-9", task_queue=ORDERS)
+        await stack.enter_async_context(
+            Worker(clients["processor"], task_queue=ORDERS, workflows=[GuardedSaga])
+        )
+        await stack.enter_async_context(
+            Worker(clients["activities"], task_queue=STOCK, activities=[reserve, charge, release])
+        )
+        handle = await clients["client"].start_workflow(
+            GuardedSaga.run, "o9", id="saga-9", task_queue=ORDERS
+        )
         assert await handle.result() == ["reserved o9", "released o9"]
     broker.revoke(read)
     broker.revoke(describe)
@@ -302,21 +420,41 @@ async def test_share_group_of_services(settings: Any, broker: SecuredBroker, top
     ],
 )
 async def test_what_a_topic_takes_cannot_be_told_and_no_input_or_timer_is_lost(
-    running: Client, broker: SecuredBroker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, topic: str
+    running: Client,
+    broker: SecuredBroker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    topic: str,
 ) -> None:
-    """Timers fall due and starts come while the lanes do not know what a record may weigh: they stop, and do it all afterwards."""
+    """Timers fall due and starts come while the lanes do not know what a record may weigh: they
+    stop, and do it all afterwards.
+    """
     monkeypatch.setattr(outlet, "KNOWN_FOR_SECONDS", 0.2)
-    (acl,) = [acl for acl in ACLS if acl.role == "processor" and acl.name == topic and acl.operation == "DescribeConfigs"]
+    (acl,) = [
+        acl
+        for acl in ACLS
+        if acl.role == "processor" and acl.name == topic and acl.operation == "DescribeConfigs"
+    ]
     salt = topic.rpartition(".")[2]
     loop = asyncio.get_running_loop()
-    slept = [await running.start_workflow(GuardedTimer.run, 3, id=f"timer-{salt}-{n}", task_queue=ORDERS) for n in range(4)]
+    slept = [
+        await running.start_workflow(GuardedTimer.run, 3, id=f"timer-{salt}-{n}", task_queue=ORDERS)
+        for n in range(4)
+    ]
     due = loop.time() + 3
     broker.revoke(acl)
     try:
-        starts = [running.start_workflow(GuardedSaga.run, "o2", id=f"while-{salt}-{n}", task_queue=ORDERS) for n in range(4)]
+        starts = [
+            running.start_workflow(GuardedSaga.run, "o2", id=f"while-{salt}-{n}", task_queue=ORDERS)
+            for n in range(4)
+        ]
         started = asyncio.gather(*starts)
         missing = f"grant this principal the ACL DescribeConfigs on topic {topic}"
-        await until(lambda: missing in caplog.text and loop.time() > due + 0.5, 40, describe=lambda: caplog.text)
+        await until(
+            lambda: missing in caplog.text and loop.time() > due + 0.5,
+            40,
+            describe=lambda: caplog.text,
+        )
     finally:
         broker.grant([acl])
     async with asyncio.timeout(60):
@@ -324,18 +462,31 @@ async def test_what_a_topic_takes_cannot_be_told_and_no_input_or_timer_is_lost(
             assert await handle.result() == ["reserved o2", "released o2"]
         for handle in slept:
             assert await handle.result() == "woken"
-    assert "dead letter" not in caplog.text and "giving up" not in caplog.text and "defect of the engine" not in caplog.text
+    assert (
+        "dead letter" not in caplog.text
+        and "giving up" not in caplog.text
+        and "defect of the engine" not in caplog.text
+    )
 
 
 async def test_a_right_taken_away_while_lanes_run_blames_no_input(
     running: Client, broker: SecuredBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The lanes stop and say which ACL is missing; given back, they go on by themselves, and no run was held for it."""
-    (acl,) = [acl for acl in ACLS if acl.role == "processor" and acl.name.endswith(".executions") and acl.operation == "Write"]
+    """The lanes stop and say which ACL is missing; given back, they go on by themselves, and no
+    run was held for it.
+    """
+    (acl,) = [
+        acl
+        for acl in ACLS
+        if acl.role == "processor" and acl.name.endswith(".executions") and acl.operation == "Write"
+    ]
     assert await running.execute_workflow(GuardedSaga.run, "o1", id="before", task_queue=ORDERS)
     broker.revoke(acl)
     try:
-        starts = [running.start_workflow(GuardedSaga.run, "o2", id=f"during-{n}", task_queue=ORDERS) for n in range(4)]
+        starts = [
+            running.start_workflow(GuardedSaga.run, "o2", id=f"during-{n}", task_queue=ORDERS)
+            for n in range(4)
+        ]
         started = asyncio.gather(*starts)
         for _ in range(600):
             if "grant this principal the ACL Write on topic" in caplog.text:

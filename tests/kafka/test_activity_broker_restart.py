@@ -1,4 +1,6 @@
-"""The broker dies and comes back while a service runs: nothing is lost and nobody restarts the service. In both kinds of groups."""
+"""The broker dies and comes back while a service runs: nothing is lost and nobody restarts the
+service. In both kinds of groups.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,19 @@ from odradek.broker import QUICK_START, LocalBroker
 from tests.kafka.activity_harness import Engine, until, values
 from tests.kafka.activity_services import SHARE, both_groups, gates, ran, running
 
-#: Kafka's internal setting, 30 s by default: when a coordinator tries again to set up a group's partitions (KAFKA-19457).
+#: Kafka's internal setting, 30 s by default: when a coordinator tries again to set up a group's
+#: partitions (KAFKA-19457).
 SHARE_RETRY = "group.share.initialize.retry.interval.ms"
 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
     """One that these tests may kill."""
-    with LocalBroker(data_dir=tmp_path_factory.mktemp("broker"), jvm_options=QUICK_START, config={SHARE_RETRY: 1_000}) as broker:
+    with LocalBroker(
+        data_dir=tmp_path_factory.mktemp("broker"),
+        jvm_options=QUICK_START,
+        config={SHARE_RETRY: 1_000},
+    ) as broker:
         yield broker
 
 
@@ -31,19 +38,29 @@ def bootstrap(broker: LocalBroker) -> str:
 
 
 async def committed_for_good(engine: Engine) -> None:
-    """The markers of the last transaction are in the log. A broker that is killed between a commit and its markers may come back without
-    ever writing them: then nobody reads those records until the same producer's next transaction there. That is not what is tried here."""
+    """The markers of the last transaction are in the log. A broker that is killed between a
+    commit and its markers may come back without ever writing them: then nobody reads those
+    records until the same producer's next transaction there. That is not what is tried here.
+    """
 
     def ends(committed: bool) -> dict[int, int]:
-        return engine.admin.end_offsets(engine.commands, range(engine.settings.partitions), committed=committed)
+        return engine.admin.end_offsets(
+            engine.commands, range(engine.settings.partitions), committed=committed
+        )
 
     await until(lambda: ends(committed=True) == ends(committed=False))
 
 
 @both_groups
-async def test_outcomes_made_while_the_broker_is_down_arrive_when_it_is_back(engine: Engine, broker: LocalBroker) -> None:
-    """Those of what ran; what waited for a slot or lay there unread is run then. A share group may run again what was not acknowledged."""
-    async with running(engine, max_concurrent_activities=20, graceful_shutdown_timeout=timedelta(seconds=10)) as host:
+async def test_outcomes_made_while_the_broker_is_down_arrive_when_it_is_back(
+    engine: Engine, broker: LocalBroker
+) -> None:
+    """Those of what ran; what waited for a slot or lay there unread is run then. A share group
+    may run again what was not acknowledged.
+    """
+    async with running(
+        engine, max_concurrent_activities=20, graceful_shutdown_timeout=timedelta(seconds=10)
+    ) as host:
         held = [engine.task("wait", f"h{number}") for number in range(20)]
         engine.schedule(*held)
         await until(lambda: host.statistics().running == 20)
@@ -56,16 +73,26 @@ async def test_outcomes_made_while_the_broker_is_down_arrive_when_it_is_back(eng
         await until(lambda: host.statistics().completed >= 20)
         await asyncio.to_thread(broker.start)
         for task in [*held, *waiting]:
-            assert values((await engine.answers(task, "ActivityTaskCompleted", timeout_s=90))[-1].result)
+            assert values(
+                (await engine.answers(task, "ActivityTaskCompleted", timeout_s=90))[-1].result
+            )
         after = engine.task("note", "after")
         engine.schedule(after)
         await engine.answers(after, "ActivityTaskCompleted", timeout_s=60)
-    assert set(ran) == {"after", *(f"h{number}" for number in range(20)), *(f"n{number}" for number in range(60))}
+    assert set(ran) == {
+        "after",
+        *(f"h{number}" for number in range(20)),
+        *(f"n{number}" for number in range(60)),
+    }
 
 
 @pytest.mark.parametrize("group", [SHARE])
-async def test_broker_that_dies_while_a_share_group_forms_delays_its_commands(engine: Engine, broker: LocalBroker) -> None:
-    """Its coordinator had begun to set up the group's partitions; it tries again after SHARE_RETRY, and no member can help it."""
+async def test_broker_that_dies_while_a_share_group_forms_delays_its_commands(
+    engine: Engine, broker: LocalBroker
+) -> None:
+    """Its coordinator had begun to set up the group's partitions; it tries again after
+    SHARE_RETRY, and no member can help it.
+    """
     tasks = [engine.task("note", f"n{number}") for number in range(20)]
     engine.schedule(*tasks)
     await committed_for_good(engine)

@@ -1,6 +1,8 @@
-"""The activity host on real Kafka, against an engine played by the test: what it says, what it acknowledges, what it survives.
+"""The activity host on real Kafka, against an engine played by the test: what it says, what it
+acknowledges, what it survives.
 
-What depends on the kind of group runs in both where both promise it. `test_activity_share.py` has what a share group alone does.
+What depends on the kind of group runs in both where both promise it. `test_activity_share.py`
+has what a share group alone does.
 """
 
 from __future__ import annotations
@@ -22,20 +24,34 @@ from odradek.wire.dead_letters import parse_dead_letter
 from odradek.wire.headers import HANDED_ON_FROM, header, headers_for
 from odradek.wire.partitioner import partition_for
 from tests.kafka.activity_harness import ACTIVITIES, Engine, Reader, names, until, values
-from tests.kafka.activity_services import CLASSIC, SHARE, answered, both_groups, committed, gates, note, ran, running
+from tests.kafka.activity_services import (
+    CLASSIC,
+    SHARE,
+    answered,
+    both_groups,
+    committed,
+    gates,
+    note,
+    ran,
+    running,
+)
 
 # --- answering
 
 
 @both_groups
-async def test_short_activity_is_answered_by_one_record_on_the_workflows_partition(engine: Engine, no_hurry: None) -> None:
+async def test_short_activity_is_answered_by_one_record_on_the_workflows_partition(
+    engine: Engine, no_hurry: None
+) -> None:
     async with running(engine):
         task = engine.task("note", "hello")
         engine.schedule(task)
         answers = await engine.answers(task, "ActivityTaskCompleted")
         assert names(answers) == ["Completed"] and values(answers[0].result) == ["hello"]
         message = engine.reader.messages[-1]
-        assert message.key() == task.workflow_id.encode() and message.partition() == partition_for(message.key(), 2)
+        assert message.key() == task.workflow_id.encode() and message.partition() == partition_for(
+            message.key(), 2
+        )
         assert header(message.headers(), "odradek-activity-id") == task.activity_id
     async with running(engine):  # it was acknowledged: whoever comes next does not see it
         await answered(engine)
@@ -51,7 +67,11 @@ async def test_record_that_says_nothing_is_acknowledged_and_skipped(engine: Engi
     async with running(engine):  # both were acknowledged
         await answered(engine)
     assert ran.count("behind") == 1
-    assert not any(engine.admin.end_offsets(engine.topics.dead_letters(ACTIVITIES), [0], committed=False).values())
+    assert not any(
+        engine.admin.end_offsets(
+            engine.topics.dead_letters(ACTIVITIES), [0], committed=False
+        ).values()
+    )
 
 
 async def test_what_is_committed_is_within_the_log(engine: Engine) -> None:
@@ -59,15 +79,23 @@ async def test_what_is_committed_is_within_the_log(engine: Engine) -> None:
         await answered(engine)
     offsets = committed(engine)
     ends = engine.admin.end_offsets(engine.commands, offsets, committed=True)
-    assert sum(offsets.values()) > 0 and all(offsets[partition] <= ends[partition] for partition in offsets)
+    assert sum(offsets.values()) > 0 and all(
+        offsets[partition] <= ends[partition] for partition in offsets
+    )
 
 
 @both_groups
 async def test_command_of_an_aborted_transaction_never_runs(engine: Engine) -> None:
     """Neither one written before the first service nor a later one."""
-    engine.schedule(*(engine.task("note", "aborted", workflow_id=f"wf{number}") for number in range(4)), commit=False)
+    engine.schedule(
+        *(engine.task("note", "aborted", workflow_id=f"wf{number}") for number in range(4)),
+        commit=False,
+    )
     async with running(engine):
-        engine.schedule(*(engine.task("note", "aborted", workflow_id=f"wf{number}") for number in range(4)), commit=False)
+        engine.schedule(
+            *(engine.task("note", "aborted", workflow_id=f"wf{number}") for number in range(4)),
+            commit=False,
+        )
         after = [engine.task("note", "after", workflow_id=f"wf{number}") for number in range(4)]
         engine.schedule(*after)
         for task in after:
@@ -76,8 +104,12 @@ async def test_command_of_an_aborted_transaction_never_runs(engine: Engine) -> N
 
 
 @both_groups
-async def test_command_written_before_the_first_service_is_run(engine: Engine, group: str, no_hurry: None) -> None:
-    """A classic group cannot tell it from a redelivery, so that Started comes first; a share group counts deliveries."""
+async def test_command_written_before_the_first_service_is_run(
+    engine: Engine, group: str, no_hurry: None
+) -> None:
+    """A classic group cannot tell it from a redelivery, so that Started comes first; a share
+    group counts deliveries.
+    """
     task = engine.task("note", "early")
     engine.schedule(task)
     async with running(engine):
@@ -92,11 +124,16 @@ async def test_long_activity_says_started_in_time_and_is_acknowledged_by_it(engi
     async with running(engine, graceful_shutdown_timeout=timedelta(seconds=30)):
         task = engine.task("wait", "long", start_to_close_timeout_ms=600_000)
         engine.schedule(task)
-        await engine.answers(task, "ActivityTaskStarted")  # after 200 ms, not after half of its timeout
+        await engine.answers(
+            task, "ActivityTaskStarted"
+        )  # after 200 ms, not after half of its timeout
         partition = partition_for(task.workflow_id.encode(), 2)
         await until(lambda: committed(engine).get(partition, 0) >= 1)  # while it runs
         gates["long"].set()
-        assert names(await engine.answers(task, "ActivityTaskCompleted")) == ["Started", "Completed"]
+        assert names(await engine.answers(task, "ActivityTaskCompleted")) == [
+            "Started",
+            "Completed",
+        ]
 
 
 async def test_blocked_event_loop_still_says_started(engine: Engine) -> None:
@@ -109,7 +146,12 @@ async def test_blocked_event_loop_still_says_started(engine: Engine) -> None:
             time.sleep(0.05)  # noqa: ASYNC251 - what users do
             engine.reader.read()
 
-    host = ActivityHost(engine.settings, task_queue=ACTIVITIES, activities=[block], graceful_shutdown_timeout=timedelta(0))
+    host = ActivityHost(
+        engine.settings,
+        task_queue=ACTIVITIES,
+        activities=[block],
+        graceful_shutdown_timeout=timedelta(0),
+    )
     running_host = asyncio.create_task(host.run())
     await until(lambda: host.is_assigned)
     task = engine.task("block")
@@ -137,8 +179,12 @@ async def test_held_back_heartbeat_follows_after_the_interval(engine: Engine) ->
     async with running(engine):
         task = engine.task("beat", 5, heartbeat_timeout_ms=1_000)
         engine.schedule(task)
-        answers = await engine.answers(task, lambda record: values(getattr(record, "details", [])) == [4])
-        first, *between, last = [values(record.details) for record in answers if hasattr(record, "details")]
+        answers = await engine.answers(
+            task, lambda record: values(getattr(record, "details", [])) == [4]
+        )
+        first, *between, last = [
+            values(record.details) for record in answers if hasattr(record, "details")
+        ]
         # Those between went with [4], but for one on a machine that stood still for an interval.
         assert (first, last) == ([0], [4]) and len(between) < 3
 
@@ -148,7 +194,8 @@ async def test_heartbeat_details_reach_the_next_attempt(engine: Engine) -> None:
         first = engine.task("beat", 5, heartbeat_timeout_ms=60_000)
         engine.schedule(first)
         await engine.answers(first, "ActivityTaskHeartbeat")
-    # The drain cancelled it: what was held back goes with the failure, for the engine to give to the next attempt.
+    # The drain cancelled it: what was held back goes with the failure, for the engine to give to
+    # the next attempt.
     failed = (await engine.answers(first, "ActivityTaskFailed"))[-1]
     assert failed.failure.type == "WorkerShutdown" and values(failed.last_heartbeat_details)
     async with running(engine):
@@ -162,22 +209,35 @@ async def test_heartbeat_details_reach_the_next_attempt(engine: Engine) -> None:
 
 
 @both_groups
-async def test_undecodable_command_fails_its_activity_and_goes_to_dead_letters(engine: Engine) -> None:
+async def test_undecodable_command_fails_its_activity_and_goes_to_dead_letters(
+    engine: Engine,
+) -> None:
     async with running(engine) as host:
         task = engine.task("note", "never")
-        engine.write(engine.commands, task.workflow_id.encode(), b"\xc3\x01garbage", headers_for(task))
+        engine.write(
+            engine.commands, task.workflow_id.encode(), b"\xc3\x01garbage", headers_for(task)
+        )
         failed = (await engine.answers(task, "ActivityTaskFailed"))[-1]
-        assert failed.failure.non_retryable and failed.failure.type == "DecodeError" and "cannot be read" in failed.failure.message
+        assert (
+            failed.failure.non_retryable
+            and failed.failure.type == "DecodeError"
+            and "cannot be read" in failed.failure.message
+        )
         assert (failed.activity_id, failed.attempt) == (task.activity_id, task.attempt)
         engine.write(engine.commands, b"k", b"no headers, no record")
         letters = Reader(engine.settings, engine.codec, engine.topics.dead_letters(ACTIVITIES))
         letters.decode = False
         await letters.until(lambda: len(letters.messages) == 2)
-        assert {message.value() for message in letters.messages} == {b"\xc3\x01garbage", b"no headers, no record"}
+        assert {message.value() for message in letters.messages} == {
+            b"\xc3\x01garbage",
+            b"no headers, no record",
+        }
         reasons = {parse_dead_letter(message.headers()).reason for message in letters.messages}
         assert reasons == {"UNDECODABLE"}
         await answered(engine)
-        assert host.statistics().dead_letters == {"UNDECODABLE": 2} and host.statistics().activity_types == tuple(host.registry.names)
+        assert host.statistics().dead_letters == {
+            "UNDECODABLE": 2
+        } and host.statistics().activity_types == tuple(host.registry.names)
     async with running(engine):  # they were acknowledged: whoever comes next does not see them
         await answered(engine)
     letters.read()
@@ -186,7 +246,9 @@ async def test_undecodable_command_fails_its_activity_and_goes_to_dead_letters(e
 
 
 @both_groups
-async def test_unknown_schema_is_waited_for_and_then_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unknown_schema_is_waited_for_and_then_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("odradek.activities.consumer_thread.SCHEMA_WAIT_S", 3_600.0)
     async with running(engine):
         task = engine.task("note", "never")
@@ -196,12 +258,16 @@ async def test_unknown_schema_is_waited_for_and_then_refused(engine: Engine, mon
         engine.schedule(behind)
         await engine.answers(behind, "ActivityTaskCompleted")  # is not held up
         assert not [record for record in engine.reader.records if record.run_id == task.run_id]
-        monkeypatch.setattr("odradek.activities.consumer_thread.SCHEMA_WAIT_S", 0.0)  # it has waited long enough
+        monkeypatch.setattr(
+            "odradek.activities.consumer_thread.SCHEMA_WAIT_S", 0.0
+        )  # it has waited long enough
         failed = (await engine.answers(task, "ActivityTaskFailed"))[-1]
         assert "0102030405060708" in failed.failure.message
 
 
-async def test_registry_framing_without_a_registry_is_refused_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_registry_framing_without_a_registry_is_refused_at_once(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody could tell its schema: its activity fails now, not after a wait."""
     monkeypatch.setattr("odradek.activities.consumer_thread.SCHEMA_WAIT_S", 3_600.0)
     async with running(engine):
@@ -224,18 +290,31 @@ async def test_other_record_on_commands_is_dead_lettered(engine: Engine) -> None
         letters.close()
 
 
-async def test_result_larger_than_the_topic_takes_fails_the_activity_not_its_neighbours(engine: Engine, no_hurry: None) -> None:
+async def test_result_larger_than_the_topic_takes_fails_the_activity_not_its_neighbours(
+    engine: Engine, no_hurry: None
+) -> None:
     resource = ConfigResource(ResourceType.TOPIC, engine.events)
-    resource.add_incremental_config(ConfigEntry("max.message.bytes", "200000", incremental_operation=AlterConfigOpType.SET))
+    resource.add_incremental_config(
+        ConfigEntry("max.message.bytes", "200000", incremental_operation=AlterConfigOpType.SET)
+    )
     for future in engine.admin._admin.incremental_alter_configs([resource]).values():
         future.result(20)
     async with running(engine):
-        tasks = [engine.task("large", 100), engine.task("large", 300_000), engine.task("large", 200)]
+        tasks = [
+            engine.task("large", 100),
+            engine.task("large", 300_000),
+            engine.task("large", 200),
+        ]
         engine.schedule(*tasks)
         assert names(await engine.answers(tasks[0], "ActivityTaskCompleted")) == ["Completed"]
         failure = (await engine.answers(tasks[1], "ActivityTaskFailed"))[-1].failure
         assert failure.non_retryable and failure.type == "RecordTooLargeError"
-        for part in ("the result of the activity of 300", "200000 bytes", "max.message.bytes", engine.events):
+        for part in (
+            "the result of the activity of 300",
+            "200000 bytes",
+            "max.message.bytes",
+            engine.events,
+        ):
             assert part in failure.message, failure.message
         await engine.answers(tasks[2], "ActivityTaskCompleted")
 
@@ -262,9 +341,14 @@ async def test_full_service_hands_waiting_commands_on(engine: Engine) -> None:
     async with running(engine, max_concurrent_activities=1) as full:
         await until(lambda: full.statistics().partitions == 2)
         async with running(engine) as idle:
-            await until(lambda: full.statistics().partitions == 1 and idle.statistics().partitions == 1)
+            await until(
+                lambda: full.statistics().partitions == 1 and idle.statistics().partitions == 1
+            )
             mine = next(iter(full._commands.owned))  # type: ignore[union-attr]
-            blocker, others = engine.task("wait", "blocker"), [engine.task("note", f"n{number}") for number in range(5)]
+            blocker, others = (
+                engine.task("wait", "blocker"),
+                [engine.task("note", f"n{number}") for number in range(5)],
+            )
             engine.schedule(blocker, partition=mine)
             await engine.answers(blocker, "ActivityTaskStarted")
             engine.schedule(*others, partition=mine)
@@ -275,15 +359,24 @@ async def test_full_service_hands_waiting_commands_on(engine: Engine) -> None:
             written = Reader(engine.settings, engine.codec, engine.commands)
             await written.until(lambda: len(written.messages) >= 11)
             again = [message for message in written.messages if message.partition() != mine]
-            assert {message.key() for message in again} == {task.workflow_id.encode() for task in others}
-            assert all(header(message.headers(), HANDED_ON_FROM).startswith(f"{engine.commands}/{mine}/") for message in again)
+            assert {message.key() for message in again} == {
+                task.workflow_id.encode() for task in others
+            }
+            assert all(
+                header(message.headers(), HANDED_ON_FROM).startswith(f"{engine.commands}/{mine}/")
+                for message in again
+            )
             written.close()
             gates["blocker"].set()
             await engine.answers(blocker, "ActivityTaskCompleted")
 
 
-async def test_partition_that_moves_takes_only_what_has_not_begun(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second member joins while activities run that have said nothing yet: none of them runs twice."""
+async def test_partition_that_moves_takes_only_what_has_not_begun(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second member joins while activities run that have said nothing yet: none of them runs
+    twice.
+    """
     monkeypatch.setattr(timers, "STARTED_AFTER_MAX", 60.0)
     async with running(engine, graceful_shutdown_timeout=timedelta(seconds=30)) as first:
         await until(lambda: first.statistics().partitions == 2)
@@ -295,12 +388,16 @@ async def test_partition_that_moves_takes_only_what_has_not_begun(engine: Engine
             for number in range(10):
                 gates[f"t{number}"].set()
             answers = [names(await engine.answers(task, "ActivityTaskCompleted")) for task in tasks]
-            assert sorted(answers).count(["Started", "Completed"]) in range(1, 10)  # those of the partition that moved
+            assert sorted(answers).count(["Started", "Completed"]) in range(
+                1, 10
+            )  # those of the partition that moved
             assert second.statistics().started == 0
     assert sorted(ran) == sorted(f"t{number}" for number in range(10))
 
 
-async def test_commands_are_purged_behind_the_committed_offset(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_commands_are_purged_behind_the_committed_offset(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(commands, "PURGE_INTERVAL_S", 0.2)
     async with running(engine):
         tasks = [engine.task("note", str(number)) for number in range(20)]
@@ -320,7 +417,9 @@ async def test_commands_are_purged_behind_the_committed_offset(engine: Engine, m
         assert all(start <= offsets[partition] for partition, start in purged.items())
 
 
-async def test_lost_group_offset_starts_at_the_logs_start_started_first(engine: Engine, no_hurry: None) -> None:
+async def test_lost_group_offset_starts_at_the_logs_start_started_first(
+    engine: Engine, no_hurry: None
+) -> None:
     async with running(engine):
         task = engine.task("note", "once")
         engine.schedule(task)
@@ -343,17 +442,40 @@ async def test_lost_group_offset_starts_at_the_logs_start_started_first(engine: 
         await asyncio.sleep(0.2)
     async with running(engine):
         await until(lambda: ran.count("once") == 2, step=engine.reader.read)
-        await engine.reader.until(lambda: names(r for r in engine.reader.records if r.run_id == task.run_id).count("Completed") == 2)
-    assert names(r for r in engine.reader.records if r.run_id == task.run_id) == ["Completed", "Started", "Completed"]
+        await engine.reader.until(
+            lambda: (
+                names(r for r in engine.reader.records if r.run_id == task.run_id).count(
+                    "Completed"
+                )
+                == 2
+            )
+        )
+    assert names(r for r in engine.reader.records if r.run_id == task.run_id) == [
+        "Completed",
+        "Started",
+        "Completed",
+    ]
 
 
 async def test_second_member_under_the_same_identity_is_a_clear_error(engine: Engine) -> None:
-    """Each takes the other's place a few times, as after a broker's restart, then one of them says what is wrong."""
-    hosts = [ActivityHost(engine.settings, task_queue=ACTIVITIES, activities=[note], graceful_shutdown_timeout=timedelta(0)) for _ in "ab"]
+    """Each takes the other's place a few times, as after a broker's restart, then one of them
+    says what is wrong.
+    """
+    hosts = [
+        ActivityHost(
+            engine.settings,
+            task_queue=ACTIVITIES,
+            activities=[note],
+            graceful_shutdown_timeout=timedelta(0),
+        )
+        for _ in "ab"
+    ]
     for host in hosts:
         original = host._open
 
-        def open_under_one_identity(host: ActivityHost = host, original: Callable[[], None] = original) -> None:
+        def open_under_one_identity(
+            host: ActivityHost = host, original: Callable[[], None] = original
+        ) -> None:
             original()
             assert host._slot is not None
             host._slot.instance_id = "the-same"
@@ -362,7 +484,9 @@ async def test_second_member_under_the_same_identity_is_a_clear_error(engine: En
     tasks = [asyncio.create_task(host.run()) for host in hosts]
     await until(lambda: any(task.done() for task in tasks), timeout_s=60)
     (ended,) = [task for task in tasks if task.done()]
-    with pytest.raises(DuplicateIdentityError, match="another living process uses the identity the-same"):
+    with pytest.raises(
+        DuplicateIdentityError, match="another living process uses the identity the-same"
+    ):
         await ended
     survivor = hosts[0] if ended is tasks[1] else hosts[1]
     task = engine.task("note", "still served")
@@ -376,7 +500,9 @@ async def test_second_member_under_the_same_identity_is_a_clear_error(engine: En
 
 
 @both_groups
-async def test_drain_lets_running_activities_finish_and_takes_no_new_ones(engine: Engine, group: str) -> None:
+async def test_drain_lets_running_activities_finish_and_takes_no_new_ones(
+    engine: Engine, group: str
+) -> None:
     async with running(engine, graceful_shutdown_timeout=timedelta(seconds=30)) as host:
         task = engine.task("wait", "finishes")
         engine.schedule(task)
@@ -401,20 +527,31 @@ async def test_member_status_is_published_and_taken_back(engine: Engine) -> None
     async with running(engine, max_concurrent_activities=7):
         await members.until(lambda: bool(members.messages))
         status = engine.codec.decode(members.messages[0].value())
-        assert (status.kind, status.task_queue, status.slots_total, status.slots_used) == ("ACTIVITIES", ACTIVITIES, 7, 0)
-        assert status.activity_types == ["beat", "details", "large", "note", "wait"] and status.pid > 0
+        assert (status.kind, status.task_queue, status.slots_total, status.slots_used) == (
+            "ACTIVITIES",
+            ACTIVITIES,
+            7,
+            0,
+        )
+        assert (
+            status.activity_types == ["beat", "details", "large", "note", "wait"] and status.pid > 0
+        )
     await members.until(lambda: members.messages[-1].value() is None)
     assert members.messages[-1].key() == status.member_id.encode()
     members.close()
 
 
-async def test_missing_topic_that_may_not_be_created(bootstrap: str, namespace: str, engine: Engine) -> None:
+async def test_missing_topic_that_may_not_be_created(
+    bootstrap: str, namespace: str, engine: Engine
+) -> None:
     settings = engine.settings.replace(namespace=f"{namespace}-none", create_topics=False)
     with pytest.raises(TopicMissingError, match=topics_of(settings).commands(ACTIVITIES)):
         await ActivityHost(settings, task_queue=ACTIVITIES, activities=[note]).run()
 
 
-async def test_unreachable_broker_names_address_and_setting(engine: Engine, impatient: None) -> None:
+async def test_unreachable_broker_names_address_and_setting(
+    engine: Engine, impatient: None
+) -> None:
     settings = engine.settings.replace(address="127.0.0.1:1")
     with pytest.raises(BrokerUnreachableError, match=r"127\.0\.0\.1:1.*address"):
         await ActivityHost(settings, task_queue=ACTIVITIES, activities=[note]).run()

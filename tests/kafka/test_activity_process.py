@@ -1,4 +1,6 @@
-"""Services as processes of their own: killed, stopped, told to end, at the worst moments. Both kinds of groups promise the same."""
+"""Services as processes of their own: killed, stopped, told to end, at the worst moments. Both
+kinds of groups promise the same.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,23 @@ pytestmark = both_groups
 
 
 async def acknowledged(engine: Engine, *tasks: ActivityTask) -> None:
-    """Kafka knows that these commands are done with, the first of their partitions as they are. Nobody can ask a share group for that: it
-    goes with the next turns of the service, which others show."""
+    """Kafka knows that these commands are done with, the first of their partitions as they are.
+    Nobody can ask a share group for that: it goes with the next turns of the service, which
+    others show.
+    """
     if engine.settings.activity_group == SHARE:
         for _ in range(3):
             await answered(engine, 2)
     else:
-        count = Counter(partition_for(task.workflow_id.encode(), engine.settings.partitions) for task in tasks)
+        count = Counter(
+            partition_for(task.workflow_id.encode(), engine.settings.partitions) for task in tasks
+        )
         await until(lambda: Counter(committed(engine)) >= count)
 
 
-async def test_killed_while_an_activity_runs_behind_its_started(engine: Engine, service: Callable[..., Service]) -> None:
+async def test_killed_while_an_activity_runs_behind_its_started(
+    engine: Engine, service: Callable[..., Service]
+) -> None:
     """A crash after Started is the engine's: Kafka does not deliver the command again."""
     first = service("first")
     await first.wrote("ready")
@@ -44,8 +52,12 @@ async def test_killed_while_an_activity_runs_behind_its_started(engine: Engine, 
     assert not [line for line in second.lines() if "long" in line or "ran short" in line]
 
 
-async def test_killed_at_once_is_redelivered_started_first(engine: Engine, service: Callable[..., Service], tmp_path: Path) -> None:
-    """A crash before Started is Kafka's: delivered again, and then Started comes first, so that a killer costs an attempt each time."""
+async def test_killed_at_once_is_redelivered_started_first(
+    engine: Engine, service: Callable[..., Service], tmp_path: Path
+) -> None:
+    """A crash before Started is Kafka's: delivered again, and then Started comes first, so that
+    a killer costs an attempt each time.
+    """
     first = service("first", NO_HURRY="yes")
     await first.wrote("ready")
     task = engine.task("die_once", "killer", str(tmp_path / "marker"))
@@ -56,10 +68,14 @@ async def test_killed_at_once_is_redelivered_started_first(engine: Engine, servi
     answers = await engine.answers(task, "ActivityTaskCompleted", timeout_s=90)
     assert names(answers) == ["Started", "Completed"]
     assert first.lines()[-1] == "began killer 1"
-    assert [line for line in second.lines() if line != "ready"] == ["began killer 1"]  # which may begin before the service says that it is
+    assert [line for line in second.lines() if line != "ready"] == [
+        "began killer 1"
+    ]  # which may begin before the service says that it is
 
 
-async def test_redelivery_that_kills_again_leaves_its_started(engine: Engine, service: Callable[..., Service], tmp_path: Path) -> None:
+async def test_redelivery_that_kills_again_leaves_its_started(
+    engine: Engine, service: Callable[..., Service], tmp_path: Path
+) -> None:
     first = service("first", NO_HURRY="yes")
     await first.wrote("ready")
     path = tmp_path / "absent"
@@ -75,10 +91,14 @@ async def test_redelivery_that_kills_again_leaves_its_started(engine: Engine, se
 async def test_stopped_service_starts_nothing_of_what_others_took(
     engine: Engine, service: Callable[..., Service], group: str, tmp_path: Path
 ) -> None:
-    """SIGSTOP past the session, or the locks, with commands that wait for a slot: others run them; resumed, this one drops them."""
+    """SIGSTOP past the session, or the locks, with commands that wait for a slot: others run
+    them; resumed, this one drops them.
+    """
     stopped, flag = service("stopped", slots=1, NO_HURRY="yes"), tmp_path / "flag"
     await stopped.wrote("ready")
-    blocker = engine.task("hold", "blocker", str(flag), start_to_close_timeout_ms=600_000, heartbeat_timeout_ms=400)  # Started by then
+    blocker = engine.task(
+        "hold", "blocker", str(flag), start_to_close_timeout_ms=600_000, heartbeat_timeout_ms=400
+    )  # Started by then
     engine.schedule(blocker)
     await stopped.wrote("began blocker 1")
     await engine.answers(blocker, "ActivityTaskStarted")
@@ -105,7 +125,9 @@ async def test_stopped_service_starts_nothing_of_what_others_took(
     assert not [line for line in stopped.lines() if line.startswith("ran w")]
 
 
-async def test_sigterm_drains(engine: Engine, service: Callable[..., Service], group: str, tmp_path: Path) -> None:
+async def test_sigterm_drains(
+    engine: Engine, service: Callable[..., Service], group: str, tmp_path: Path
+) -> None:
     one, flag = service("one"), tmp_path / "flag"
     await one.wrote("ready")
     task = engine.task("hold", "running", str(flag))
@@ -120,13 +142,19 @@ async def test_sigterm_drains(engine: Engine, service: Callable[..., Service], g
     if group == SHARE:
         async with running(engine):  # it was acknowledged: whoever comes next does not see it
             await answered(engine)
-        assert names(record for record in engine.reader.records if record.run_id == task.run_id) == ["Started", "Completed"]
+        assert names(
+            record for record in engine.reader.records if record.run_id == task.run_id
+        ) == ["Started", "Completed"]
     else:
         assert sum(committed(engine).values()) >= 1
 
 
-async def test_another_joins_and_leaves_while_librdkafka_logs_every_step(engine: Engine, service: Callable[..., Service]) -> None:
-    """Log lines are callbacks of the client, and come in the middle of a rebalance: tests/facts/test_callbacks.py says what they did."""
+async def test_another_joins_and_leaves_while_librdkafka_logs_every_step(
+    engine: Engine, service: Callable[..., Service]
+) -> None:
+    """Log lines are callbacks of the client, and come in the middle of a rebalance:
+    tests/facts/test_callbacks.py says what they did.
+    """
     talkative = {"debug": "cgrp"}
     stays = service("stays", kafka=talkative)
     await stays.wrote("ready")
@@ -142,8 +170,12 @@ async def test_another_joins_and_leaves_while_librdkafka_logs_every_step(engine:
     assert leaves.lines()[-1] == stays.lines()[-1] == "drained"
 
 
-async def test_killed_in_a_loop_under_load_every_activity_is_answered(engine: Engine, service: Callable[..., Service]) -> None:
-    """Four times kill -9 with restarts beside: each activity gets an outcome, whatever was delivered twice carries the same key."""
+async def test_killed_in_a_loop_under_load_every_activity_is_answered(
+    engine: Engine, service: Callable[..., Service]
+) -> None:
+    """Four times kill -9 with restarts beside: each activity gets an outcome, whatever was
+    delivered twice carries the same key.
+    """
     services = [service("a"), service("b")]
     for one in services:
         await one.wrote("ready")
@@ -160,4 +192,7 @@ async def test_killed_in_a_loop_under_load_every_activity_is_answered(engine: En
     lines = [line for one in services for line in one.lines() if line.startswith("ran n")]
     assert {line.split()[1] for line in lines} == {f"n{number}" for number in range(400)}
     keys = {line.split()[1]: line.split()[3] for line in lines}
-    assert all(line.split()[3] == keys[line.split()[1]] for line in lines) and len(set(keys.values())) == 400
+    assert (
+        all(line.split()[3] == keys[line.split()[1]] for line in lines)
+        and len(set(keys.values())) == 400
+    )

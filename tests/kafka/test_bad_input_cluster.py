@@ -1,4 +1,6 @@
-"""Bad input around the cluster: nobody there, nothing there, not allowed, changed behind our back. A clear error each, nothing lost."""
+"""Bad input around the cluster: nobody there, nothing there, not allowed, changed behind our
+back. A clear error each, nothing lost.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ from odradek import activity, workflow
 from odradek.broker.ports import free_ports
 from odradek.client import Client, RPCError, RPCStatusCode
 from odradek.config import Settings
-from odradek.exceptions import BrokerUnreachableError, DuplicateIdentityError, PartitionCountError, TopicMissingError
+from odradek.exceptions import (
+    BrokerUnreachableError,
+    DuplicateIdentityError,
+    PartitionCountError,
+    TopicMissingError,
+)
 from odradek.kafka.admin import ClusterAdmin
 from odradek.wire.history import ActivityTaskStartedEvent
 from odradek.worker import Worker
@@ -60,7 +67,10 @@ async def test_no_processor_for_the_queue_yet(settings: Settings) -> None:
         await sent(handle.signal(Waits.go, 7))
         for ask in (partial(handle.query, Waits.given), handle.describe):
             await eventually(partial(named, ask))
-    async with connected(settings) as client, Worker(client, task_queue="nobody-home", workflows=[Waits]):
+    async with (
+        connected(settings) as client,
+        Worker(client, task_queue="nobody-home", workflows=[Waits]),
+    ):
         handle = client.get_workflow_handle("early", task_queue="nobody-home")
         assert await handle.query(Waits.given, rpc_timeout=PATIENT) == [7]
         await handle.signal(Waits.go, 0)
@@ -85,7 +95,9 @@ class Patient:
 
 
 async def test_processor_down_for_longer_than_every_timeout(settings: Settings) -> None:
-    """Its result lies in the partition before the timers are looked at: the activity is neither timed out nor run again."""
+    """Its result lies in the partition before the timers are looked at: the activity is neither
+    timed out nor run again.
+    """
     attempts: list[int] = []
     go = asyncio.Event()
 
@@ -97,7 +109,10 @@ async def test_processor_down_for_longer_than_every_timeout(settings: Settings) 
             await asyncio.sleep(0.1)
         return 42
 
-    async with connected(settings) as client, Worker(client, task_queue="services", activities=[slow]):
+    async with (
+        connected(settings) as client,
+        Worker(client, task_queue="services", activities=[slow]),
+    ):
         async with Worker(client, task_queue=QUEUE, workflows=[Patient]):
             handle = await client.start_workflow(Patient.run, id="patient", task_queue=QUEUE)
 
@@ -108,12 +123,18 @@ async def test_processor_down_for_longer_than_every_timeout(settings: Settings) 
             await eventually(runs, "the activity has reported that it runs")
         down_since = time.monotonic()
         go.set()  # it completes while nobody is there to hear it
-        await asyncio.sleep(down_since + 10 - time.monotonic())  # longer than its longest timeout: the outage is the point
+        await asyncio.sleep(
+            down_since + 10 - time.monotonic()
+        )  # longer than its longest timeout: the outage is the point
         async with Worker(client, task_queue=QUEUE, workflows=[Patient]):
             assert await asyncio.wait_for(handle.result(), 60) == 42
             history = await handle.fetch_history()
     assert attempts == [1]
-    assert [event.attributes.attempt for event in history.events if isinstance(event.attributes, ActivityTaskStartedEvent)] == [1]
+    assert [
+        event.attributes.attempt
+        for event in history.events
+        if isinstance(event.attributes, ActivityTaskStartedEvent)
+    ] == [1]
 
 
 @workflow.defn
@@ -122,11 +143,15 @@ class Hasty:
 
     @workflow.run
     async def run(self) -> int:
-        return await workflow.execute_activity("slow", task_queue="services", result_type=int, start_to_close_timeout=SECOND)
+        return await workflow.execute_activity(
+            "slow", task_queue="services", result_type=int, start_to_close_timeout=SECOND
+        )
 
 
 async def test_command_outlives_its_processor_and_waits_for_its_service(settings: Settings) -> None:
-    """Nobody serves it when the processor goes; it runs while the processor is away, and its one attempt counts."""
+    """Nobody serves it when the processor goes; it runs while the processor is away, and its one
+    attempt counts.
+    """
     attempts: list[int] = []
 
     @activity.defn(name="slow")
@@ -169,7 +194,14 @@ def _worker_command(tmp_path: Path, address: str, **environment: str) -> str:
         "ODRADEK_STATE_DIR": str(tmp_path),
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")]),
     }
-    command = ["worker", "tests.kafka.bad_input:Doubles", "--task-queue", QUEUE, "--address", address]
+    command = [
+        "worker",
+        "tests.kafka.bad_input:Doubles",
+        "--task-queue",
+        QUEUE,
+        "--address",
+        address,
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "odradek.cli", *command],
         env=os.environ | environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
@@ -187,9 +219,13 @@ def test_unreachable_broker_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_wrong_topics_on_the_command_line(settings: Settings, tmp_path: Path) -> None:
-    """Topics that are missing, or of another size: a line that names topic and setting; no stack trace."""
+    """Topics that are missing, or of another size: a line that names topic and setting; no stack
+    trace.
+    """
     names, environment = ClusterAdmin(settings).topics, {"ODRADEK_NAMESPACE": settings.namespace}
-    ClusterAdmin(settings).ensure([names.replies, names.members, names.schemas, names.results, names.executions])
+    ClusterAdmin(settings).ensure(
+        [names.replies, names.members, names.schemas, names.results, names.executions]
+    )
     said = _worker_command(tmp_path, settings.address, ODRADEK_CREATE_TOPICS="false", **environment)
     assert names.events(QUEUE) in said and "create_topics" in said
     ClusterAdmin(settings).ensure_queue(QUEUE)
@@ -198,7 +234,9 @@ def test_wrong_topics_on_the_command_line(settings: Settings, tmp_path: Path) ->
 
 
 async def test_topics_missing_and_creation_forbidden(settings: Settings) -> None:
-    """A client says which topic and how to have it; so does a worker; once they are there both work under the same setting."""
+    """A client says which topic and how to have it; so does a worker; once they are there both
+    work under the same setting.
+    """
     forbidden = settings.replace(create_topics=False, rpc_timeout=3 * SECOND)
     with pytest.raises(TopicMissingError) as caught:
         await Client.connect(settings=forbidden)
@@ -219,14 +257,27 @@ async def test_topics_missing_and_creation_forbidden(settings: Settings) -> None
             await Worker(client, task_queue=QUEUE, activities=[double]).run()
         assert caught.value.topic == names.commands(QUEUE)
 
-        admin.ensure([names.events(QUEUE), names.state(QUEUE), names.dead_letters(QUEUE), names.commands(QUEUE), names.control(QUEUE)])
+        admin.ensure(
+            [
+                names.events(QUEUE),
+                names.state(QUEUE),
+                names.dead_letters(QUEUE),
+                names.commands(QUEUE),
+                names.control(QUEUE),
+            ]
+        )
         async with Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
             await neighbours_are_well(client)
 
 
 async def test_changed_partition_count(settings: Settings) -> None:
-    """Never a silent re-hash: runs that hash elsewhere now would seem lost. The worker says both numbers and what to do."""
-    async with connected(settings) as client, Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
+    """Never a silent re-hash: runs that hash elsewhere now would seem lost. The worker says both
+    numbers and what to do.
+    """
+    async with (
+        connected(settings) as client,
+        Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]),
+    ):
         await neighbours_are_well(client)
     async with connected(settings.replace(partitions=3)) as client:
         with pytest.raises(PartitionCountError) as caught:
@@ -235,7 +286,9 @@ async def test_changed_partition_count(settings: Settings) -> None:
 
 
 async def test_partitions_added_to_a_living_queue(settings: Settings) -> None:
-    """Kafka takes none away: the queue lives on. Clients write where its runs are, and nothing on the new partitions."""
+    """Kafka takes none away: the queue lives on. Clients write where its runs are, and nothing
+    on the new partitions.
+    """
     admin, cluster = AdminClient({"bootstrap.servers": settings.address}), ClusterAdmin(settings)
     events = cluster.topics.events(QUEUE)
     ids = [f"waits-{number}" for number in range(12)]
@@ -244,7 +297,10 @@ async def test_partitions_added_to_a_living_queue(settings: Settings) -> None:
         for name in ids:
             await client.get_workflow_handle(name, task_queue=QUEUE).signal(Waits.go, value)
 
-    async with connected(settings) as client, Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]):
+    async with (
+        connected(settings) as client,
+        Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]),
+    ):
         await neighbours_are_well(client)
         for name in ids:
             await client.start_workflow(Waits.run, id=name, task_queue=QUEUE)
@@ -258,17 +314,26 @@ async def test_partitions_added_to_a_living_queue(settings: Settings) -> None:
             await signal_all(client, 1)
             await signal_all(late, 2)
             for name in ids:
-                assert await late.get_workflow_handle(name, task_queue=QUEUE).query(Waits.given) == [1, 2]
-    async with connected(settings) as client, Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]):
+                assert await late.get_workflow_handle(name, task_queue=QUEUE).query(
+                    Waits.given
+                ) == [1, 2]
+    async with (
+        connected(settings) as client,
+        Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]),
+    ):
         await signal_all(client, 0)
         for name in ids:
             assert await client.get_workflow_handle(name, task_queue=QUEUE).result() == [1, 2, 0]
-        await client.start_workflow(Doubles.run, 4, id="afterwards", task_queue=QUEUE)  # services hash over all: its outcome is forwarded
+        await client.start_workflow(
+            Doubles.run, 4, id="afterwards", task_queue=QUEUE
+        )  # services hash over all: its outcome is forwarded
         assert await client.get_workflow_handle("afterwards", task_queue=QUEUE).result() == 8
 
 
 async def test_worker_started_twice_on_one_host(settings: Settings) -> None:
-    """Two of one configuration share the work: each takes a slot of its own, so their identities differ."""
+    """Two of one configuration share the work: each takes a slot of its own, so their identities
+    differ.
+    """
     async with (
         connected(settings) as client,
         Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]),
@@ -280,22 +345,39 @@ async def test_worker_started_twice_on_one_host(settings: Settings) -> None:
 async def test_workers_that_share_a_label(settings: Settings, tmp_path: Path) -> None:
     """`identity` is what Temporal's is: the same in all pods of a deployment. They share the work."""
     settings = settings.replace(identity="orders-worker")
-    async with connected(settings) as client, connected(settings.replace(state_dir=tmp_path / "pod")) as other:
-        workers = [Worker(one, task_queue=QUEUE, workflows=[Doubles], activities=[double]) for one in (client, other)]
+    async with (
+        connected(settings) as client,
+        connected(settings.replace(state_dir=tmp_path / "pod")) as other,
+    ):
+        workers = [
+            Worker(one, task_queue=QUEUE, workflows=[Doubles], activities=[double])
+            for one in (client, other)
+        ]
         async with workers[0], workers[1]:
 
             async def share() -> bool:
-                lanes = [worker._processor.lane_statuses() for worker in workers if worker._processor is not None]
+                lanes = [
+                    worker._processor.lane_statuses()
+                    for worker in workers
+                    if worker._processor is not None
+                ]
                 return [[lane.state for lane in found] for found in lanes] == [["RUNNING"]] * 2
 
             await eventually(share)
             await neighbours_are_well(client)
 
 
-async def test_worker_started_twice_with_the_same_identity(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cloned container: one host name, one path, two disks. The older one ends with an error that says so; nothing is done twice."""
+async def test_worker_started_twice_with_the_same_identity(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloned container: one host name, one path, two disks. The older one ends with an error
+    that says so; nothing is done twice.
+    """
     monkeypatch.setattr("odradek.kafka.slots.group_identity", lambda base: "twin")
-    async with connected(settings) as client, connected(settings.replace(state_dir=tmp_path / "clone")) as clone:
+    async with (
+        connected(settings) as client,
+        connected(settings.replace(state_dir=tmp_path / "clone")) as clone,
+    ):
         first = Worker(client, task_queue=QUEUE, workflows=[Doubles])
         running = asyncio.create_task(first.run())
         async with Worker(client, task_queue="services", activities=[double]):
@@ -313,29 +395,41 @@ async def test_worker_started_twice_with_the_same_identity(settings: Settings, t
                 await neighbours_are_well(client)
 
 
-async def test_corrupt_local_store_is_rebuilt(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+async def test_corrupt_local_store_is_rebuilt(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     """The store is a copy of the changelog: every run is there afterwards, with the same history."""
 
     async def histories(client: Client) -> dict[str, str]:
         found = {}
         for name in [*(f"neighbour-{n}" for n in range(8)), "open"]:
             handle = client.get_workflow_handle(name, task_queue=QUEUE)
-            found[name] = (await handle.fetch_history(rpc_timeout=PATIENT)).to_json() + str((await handle.describe()).status)
+            found[name] = (await handle.fetch_history(rpc_timeout=PATIENT)).to_json() + str(
+                (await handle.describe()).status
+            )
         return found
 
     async with connected(settings) as client:
-        async with Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]):
+        async with Worker(
+            client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]
+        ):
             await neighbours_are_well(client)
             handle = await client.start_workflow(Waits.run, id="open", task_queue=QUEUE)
             await handle.signal(Waits.go, 3)
             assert await handle.query(Waits.given) == [3]
             before = await histories(client)
-        damaged = [*settings.state_dir.rglob("*.sst"), *settings.state_dir.rglob("MANIFEST-*"), *settings.state_dir.rglob("*.log")]
+        damaged = [
+            *settings.state_dir.rglob("*.sst"),
+            *settings.state_dir.rglob("MANIFEST-*"),
+            *settings.state_dir.rglob("*.log"),
+        ]
         assert damaged
         for file in damaged:
             data = file.read_bytes()
             file.write_bytes(data[: len(data) // 3] + os.urandom(len(data) // 3))
-        async with Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]):
+        async with Worker(
+            client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]
+        ):
             assert await histories(client) == before
             await handle.signal(Waits.go, 0)
             assert await handle.result() == [3, 0]

@@ -1,4 +1,6 @@
-"""Bad records: too large for their topic, for a queue that is not there, unreadable. They fail what they belong to, nothing beside it."""
+"""Bad records: too large for their topic, for a queue that is not there, unreadable. They fail
+what they belong to, nothing beside it.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,22 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from odradek import activity, workflow
-from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecutionStatus, WorkflowFailureError
+from odradek.client import (
+    Client,
+    RPCError,
+    RPCStatusCode,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+)
 from odradek.config import Settings
 from odradek.exceptions import ActivityError, RecordTooLargeError, TimeoutError
 from odradek.kafka.admin import ClusterAdmin
@@ -63,15 +77,21 @@ async def takes(text: str) -> int:
 
 @workflow.defn
 class Large:
-    """Makes something large: its result, what it gives to an activity, or what an activity gives back."""
+    """Makes something large: its result, what it gives to an activity, or what an activity gives
+    back.
+    """
 
     @workflow.run
     async def run(self, where: str) -> object:
         if where == "result":
             return "x" * LARGE
         if where == "activity input":
-            return await workflow.execute_activity(takes, "x" * LARGE, start_to_close_timeout=TEN_SECONDS)
-        return len(await workflow.execute_activity(gives, LARGE, start_to_close_timeout=TEN_SECONDS))
+            return await workflow.execute_activity(
+                takes, "x" * LARGE, start_to_close_timeout=TEN_SECONDS
+            )
+        return len(
+            await workflow.execute_activity(gives, LARGE, start_to_close_timeout=TEN_SECONDS)
+        )
 
 
 @pytest.mark.parametrize("what", ["start", "signal"])
@@ -93,22 +113,34 @@ async def test_request_larger_than_the_topic_takes(client: Client, what: str) ->
 async def _meet(client: Client, where: str, names: list[str]) -> dict[str, BaseException]:
     """Large runs in the midst of neighbours that start at the same time; how the large ones end."""
     runs = [client.execute_workflow(Large.run, where, id=name, task_queue=QUEUE) for name in names]
-    outcomes, _ = await asyncio.gather(asyncio.gather(*runs, return_exceptions=True), neighbours_are_well(client, count=20))
+    outcomes, _ = await asyncio.gather(
+        asyncio.gather(*runs, return_exceptions=True), neighbours_are_well(client, count=20)
+    )
     return dict(zip(names, outcomes, strict=True))
 
 
 async def test_activity_result_larger_than_the_topic_takes(client: Client) -> None:
     """Fails that activity for good, with size and limit; the workflow hears it."""
-    async with Worker(client, task_queue=QUEUE, workflows=[Large, Doubles], activities=[double, gives, takes]):
+    async with Worker(
+        client, task_queue=QUEUE, workflows=[Large, Doubles], activities=[double, gives, takes]
+    ):
         for error in (await _meet(client, "activity result", ["large-1", "large-2"])).values():
-            assert isinstance(error, WorkflowFailureError) and isinstance(error.cause, ActivityError)
-            assert "1,200," in str(error.cause.cause) or "1200" in str(error.cause.cause), error.cause.cause
+            assert isinstance(error, WorkflowFailureError) and isinstance(
+                error.cause, ActivityError
+            )
+            assert "1,200," in str(error.cause.cause) or "1200" in str(error.cause.cause), (
+                error.cause.cause
+            )
 
 
 @pytest.mark.parametrize("where", ["activity input", "result"])
 async def test_output_larger_than_the_topic_takes(client: Client, where: str) -> None:
-    """One bad output never stops a batch: it fails its own run, with size, limit and cure; all the others complete."""
-    async with Worker(client, task_queue=QUEUE, workflows=[Large, Doubles], activities=[double, gives, takes]):
+    """One bad output never stops a batch: it fails its own run, with size, limit and cure; all
+    the others complete.
+    """
+    async with Worker(
+        client, task_queue=QUEUE, workflows=[Large, Doubles], activities=[double, gives, takes]
+    ):
         for error in (await _meet(client, where, ["large-1", "large-2"])).values():
             assert isinstance(error, WorkflowFailureError)
             text = str(error.cause) + str(error.cause.__cause__)
@@ -128,11 +160,20 @@ async def test_topic_that_takes_less_than_others(client: Client) -> None:
     change = ConfigEntry("max.message.bytes", "5000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, commands, incremental_configs=[change])
     admin.incremental_alter_configs([resource])[resource].result(20)
-    async with Worker(client, task_queue=QUEUE, workflows=[Large, Doubles, Gives], activities=[double, gives, takes]):
+    async with Worker(
+        client,
+        task_queue=QUEUE,
+        workflows=[Large, Doubles, Gives],
+        activities=[double, gives, takes],
+    ):
         with pytest.raises(WorkflowFailureError) as caught:
             await client.execute_workflow(Gives.run, "x" * 10_000, id="large", task_queue=QUEUE)
-        assert "5000" in str(caught.value.cause).replace(",", "") + str(caught.value.cause.__cause__).replace(",", "")
-        assert await client.execute_workflow(Gives.run, "x" * 100, id="small", task_queue=QUEUE) == 100
+        assert "5000" in str(caught.value.cause).replace(",", "") + str(
+            caught.value.cause.__cause__
+        ).replace(",", "")
+        assert (
+            await client.execute_workflow(Gives.run, "x" * 100, id="small", task_queue=QUEUE) == 100
+        )
         await neighbours_are_well(client)
 
 
@@ -153,13 +194,21 @@ class Elsewhere:
     async def run(self, seconds: float | None) -> int:
         timeout = None if seconds is None else timedelta(seconds=seconds)
         return await workflow.execute_activity(
-            double, 21, task_queue="nobody-serves-it", start_to_close_timeout=TEN_SECONDS, schedule_to_start_timeout=timeout
+            double,
+            21,
+            task_queue="nobody-serves-it",
+            start_to_close_timeout=TEN_SECONDS,
+            schedule_to_start_timeout=timeout,
         )
 
 
 async def test_activity_on_a_queue_that_does_not_exist(client: Client) -> None:
-    """Ordinary: it waits, visibly, under its schedule-to-start; a service that comes later serves it."""
-    async with Worker(client, task_queue=QUEUE, workflows=[Elsewhere, Doubles], activities=[double]):
+    """Ordinary: it waits, visibly, under its schedule-to-start; a service that comes later
+    serves it.
+    """
+    async with Worker(
+        client, task_queue=QUEUE, workflows=[Elsewhere, Doubles], activities=[double]
+    ):
         waiting = await client.start_workflow(Elsewhere.run, None, id="waits", task_queue=QUEUE)
         with pytest.raises(WorkflowFailureError) as caught:
             await client.execute_workflow(Elsewhere.run, 1.0, id="gives-up", task_queue=QUEUE)
@@ -168,23 +217,47 @@ async def test_activity_on_a_queue_that_does_not_exist(client: Client) -> None:
         assert error.cause.type is not None and error.cause.type.name == "SCHEDULE_TO_START"
         description = await described(waiting, lambda it: it.pending_activities)
         (pending,) = description.pending_activities
-        assert (pending.task_queue, pending.state, pending.attempt) == ("nobody-serves-it", "SCHEDULED", 1)
+        assert (pending.task_queue, pending.state, pending.attempt) == (
+            "nobody-serves-it",
+            "SCHEDULED",
+            1,
+        )
         await neighbours_are_well(client)
         async with Worker(client, task_queue="nobody-serves-it", activities=[double]):
             assert await asyncio.wait_for(waiting.result(), 30) == 42
 
 
 async def test_activity_on_a_queue_whose_topics_may_not_be_made(settings: Settings) -> None:
-    """Where creation is forbidden the activity waits with the reason, and runs once somebody makes the topic."""
+    """Where creation is forbidden the activity waits with the reason, and runs once somebody
+    makes the topic.
+    """
     cluster = ClusterAdmin(settings)
     names = cluster.topics
     cluster.ensure([names.replies, names.members, names.schemas, names.results, names.executions])
-    cluster.ensure([kind(QUEUE) for kind in (names.events, names.state, names.dead_letters, names.commands, names.control)])
+    cluster.ensure(
+        [
+            kind(QUEUE)
+            for kind in (
+                names.events,
+                names.state,
+                names.dead_letters,
+                names.commands,
+                names.control,
+            )
+        ]
+    )
     workflows, forbidden = [Elsewhere, Doubles], settings.replace(create_topics=False)
-    async with connected(forbidden) as client, Worker(client, task_queue=QUEUE, workflows=workflows, activities=[double]):
+    async with (
+        connected(forbidden) as client,
+        Worker(client, task_queue=QUEUE, workflows=workflows, activities=[double]),
+    ):
         waiting = await client.start_workflow(Elsewhere.run, None, id="waits", task_queue=QUEUE)
-        description = await described(waiting, lambda it: it.pending_activities and it.pending_activities[0].waiting_reason)
-        assert names.commands("nobody-serves-it") in description.pending_activities[0].waiting_reason
+        description = await described(
+            waiting, lambda it: it.pending_activities and it.pending_activities[0].waiting_reason
+        )
+        assert (
+            names.commands("nobody-serves-it") in description.pending_activities[0].waiting_reason
+        )
         await neighbours_are_well(client)
         queue = "nobody-serves-it"
         cluster.ensure([names.commands(queue), names.control(queue), names.dead_letters(queue)])
@@ -197,12 +270,23 @@ async def test_activity_on_a_queue_whose_topics_may_not_be_made(settings: Settin
     [
         (b"not a record at all", "UNDECODABLE"),
         # Waits 30 s for somebody to publish its schema.
-        pytest.param(b"\xc3\x01" + bytes(8) + b"who knows", "UNKNOWN_SCHEMA", marks=pytest.mark.slow),
+        pytest.param(
+            b"\xc3\x01" + bytes(8) + b"who knows", "UNKNOWN_SCHEMA", marks=pytest.mark.slow
+        ),
         (b"{", "INVALID_JSON"),
         (b'{"kind": "StartWorkflow", "workflow_type": "Doubles", "typo": 1}', "INVALID_JSON"),
-        (b'{"kind": "StartWorkflow", "workflow_type": "Doubles", "input": [' + b"[" * 1_500 + b"]" * 1_500 + b"]}", "INVALID_JSON"),
+        (
+            b'{"kind": "StartWorkflow", "workflow_type": "Doubles", "input": ['
+            + b"[" * 1_500
+            + b"]" * 1_500
+            + b"]}",
+            "INVALID_JSON",
+        ),
         # Sound, refused by the owner, and nobody waits for the answer.
-        (b'{"kind": "StartWorkflow", "workflow_type": "Doubles", "cron_schedule": "nope"}', "REJECTED"),
+        (
+            b'{"kind": "StartWorkflow", "workflow_type": "Doubles", "cron_schedule": "nope"}',
+            "REJECTED",
+        ),
         (b'{"kind": "SignalWorkflow", "signal_name": "go"}', "REJECTED"),
         (b'{"kind": "StartWorkflow", "workflow_type": "' + b"D" * 900_000 + b'"}', "REJECTED"),
     ],
@@ -217,7 +301,9 @@ async def test_activity_on_a_queue_whose_topics_may_not_be_made(settings: Settin
         "endless name",
     ],
 )
-async def test_record_that_nobody_can_use(client: Client, tmp_path: Path, value: bytes, reason: str) -> None:
+async def test_record_that_nobody_can_use(
+    client: Client, tmp_path: Path, value: bytes, reason: str
+) -> None:
     """Goes to dead letters with the reason and with where it stood; the partition goes on."""
     settings = client.settings
     wire = Wire(settings.address, settings.namespace, tmp_path)
@@ -226,8 +312,17 @@ async def test_record_that_nobody_can_use(client: Client, tmp_path: Path, value:
         wire.send_raw(b"some-id", value)
         wire.flush()
         partition = partition_for(b"some-id", settings.partitions)
-        behind = next(name for name in (f"behind-{n}" for n in range(100)) if partition_for(name.encode(), 2) == partition)
-        assert await asyncio.wait_for(client.execute_workflow(Doubles.run, 4, id=behind, task_queue=QUEUE), 50) == 8
+        behind = next(
+            name
+            for name in (f"behind-{n}" for n in range(100))
+            if partition_for(name.encode(), 2) == partition
+        )
+        assert (
+            await asyncio.wait_for(
+                client.execute_workflow(Doubles.run, 4, id=behind, task_queue=QUEUE), 50
+            )
+            == 8
+        )
         (letter,) = await asyncio.to_thread(wire.read, wire.dead_letters)
         told = parse_dead_letter(letter.headers())
         assert (told.reason, told.topic, told.partition) == (reason, wire.events, partition)
@@ -248,8 +343,13 @@ async def test_record_that_says_nothing_is_skipped(client: Client, tmp_path: Pat
 
 
 async def test_start_with_payloads_that_do_not_decode(client: Client) -> None:
-    """A raw producer's mistake inside a readable record: that run's task fails with the reason, its neighbours go on."""
-    record = b'{"kind": "StartWorkflow", "workflow_id": "raw", "workflow_type": "Doubles", "input": ["ten"]}'
+    """A raw producer's mistake inside a readable record: that run's task fails with the reason,
+    its neighbours go on.
+    """
+    record = (
+        b'{"kind": "StartWorkflow", "workflow_id": "raw", "workflow_type": "Doubles", "input":'
+        b' ["ten"]}'
+    )
     async with Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
         await neighbours_are_well(client)
         producer = Producer(producer_config(client.settings))

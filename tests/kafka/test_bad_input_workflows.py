@@ -1,4 +1,6 @@
-"""Bad input in workflow code and in what is asked of it. The run that is at fault shows why; its neighbours do not notice."""
+"""Bad input in workflow code and in what is asked of it. The run that is at fault shows why; its
+neighbours do not notice.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ import pytest
 import pytest_asyncio
 
 from odradek import activity, workflow
-from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecutionStatus, WorkflowFailureError, WorkflowQueryFailedError
+from odradek.client import (
+    Client,
+    RPCError,
+    RPCStatusCode,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+)
 from odradek.common import RetryPolicy
 from odradek.config import Settings
 from odradek.exceptions import ActivityError, ApplicationError
@@ -65,7 +74,11 @@ async def test_unregistered_workflow_type(client: Client) -> None:
         handle = await client.start_workflow("Late", id="late", task_queue=QUEUE, result_type=str)
         failure = (await task_failure(handle)).failure
         assert failure is not None
-        assert failure.message == "Workflow class Late is not registered on this worker, available workflows: Doubles, Waits"
+        assert (
+            failure.message
+            == "Workflow class Late is not registered on this worker, available workflows: Doubles,"
+            " Waits"
+        )
         await neighbours_are_well(client)
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     async with Worker(client, task_queue=QUEUE, workflows=[Late, Doubles], activities=[double]):
@@ -78,21 +91,42 @@ class CallsByName:
 
     @workflow.run
     async def run(self, name: str, argument: Any, attempts: int, queue: str) -> Any:
-        retry = RetryPolicy(initial_interval=timedelta(milliseconds=100), backoff_coefficient=1.0, maximum_attempts=attempts)
-        return await workflow.execute_activity(name, argument, task_queue=queue, start_to_close_timeout=10 * SECOND, retry_policy=retry)
+        retry = RetryPolicy(
+            initial_interval=timedelta(milliseconds=100),
+            backoff_coefficient=1.0,
+            maximum_attempts=attempts,
+        )
+        return await workflow.execute_activity(
+            name, argument, task_queue=queue, start_to_close_timeout=10 * SECOND, retry_policy=retry
+        )
 
 
 async def test_unregistered_activity_type(client: Client) -> None:
-    """The attempt fails, retryably, with the list of what is registered; a service that knows it takes the next one."""
+    """The attempt fails, retryably, with the list of what is registered; a service that knows it
+    takes the next one.
+    """
     async with Worker(client, task_queue=QUEUE, workflows=[CallsByName]):
         async with Worker(client, task_queue="services", activities=[double]):
             with pytest.raises(WorkflowFailureError) as caught:
-                await client.execute_workflow(CallsByName.run, args=["triple", 1, 2, "services"], id="gives-up", task_queue=QUEUE)
+                await client.execute_workflow(
+                    CallsByName.run,
+                    args=["triple", 1, 2, "services"],
+                    id="gives-up",
+                    task_queue=QUEUE,
+                )
             error = caught.value.cause
             assert isinstance(error, ActivityError) and isinstance(error.cause, ApplicationError)
-            assert "triple" in str(error.cause) and "double" in str(error.cause) and "not registered" in str(error.cause)
-            handle = await client.start_workflow(CallsByName.run, args=["triple", 2, 0, "services"], id="goes-on", task_queue=QUEUE)
-            await described(handle, lambda it: it.pending_activities and it.pending_activities[0].attempt > 2)
+            assert (
+                "triple" in str(error.cause)
+                and "double" in str(error.cause)
+                and "not registered" in str(error.cause)
+            )
+            handle = await client.start_workflow(
+                CallsByName.run, args=["triple", 2, 0, "services"], id="goes-on", task_queue=QUEUE
+            )
+            await described(
+                handle, lambda it: it.pending_activities and it.pending_activities[0].attempt > 2
+            )
 
         @activity.defn
         async def triple(number: int) -> int:
@@ -103,9 +137,13 @@ async def test_unregistered_activity_type(client: Client) -> None:
 
 
 async def test_workflow_argument_that_does_not_decode(client: Client) -> None:
-    """The task fails with the reason; the run stays open until it is terminated; neighbours complete."""
+    """The task fails with the reason; the run stays open until it is terminated; neighbours
+    complete.
+    """
     async with Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
-        handle = await client.start_workflow("Doubles", {"not": "a number"}, id="bad", task_queue=QUEUE)
+        handle = await client.start_workflow(
+            "Doubles", {"not": "a number"}, id="bad", task_queue=QUEUE
+        )
         failure = (await task_failure(handle)).failure
         assert failure is not None and "Failed decoding arguments" in failure.message
         await neighbours_are_well(client)
@@ -115,16 +153,25 @@ async def test_workflow_argument_that_does_not_decode(client: Client) -> None:
 
 
 async def test_activity_argument_that_does_not_decode(client: Client) -> None:
-    async with Worker(client, task_queue=QUEUE, workflows=[CallsByName, Doubles], activities=[double]):
+    async with Worker(
+        client, task_queue=QUEUE, workflows=[CallsByName, Doubles], activities=[double]
+    ):
         with pytest.raises(WorkflowFailureError) as caught:
-            await client.execute_workflow(CallsByName.run, args=["double", {"not": "a number"}, 1, QUEUE], id="bad", task_queue=QUEUE)
+            await client.execute_workflow(
+                CallsByName.run,
+                args=["double", {"not": "a number"}, 1, QUEUE],
+                id="bad",
+                task_queue=QUEUE,
+            )
         error = caught.value.cause
         assert isinstance(error, ActivityError) and "Failed decoding arguments" in str(error.cause)
         await neighbours_are_well(client)
 
 
 async def test_signal_and_query_arguments_that_do_not_decode(client: Client) -> None:
-    """A query fails to its caller. A signal is dropped with a log line, as in Temporal: nobody could ever apply it."""
+    """A query fails to its caller. A signal is dropped with a log line, as in Temporal: nobody
+    could ever apply it.
+    """
     async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
         handle = await client.start_workflow(Waits.run, id="waits", task_queue=QUEUE)
         await handle.signal("go", {"not": "a number"})
@@ -146,19 +193,32 @@ class Raises:
 
 
 async def test_workflow_code_that_raises(client: Client) -> None:
-    """A failure error fails the workflow. Any other exception is a bug: the task is retried, the run waits for better code."""
+    """A failure error fails the workflow. Any other exception is a bug: the task is retried, the
+    run waits for better code.
+    """
     async with Worker(client, task_queue=QUEUE, workflows=[Raises, Doubles], activities=[double]):
         with pytest.raises(WorkflowFailureError) as caught:
             await client.execute_workflow(Raises.run, "failure", id="fails", task_queue=QUEUE)
         assert isinstance(caught.value.cause, ApplicationError)
-        assert (caught.value.cause.message, caught.value.cause.type, caught.value.cause.details) == ("out of tea", "NoTea", ("cup 3",))
+        assert (
+            caught.value.cause.message,
+            caught.value.cause.type,
+            caught.value.cause.details,
+        ) == ("out of tea", "NoTea", ("cup 3",))
         handle = await client.start_workflow(Raises.run, "bug", id="bug", task_queue=QUEUE)
         failure = (await task_failure(handle)).failure
-        assert failure is not None and failure.type == "KeyError" and "a bug" in failure.message and __file__ in failure.stack_trace
+        assert (
+            failure is not None
+            and failure.type == "KeyError"
+            and "a bug" in failure.message
+            and __file__ in failure.stack_trace
+        )
         await neighbours_are_well(client)
         description = await handle.describe()
         assert description.status is WorkflowExecutionStatus.RUNNING
-    async with Worker(client, task_queue=QUEUE, workflows=[Raises], workflow_failure_exception_types=[KeyError]):
+    async with Worker(
+        client, task_queue=QUEUE, workflows=[Raises], workflow_failure_exception_types=[KeyError]
+    ):
         with pytest.raises(WorkflowFailureError):
             await asyncio.wait_for(handle.result(), 40)
 
@@ -183,7 +243,9 @@ class Unwritable:
 
     @workflow.run
     async def run(self, how: str) -> list[str]:
-        name: str = await workflow.execute_activity(pay, workflow.info().workflow_id, start_to_close_timeout=30 * SECOND)
+        name: str = await workflow.execute_activity(
+            pay, workflow.info().workflow_id, start_to_close_timeout=30 * SECOND
+        )
         if workflow.info().workflow_id not in repaired:
             await self._make(how, name)
         await workflow.wait_condition(lambda: "end" in self.told)
@@ -216,29 +278,56 @@ CAUSES = {
 }
 
 
-async def test_workflow_code_that_makes_what_cannot_be_written(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """The task fails, whatever it was; the activity's result and the signals stay, and repaired code completes without paying again."""
-    caplog.set_level(logging.CRITICAL, logger="odradek")  # xdist cannot carry such texts in what a test logged
+async def test_workflow_code_that_makes_what_cannot_be_written(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The task fails, whatever it was; the activity's result and the signals stay, and repaired
+    code completes without paying again.
+    """
+    caplog.set_level(
+        logging.CRITICAL, logger="odradek"
+    )  # xdist cannot carry such texts in what a test logged
     handles = {}
-    async with Worker(client, task_queue=QUEUE, workflows=[Unwritable, Doubles], activities=[pay, double]):
+    async with Worker(
+        client, task_queue=QUEUE, workflows=[Unwritable, Doubles], activities=[pay, double]
+    ):
         for how, cause in CAUSES.items():
-            handle = handles[how] = await client.start_workflow(Unwritable.run, how, id=how, task_queue=QUEUE)
+            handle = handles[how] = await client.start_workflow(
+                Unwritable.run, how, id=how, task_queue=QUEUE
+            )
             if how == "signal":
-                await described(handle, lambda description: not description.pending_activities and paid[-1:] == ["signal"])
+                await described(
+                    handle,
+                    lambda description: (
+                        not description.pending_activities and paid[-1:] == ["signal"]
+                    ),
+                )
                 await handle.signal(Unwritable.tell, "far")
             failed = await task_failure(handle)
             assert failed.cause == cause
             await handle.signal(Unwritable.tell, "more")
             description = await handle.describe()
-            assert (description.status, description.parked_reason) == (WorkflowExecutionStatus.RUNNING, "")
-            kinds = [type(event.attributes).__name__ async for event in handle.fetch_history_events()]
-            assert "ActivityTaskCompletedEvent" in kinds and "WorkflowExecutionSignaled" in kinds, (how, kinds)
+            assert (description.status, description.parked_reason) == (
+                WorkflowExecutionStatus.RUNNING,
+                "",
+            )
+            kinds = [
+                type(event.attributes).__name__ async for event in handle.fetch_history_events()
+            ]
+            assert "ActivityTaskCompletedEvent" in kinds and "WorkflowExecutionSignaled" in kinds, (
+                how,
+                kinds,
+            )
         await neighbours_are_well(client)
     repaired.update(handles)
     async with Worker(client, task_queue=QUEUE, workflows=[Unwritable], activities=[pay]):
         for how, handle in handles.items():
             await handle.signal(Unwritable.tell, "end")
-            assert await asyncio.wait_for(handle.result(), 40) == [*(["far"] if how == "signal" else []), "more", "end"]
+            assert await asyncio.wait_for(handle.result(), 40) == [
+                *(["far"] if how == "signal" else []),
+                "more",
+                "end",
+            ]
     assert sorted(paid) == sorted(handles)
 
 
@@ -275,7 +364,9 @@ class Blocks:
 
 @pytest.mark.parametrize("how", ["sleeps", "spins"])
 async def test_workflow_code_that_keeps_its_thread(client: Client, how: str) -> None:
-    """The watchdog parks that run only, with the line where it was; signals to it are kept; neighbours complete."""
+    """The watchdog parks that run only, with the line where it was; signals to it are kept;
+    neighbours complete.
+    """
     async with Worker(client, task_queue=QUEUE, workflows=[Blocks, Doubles], activities=[double]):
         handle = await client.start_workflow(Blocks.run, how, id=how, task_queue=QUEUE)
         await neighbours_are_well(client)
@@ -290,7 +381,11 @@ async def test_workflow_code_that_keeps_its_thread(client: Client, how: str) -> 
 
 async def _status_after_restart(client: Client, workflow_id: str) -> WorkflowExecutionStatus | None:
     async with Worker(client, task_queue=QUEUE, workflows=[Doubles]):
-        return (await client.get_workflow_handle(workflow_id, task_queue=QUEUE).describe(rpc_timeout=PATIENT)).status
+        return (
+            await client.get_workflow_handle(workflow_id, task_queue=QUEUE).describe(
+                rpc_timeout=PATIENT
+            )
+        ).status
 
 
 @workflow.defn(name="Changing")
@@ -322,7 +417,9 @@ class After:
 
 
 async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
-    """Says event, command and line of code; the run stays open, and goes on with the code it was started with."""
+    """Says event, command and line of code; the run stays open, and goes on with the code it was
+    started with.
+    """
     async with Worker(client, task_queue=QUEUE, workflows=[Before], activities=[double]):
         handle = await client.start_workflow(Before.run, id="changing", task_queue=QUEUE)
         await described(handle, lambda it: it.pending_timers)
@@ -330,8 +427,13 @@ async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
         await handle.signal("poke")
         failed = await task_failure(handle)
         assert failed.failure is not None and failed.cause == "NON_DETERMINISTIC_ERROR"
-        assert "activity 'double'" in failed.failure.message and "activity 'other'" in failed.failure.message
-        assert f"{__file__}:{After.run.__code__.co_firstlineno + 2} in run" in failed.failure.message
+        assert (
+            "activity 'double'" in failed.failure.message
+            and "activity 'other'" in failed.failure.message
+        )
+        assert (
+            f"{__file__}:{After.run.__code__.co_firstlineno + 2} in run" in failed.failure.message
+        )
         await neighbours_are_well(client)
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     async with Worker(client, task_queue=QUEUE, workflows=[Before], activities=[double]):
@@ -340,7 +442,10 @@ async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
             try:
                 await handle.query("__stack_trace", rpc_timeout=PATIENT)
             except RPCError as error:
-                assert error.status is RPCStatusCode.FAILED_PRECONDITION and "Workflow Task in failed state" in error.message
+                assert (
+                    error.status is RPCStatusCode.FAILED_PRECONDITION
+                    and "Workflow Task in failed state" in error.message
+                )
                 return False
             return True
 
@@ -349,7 +454,9 @@ async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
 
 @pytest.mark.parametrize("known", [True, False], ids=["queue is told", "queue must be found"])
 async def test_unknown_workflow_id(client: Client, known: bool) -> None:
-    """NOT_FOUND, and only because every owner that could know it has answered; the id stands in the message."""
+    """NOT_FOUND, and only because every owner that could know it has answered; the id stands in
+    the message.
+    """
     async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
         await client.start_workflow(Waits.run, id="somebody", task_queue=QUEUE)
         handle = client.get_workflow_handle("nobody", **({"task_queue": QUEUE} if known else {}))
@@ -372,7 +479,9 @@ async def test_unknown_workflow_id_while_an_owner_is_away(settings: Settings) ->
     """As long as a queue has not answered it is UNAVAILABLE, not NOT_FOUND: the run may be there."""
     async with connected(settings.replace(rpc_timeout=SECOND)) as client:
         async with Worker(client, task_queue="asleep", workflows=[Waits]):
-            await client.start_workflow(Waits.run, id="hidden", task_queue="asleep", rpc_timeout=30 * SECOND)
+            await client.start_workflow(
+                Waits.run, id="hidden", task_queue="asleep", rpc_timeout=30 * SECOND
+            )
         other = await Client.connect(settings=client.settings)
 
         async def named() -> bool:
@@ -387,7 +496,9 @@ async def test_unknown_workflow_id_while_an_owner_is_away(settings: Settings) ->
 
 
 async def test_unknown_workflow_id_while_a_queue_was_never_served(settings: Settings) -> None:
-    """It has no runs, only requests that nobody has applied: it is named, and keeps nobody waiting."""
+    """It has no runs, only requests that nobody has applied: it is named, and keeps nobody
+    waiting.
+    """
     async with connected(settings.replace(rpc_timeout=SECOND)) as client:
         await sent(client.start_workflow(Waits.run, id="early", task_queue="mistyped"))
         other = await Client.connect(settings=client.settings)
@@ -395,7 +506,9 @@ async def test_unknown_workflow_id_while_a_queue_was_never_served(settings: Sett
         async def told() -> str:
             with pytest.raises(RPCError) as caught:
                 await other.get_workflow_handle("early").describe()
-            return str(caught.value) if caught.value.status is RPCStatusCode.NOT_FOUND else ""  # the other queue has a second to answer
+            return (
+                str(caught.value) if caught.value.status is RPCStatusCode.NOT_FOUND else ""
+            )  # the other queue has a second to answer
 
         async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
             assert "'mistyped' was never served" in await eventually(told)
@@ -426,23 +539,44 @@ class TooMany:
 
     @workflow.run
     async def run(self) -> None:
-        await asyncio.gather(*(workflow.execute_activity(double, n, start_to_close_timeout=10 * SECOND) for n in range(4)))
+        await asyncio.gather(
+            *(
+                workflow.execute_activity(double, n, start_to_close_timeout=10 * SECOND)
+                for n in range(4)
+            )
+        )
 
 
-async def test_failed_task_that_no_code_raised_is_in_the_log(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    """At WARNING, as an exception of workflow code is, and with the ids: the owner finds these, the history alone has them otherwise."""
+async def test_failed_task_that_no_code_raised_is_in_the_log(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At WARNING, as an exception of workflow code is, and with the ids: the owner finds these,
+    the history alone has them otherwise.
+    """
     few = settings.replace(pending_activities_max=3)
-    async with connected(few) as client, Worker(client, task_queue=QUEUE, workflows=[TooMany, Doubles], activities=[double]):
+    async with (
+        connected(few) as client,
+        Worker(client, task_queue=QUEUE, workflows=[TooMany, Doubles], activities=[double]),
+    ):
         many = await client.start_workflow(TooMany.run, id="many", task_queue=QUEUE)
         await client.start_workflow("Unheard", id="unheard", task_queue=QUEUE)
         assert (await task_failure(many)).cause == "PENDING_ACTIVITIES_LIMIT_EXCEEDED"
 
         async def lines() -> dict[str, str]:
-            records = [record for record in caplog.records if record.name == "odradek.workflow" and record.levelname == "WARNING"]
-            found = {json.loads(JsonFormatter().format(record))["workflow_id"]: record.getMessage() for record in records}
+            records = [
+                record
+                for record in caplog.records
+                if record.name == "odradek.workflow" and record.levelname == "WARNING"
+            ]
+            found = {
+                json.loads(JsonFormatter().format(record))["workflow_id"]: record.getMessage()
+                for record in records
+            }
             return found if {"many", "unheard"} <= set(found) else {}
 
         found = await eventually(lines)
-        assert "PENDING_ACTIVITIES_LIMIT_EXCEEDED" in found["many"] and "limit is 3" in found["many"]
+        assert (
+            "PENDING_ACTIVITIES_LIMIT_EXCEEDED" in found["many"] and "limit is 3" in found["many"]
+        )
         assert "Unheard is not registered" in found["unheard"]
         await neighbours_are_well(client)

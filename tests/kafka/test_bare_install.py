@@ -1,7 +1,9 @@
-"""`pip install .` alone gives a working client and worker: in an environment that has what that would install and nothing else.
+"""`pip install .` alone gives a working client and worker: in an environment that has what that
+would install and nothing else.
 
-The tests' own environment has every extra. Here an empty one gets links to the files of the base dependencies and of what these need, by
-their own records, and the tree's code; its own interpreter runs in it, so that processes that ours starts are as bare.
+The tests' own environment has every extra. Here an empty one gets links to the files of the base
+dependencies and of what these need, by their own records, and the tree's code; its own
+interpreter runs in it, so that processes that ours starts are as bare.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def _needed(requirement: Requirement) -> Iterator[Requirement]:
     """What a distribution needs here, with the extras that were asked for."""
     for line in metadata.requires(requirement.name) or ():
         needed = Requirement(line)
-        if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)):
+        if needed.marker is None or any(
+            needed.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras)
+        ):
             yield needed
 
 
@@ -63,45 +67,100 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of the bare environment."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True, with_pip=False)
-    packages = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    base = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    packages = (
+        folder
+        / "lib"
+        / f"python{sys.version_info.major}.{sys.version_info.minor}"
+        / "site-packages"
+    )
+    base = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "dependencies"
+    ]
     for distribution in closure(base):
         link_files(distribution, packages)
     (packages / "odradek.pth").write_text(f"{ROOT / 'streams'}\n")
     assert (packages / "confluent_kafka" / "__init__.py").is_file()
-    assert [extra for extra in ("jgo", "faust", "starlette", "prometheus_client", "pytest", "psutil") if (packages / extra).exists()] == []
+    assert [
+        extra
+        for extra in ("jgo", "faust", "starlette", "prometheus_client", "pytest", "psutil")
+        if (packages / extra).exists()
+    ] == []
     return folder / "bin" / "python"
 
 
 @pytest.fixture
 def environment(bootstrap: str, namespace: str, tmp_path: Path) -> dict[str, str]:
     """README's program in the folder, and the settings for what runs there."""
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     (tmp_path / "hello.py").write_text(program.replace('"localhost:9092"', f'"{bootstrap}"'))
-    odradek = {"ADDRESS": bootstrap, "NAMESPACE": namespace, "STATE_DIR": str(tmp_path / "state"), "PARTITIONS": "2"}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ODRADEK_"))}
+    odradek = {
+        "ADDRESS": bootstrap,
+        "NAMESPACE": namespace,
+        "STATE_DIR": str(tmp_path / "state"),
+        "PARTITIONS": "2",
+    }
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "ODRADEK_"))
+    }
     return kept | {f"ODRADEK_{name}": value for name, value in odradek.items()}
 
 
 def test_the_first_program_runs(python: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    done = subprocess.run([python, "hello.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(
+        [python, "hello.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, "Hello, World!\n"), done.stderr
 
 
-def test_the_commands_of_a_worker_and_of_a_client_run(python: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_commands_of_a_worker_and_of_a_client_run(
+    python: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
     command = [str(python), "-m", "odradek.cli"]
     log = tmp_path / "log"
     with log.open("w") as output:
         worker = subprocess.Popen(
-            [*command, "worker", "hello", "--activities", "hello", "-t", "hello", "--processes", "2"],
+            [
+                *command,
+                "worker",
+                "hello",
+                "--activities",
+                "hello",
+                "-t",
+                "hello",
+                "--processes",
+                "2",
+            ],
             cwd=tmp_path,
             env=environment,
             stdout=output,
             stderr=output,
         )
     try:
-        typed = ["workflow", "execute", "--type", "Greeting", "-t", "hello", "-w", "hello-2", "-i", '"shell"']
-        client = subprocess.Popen([*command, *typed], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        typed = [
+            "workflow",
+            "execute",
+            "--type",
+            "Greeting",
+            "-t",
+            "hello",
+            "-w",
+            "hello-2",
+            "-i",
+            '"shell"',
+        ]
+        client = subprocess.Popen(
+            [*command, *typed], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+        )
         # A worker that lacks a module has ended by now, and its client would wait for another one.
         until(lambda: client.poll() is not None or worker.poll() is not None)
         client.terminate()

@@ -1,4 +1,6 @@
-"""What is asked of a broker that was killed and is back: answers come in seconds, from clients that lived through it."""
+"""What is asked of a broker that was killed and is back: answers come in seconds, from clients
+that lived through it.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,13 @@ from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import QUEUE, Wire, commit, until
 
-#: Back-offs of reconnects are a second at most; the rest is for a machine under load, or that stands still.
+#: Back-offs of reconnects are a second at most; the rest is for a machine under load, or that
+#: stands still.
 SOON_S = 30.0
 #: Longer than the machine takes to see that the signal was applied.
 TIMER_MS = 4_000
-#: A request to the broker that was killed may use up its ten seconds; an AdminClient took a minute, or for ever.
+#: A request to the broker that was killed may use up its ten seconds; an AdminClient took a minute,
+#: or for ever.
 OFFSETS_SOON_S = 45.0
 
 
@@ -36,7 +40,9 @@ def _counted(wire: Wire, workflow_id: str) -> int:
     return len(wire.counts().get(workflow_id, []))
 
 
-def test_due_timer_fires_soon_after_the_broker_is_back(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
+def test_due_timer_fires_soon_after_the_broker_is_back(
+    broker: LocalBroker, namespace: str, tmp_path: Path
+) -> None:
     wire = Wire(broker.bootstrap, namespace, tmp_path / "state")
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
@@ -54,8 +60,12 @@ def test_due_timer_fires_soon_after_the_broker_is_back(broker: LocalBroker, name
         processor.stop()
 
 
-def test_committed_offsets_are_told_soon_after_the_broker_is_back(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
-    """Asked all the while. An AdminClient did not answer any more after one restart in three, and ended the process at a later one."""
+def test_committed_offsets_are_told_soon_after_the_broker_is_back(
+    broker: LocalBroker, namespace: str, tmp_path: Path
+) -> None:
+    """Asked all the while. An AdminClient did not answer any more after one restart in three,
+    and ended the process at a later one.
+    """
     wire = Wire(broker.bootstrap, namespace, tmp_path / "state")
     wire.admin.ensure_queue(QUEUE)
     group = wire.topics.processor_group(QUEUE)
@@ -86,8 +96,12 @@ def test_committed_offsets_are_told_soon_after_the_broker_is_back(broker: LocalB
         thread.join()
 
 
-def test_plain_producer_keeps_the_order_of_records_over_a_restart(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
-    """A retry may write a record twice; the first of each come in the order in which they were handed over."""
+def test_plain_producer_keeps_the_order_of_records_over_a_restart(
+    broker: LocalBroker, namespace: str, tmp_path: Path
+) -> None:
+    """A retry may write a record twice; the first of each come in the order in which they were
+    handed over.
+    """
     wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
     wire.admin.ensure_queue(QUEUE)
     producer, ended, sent, failed = PlainProducer(wire.settings), threading.Event(), [0], []
@@ -95,7 +109,10 @@ def test_plain_producer_keeps_the_order_of_records_over_a_restart(broker: LocalB
     def send() -> None:
         while not ended.wait(0.0005):
             producer.produce(
-                wire.events, b"k", b"%d" % sent[0], on_delivery=lambda error: failed.append(error) if error is not None else None
+                wire.events,
+                b"k",
+                b"%d" % sent[0],
+                on_delivery=lambda error: failed.append(error) if error is not None else None,
             )
             sent[0] += 1
 

@@ -1,5 +1,7 @@
-"""A Kafka with its own default `auto.create.topics.enable=true`: whoever asks for a topic's leaders has it made, with one partition and
-settings that lose records. Nothing of ours does. What somebody else's producer had made is said with its cure."""
+"""A Kafka with its own default `auto.create.topics.enable=true`: whoever asks for a topic's
+leaders has it made, with one partition and settings that lose records. Nothing of ours does.
+What somebody else's producer had made is said with its cure.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +46,21 @@ UniqueName = Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def bootstrap() -> Iterator[str]:
-    with LocalBroker(jvm_options=QUICK_START, config={"auto.create.topics.enable": True, "num.partitions": 1}) as broker:
+    with LocalBroker(
+        jvm_options=QUICK_START, config={"auto.create.topics.enable": True, "num.partitions": 1}
+    ) as broker:
         yield broker.bootstrap
 
 
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
-    return Settings(address=bootstrap, namespace=namespace, partitions=4, state_dir=tmp_path / "state", identity="tester")
+    return Settings(
+        address=bootstrap,
+        namespace=namespace,
+        partitions=4,
+        state_dir=tmp_path / "state",
+        identity="tester",
+    )
 
 
 @pytest.fixture
@@ -75,38 +85,57 @@ def had_made(address: str, topic: str) -> None:
 CLIENTS: dict[str, Callable[[Settings], Any]] = {
     "admin": lambda settings: AdminClient(admin_config(settings)),
     "producer": lambda settings: Producer(producer_config(settings)),
-    "transactional producer": lambda settings: Producer(transactional_producer_config(settings, "t")),
+    "transactional producer": lambda settings: Producer(
+        transactional_producer_config(settings, "t")
+    ),
     "consumer": lambda settings: Consumer(consumer_config(settings, "g")),
     "reader": lambda settings: Consumer(reader_config(settings)),
 }
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_no_client_of_ours_has_a_topic_made(settings: Settings, admin: ClusterAdmin, unique_name: UniqueName, kind: str) -> None:
+def test_no_client_of_ours_has_a_topic_made(
+    settings: Settings, admin: ClusterAdmin, unique_name: UniqueName, kind: str
+) -> None:
     topic, after = unique_name("missing"), unique_name("after")
     client = CLIENTS[kind](settings)
-    assert client.list_topics(topic, 20).topics[topic].error is not None  # as it asks for what it writes and reads
+    assert (
+        client.list_topics(topic, 20).topics[topic].error is not None
+    )  # as it asks for what it writes and reads
     had_made(settings.address, after)
     assert admin.describe([topic, after]).keys() == {after}
 
 
 def test_nobody_can_set_it(settings: Settings) -> None:
-    with pytest.raises(ConfigurationError, match=r"`kafka\.allow\.auto\.create\.topics` cannot be set: .*`create_topics`"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"`kafka\.allow\.auto\.create\.topics` cannot be set: .*`create_topics`",
+    ):
         ClusterAdmin(settings.replace(kafka={"allow.auto.create.topics": True}))
 
 
 def shown_transport() -> str:
     page = (ROOT / "docs" / "wire.md").read_text(encoding="utf-8")
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class CommittedConsumer" in block]
+    (block,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        if "class CommittedConsumer" in block
+    ]
     return block
 
 
 @pytest.mark.parametrize(
     "transport",
-    ["import services.payments.committed", "import odradek.visibility.intake.committed", shown_transport()],
+    [
+        "import services.payments.committed",
+        "import odradek.visibility.intake.committed",
+        shown_transport(),
+    ],
     ids=["payments", "server", "docs"],
 )
-def test_nor_has_faust(bootstrap: str, admin: ClusterAdmin, unique_name: UniqueName, transport: str) -> None:
+def test_nor_has_faust(
+    bootstrap: str, admin: ClusterAdmin, unique_name: UniqueName, transport: str
+) -> None:
     topic, after = unique_name("missing"), unique_name("after")
     asking = f"""
 import asyncio
@@ -124,7 +153,9 @@ asyncio.run(ask())
     assert admin.describe([topic, after]).keys() == {after}
 
 
-def test_nor_has_the_order_that_comes_without_odradek(settings: Settings, admin: ClusterAdmin, unique_name: UniqueName) -> None:
+def test_nor_has_the_order_that_comes_without_odradek(
+    settings: Settings, admin: ClusterAdmin, unique_name: UniqueName
+) -> None:
     raw = RawProducer(settings.address, Schemas(schemas_folder()), settings.namespace)
     topic, after = admin.topics.events("missing"), unique_name("after")
     assert raw._producer.list_topics(topic, 20).topics[topic].error is not None
@@ -134,13 +165,20 @@ def test_nor_has_the_order_that_comes_without_odradek(settings: Settings, admin:
 
 @pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed")
 @pytest.mark.parametrize("page", ["README.md", "docs/wire.md"])
-def test_nor_has_kcat_as_it_is_shown(settings: Settings, admin: ClusterAdmin, unique_name: UniqueName, page: str) -> None:
+def test_nor_has_kcat_as_it_is_shown(
+    settings: Settings, admin: ClusterAdmin, unique_name: UniqueName, page: str
+) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     (line,) = re.findall(r"^echo [^\n]*\n  kcat -P [^\n]*$", text, re.MULTILINE)
-    line = line.replace("localhost:9092", settings.address).replace(".default.", f".{settings.namespace}.")
+    line = line.replace("localhost:9092", settings.address).replace(
+        ".default.", f".{settings.namespace}."
+    )
     after = unique_name("after")
     subprocess.run(
-        ["bash", "-c", line.replace("kcat -P", "kcat -P -X message.timeout.ms=1000")], timeout=60, check=False, capture_output=True
+        ["bash", "-c", line.replace("kcat -P", "kcat -P -X message.timeout.ms=1000")],
+        timeout=60,
+        check=False,
+        capture_output=True,
     )
     had_made(settings.address, after)
     assert [name for name in admin.topic_names() if settings.namespace in name] == [after]
@@ -169,7 +207,9 @@ def set_partitions(settings: Settings, admin: ClusterAdmin, error: PartitionCoun
 
 async def ended(client: Client, number: int) -> bool:
     try:
-        return bool(await client.get_workflow_handle(f"typed-{number}", task_queue=QUEUE).result() == number)
+        return bool(
+            await client.get_workflow_handle(f"typed-{number}", task_queue=QUEUE).result() == number
+        )
     except RPCError as error:
         assert error.status is RPCStatusCode.NOT_FOUND
         await asyncio.sleep(0.1)  # what was typed is not applied yet
@@ -178,30 +218,47 @@ async def ended(client: Client, number: int) -> bool:
 
 @pytest.mark.parametrize("mend", [add_partitions, set_partitions])
 async def test_events_that_a_shell_had_made(
-    settings: Settings, admin: ClusterAdmin, mend: Callable[[Settings, ClusterAdmin, PartitionCountError], Settings]
+    settings: Settings,
+    admin: ClusterAdmin,
+    mend: Callable[[Settings, ClusterAdmin, PartitionCountError], Settings],
 ) -> None:
     """The worker says what to do, and with that nothing is lost of what was typed."""
     events, state = admin.topics.events(QUEUE), admin.topics.state(QUEUE)
     typed_first(settings, events)
     async with await Client.connect(settings=settings) as client:
-        with pytest.raises(PartitionCountError, match=r"has 1 partitions, but 4 are expected.*auto\.create\.topics\.enable") as caught:
+        with pytest.raises(
+            PartitionCountError,
+            match=r"has 1 partitions, but 4 are expected.*auto\.create\.topics\.enable",
+        ) as caught:
             await Worker(client, task_queue=QUEUE, workflows=[W]).run()
-    assert admin.describe([events, state]).keys() == {events}, "a `state` of four would forbid to stay with one"
+    assert admin.describe([events, state]).keys() == {events}, (
+        "a `state` of four would forbid to stay with one"
+    )
     mended = mend(settings, admin, caught.value)
-    async with await Client.connect(settings=mended) as client, Worker(client, task_queue=QUEUE, workflows=[W]):
+    async with (
+        await Client.connect(settings=mended) as client,
+        Worker(client, task_queue=QUEUE, workflows=[W]),
+    ):
         for number in range(10):
             await test_queue_remade.eventually(partial(ended, client, number))
 
 
-async def test_events_that_came_back_beside_a_state(settings: Settings, admin: ClusterAdmin) -> None:
+async def test_events_that_came_back_beside_a_state(
+    settings: Settings, admin: ClusterAdmin
+) -> None:
     events, _ = admin.ensure_queue(QUEUE)
     admin.delete_topics([events.name])
     typed_first(settings, events.name)
-    with pytest.raises(PartitionCountError, match=r"was made anew by a broker.*restore it from a backup.*`odradek task-queue delete`"):
+    with pytest.raises(
+        PartitionCountError,
+        match=r"was made anew by a broker.*restore it from a backup.*`odradek task-queue delete`",
+    ):
         admin.ensure_queue(QUEUE)
 
 
-async def test_idle_client_leaves_a_deleted_queue_deleted(settings: Settings, admin: ClusterAdmin, unique_name: UniqueName) -> None:
+async def test_idle_client_leaves_a_deleted_queue_deleted(
+    settings: Settings, admin: ClusterAdmin, unique_name: UniqueName
+) -> None:
     often = settings.replace(kafka={"topic.metadata.refresh.interval.ms": 100})
     async with await Client.connect(settings=often) as client:
         async with Worker(client, task_queue=QUEUE, workflows=[W]):
@@ -215,7 +272,9 @@ async def test_idle_client_leaves_a_deleted_queue_deleted(settings: Settings, ad
 
 @pytest.mark.slow
 async def test_start_of_a_deleted_queue(settings: Settings, admin: ClusterAdmin) -> None:
-    await test_queue_remade.test_start_of_a_deleted_queue_makes_it_as_any_first_start(settings, admin)
+    await test_queue_remade.test_start_of_a_deleted_queue_makes_it_as_any_first_start(
+        settings, admin
+    )
 
 
 async def test_signal_to_a_deleted_queue(settings: Settings, admin: ClusterAdmin) -> None:
@@ -224,4 +283,6 @@ async def test_signal_to_a_deleted_queue(settings: Settings, admin: ClusterAdmin
 
 @pytest.mark.slow
 async def test_replies_that_are_missing(settings: Settings) -> None:
-    await test_topics_deleted.test_a_call_says_that_replies_are_missing(settings.replace(partitions=2, replication_factor=1))
+    await test_topics_deleted.test_a_call_says_that_replies_are_missing(
+        settings.replace(partitions=2, replication_factor=1)
+    )

@@ -1,5 +1,6 @@
-"""The command line on real runs on real Kafka, with a worker and a server (that wants a token) as processes: lists, batches, parked runs,
-deletion, task queues, records, dead letters. One worker and one server for all tests; each has its own workflow ids.
+"""The command line on real runs on real Kafka, with a worker and a server (that wants a token)
+as processes: lists, batches, parked runs, deletion, task queues, records, dead letters. One
+worker and one server for all tests; each has its own workflow ids.
 """
 
 from __future__ import annotations
@@ -53,33 +54,77 @@ class World:
     folder: Path
 
     def worker(self, queue: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "odradek.cli", "worker", f"{MODULE}:WORKFLOWS", "--activities", MODULE, "-t", queue]
-        return subprocess.Popen(command, env=self.environment | {"ODRADEK_STATE_DIR": str(self.folder / queue)}, cwd=REPOSITORY)
+        command = [
+            sys.executable,
+            "-m",
+            "odradek.cli",
+            "worker",
+            f"{MODULE}:WORKFLOWS",
+            "--activities",
+            MODULE,
+            "-t",
+            queue,
+        ]
+        return subprocess.Popen(
+            command,
+            env=self.environment | {"ODRADEK_STATE_DIR": str(self.folder / queue)},
+            cwd=REPOSITORY,
+        )
 
 
 @pytest.fixture(scope="module")
 def world(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     namespace, folder = f"t{secrets.token_hex(4)}-cli", tmp_path_factory.mktemp("cli")
-    ours = {"ADDRESS": bootstrap, "NAMESPACE": namespace, "PARTITIONS": "2", "REPLICATION_FACTOR": "1", "STATE_DIR": str(folder / "server")}
+    ours = {
+        "ADDRESS": bootstrap,
+        "NAMESPACE": namespace,
+        "PARTITIONS": "2",
+        "REPLICATION_FACTOR": "1",
+        "STATE_DIR": str(folder / "server"),
+    }
     environment = os.environ | {f"ODRADEK_{name}": value for name, value in ours.items()}
     environment["PYTHONPATH"] = f"{REPOSITORY / 'streams'}:{REPOSITORY}"
     (folder / "token").write_text(TOKEN)
     made = World(
-        Settings(address=bootstrap, namespace=namespace, partitions=2, replication_factor=1, state_dir=folder / "client"),
+        Settings(
+            address=bootstrap,
+            namespace=namespace,
+            partitions=2,
+            replication_factor=1,
+            state_dir=folder / "client",
+        ),
         environment,
         folder,
     )
     processes = [made.worker(QUEUE)]
     try:
-        command = [sys.executable, "-m", "odradek.cli", "server", "--port", "0", "--token-file", str(folder / "token")]
-        server = subprocess.Popen(command, env=environment, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "odradek.cli",
+            "server",
+            "--port",
+            "0",
+            "--token-file",
+            str(folder / "token"),
+        ]
+        server = subprocess.Popen(
+            command, env=environment, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+        )
         processes.append(server)
         assert server.stdout is not None
         line = server.stdout.readline()
         assert line.startswith("ui: http://"), line
-        until(lambda: get(f"{line.removeprefix('ui: ').strip()}/health/ready")[0] == 200)  # before, it lists nothing
-        made.environment |= {"ODRADEK_SERVER_ADDRESS": line.removeprefix("ui: ").strip(), "ODRADEK_SERVER_TOKEN": TOKEN}
-        made.settings = made.settings.replace(server_address=made.environment["ODRADEK_SERVER_ADDRESS"], server_token=TOKEN)
+        until(
+            lambda: get(f"{line.removeprefix('ui: ').strip()}/health/ready")[0] == 200
+        )  # before, it lists nothing
+        made.environment |= {
+            "ODRADEK_SERVER_ADDRESS": line.removeprefix("ui: ").strip(),
+            "ODRADEK_SERVER_TOKEN": TOKEN,
+        }
+        made.settings = made.settings.replace(
+            server_address=made.environment["ODRADEK_SERVER_ADDRESS"], server_token=TOKEN
+        )
         yield made
     finally:
         for process in processes:
@@ -93,7 +138,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def odradek(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+def odradek(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
     """One command, in this process; `answer` is what somebody types."""
     for name, value in world.environment.items():
         if name.startswith("ODRADEK_"):
@@ -123,9 +170,13 @@ def until(check: Callable[[], Any], timeout_s: float = 60) -> Any:
     return value
 
 
-def started(odradek: Run, *ids: str, type: str = "Parcel", argument: str = "a book", queue: str = QUEUE) -> None:
+def started(
+    odradek: Run, *ids: str, type: str = "Parcel", argument: str = "a book", queue: str = QUEUE
+) -> None:
     for id in ids:
-        done = odradek("workflow", "start", "-w", id, "--type", type, "-t", queue, "-i", json.dumps(argument))
+        done = odradek(
+            "workflow", "start", "-w", id, "--type", type, "-t", queue, "-i", json.dumps(argument)
+        )
         assert done.returncode == 0, done.stderr
 
 
@@ -158,26 +209,55 @@ def test_list_and_count(odradek: Run) -> None:
     query = "WorkflowId STARTS_WITH 'list-'"
     found = shown(odradek, f"{query} ORDER BY WorkflowId", 3)
     assert [one["execution"]["workflowId"] for one in found] == ["list-1", "list-2", "list-3"]
-    assert found[0]["memo"] == {"fields": {"note": "fragile"}} and found[0]["status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING"
+    assert (
+        found[0]["memo"] == {"fields": {"note": "fragile"}}
+        and found[0]["status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING"
+    )
     assert len(listed(odradek, "Customer = 'c-17' AND Due > '2026-01-01'")) == 1
 
-    lines = odradek("workflow", "list", "--query", f"{query} ORDER BY WorkflowId", "--page-size", "1").stdout.splitlines()
-    assert lines[0].split()[:2] == ["STATUS", "WORKFLOW"] and [line.split()[1] for line in lines[1:]] == ["list-1", "list-2", "list-3"]
-    assert len(odradek("workflow", "list", "--query", query, "--limit", "2").stdout.splitlines()) == 3
-    assert len(odradek("workflow", "list", "--query", query, "-o", "jsonl").stdout.splitlines()) == 3
-    assert odradek("workflow", "list", "--query", "WorkflowId = 'nobody'").stdout.splitlines()[1:] == []
+    lines = odradek(
+        "workflow", "list", "--query", f"{query} ORDER BY WorkflowId", "--page-size", "1"
+    ).stdout.splitlines()
+    assert lines[0].split()[:2] == ["STATUS", "WORKFLOW"] and [
+        line.split()[1] for line in lines[1:]
+    ] == ["list-1", "list-2", "list-3"]
+    assert (
+        len(odradek("workflow", "list", "--query", query, "--limit", "2").stdout.splitlines()) == 3
+    )
+    assert (
+        len(odradek("workflow", "list", "--query", query, "-o", "jsonl").stdout.splitlines()) == 3
+    )
+    assert (
+        odradek("workflow", "list", "--query", "WorkflowId = 'nobody'").stdout.splitlines()[1:]
+        == []
+    )
 
-    done = odradek("workflow", "count", "--query", f"{query} GROUP BY WorkflowType, ExecutionStatus")
+    done = odradek(
+        "workflow", "count", "--query", f"{query} GROUP BY WorkflowType, ExecutionStatus"
+    )
     assert done.stdout.splitlines() == ["Total: 3", "Group total: 3, values: Parcel, Running"]
-    counted = json.loads(odradek("workflow", "count", "--query", f"{query} GROUP BY WorkflowType", "-o", "json").stdout)
+    counted = json.loads(
+        odradek(
+            "workflow", "count", "--query", f"{query} GROUP BY WorkflowType", "-o", "json"
+        ).stdout
+    )
     assert counted == {"count": "3", "groups": [{"groupValues": ["Parcel"], "count": "3"}]}
 
 
 def test_lists_that_cannot_be_had(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = odradek("workflow", "list", "--query", "WorkflowTipe = 'x'")
-    assert done.returncode == 2 and "column 1" in done.stderr and "WorkflowType" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and "column 1" in done.stderr
+        and "WorkflowType" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
     done = odradek("workflow", "count", "--server-address", "127.0.0.1:1")
-    assert done.returncode == 3 and "http://127.0.0.1:1" in done.stderr and "server_address" in done.stderr
+    assert (
+        done.returncode == 3
+        and "http://127.0.0.1:1" in done.stderr
+        and "server_address" in done.stderr
+    )
     monkeypatch.delenv("ODRADEK_SERVER_TOKEN")
     done = odradek("workflow", "count")
     assert done.returncode == 2 and "server_token" in done.stderr
@@ -186,7 +266,11 @@ def test_lists_that_cannot_be_had(odradek: Run, monkeypatch: pytest.MonkeyPatch)
     assert odradek("workflow", "count").returncode == 0
     monkeypatch.delenv("ODRADEK_SERVER_ADDRESS")
     done = odradek("workflow", "list")
-    assert done.returncode == 3 and "`server_address` names none" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 3
+        and "`server_address` names none" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
 async def test_lists_of_the_client(world: World, odradek: Run) -> None:
@@ -196,10 +280,17 @@ async def test_lists_of_the_client(world: World, odradek: Run) -> None:
     await asyncio.to_thread(shown, odradek, query, 2)
     async with await Client.connect(settings=world.settings) as client:
         found = [one async for one in client.list_workflows(query, page_size=1)]
-        assert [one.id for one in found] == ["client-1", "client-2"] and found[0].task_queue == QUEUE
-        assert found[0].status is WorkflowExecutionStatus.RUNNING and (await client.count_workflows(filter)).count == 2
+        assert [one.id for one in found] == ["client-1", "client-2"] and found[
+            0
+        ].task_queue == QUEUE
+        assert (
+            found[0].status is WorkflowExecutionStatus.RUNNING
+            and (await client.count_workflows(filter)).count == 2
+        )
         histories = [one async for one in client.list_workflows(query).map_histories()]
-        assert [(one.workflow_id, one.run_id) for one in histories] == [(one.id, one.run_id) for one in found]
+        assert [(one.workflow_id, one.run_id) for one in histories] == [
+            (one.id, one.run_id) for one in found
+        ]
         with pytest.raises(RPCError, match="column 1") as caught:
             await client.count_workflows("Nothing = 1")
         assert caught.value.status is RPCStatusCode.INVALID_ARGUMENT
@@ -215,27 +306,46 @@ def test_what_is_known_of_one(odradek: Run) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run_id = json.loads(done.stdout)["runId"]
-    assert json.loads(odradek("workflow", "query", "-w", "one", "--name", "told").stdout) == ["Prague"]
+    assert json.loads(odradek("workflow", "query", "-w", "one", "--name", "told").stdout) == [
+        "Prague"
+    ]
     stack = ("workflow", "stack", "-w", "one")
-    until(lambda: "wait_condition" in odradek(*stack).stdout)  # until then it waits for its activity
+    until(
+        lambda: "wait_condition" in odradek(*stack).stdout
+    )  # until then it waits for its activity
     done = odradek(*stack)
-    assert done.returncode == 0 and "wait_condition" in done.stdout and "cli_workflows.py" in done.stdout
+    assert (
+        done.returncode == 0
+        and "wait_condition" in done.stdout
+        and "cli_workflows.py" in done.stdout
+    )
     done = odradek("workflow", "describe", "-w", "one")
     assert done.returncode == 0
     fields = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line)
-    assert (fields["WorkflowId"], fields["RunId"], fields["Status"], fields["TaskQueue"]) == ("one", run_id, "Running", QUEUE)
+    assert (fields["WorkflowId"], fields["RunId"], fields["Status"], fields["TaskQueue"]) == (
+        "one",
+        run_id,
+        "Running",
+        QUEUE,
+    )
     detailed = odradek("workflow", "show", "-w", "one", "--detailed").stdout
     assert "WorkflowExecutionSignaled" in detailed and "Prague" in detailed
     assert odradek("workflow", "signal", "-w", "one", "--name", "go").returncode == 0
-    followed = odradek("workflow", "show", "-w", "one", "--follow", "-o", "jsonl").stdout.splitlines()
+    followed = odradek(
+        "workflow", "show", "-w", "one", "--follow", "-o", "jsonl"
+    ).stdout.splitlines()
     assert json.loads(followed[-1])["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED"
     result = json.loads(odradek("workflow", "result", "-w", "one", "-o", "json").stdout)
     closed = json.loads(odradek("workflow", "describe", "-w", "one", "-o", "json").stdout)
     assert result.pop("closeEvent") == closed["closeEvent"] and closed["result"] == ["Prague"]
-    assert closed["closeEvent"]["workflowExecutionCompletedEventAttributes"]["result"] == [["Prague"]]
+    assert closed["closeEvent"]["workflowExecutionCompletedEventAttributes"]["result"] == [
+        ["Prague"]
+    ]
     expected = {"workflowId": "one", "runId": run_id, "status": "COMPLETED", "result": ["Prague"]}
     assert expected.items() <= result.items() and result.keys() - expected.keys() == {"namespace"}
-    assert json.loads(odradek("workflow", "query", "-w", "one", "--name", "told", "-o", "json").stdout) == {"queryResult": [["Prague"]]}
+    assert json.loads(
+        odradek("workflow", "query", "-w", "one", "--name", "told", "-o", "json").stdout
+    ) == {"queryResult": [["Prague"]]}
     done = odradek("workflow", "update", "-w", "one", "--name", "change")
     assert done.returncode == 1 and "not supported yet" in done.stderr
 
@@ -246,8 +356,15 @@ def test_results_that_are_none(odradek: Run) -> None:
     done = odradek("workflow", "result", "-w", "ended", "-o", "json")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     told = json.loads(done.stdout)
-    assert (told["workflowId"], told["status"], told["failure"]) == ("ended", "TERMINATED", {"message": "no more"})
-    assert told["closeEvent"]["workflowExecutionTerminatedEventAttributes"]["reason"] == "no more" and "result" not in told
+    assert (told["workflowId"], told["status"], told["failure"]) == (
+        "ended",
+        "TERMINATED",
+        {"message": "no more"},
+    )
+    assert (
+        told["closeEvent"]["workflowExecutionTerminatedEventAttributes"]["reason"] == "no more"
+        and "result" not in told
+    )
 
 
 # --- batches
@@ -258,21 +375,56 @@ def test_a_batch_says_what_it_hits_and_asks(odradek: Run) -> None:
     started(odradek, *ids)
     query = "WorkflowId STARTS_WITH 'batch-'"
     shown(odradek, query, 4)
-    command = ("workflow", "signal", "--name", "address", "-i", '"Brno"', "--query", f"{query} ORDER BY WorkflowId")
+    command = (
+        "workflow",
+        "signal",
+        "--name",
+        "address",
+        "-i",
+        '"Brno"',
+        "--query",
+        f"{query} ORDER BY WorkflowId",
+    )
     done = odradek(*command, answer="n")
-    assert done.returncode == 1 and "4 workflow runs" in done.stderr and "batch-3" in done.stderr and "not confirmed" in done.stderr
+    assert (
+        done.returncode == 1
+        and "4 workflow runs" in done.stderr
+        and "batch-3" in done.stderr
+        and "not confirmed" in done.stderr
+    )
     assert json.loads(odradek("workflow", "query", "-w", "batch-0", "--name", "told").stdout) == []
     done = odradek(*command, "-o", "json")
     assert done.returncode == 2 and "--yes" in done.stderr
     done = odradek(*command, answer="y")
     assert done.returncode == 0 and "signalled: 4" in done.stdout, done.stderr
     for id in ids:
-        assert json.loads(odradek("workflow", "query", "-w", id, "--name", "told").stdout) == ["Brno"]
+        assert json.loads(odradek("workflow", "query", "-w", id, "--name", "told").stdout) == [
+            "Brno"
+        ]
 
-    assert odradek("workflow", "terminate", "-w", "batch-0").returncode == 0  # the list may not know it yet: it is skipped then
-    done = odradek("workflow", "terminate", "--query", query, "--reason", "cleanup", "--yes", "-o", "json", "--rps", "50")
+    assert (
+        odradek("workflow", "terminate", "-w", "batch-0").returncode == 0
+    )  # the list may not know it yet: it is skipped then
+    done = odradek(
+        "workflow",
+        "terminate",
+        "--query",
+        query,
+        "--reason",
+        "cleanup",
+        "--yes",
+        "-o",
+        "json",
+        "--rps",
+        "50",
+    )
     told = json.loads(done.stdout)
-    assert done.returncode == 0 and told["done"] == 3 and told["failed"] == 0 and told["done"] + told["skipped"] == told["matched"]
+    assert (
+        done.returncode == 0
+        and told["done"] == 3
+        and told["failed"] == 0
+        and told["done"] + told["skipped"] == told["matched"]
+    )
     assert len(shown(odradek, f"{query} AND ExecutionStatus = 'Terminated'", 4)) == 4
     done = odradek("workflow", "cancel", "--query", query, "--yes")
     assert done.returncode == 0 and "cancel requested: 0" in done.stdout
@@ -294,7 +446,9 @@ def test_a_batch_says_what_it_hits_and_asks(odradek: Run) -> None:
 )
 def test_batches_that_are_wrong(arguments: list[str], said: str, odradek: Run) -> None:
     done = odradek("workflow", "terminate", *arguments)
-    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, (
+        done.stderr
+    )
 
 
 def test_a_batch_that_fails_in_part(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,10 +465,14 @@ def test_a_batch_that_fails_in_part(odradek: Run, monkeypatch: pytest.MonkeyPatc
         await cancel(self, **options)
 
     monkeypatch.setattr(WorkflowHandle, "cancel", refused)
-    done = odradek("workflow", "cancel", "--query", "WorkflowId STARTS_WITH 'part-'", "--yes", "-o", "json")
+    done = odradek(
+        "workflow", "cancel", "--query", "WorkflowId STARTS_WITH 'part-'", "--yes", "-o", "json"
+    )
     told = json.loads(done.stdout)
     assert done.returncode == 1 and (told["done"], told["failed"]) == (2, 1)
-    assert [(one["workflowId"], one["message"]) for one in told["failures"]] == [("part-2", "no room (RESOURCE_EXHAUSTED)")]
+    assert [(one["workflowId"], one["message"]) for one in told["failures"]] == [
+        ("part-2", "no room (RESOURCE_EXHAUSTED)")
+    ]
     assert "1 of 3 failed" in done.stderr
 
 
@@ -325,7 +483,9 @@ def test_unpark_of_a_run_that_is_not_parked(odradek: Run) -> None:
     started(odradek, "healthy")
     assert json.loads(odradek("workflow", "query", "-w", "healthy", "--name", "told").stdout) == []
     done = odradek("workflow", "unpark", "-w", "healthy")
-    assert done.returncode == 1 and done.stdout == "" and "'healthy' is not parked" in done.stderr, done.stderr
+    assert (
+        done.returncode == 1 and done.stdout == "" and "'healthy' is not parked" in done.stderr
+    ), done.stderr
 
 
 def test_unpark(odradek: Run, tmp_path: Path) -> None:
@@ -334,7 +494,12 @@ def test_unpark(odradek: Run, tmp_path: Path) -> None:
     shown(odradek, "WorkflowId = 'parked' AND ParkedReason IS NOT NULL", 1)
     described = odradek("workflow", "describe", "-w", "parked").stdout
     assert "Parked" in described and "TemporalReportedProblems" in described
-    table = odradek("workflow", "list", "--query", "TemporalReportedProblems = 'category=Parked' AND WorkflowId = 'parked'").stdout
+    table = odradek(
+        "workflow",
+        "list",
+        "--query",
+        "TemporalReportedProblems = 'category=Parked' AND WorkflowId = 'parked'",
+    ).stdout
     assert "Running (parked)" in table.splitlines()[1]
     (info,) = listed(odradek, "WorkflowId = 'parked'")
     told = info["searchAttributes"]["indexedFields"]["TemporalReportedProblems"]
@@ -342,7 +507,10 @@ def test_unpark(odradek: Run, tmp_path: Path) -> None:
     flag.touch()
     done = odradek("workflow", "unpark", "--query", "WorkflowId = 'parked'", "--yes")
     assert done.returncode == 0 and "unparked: 1" in done.stdout, done.stderr
-    assert json.loads(odradek("workflow", "result", "-w", "parked", "--rpc-timeout", "40s").stdout) == "through"
+    assert (
+        json.loads(odradek("workflow", "result", "-w", "parked", "--rpc-timeout", "40s").stdout)
+        == "through"
+    )
     assert odradek("workflow", "unpark", "-w", "parked").returncode == 4
 
 
@@ -357,7 +525,11 @@ def test_delete(odradek: Run) -> None:
     assert odradek("workflow", "delete", "-w", "gone-1", "-t", QUEUE).returncode == 4
     shown(odradek, query, 2)
     done = odradek("workflow", "delete", "--query", query, answer="yes")
-    assert done.returncode == 0 and "2 of them open (they are terminated first)" in done.stderr and "deleted: 2" in done.stdout
+    assert (
+        done.returncode == 0
+        and "2 of them open (they are terminated first)" in done.stderr
+        and "deleted: 2" in done.stdout
+    )
     shown(odradek, query, 0)
     started(odradek, "gone-1")  # its id is free
 
@@ -373,14 +545,23 @@ def test_task_queue(odradek: Run) -> None:
         done = odradek("task-queue", "describe", "-t", QUEUE, "--interval", "0", "-o", "json")
         assert done.returncode == 0, done.stderr
         described.update(json.loads(done.stdout))
-        return bool(described["served"] and described["lag"] == described["activity_lag"] == 0 and len(described["members"]) == 2)
+        return bool(
+            described["served"]
+            and described["lag"] == described["activity_lag"] == 0
+            and len(described["members"]) == 2
+        )
 
     until(served)
     assert [one["state"] for one in described["partitions"]] == ["RUNNING", "RUNNING"]
     assert {one["kind"] for one in described["members"]} == {"PROCESSOR", "ACTIVITIES"}
     assert described["rates"]["workflow"]["interval_ms"] == 0
     done = odradek("task-queue", "describe", "-t", QUEUE, "--interval", "500ms")
-    assert done.returncode == 0 and "/s in" in done.stdout and "\nMembers" in done.stdout and "\nPartitions (of workflows)" in done.stdout
+    assert (
+        done.returncode == 0
+        and "/s in" in done.stdout
+        and "\nMembers" in done.stdout
+        and "\nPartitions (of workflows)" in done.stdout
+    )
     lines = odradek("task-queue", "list").stdout.splitlines()
     assert lines[0].startswith("TASK QUEUE") and QUEUE in [line.split()[0] for line in lines[1:]]
     done = odradek("task-queue", "describe", "-t", "nobody")
@@ -392,31 +573,77 @@ def test_task_queue(odradek: Run) -> None:
 def test_rates_and_age_of_a_queue_that_nobody_serves(world: World, odradek: Run) -> None:
     asked = 0
     for number in range(3):
-        arguments = ("-w", f"later-{number}", "--type", "Parcel", "-t", "later", "-i", '"x"', "--rpc-timeout", "300ms")
+        arguments = (
+            "-w",
+            f"later-{number}",
+            "--type",
+            "Parcel",
+            "-t",
+            "later",
+            "-i",
+            '"x"',
+            "--rpc-timeout",
+            "300ms",
+        )
         done, times = accepted(odradek, "workflow", "start", *arguments)
         assert done.returncode == 0
         asked += times
-    described = json.loads(odradek("task-queue", "describe", "-t", "later", "--interval", "300ms", "-o", "json").stdout)
+    described = json.loads(
+        odradek("task-queue", "describe", "-t", "later", "--interval", "300ms", "-o", "json").stdout
+    )
     rates = described["rates"]["workflow"]
-    assert described["served"] is False and rates["dispatch_rate"] == 0 and 0 < rates["backlog_age_ms"] < 120_000
+    assert (
+        described["served"] is False
+        and rates["dispatch_rate"] == 0
+        and 0 < rates["backlog_age_ms"] < 120_000
+    )
     assert rates["interval_ms"] >= 300 and described["rates"]["activity"] is None
     lag = described["lag"]
-    assert 3 <= lag <= asked and sum(one["lag"] for one in described["partitions"]) == lag, "all of it waits: nobody ever served it"
-    (line,) = [line.split() for line in odradek("task-queue", "list").stdout.splitlines() if line.startswith("later ")]
+    assert 3 <= lag <= asked and sum(one["lag"] for one in described["partitions"]) == lag, (
+        "all of it waits: nobody ever served it"
+    )
+    (line,) = [
+        line.split()
+        for line in odradek("task-queue", "list").stdout.splitlines()
+        if line.startswith("later ")
+    ]
     assert line[5] == str(lag)
 
 
 def test_delete_of_a_queue_with_inputs_that_nobody_applied(world: World, odradek: Run) -> None:
-    start = ("workflow", "start", "-w", "early", "--type", "Parcel", "-t", "unborn", "-i", '"x"', "--rpc-timeout", "1s")
+    start = (
+        "workflow",
+        "start",
+        "-w",
+        "early",
+        "--type",
+        "Parcel",
+        "-t",
+        "unborn",
+        "-i",
+        '"x"',
+        "--rpc-timeout",
+        "1s",
+    )
     done, times = accepted(odradek, *start)
     assert done.returncode == 0
-    assert odradek("workflow", "describe", "-w", "early", "-t", "unborn", "--rpc-timeout", "200ms").returncode == 3
+    assert (
+        odradek(
+            "workflow", "describe", "-w", "early", "-t", "unborn", "--rpc-timeout", "200ms"
+        ).returncode
+        == 3
+    )
     done = odradek("task-queue", "delete", "-t", "unborn", "--yes")
     assert done.returncode == 1 and "--force" in done.stderr, done.stderr
     inputs = int(re.findall(r"(\d+) inputs lie unapplied and would be lost", done.stderr)[0])
     assert 1 <= inputs <= times
-    assert Topics(world.settings.namespace).events("unborn") in ClusterAdmin(world.settings).topic_names()
-    told = json.loads(odradek("task-queue", "delete", "-t", "unborn", "--yes", "--force", "-o", "json").stdout)
+    assert (
+        Topics(world.settings.namespace).events("unborn")
+        in ClusterAdmin(world.settings).topic_names()
+    )
+    told = json.loads(
+        odradek("task-queue", "delete", "-t", "unborn", "--yes", "--force", "-o", "json").stdout
+    )
     assert told["unappliedInputs"] == inputs and len(told["topics"]) == 2
 
 
@@ -448,9 +675,19 @@ def test_delete_of_a_task_queue(world: World, odradek: Run) -> None:
         assert odradek("workflow", "signal", "-w", "exp-1", "--name", "go").returncode == 0
         shown(odradek, f"TaskQueue = '{queue}'", 2)
         shown(odradek, f"TaskQueue = '{queue}' AND ExecutionStatus = 'Completed'", 1)
-        until(lambda: json.loads(odradek("task-queue", "describe", "-t", queue, "--interval", "0", "-o", "json").stdout)["members"])
+        until(
+            lambda: json.loads(
+                odradek(
+                    "task-queue", "describe", "-t", queue, "--interval", "0", "-o", "json"
+                ).stdout
+            )["members"]
+        )
         done = odradek("task-queue", "delete", "-t", queue)
-        assert done.returncode == 1 and "members live" in done.stderr and "1 runs are open (exp-2)" in done.stderr, done.stderr
+        assert (
+            done.returncode == 1
+            and "members live" in done.stderr
+            and "1 runs are open (exp-2)" in done.stderr
+        ), done.stderr
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 0
     finally:
@@ -469,7 +706,12 @@ def test_delete_of_a_task_queue(world: World, odradek: Run) -> None:
     assert Topics(world.settings.namespace).events(queue) in names
     done = odradek("task-queue", "delete", "-t", queue, "--force", "--yes", "-o", "json")
     told = json.loads(done.stdout)
-    assert done.returncode == 0 and told["runs"] == 2 and told["openRuns"] == 1 and len(told["topics"]) >= 3
+    assert (
+        done.returncode == 0
+        and told["runs"] == 2
+        and told["openRuns"] == 1
+        and len(told["topics"]) >= 3
+    )
     assert not set(told["topics"]) & set(ClusterAdmin(world.settings).topic_names())
     shown(odradek, f"TaskQueue = '{queue}'", 0)
     # A group whose member has not left yet stays at first, and goes with the next time.
@@ -483,26 +725,60 @@ def test_topic(odradek: Run) -> None:
     assert odradek("workflow", "result", "-w", "trail").returncode == 0
     records = json.loads(odradek("topic", "-w", "trail", "-o", "json").stdout)
     kinds = [record["kind"] for record in records]
-    # No ActivityTask: `commands` is purged right behind what its services have acknowledged, so it is there or gone.
-    assert {"StartWorkflow", "ActivityTaskCompleted", "SignalWorkflow", "WorkflowResult", "ExecutionSummary"} <= set(kinds)
+    # No ActivityTask: `commands` is purged right behind what its services have acknowledged, so it
+    # is there or gone.
+    assert {
+        "StartWorkflow",
+        "ActivityTaskCompleted",
+        "SignalWorkflow",
+        "WorkflowResult",
+        "ExecutionSummary",
+    } <= set(kinds)
     assert kinds[0] == "StartWorkflow" and records[0]["value"]["input"][0]["value"] == "a book"
-    assert [record["time_ms"] for record in records] == sorted(record["time_ms"] for record in records)
+    assert [record["time_ms"] for record in records] == sorted(
+        record["time_ms"] for record in records
+    )
     lines = odradek("topic", "-w", "trail", "-t", QUEUE, "--kind", "results").stdout.splitlines()
     assert len(lines) == 2 and lines[1].split()[1] == "results" and "status=COMPLETED" in lines[1]
     assert '"signal_name": "go"' in odradek("topic", "-w", "trail", "--detailed").stdout
     done = odradek("topic", "-w", "trail", "--limit", "2", "-o", "jsonl")
-    assert done.returncode == 0 and "there are more records than --limit 2" in done.stderr, done.stderr
+    assert done.returncode == 0 and "there are more records than --limit 2" in done.stderr, (
+        done.stderr
+    )
     assert 2 <= len(done.stdout.splitlines()) <= 4  # two, and as many requests that only looked
-    done = odradek("topic", "-w", "trail", "--limit", "1", "--kind", "results", "-o", "jsonl")  # others take no place in it
-    assert done.returncode == 0 and json.loads(done.stdout)["topic_kind"] == "results" and done.stderr == ""
+    done = odradek(
+        "topic", "-w", "trail", "--limit", "1", "--kind", "results", "-o", "jsonl"
+    )  # others take no place in it
+    assert (
+        done.returncode == 0
+        and json.loads(done.stdout)["topic_kind"] == "results"
+        and done.stderr == ""
+    )
     done = odradek("topic", "-w", "nobody")
     assert done.returncode == 4 and "no record of workflow 'nobody'" in done.stderr
 
 
 def test_topic_follows(world: World, odradek: Run) -> None:
     started(odradek, "followed")
-    command = [sys.executable, "-m", "odradek.cli", "topic", "-w", "followed", "--follow", "-o", "jsonl"]
-    process = subprocess.Popen(command, env=world.environment, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "odradek.cli",
+        "topic",
+        "-w",
+        "followed",
+        "--follow",
+        "-o",
+        "jsonl",
+    ]
+    process = subprocess.Popen(
+        command,
+        env=world.environment,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["kind"] == "StartWorkflow"
@@ -534,37 +810,73 @@ def test_dead_letters(world: World, odradek: Run) -> None:
     producer = Producer(producer_config(settings))
     producer.produce(topics.dead_letters(QUEUE), encode(record), b"letter", headers=list(headers))
     producer.produce(
-        topics.dead_letters(QUEUE), b"garbage", b"letter", headers=list(dead_letter_headers("REFUSED", topic="elsewhere", time_ms=1))
+        topics.dead_letters(QUEUE),
+        b"garbage",
+        b"letter",
+        headers=list(dead_letter_headers("REFUSED", topic="elsewhere", time_ms=1)),
     )
     assert producer.flush(20) == 0
 
     lines = odradek("dead-letter", "list", "-w", "letter").stdout.splitlines()
-    assert lines[0].startswith("TASK QUEUE") and [line.split()[3] for line in lines[1:]] == ["REFUSED", "NOT_APPLIED"]
-    (letter,) = json.loads(odradek("dead-letter", "list", "-t", QUEUE, "--reason", "not_applied", "-o", "json").stdout)
+    assert lines[0].startswith("TASK QUEUE") and [line.split()[3] for line in lines[1:]] == [
+        "REFUSED",
+        "NOT_APPLIED",
+    ]
+    (letter,) = json.loads(
+        odradek("dead-letter", "list", "-t", QUEUE, "--reason", "not_applied", "-o", "json").stdout
+    )
     offset = letter["place"]["offset"]
     done = odradek("dead-letter", "show", "-t", QUEUE, "--offset", str(offset))
-    assert done.returncode == 0 and "a defect" in done.stdout and "SignalWorkflow" in done.stdout and "2026" in done.stdout
+    assert (
+        done.returncode == 0
+        and "a defect" in done.stdout
+        and "SignalWorkflow" in done.stdout
+        and "2026" in done.stdout
+    )
     assert odradek("dead-letter", "show", "-t", QUEUE, "--offset", "999").returncode == 4
     for command in ("dead-letter list", "task-queue describe"):
         done = odradek(*command.split(), "-t", "nope")
-        assert (done.returncode, done.stdout) == (4, "") and "task queue 'nope' was never used" in done.stderr, command
+        assert (done.returncode, done.stdout) == (
+            4,
+            "",
+        ) and "task queue 'nope' was never used" in done.stderr, command
     assert odradek("dead-letter", "redrive", "-t", QUEUE).returncode == 2
     assert odradek("dead-letter", "redrive", "-t", QUEUE, "--offset", "999").returncode == 4
     done = odradek("dead-letter", "redrive", "-t", QUEUE, "-w", "letter", answer="no")
-    assert done.returncode == 1 and "put 2 dead letters" in done.stderr and "not confirmed" in done.stderr
+    assert (
+        done.returncode == 1
+        and "put 2 dead letters" in done.stderr
+        and "not confirmed" in done.stderr
+    )
     done = odradek("dead-letter", "redrive", "-t", QUEUE, "-w", "letter", "--yes", "-o", "json")
     told = json.loads(done.stdout)
-    assert done.returncode == 1 and [one["offset"] for one in told["redriven"]] == [offset] and len(told["failed"]) == 1
+    assert (
+        done.returncode == 1
+        and [one["offset"] for one in told["redriven"]] == [offset]
+        and len(told["failed"]) == 1
+    )
     assert "it came from" in done.stderr and told["leftOut"] == []
-    done = odradek("dead-letter", "redrive", "-t", QUEUE, "--reason", "not_applied", "--yes", "-o", "json")
-    assert json.loads(done.stdout) == {"taskQueue": QUEUE, "redriven": [], "failed": [], "leftOut": [offset]}
+    done = odradek(
+        "dead-letter", "redrive", "-t", QUEUE, "--reason", "not_applied", "--yes", "-o", "json"
+    )
+    assert json.loads(done.stdout) == {
+        "taskQueue": QUEUE,
+        "redriven": [],
+        "failed": [],
+        "leftOut": [offset],
+    }
     assert done.returncode == 0 and "left out, put back before: 1 " in done.stderr
     assert odradek("dead-letter", "redrive", "-t", QUEUE, "--offset", str(offset)).returncode == 0
-    assert json.loads(odradek("workflow", "result", "-w", "letter", "--rpc-timeout", "30s").stdout) == []
+    assert (
+        json.loads(odradek("workflow", "result", "-w", "letter", "--rpc-timeout", "30s").stdout)
+        == []
+    )
 
 
 def test_dead_letter_without_an_id_counts_once(world: World, odradek: Run) -> None:
-    """A signal from a shell: put back while its cause lasts, then twice, with the letter that came of it."""
+    """A signal from a shell: put back while its cause lasts, then twice, with the letter that
+    came of it.
+    """
     topics = Topics(world.settings.namespace)
     producer = Producer(producer_config(world.settings))
     of_shell = ("-t", QUEUE, "-w", "shell", "-o", "json")
@@ -574,8 +886,12 @@ def test_dead_letter_without_an_id_counts_once(world: World, odradek: Run) -> No
 
     def put_back(count: int) -> None:
         listed = ("dead-letter", "list", *of_shell)
-        letters = until(lambda: len(found := json.loads(odradek(*listed).stdout)) == count and found)
-        offsets = [text for letter in letters for text in ("--offset", str(letter["place"]["offset"]))]
+        letters = until(
+            lambda: len(found := json.loads(odradek(*listed).stdout)) == count and found
+        )
+        offsets = [
+            text for letter in letters for text in ("--offset", str(letter["place"]["offset"]))
+        ]
         assert odradek("dead-letter", "redrive", "-t", QUEUE, *offsets, "--yes").returncode == 0
 
     put_back(1)  # nobody is there yet: it dies again
@@ -583,13 +899,22 @@ def test_dead_letter_without_an_id_counts_once(world: World, odradek: Run) -> No
     put_back(2)
     put_back(2)
     assert odradek("workflow", "signal", "-w", "shell", "--name", "go").returncode == 0
-    assert json.loads(odradek("workflow", "result", "-w", "shell", "--rpc-timeout", "30s").stdout) == ["here"]
+    assert json.loads(
+        odradek("workflow", "result", "-w", "shell", "--rpc-timeout", "30s").stdout
+    ) == ["here"]
     told = json.loads(odradek("dead-letter", "redrive", *of_shell, "--yes").stdout)
     assert (len(told["redriven"]), len(told["leftOut"])) == (0, 2)
 
 
 def test_no_broker(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_kafka, "_ADMIN_TIMEOUT_S", 1.0)
-    for command in (("task-queue", "list"), ("topic", "-w", "x"), ("dead-letter", "list"), ("workflow", "describe", "-w", "x")):
+    for command in (
+        ("task-queue", "list"),
+        ("topic", "-w", "x"),
+        ("dead-letter", "list"),
+        ("workflow", "describe", "-w", "x"),
+    ):
         done = odradek(*command, "--address", "127.0.0.1:1")
-        assert done.returncode == 3 and "127.0.0.1:1" in done.stderr and done.stderr.count("\n") == 1, command
+        assert (
+            done.returncode == 3 and "127.0.0.1:1" in done.stderr and done.stderr.count("\n") == 1
+        ), command

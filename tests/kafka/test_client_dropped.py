@@ -1,4 +1,6 @@
-"""A client that nobody holds any more is gone with its threads and connections, as Temporal's is: nobody has to close one."""
+"""A client that nobody holds any more is gone with its threads and connections, as Temporal's
+is: nobody has to close one.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ QUEUE = "nobody"
 
 @pytest.fixture
 def without_collector() -> Iterator[None]:
-    """What goes away does so by itself: in a process of many objects, the collector's last generation comes seldom."""
+    """What goes away does so by itself: in a process of many objects, the collector's last
+    generation comes seldom.
+    """
     gc.collect()
     gc.disable()
     yield
@@ -50,7 +54,9 @@ def eventually(check: Callable[[], bool], timeout_s: float = 60) -> None:
 
 async def ask(client: Client) -> None:
     with pytest.raises(RPCError):
-        await client.get_workflow_handle("no-such-workflow", task_queue=QUEUE).describe(rpc_timeout=SHORT)
+        await client.get_workflow_handle("no-such-workflow", task_queue=QUEUE).describe(
+            rpc_timeout=SHORT
+        )
 
 
 def test_one_a_call(bootstrap: str, namespace: str, without_collector: None) -> None:
@@ -61,22 +67,30 @@ def test_one_a_call(bootstrap: str, namespace: str, without_collector: None) -> 
         await ask(await Client.connect(settings=settings))
 
     asyncio.run(call())
-    eventually(lambda: not any(thread.name == "odradek-replies" for thread in threading.enumerate()))
+    eventually(
+        lambda: not any(thread.name == "odradek-replies" for thread in threading.enumerate())
+    )
     threads, descriptors = of_this_process()
     for _ in range(4):
         asyncio.run(call())
     eventually(lambda: of_this_process()[0] <= threads and of_this_process()[1] <= descriptors)
 
 
-async def test_one_a_request_in_a_loop_that_goes_on(bootstrap: str, namespace: str, without_collector: None) -> None:
+async def test_one_a_request_in_a_loop_that_goes_on(
+    bootstrap: str, namespace: str, without_collector: None
+) -> None:
     settings = Settings(address=bootstrap, namespace=namespace)
     kept = await Client.connect(settings=settings)
     await ask(kept)
     threads, descriptors = of_this_process()
     for _ in range(3):
         await ask(await Client.connect(settings=settings))
-    # A client has 17 threads and 25 descriptors; the loop's executor and the one that is kept may have a few more by now.
-    await asyncio.to_thread(eventually, lambda: of_this_process()[0] <= threads + 6 and of_this_process()[1] <= descriptors + 9)
+    # A client has 17 threads and 25 descriptors; the loop's executor and the one that is kept may
+    # have a few more by now.
+    await asyncio.to_thread(
+        eventually,
+        lambda: of_this_process()[0] <= threads + 6 and of_this_process()[1] <= descriptors + 9,
+    )
     await ask(kept)  # nobody else's connection went with them
     kept.close()
 
@@ -92,11 +106,15 @@ async def test_a_handle_keeps_its_clients_connection(bootstrap: str, namespace: 
         await found.describe(rpc_timeout=SHORT)
 
 
-def test_one_whose_loop_is_closed_goes_when_the_next_one_comes(bootstrap: str, namespace: str) -> None:
+def test_one_whose_loop_is_closed_goes_when_the_next_one_comes(
+    bootstrap: str, namespace: str
+) -> None:
     """It can never be used again, whoever still holds it: a module's variable, a traceback."""
     settings = Settings(address=bootstrap, namespace=namespace)
     held = [asyncio.run(Client.connect(settings=settings)) for _ in range(2)]
-    eventually(lambda: sum(thread.name == "odradek-replies" for thread in threading.enumerate()) <= 1)
+    eventually(
+        lambda: sum(thread.name == "odradek-replies" for thread in threading.enumerate()) <= 1
+    )
     held[1].close()
 
 
@@ -120,7 +138,13 @@ def test_no_descriptor_left_is_said_so(bootstrap: str, namespace: str) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft))
 
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120, preexec_fn=limit, env=os.environ.copy()
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=limit,
+        env=os.environ.copy(),
     )
     assert "no file descriptor left" in done.stdout, (done.stdout, done.stderr[-2000:])
     assert "Start the broker" not in done.stdout
@@ -135,7 +159,9 @@ async def greet(name: str) -> str:
 class Greeting:
     @workflow.run
     async def run(self, name: str) -> str:
-        return await workflow.execute_activity(greet, name, start_to_close_timeout=timedelta(seconds=20))
+        return await workflow.execute_activity(
+            greet, name, start_to_close_timeout=timedelta(seconds=20)
+        )
 
 
 @workflow.defn
@@ -146,14 +172,27 @@ class Echo:
 
 
 @pytest.mark.parametrize("group", ["classic", "share"])
-def test_a_worker_that_ended(bootstrap: str, namespace: str, tmp_path: Path, without_collector: None, group: str) -> None:
+def test_a_worker_that_ended(
+    bootstrap: str, namespace: str, tmp_path: Path, without_collector: None, group: str
+) -> None:
     """A test suite that has one a test: nothing of it stays."""
-    settings = Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path, partitions=1, activity_group=group)
+    settings = Settings(
+        address=bootstrap,
+        namespace=namespace,
+        state_dir=tmp_path,
+        partitions=1,
+        activity_group=group,
+    )
 
     async def work(number: int) -> None:
         client = await Client.connect(settings=settings)
         async with Worker(client, task_queue="greetings", workflows=[Greeting], activities=[greet]):
-            assert await client.execute_workflow(Greeting.run, "you", id=f"w{number}", task_queue="greetings") == "hello you"
+            assert (
+                await client.execute_workflow(
+                    Greeting.run, "you", id=f"w{number}", task_queue="greetings"
+                )
+                == "hello you"
+            )
 
     def of_kafka() -> list[str]:
         names = []
@@ -168,17 +207,25 @@ def test_a_worker_that_ended(bootstrap: str, namespace: str, tmp_path: Path, wit
     eventually(lambda: len(of_kafka()) <= len(before))
 
 
-async def test_a_worker_whose_task_nobody_keeps(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """asyncio holds tasks weakly: a start-up function of a web framework or a bot begins a worker, and returns."""
+async def test_a_worker_whose_task_nobody_keeps(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
+    """asyncio holds tasks weakly: a start-up function of a web framework or a bot begins a
+    worker, and returns.
+    """
     settings = Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path, partitions=1)
 
     async def begin() -> None:
-        asyncio.create_task(Worker(await Client.connect(settings=settings), task_queue="q", workflows=[Echo]).run())  # noqa: RUF006
+        asyncio.create_task(  # noqa: RUF006
+            Worker(await Client.connect(settings=settings), task_queue="q", workflows=[Echo]).run()
+        )
 
     await begin()
     client = await Client.connect(settings=settings)
     for number in range(2):
-        assert await client.execute_workflow(Echo.run, "you", id=f"w{number}", task_queue="q") == "you"
+        assert (
+            await client.execute_workflow(Echo.run, "you", id=f"w{number}", task_queue="q") == "you"
+        )
         gc.collect()
     (task,) = (task for task in asyncio.all_tasks() if "Worker.run" in repr(task))
     task.cancel()

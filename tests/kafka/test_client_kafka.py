@@ -1,4 +1,6 @@
-"""The client against a real broker and a tiny owner: topics, replies, owners, limits, misuse. No engine here."""
+"""The client against a real broker and a tiny owner: topics, replies, owners, limits, misuse. No
+engine here.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ PATIENT = timedelta(seconds=5)
 
 @pytest.fixture
 def settings(bootstrap: str, namespace: str) -> Settings:
-    return Settings(address=bootstrap, namespace=namespace, partitions=4, rpc_timeout=timedelta(seconds=6))
+    return Settings(
+        address=bootstrap, namespace=namespace, partitions=4, rpc_timeout=timedelta(seconds=6)
+    )
 
 
 @pytest.fixture
@@ -67,7 +71,9 @@ async def eventually(check: Callable[[], bool | Awaitable[bool]], timeout_s: flo
         await asyncio.sleep(0.05)
 
 
-async def test_execute_start_signal_query_result(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+async def test_execute_start_signal_query_result(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
     owner = serve("q")
     async with await Client.connect(settings=settings) as client:
         assert await client.execute_workflow("W", {"a": 1}, id="w1", task_queue="q") == {"a": 1}
@@ -75,7 +81,9 @@ async def test_execute_start_signal_query_result(settings: Settings, serve: Call
         await handle.signal("s", "x")
         assert await handle.query("state") == 5
         assert await handle.result() == 5
-        results = await asyncio.gather(*(client.execute_workflow("W", n, id=f"m{n}", task_queue="q") for n in range(200)))
+        results = await asyncio.gather(
+            *(client.execute_workflow("W", n, id=f"m{n}", task_queue="q") for n in range(200))
+        )
         assert results == list(range(200))
     assert {type(record) for record in owner.seen} >= {StartWorkflow, SignalWorkflow, AwaitResult}
 
@@ -109,7 +117,9 @@ async def test_unreachable_broker_says_address_and_setting() -> None:
     assert f"127.0.0.1:{port}" in str(caught.value) and "`address`" in str(caught.value)
 
 
-async def test_lazy_client_connects_with_its_first_call(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+async def test_lazy_client_connects_with_its_first_call(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
     serve("q")
     client = await Client.connect(settings=settings, lazy=True)
     assert client.service_client.lazy
@@ -117,15 +127,23 @@ async def test_lazy_client_connects_with_its_first_call(settings: Settings, serv
         assert await client.execute_workflow("W", 1, id="w", task_queue="q") == 1
 
 
-async def test_start_first_worker_later(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
-    async with await Client.connect(settings=settings.replace(rpc_timeout=timedelta(seconds=1))) as client:
-        handle = await client.start_workflow("W", "late", id="w", task_queue="q", rpc_timeout=PATIENT)
+async def test_start_first_worker_later(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
+    async with await Client.connect(
+        settings=settings.replace(rpc_timeout=timedelta(seconds=1))
+    ) as client:
+        handle = await client.start_workflow(
+            "W", "late", id="w", task_queue="q", rpc_timeout=PATIENT
+        )
 
         async def named() -> bool:
             with pytest.raises(RPCError) as caught:
                 await handle.query("state")
             assert caught.value.status == RPCStatusCode.UNAVAILABLE
-            return "'q'" in caught.value.message  # unless the machine stood still, and Kafka had not even taken it within the second
+            return (
+                "'q'" in caught.value.message
+            )  # unless the machine stood still, and Kafka had not even taken it within the second
 
         await eventually(named)
         result = asyncio.create_task(handle.result())
@@ -134,10 +152,14 @@ async def test_start_first_worker_later(settings: Settings, serve: Callable[...,
         assert await asyncio.wait_for(result, 60) == "late"
 
 
-async def test_lost_replies_are_asked_for_again(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+async def test_lost_replies_are_asked_for_again(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
     owner = serve("q")
     owner.muted = {"SignalWorkflow", "AwaitResult"}
-    async with await Client.connect(settings=settings.replace(rpc_timeout=timedelta(seconds=60))) as client:
+    async with await Client.connect(
+        settings=settings.replace(rpc_timeout=timedelta(seconds=60))
+    ) as client:
         waiting = asyncio.create_task(client.execute_workflow("W", 3, id="w", task_queue="q"))
         await eventually(lambda: any(isinstance(r, AwaitResult) for r in owner.seen))
         signal = asyncio.create_task(client.get_workflow_handle("w").signal("s"))
@@ -173,27 +195,39 @@ def write(settings: Settings, topic: str) -> None:
     assert producer.flush(20) == 0
 
 
-async def test_queue_that_nobody_ever_served_does_not_delay_not_found(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+async def test_queue_that_nobody_ever_served_does_not_delay_not_found(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
     """One mistyped queue must not harm every look-up of an unknown id."""
     serve("orders")
-    async with await Client.connect(settings=settings.replace(rpc_timeout=timedelta(seconds=30))) as client:
+    async with await Client.connect(
+        settings=settings.replace(rpc_timeout=timedelta(seconds=30))
+    ) as client:
         await client.start_workflow("W", id="lost", task_queue="mistyped", rpc_timeout=PATIENT)
         began = time.monotonic()
         with pytest.raises(RPCError, match=r"^workflow not found for ID: unknown$") as caught:
             await client.get_workflow_handle("unknown").describe()
         assert caught.value.status == RPCStatusCode.NOT_FOUND and time.monotonic() - began < 20
-        async with await Client.connect(settings=settings) as other:  # which does not remember its queue
-            with pytest.raises(RPCError, match="'mistyped' was never served") as caught:  # its start lies there
+        async with await Client.connect(
+            settings=settings
+        ) as other:  # which does not remember its queue
+            with pytest.raises(
+                RPCError, match="'mistyped' was never served"
+            ) as caught:  # its start lies there
                 await other.get_workflow_handle("lost").describe()
         assert caught.value.status == RPCStatusCode.NOT_FOUND
         # Once somebody has written state for it, it may have the workflow.
-        await asyncio.to_thread(write, settings, client._channel.transport._topics.state("mistyped"))  # type: ignore[attr-defined]
+        await asyncio.to_thread(
+            write, settings, client._channel.transport._topics.state("mistyped")
+        )  # type: ignore[attr-defined]
         with pytest.raises(RPCError, match="'mistyped'") as caught:
             await client.get_workflow_handle("unknown").describe()
         assert caught.value.status == RPCStatusCode.UNAVAILABLE
 
 
-async def test_queue_that_does_not_answer_is_not_not_found(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+async def test_queue_that_does_not_answer_is_not_not_found(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
     serve("orders")
     admin = ClusterAdmin(settings)
     await asyncio.to_thread(admin.ensure_queue, "silent")
@@ -204,7 +238,9 @@ async def test_queue_that_does_not_answer_is_not_not_found(settings: Settings, s
         assert caught.value.status == RPCStatusCode.UNAVAILABLE
 
 
-async def test_owner_is_seen_in_members(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+async def test_owner_is_seen_in_members(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
     owner = serve("q", announced=False)
     async with await Client.connect(settings=settings) as client:
         transport = client._channel.transport
@@ -216,18 +252,31 @@ async def test_owner_is_seen_in_members(settings: Settings, serve: Callable[...,
         assert await transport.queues() == {"q": True}
 
 
-async def test_record_too_large_fails_at_once(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+async def test_record_too_large_fails_at_once(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
     serve("q")
     async with await Client.connect(settings=settings) as client:
         with pytest.raises(RecordTooLargeError) as caught:
             await client.start_workflow("W", "x" * 1_100_000, id="w", task_queue="q")
-        assert caught.value.size > 1_100_000 and str(caught.value.limit) in str(caught.value) and "max.message.bytes" in str(caught.value)
-        assert await client.execute_workflow("W", "x" * 900_000, id="w2", task_queue="q") == "x" * 900_000
+        assert (
+            caught.value.size > 1_100_000
+            and str(caught.value.limit) in str(caught.value)
+            and "max.message.bytes" in str(caught.value)
+        )
+        assert (
+            await client.execute_workflow("W", "x" * 900_000, id="w2", task_queue="q")
+            == "x" * 900_000
+        )
 
 
-async def test_clients_of_one_partition_do_not_mix(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+async def test_clients_of_one_partition_do_not_mix(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
     serve("q")
-    clients = [await Client.connect(settings=settings) for _ in range(6)]  # four partitions: some share one
+    clients = [
+        await Client.connect(settings=settings) for _ in range(6)
+    ]  # four partitions: some share one
     try:
         found = await asyncio.gather(
             *(
@@ -238,13 +287,17 @@ async def test_clients_of_one_partition_do_not_mix(settings: Settings, serve: Ca
         )
         assert found == [f"{n}-{k}" for n in range(6) for k in range(20)]
         for said in (client.statistics() for client in clients):
-            assert said.unmatched_replies <= 2 * said.asked_again, "but for what a machine that stood still had asked twice"
+            assert said.unmatched_replies <= 2 * said.asked_again, (
+                "but for what a machine that stood still had asked twice"
+            )
     finally:
         for client in clients:
             client.close()
 
 
-async def test_copies_share_the_connection(settings: Settings, serve: Callable[..., FakeOwner]) -> None:
+async def test_copies_share_the_connection(
+    settings: Settings, serve: Callable[..., FakeOwner]
+) -> None:
     serve("q")
     async with await Client.connect(settings=settings) as client:
         copy = Client(**client.config())
@@ -258,7 +311,8 @@ def test_used_in_a_fork(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         pid = os.fork()
         if pid == 0:
-            # Nothing but the check may run here, and nothing may leave this block: pytest must not go on in two processes.
+            # Nothing but the check may run here, and nothing may leave this block: pytest must not
+            # go on in two processes.
             code = 9
             try:
                 client._channel._check_use(loop)

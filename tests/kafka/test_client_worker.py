@@ -22,14 +22,25 @@ from odradek.client import (
 )
 from odradek.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.config import Settings
-from odradek.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
+from odradek.exceptions import (
+    ApplicationError,
+    CancelledError,
+    TerminatedError,
+    WorkflowAlreadyStartedError,
+)
 from odradek.worker import Worker
 from tests.kafka.client_workflows import ACTIVITIES, WORKFLOWS, Buy, Gate, Order, Outside
 
 
 @pytest.fixture
 async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterator[Client]:
-    settings = Settings(address=bootstrap, namespace=namespace, partitions=2, state_dir=tmp_path, rpc_timeout=timedelta(seconds=30))
+    settings = Settings(
+        address=bootstrap,
+        namespace=namespace,
+        partitions=2,
+        state_dir=tmp_path,
+        rpc_timeout=timedelta(seconds=30),
+    )
     client = await Client.connect(settings=settings)
     async with client, Worker(client, task_queue="q", workflows=WORKFLOWS, activities=ACTIVITIES):
         yield client
@@ -48,19 +59,32 @@ async def test_start_to_result(client: Client) -> None:
     with pytest.raises(WorkflowFailureError) as caught:
         await client.execute_workflow(Buy.run, Order("spool", -1), id="b2", task_queue="q")
     cause = caught.value.cause
-    assert isinstance(cause, ApplicationError) and (cause.message, cause.type, cause.details) == ("less than nothing", "BadOrder", (-1,))
+    assert isinstance(cause, ApplicationError) and (cause.message, cause.type, cause.details) == (
+        "less than nothing",
+        "BadOrder",
+        (-1,),
+    )
 
 
 async def test_signals_queries_and_what_closed_runs_say(client: Client) -> None:
-    handle = await client.start_workflow(Gate.run, id="g", task_queue="q", memo={"shop": 1}, static_summary="a gate")
+    handle = await client.start_workflow(
+        Gate.run, id="g", task_queue="q", memo={"shop": 1}, static_summary="a gate"
+    )
     await handle.signal(Gate.say, "one")
     await handle.signal(Gate.say, "two")
-    assert await handle.query(Gate.heard) == ["one", "two"], "a query sees every signal acknowledged before it"
+    assert await handle.query(Gate.heard) == ["one", "two"], (
+        "a query sees every signal acknowledged before it"
+    )
     with pytest.raises(WorkflowQueryFailedError, match="heard"):
         await handle.query("nothing")
     description = await handle.describe()
-    assert description.status == WorkflowExecutionStatus.RUNNING and description.run_id == handle.result_run_id
-    assert await description.memo() == {"shop": 1} and await description.static_summary() == "a gate"
+    assert (
+        description.status == WorkflowExecutionStatus.RUNNING
+        and description.run_id == handle.result_run_id
+    )
+    assert (
+        await description.memo() == {"shop": 1} and await description.static_summary() == "a gate"
+    )
     await handle.signal(Gate.finish)
     assert await handle.result() == ["one", "two"]
     assert await client.get_workflow_handle_for(Gate.run, "g").result() == ["one", "two"]
@@ -74,7 +98,9 @@ async def test_signals_queries_and_what_closed_runs_say(client: Client) -> None:
             await call
         assert caught.value.status == RPCStatusCode.NOT_FOUND
     described = await handle.describe()
-    assert described.status == WorkflowExecutionStatus.COMPLETED and described.close_time is not None
+    assert (
+        described.status == WorkflowExecutionStatus.COMPLETED and described.close_time is not None
+    )
 
 
 async def test_cancel_and_terminate(client: Client) -> None:
@@ -96,11 +122,22 @@ async def test_id_policies(client: Client) -> None:
     with pytest.raises(WorkflowAlreadyStartedError) as caught:
         await client.start_workflow(Gate.run, id="p", task_queue="q")
     assert caught.value.run_id == first.result_run_id
-    same = await client.start_workflow(Gate.run, id="p", task_queue="q", id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING)
+    same = await client.start_workflow(
+        Gate.run, id="p", task_queue="q", id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING
+    )
     assert same.result_run_id == first.result_run_id
-    signalled = await client.start_workflow(Gate.run, id="p", task_queue="q", start_signal="say", start_signal_args=["hello"])
-    assert signalled.result_run_id == first.result_run_id and await first.query(Gate.heard) == ["hello"]
-    second = await client.start_workflow(Gate.run, id="p", task_queue="q", id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING)
+    signalled = await client.start_workflow(
+        Gate.run, id="p", task_queue="q", start_signal="say", start_signal_args=["hello"]
+    )
+    assert signalled.result_run_id == first.result_run_id and await first.query(Gate.heard) == [
+        "hello"
+    ]
+    second = await client.start_workflow(
+        Gate.run,
+        id="p",
+        task_queue="q",
+        id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING,
+    )
     assert second.result_run_id != first.result_run_id
     with pytest.raises(WorkflowFailureError) as failed:
         await first.result()
@@ -112,15 +149,23 @@ async def test_id_policies(client: Client) -> None:
     await second.signal(Gate.finish)
     await second.result()
     with pytest.raises(WorkflowAlreadyStartedError):
-        await client.start_workflow(Gate.run, id="p", task_queue="q", id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE)
+        await client.start_workflow(
+            Gate.run, id="p", task_queue="q", id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE
+        )
 
 
 async def test_histories(client: Client) -> None:
     handle = await client.start_workflow(Buy.run, Order("a", 1), id="h", task_queue="q")
-    seen = [event.event_id async for event in handle.fetch_history_events(wait_new_event=True, page_size=3)]
+    seen = [
+        event.event_id
+        async for event in handle.fetch_history_events(wait_new_event=True, page_size=3)
+    ]
     assert seen == list(range(1, len(seen) + 1)) and len(seen) >= 8
     history = await handle.fetch_history()
-    assert history.run_id == handle.result_run_id and [event.event_id for event in history.events] == seen
+    assert (
+        history.run_id == handle.result_run_id
+        and [event.event_id for event in history.events] == seen
+    )
     written = history.to_json_dict()
     assert written["events"][0]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"
     assert WorkflowHistory.from_json("h", history.to_json()).to_json_dict() == written
@@ -132,7 +177,10 @@ async def test_activity_completed_from_outside(client: Client) -> None:
 
     async def runs() -> bool:
         description = await handle.describe()
-        return any(one.activity_id == "out" and one.state == "STARTED" for one in description.pending_activities)
+        return any(
+            one.activity_id == "out" and one.state == "STARTED"
+            for one in description.pending_activities
+        )
 
     await eventually(runs)
     await outside.heartbeat(1)
@@ -146,7 +194,9 @@ async def test_unknown_ids(client: Client) -> None:
         client.get_workflow_handle("none").describe(),
         client.get_workflow_handle("none").result(),
         client.get_workflow_handle("none", task_queue="q").signal("s"),
-        client.get_workflow_handle("some", run_id="00000000-0000-0000-0000-000000000000", task_queue="q").query("x"),
+        client.get_workflow_handle(
+            "some", run_id="00000000-0000-0000-0000-000000000000", task_queue="q"
+        ).query("x"),
     ):
         with pytest.raises(RPCError) as caught:
             await call

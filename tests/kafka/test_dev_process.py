@@ -25,14 +25,20 @@ def list_run(address: str, name: str) -> None:
     admin = ClusterAdmin(settings)
     admin.ensure([admin.topics.executions])
     producer = Producer(producer_config(settings))
-    summary = ExecutionSummary("default", "queue", name, name, "Order", "RUNNING", 1_790_000_100_000)
+    summary = ExecutionSummary(
+        "default", "queue", name, name, "Order", "RUNNING", 1_790_000_100_000
+    )
     producer.produce(admin.topics.executions, key=f"{name}/{name}".encode(), value=encode(summary))
     assert producer.flush(60) == 0
 
 
 def listed(url: str) -> list[str]:
     status, found = get(f"{url}/api/v1/namespaces/default/workflows")
-    return [one["execution"]["workflowId"] for one in found.get("executions", [])] if status == 200 else []
+    return (
+        [one["execution"]["workflowId"] for one in found.get("executions", [])]
+        if status == 200
+        else []
+    )
 
 
 def family(command: Command) -> list[psutil.Process]:
@@ -45,7 +51,10 @@ def test_broker_and_server_start_and_end_together_and_keep_their_data(tmp_path: 
     data = str(tmp_path / "data")
     with running(tmp_path / "1", "dev", "--data-dir", data, "--ui-port", "0") as first:
         address, url = first.line("bootstrap"), first.line("ui")
-        assert [line.partition(":")[0] for line in first.out.read_text().splitlines()] == ["bootstrap", "ui"]
+        assert [line.partition(":")[0] for line in first.out.read_text().splitlines()] == [
+            "bootstrap",
+            "ui",
+        ]
         until(lambda: get(f"{url}/health/ready")[0] == 200)
         list_run(address, "kept")
         until(lambda: listed(url) == ["kept"])
@@ -69,13 +78,21 @@ def test_a_taken_port_is_said_and_the_broker_s_end_is_the_end(tmp_path: Path) ->
         port = str(taken.getsockname()[1])
         with running(tmp_path / "1", "dev", "--ui-port", port) as refused:
             assert refused.process.wait(60) == 1
-            assert f"port {port} is in use" in refused.errors.read_text() and "bootstrap" not in refused.out.read_text()
+            assert (
+                f"port {port} is in use" in refused.errors.read_text()
+                and "bootstrap" not in refused.out.read_text()
+            )
     with running(tmp_path / "2", "dev", "--ui-port", "0") as dev:
         dev.line("ui")
         processes = family(dev)
-        next(process for process in processes if "kafka.Kafka" in " ".join(process.cmdline())).kill()
+        next(
+            process for process in processes if "kafka.Kafka" in " ".join(process.cmdline())
+        ).kill()
         assert dev.process.wait(60) == 1
-        assert "Kafka ended by itself" in dev.errors.read_text() and "Traceback" not in dev.errors.read_text(), dev.said()
+        assert (
+            "Kafka ended by itself" in dev.errors.read_text()
+            and "Traceback" not in dev.errors.read_text()
+        ), dev.said()
         assert not psutil.wait_procs(processes, timeout=60)[1]
 
 
@@ -84,10 +101,14 @@ def test_a_taken_port_is_said_and_the_broker_s_end_is_the_end(tmp_path: Path) ->
 def test_data_dir_that_cannot_be_made_is_one_line(tmp_path: Path, brokers: str, below: str) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    with running(tmp_path / "1", "dev", "--no-server", "--brokers", brokers, "--data-dir", str(file / below)) as refused:
+    with running(
+        tmp_path / "1", "dev", "--no-server", "--brokers", brokers, "--data-dir", str(file / below)
+    ) as refused:
         assert refused.process.wait(60) == 2
         said = refused.errors.read_text()
-        assert f"{file} is a file. Give another --data-dir" in said and "Traceback" not in said, said
+        assert f"{file} is a file. Give another --data-dir" in said and "Traceback" not in said, (
+            said
+        )
         assert "bootstrap" not in refused.out.read_text()
 
 

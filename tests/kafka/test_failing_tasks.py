@@ -1,4 +1,6 @@
-"""Runs whose workflow task keeps failing on real Kafka: found in lists while it does, one record of `executions` a change, gone after."""
+"""Runs whose workflow task keeps failing on real Kafka: found in lists while it does, one record
+of `executions` a change, gone after.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,9 @@ async def test_failing_and_parked_runs_are_found_while_they_are(wire: Wire, tmp_
             await read.until(f"TemporalReportedProblems IN ('{FAILED}')", "failing", "unregistered")
             found = await client.get_workflow_handle("failing", task_queue=QUEUE).describe()
             assert found.search_attributes == {"TemporalReportedProblems": [FAILED, UNHANDLED]}
-            while found.raw_description.pending_task_attempt < 5:  # retries, which have nothing new to say
+            while (
+                found.raw_description.pending_task_attempt < 5
+            ):  # retries, which have nothing new to say
                 await asyncio.sleep(0.2)
                 found = await client.get_workflow_handle("failing", task_queue=QUEUE).describe()
             assert read.told("failing") == [[], [FAILED, UNHANDLED]]
@@ -119,7 +123,9 @@ async def test_failing_and_parked_runs_are_found_while_they_are(wire: Wire, tmp_
                 await handle.signal("go")
                 assert await handle.result() == "done"
             await read.until("TemporalReportedProblems IS NOT NULL", "unregistered")
-            assert read.told("parked")[-1] == [] and [FAILED, UNHANDLED, PARKED] in read.told("parked")
+            assert read.told("parked")[-1] == [] and [FAILED, UNHANDLED, PARKED] in read.told(
+                "parked"
+            )
         async with Worker(client, task_queue=QUEUE, workflows=[Fragile, After]):
             await client.get_workflow_handle("changed", task_queue=QUEUE).signal("go")
             await read.until(f"TemporalReportedProblems = '{NONDETERMINISM}'", "changed")

@@ -1,7 +1,9 @@
-"""Readers accept both framings, with a schema registry configured and without, also of a schema that this version does not have:
-a fingerprint is looked up in the topic `schemas`, a registry's id in the registry. Every room that reads records has a test here.
+"""Readers accept both framings, with a schema registry configured and without, also of a schema
+that this version does not have: a fingerprint is looked up in the topic `schemas`, a registry's
+id in the registry. Every room that reads records has a test here.
 
-Without a registry nobody can say what an id means: such a record is refused with a text that names the setting.
+Without a registry nobody can say what an id means: such a record is refused with a text that
+names the setting.
 """
 
 from __future__ import annotations
@@ -86,7 +88,9 @@ async def wait_for_cancel(name: str) -> None:
 # --- the client: replies, members
 
 
-async def test_client_reads_replies_and_members(settings: Settings, foreign: Foreign, readable: tuple[str, ...]) -> None:
+async def test_client_reads_replies_and_members(
+    settings: Settings, foreign: Foreign, readable: tuple[str, ...]
+) -> None:
     with FakeOwner(settings, "q", make_codec(settings)) as owner:
         async with await Client.connect(settings=settings) as client:
             assert isinstance(client._channel.transport, KafkaTransport)
@@ -94,15 +98,24 @@ async def test_client_reads_replies_and_members(settings: Settings, foreign: For
                 owner.encode = lambda record, framing=framing: foreign.encode(record, framing)  # type: ignore[misc]
                 workflow_id = framing.replace(" ", "-")
                 if framing in readable:
-                    assert await client.execute_workflow("W", framing, id=workflow_id, task_queue="q") == framing
+                    assert (
+                        await client.execute_workflow("W", framing, id=workflow_id, task_queue="q")
+                        == framing
+                    )
                     continue
                 with pytest.raises(RPCError) as caught:  # the reply lay there and could not be read
-                    await client.get_workflow_handle(workflow_id, task_queue="q").query("state", rpc_timeout=timedelta(seconds=1))
-                assert caught.value.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED)
+                    await client.get_workflow_handle(workflow_id, task_queue="q").query(
+                        "state", rpc_timeout=timedelta(seconds=1)
+                    )
+                assert caught.value.status in (
+                    RPCStatusCode.UNAVAILABLE,
+                    RPCStatusCode.DEADLINE_EXCEEDED,
+                )
             reader = client._channel.transport._reader()
 
             def all_seen() -> bool:
-                for framing in FRAMINGS:  # again and again, as members do: one whose schema is not known yet is passed over
+                # again and again, as members do: one whose schema is not known yet is passed over
+                for framing in FRAMINGS:
                     owner.encode = lambda record, framing=framing: foreign.encode(record, framing)  # type: ignore[misc]
                     owner.announce(member_id=framing)
                 return set(reader.view._members) == set(readable)
@@ -115,35 +128,76 @@ async def test_client_reads_replies_and_members(settings: Settings, foreign: For
 
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[Engine]:
-    engine = Engine(settings.address, settings.namespace, settings.state_dir, schema_registry_url=settings.schema_registry_url)
+    engine = Engine(
+        settings.address,
+        settings.namespace,
+        settings.state_dir,
+        schema_registry_url=settings.schema_registry_url,
+    )
     engine.codec = engine.reader.codec = make_codec(settings)
     yield engine
     engine.close()
 
 
 async def test_service_reads_commands_and_cancel_requests(
-    settings: Settings, engine: Engine, foreign: Foreign, readable: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    engine: Engine,
+    foreign: Foreign,
+    readable: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("odradek.activities.consumer_thread.SCHEMA_WAIT_S", 3_600.0)  # for what can be read; the others are refused at once
-    host = ActivityHost(settings, task_queue=ACTIVITIES, activities=[note, wait_for_cancel], graceful_shutdown_timeout=timedelta(0))
+    monkeypatch.setattr(
+        "odradek.activities.consumer_thread.SCHEMA_WAIT_S", 3_600.0
+    )  # for what can be read; the others are refused at once
+    host = ActivityHost(
+        settings,
+        task_queue=ACTIVITIES,
+        activities=[note, wait_for_cancel],
+        graceful_shutdown_timeout=timedelta(0),
+    )
     running = asyncio.create_task(host.run())
     try:
         await until(lambda: host.is_assigned or running.done())
         for framing in FRAMINGS:
             task = engine.task("note", framing)
-            engine.write(engine.commands, task.workflow_id.encode(), foreign.encode(task, framing), headers_for(task))
+            engine.write(
+                engine.commands,
+                task.workflow_id.encode(),
+                foreign.encode(task, framing),
+                headers_for(task),
+            )
             if framing in readable:
-                assert values((await engine.answers(task, "ActivityTaskCompleted"))[-1].result) == [framing]
+                assert values((await engine.answers(task, "ActivityTaskCompleted"))[-1].result) == [
+                    framing
+                ]
             else:
-                assert "schema_registry_url" in (await engine.answers(task, "ActivityTaskFailed"))[-1].failure.message
-        for framing in FRAMINGS:  # a cancel request says everything in its headers too, so that it is heard in any framing
+                assert (
+                    "schema_registry_url"
+                    in (await engine.answers(task, "ActivityTaskFailed"))[-1].failure.message
+                )
+        # a cancel request says everything in its headers too, so that it is heard in any framing
+        for framing in FRAMINGS:
             task = engine.task("wait_for_cancel", framing, heartbeat_timeout_ms=60_000)
             engine.schedule(task)
             await engine.answers(task, "ActivityTaskStarted")
-            cancel = CancelActivityTask(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt)
+            cancel = CancelActivityTask(
+                task.workflow_id,
+                task.run_id,
+                task.scheduled_event_id,
+                task.activity_id,
+                task.attempt,
+            )
             value = foreign.encode(cancel, framing)
-            engine.write(engine.topics.control(ACTIVITIES), task.activity_id.encode(), value, headers_for(cancel))
-            assert names(await engine.answers(task, "ActivityTaskCanceled")) == ["Started", "Canceled"]
+            engine.write(
+                engine.topics.control(ACTIVITIES),
+                task.activity_id.encode(),
+                value,
+                headers_for(cancel),
+            )
+            assert names(await engine.answers(task, "ActivityTaskCanceled")) == [
+                "Started",
+                "Canceled",
+            ]
     finally:
         await host.shutdown()
         await running
@@ -153,15 +207,28 @@ async def test_service_reads_commands_and_cancel_requests(
 
 
 async def test_worker_reads_events_and_everybody_reads_what_it_wrote(
-    settings: Settings, foreign: Foreign, readable: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Settings,
+    foreign: Foreign,
+    readable: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 3_600.0)  # for what can be read; the others are refused at once
+    monkeypatch.setattr(
+        "odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 3_600.0
+    )  # for what can be read; the others are refused at once
     wire = Wire(settings.address, settings.namespace, settings.state_dir)
     wire.admin.ensure_queue("q")
-    async with await Client.connect(settings=settings) as client, Worker(client, task_queue="q", workflows=[Gate]):
+    async with (
+        await Client.connect(settings=settings) as client,
+        Worker(client, task_queue="q", workflows=[Gate]),
+    ):
         for number, framing in enumerate(FRAMINGS):
-            start = StartWorkflow(f"w{number}", "Gate", signal_name="finish", signal_input=payloads())
-            wire.send_raw(start.workflow_id.encode(), foreign.encode(start, framing), headers_for(start))
+            start = StartWorkflow(
+                f"w{number}", "Gate", signal_name="finish", signal_input=payloads()
+            )
+            wire.send_raw(
+                start.workflow_id.encode(), foreign.encode(start, framing), headers_for(start)
+            )
         wire.flush()
         for number, framing in enumerate(FRAMINGS):
             if framing in readable:
@@ -172,15 +239,21 @@ async def test_worker_reads_events_and_everybody_reads_what_it_wrote(
     for number, framing in enumerate(readable):
         assert cli.main(["topic", "-w", f"w{number}", "-t", "q", "-o", "json"]) == 0, framing
         records = json.loads(capsys.readouterr().out)
-        assert {"StartWorkflow", "WorkflowResult", "ExecutionSummary"} <= {record["kind"] for record in records}
+        assert {"StartWorkflow", "WorkflowResult", "ExecutionSummary"} <= {
+            record["kind"] for record in records
+        }
         assert not [record for record in records if record["error"]], framing
 
 
-# --- a registry that is away: nothing is refused, nothing is lost, everybody goes on when it is back
+# --- a registry that is away: nothing is refused, nothing is lost, everybody goes on when it is
+# back
 
 
 def _says_away(caplog: pytest.LogCaptureFixture, logger: str) -> bool:
-    return any(record.name == logger and "does not answer" in record.getMessage() for record in caplog.records)
+    return any(
+        record.name == logger and "does not answer" in record.getMessage()
+        for record in caplog.records
+    )
 
 
 @pytest.mark.parametrize("url", ["with a registry"], indirect=True)
@@ -194,18 +267,27 @@ async def test_service_waits_for_a_registry(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("odradek.activities.consumer_thread.SCHEMA_WAIT_S", 0.1)
-    host = ActivityHost(settings, task_queue=ACTIVITIES, activities=[note], graceful_shutdown_timeout=timedelta(0))
+    host = ActivityHost(
+        settings, task_queue=ACTIVITIES, activities=[note], graceful_shutdown_timeout=timedelta(0)
+    )
     running = asyncio.create_task(host.run())
     try:
         await until(lambda: host.is_assigned or running.done())
         task, before, behind = (engine.task("note", name) for name in ("first", "before", "behind"))
         engine.schedule(before)
-        await engine.answers(before, "ActivityTaskCompleted")  # this test knows what answers are written with
+        await engine.answers(
+            before, "ActivityTaskCompleted"
+        )  # this test knows what answers are written with
         value = foreign.encode(task, "newer schema, registry")
         registry.stop()
         engine.write(engine.commands, b"k", value, headers_for(task))
         await until(lambda: _says_away(caplog, "odradek.activities"))
-        engine.write(engine.commands, b"k", foreign.encode(behind, "own schema, single object"), headers_for(behind))
+        engine.write(
+            engine.commands,
+            b"k",
+            foreign.encode(behind, "own schema, single object"),
+            headers_for(behind),
+        )
         await engine.answers(behind, "ActivityTaskCompleted")  # is not held up
         registry.start()
         assert names(await engine.answers(task, "ActivityTaskCompleted")) == ["Completed"]
@@ -221,15 +303,22 @@ async def test_client_and_processor_wait_for_a_registry(
 ) -> None:
     wire = Wire(settings.address, settings.namespace, settings.state_dir)
     wire.admin.ensure_queue("q")
-    async with await Client.connect(settings=settings) as client, Worker(client, task_queue="q", workflows=[Gate]):
+    async with (
+        await Client.connect(settings=settings) as client,
+        Worker(client, task_queue="q", workflows=[Gate]),
+    ):
         await client.execute_workflow(Gate.run, id="first", task_queue="q", start_signal="finish")
         start = StartWorkflow("w", "Gate", signal_name="finish", signal_input=payloads())
         value = foreign.encode(start, "newer schema, registry")
-        assert set(map(schema_json, RECORD_TYPES)) <= set(registry.schemas), "whatever it may write: nothing is asked for in the middle"
+        assert set(map(schema_json, RECORD_TYPES)) <= set(registry.schemas), (
+            "whatever it may write: nothing is asked for in the middle"
+        )
         registry.stop()
         wire.send_raw(b"w", value, headers_for(start))
         wire.flush()
-        await until(lambda: _says_away(caplog, "odradek.processor.lane"), describe=lambda: caplog.text)
+        await until(
+            lambda: _says_away(caplog, "odradek.processor.lane"), describe=lambda: caplog.text
+        )
         registry.start()
         assert await client.get_workflow_handle("w", task_queue="q").result() == []
         assert not wire.read(wire.dead_letters)
@@ -262,27 +351,48 @@ async def test_client_that_meets_an_unknown_reply_while_the_registry_is_away(
 async def test_who_has_started_needs_no_registry_for_what_this_version_writes(
     settings: Settings, registry: FakeRegistry, no_hurry: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither to write it nor to read it: who comes to the first record of a kind only when the registry has gone away."""
-    monkeypatch.setattr("odradek.kafka.registry._registry", RegistryFraming)  # to each his own, as in processes of their own
+    """Neither to write it nor to read it: who comes to the first record of a kind only when the
+    registry has gone away.
+    """
+    monkeypatch.setattr(
+        "odradek.kafka.registry._registry", RegistryFraming
+    )  # to each his own, as in processes of their own
     codec = make_codec(settings)
     codec.prepare(RECORD_TYPES)
     with FakeOwner(settings, "q", codec) as owner:
-        engine = Engine(settings.address, settings.namespace, settings.state_dir, schema_registry_url=settings.schema_registry_url)
+        engine = Engine(
+            settings.address,
+            settings.namespace,
+            settings.state_dir,
+            schema_registry_url=settings.schema_registry_url,
+        )
         engine.codec = engine.reader.codec = codec
-        host = ActivityHost(settings, task_queue=ACTIVITIES, activities=[note], graceful_shutdown_timeout=timedelta(0))
+        host = ActivityHost(
+            settings,
+            task_queue=ACTIVITIES,
+            activities=[note],
+            graceful_shutdown_timeout=timedelta(0),
+        )
         running = asyncio.create_task(host.run())
         try:
             async with await Client.connect(settings=settings) as client:
                 await until(lambda: host.is_assigned or running.done())
                 registry.stop()
-                assert await asyncio.wait_for(client.execute_workflow("W", 1, id="w", task_queue="q"), 60) == 1
+                assert (
+                    await asyncio.wait_for(
+                        client.execute_workflow("W", 1, id="w", task_queue="q"), 60
+                    )
+                    == 1
+                )
                 task = engine.task("note", "first")
                 engine.schedule(task)
                 assert names(await engine.answers(task, "ActivityTaskCompleted")) == ["Completed"]
                 transport = client._channel.transport
                 assert isinstance(transport, KafkaTransport)
                 reader = transport._reader()
-                await until(lambda: f"fake-{owner.queue}" in reader.view._members, step=owner.announce)
+                await until(
+                    lambda: f"fake-{owner.queue}" in reader.view._members, step=owner.announce
+                )
         finally:
             await host.shutdown()
             await running
@@ -315,12 +425,21 @@ async def test_client_says_that_an_answer_came_which_it_cannot_read(
                 pytest.fail("it does not say so")
             registry.start()
             assert await handle.query("state", rpc_timeout=timedelta(seconds=60)) == 1
-            assert isinstance(client._channel.transport, KafkaTransport) and client._channel.transport.trouble == ""
+            assert (
+                isinstance(client._channel.transport, KafkaTransport)
+                and client._channel.transport.trouble == ""
+            )
 
 
-async def test_registry_away_at_the_start_is_said_at_the_start(bootstrap: str, namespace: str) -> None:
+async def test_registry_away_at_the_start_is_said_at_the_start(
+    bootstrap: str, namespace: str
+) -> None:
     (unused_port,) = free_ports(1)
-    settings = Settings(address=bootstrap, namespace=namespace, schema_registry_url=f"http://127.0.0.1:{unused_port}")
+    settings = Settings(
+        address=bootstrap,
+        namespace=namespace,
+        schema_registry_url=f"http://127.0.0.1:{unused_port}",
+    )
     with pytest.raises(SchemaRegistryUnreachableError, match="ODRADEK_SCHEMA_REGISTRY_URL"):
         await Client.connect(settings=settings)
 
@@ -340,10 +459,26 @@ def test_read_side_and_command_line(
     topics = admin.topics
     admin.ensure([topics.executions, topics.members, topics.events("q"), topics.state("q")])
     for framing in FRAMINGS:
-        summary = ExecutionSummary(settings.namespace, "q", "w", framing, "W", "RUNNING", start_time_ms=int(time.time() * 1000))
+        summary = ExecutionSummary(
+            settings.namespace,
+            "q",
+            "w",
+            framing,
+            "W",
+            "RUNNING",
+            start_time_ms=int(time.time() * 1000),
+        )
         key = f"w/{framing}".encode()
-        wire.send_raw(key, foreign.encode(summary, framing), headers_for(summary), topic=topics.executions, partition=0)
-        status = MemberStatus(framing, "PROCESSOR", settings.namespace, "q", framing, int(time.time() * 1000))
+        wire.send_raw(
+            key,
+            foreign.encode(summary, framing),
+            headers_for(summary),
+            topic=topics.executions,
+            partition=0,
+        )
+        status = MemberStatus(
+            framing, "PROCESSOR", settings.namespace, "q", framing, int(time.time() * 1000)
+        )
         wire.send_raw(framing.encode(), foreign.encode(status, framing), topic=topics.members)
         start = StartWorkflow("w", "W", request_id=framing)
         wire.send_raw(b"w", foreign.encode(start, framing), headers_for(start))
@@ -351,11 +486,16 @@ def test_read_side_and_command_line(
     with VisibilityReader(settings) as reader:
         assert reader.wait_ready(60) and reader.wait_caught_up(30), reader.statistics()
         assert {run.run_id for run in reader.store.list().executions} == set(readable)
-        assert reader.statistics().undecodable == len(FRAMINGS) - len(readable) and reader.statistics().restarts == 0
+        assert (
+            reader.statistics().undecodable == len(FRAMINGS) - len(readable)
+            and reader.statistics().restarts == 0
+        )
     _environment(settings, monkeypatch)
     assert cli.main(["topic", "-w", "w", "-t", "q", "--kind", "events", "-o", "json"]) == 0
     records = json.loads(capsys.readouterr().out)
-    assert [record["error"] == "" for record in records] == [framing in readable for framing in FRAMINGS]
+    assert [record["error"] == "" for record in records] == [
+        framing in readable for framing in FRAMINGS
+    ]
     assert all("schema_registry_url" in record["error"] for record in records if record["error"])
     assert cli.main(["task-queue", "describe", "-t", "q", "-o", "json"]) == 0
     said = capsys.readouterr().out

@@ -35,7 +35,10 @@ def all_stopped(pid: int) -> bool:
     """Whether no thread of that process runs any more."""
     tasks = Path(f"/proc/{pid}/task")
     try:
-        return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir())
+        return all(
+            (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+            for task in tasks.iterdir()
+        )
     except (FileNotFoundError, ProcessLookupError):  # one has ended just now
         return False
 
@@ -44,7 +47,9 @@ def all_stopped(pid: int) -> bool:
 def frozen(broker: LocalBroker) -> Iterator[None]:
     assert broker.pid is not None
     os.kill(broker.pid, signal.SIGSTOP)
-    until(lambda: all_stopped(broker.pid or 0))  # not at once: a thread that is on a core may answer yet
+    until(
+        lambda: all_stopped(broker.pid or 0)
+    )  # not at once: a thread that is on a core may answer yet
     try:
         yield
     finally:
@@ -52,7 +57,9 @@ def frozen(broker: LocalBroker) -> Iterator[None]:
 
 
 def answered(call: Callable[[ClusterAdmin, str], object], admin: ClusterAdmin, topic: str) -> bool:
-    """A busy machine may take longer than the short timeout of this test; a broker that has just begun serves no groups."""
+    """A busy machine may take longer than the short timeout of this test; a broker that has just
+    begun serves no groups.
+    """
     try:
         call(admin, topic)
     except BrokerUnreachableError:
@@ -82,13 +89,21 @@ def test_each_call_says_that_no_broker_answers(broker: LocalBroker, namespace: s
             with pytest.raises(BrokerUnreachableError):
                 pytest.fail(f"{name}: {call(admin, topic)}")
     found: list[object] = []
-    until(lambda: answered(lambda asked, of: found.append(CALLS["uncommitted end"](asked, of)), admin, topic))
+    until(
+        lambda: answered(
+            lambda asked, of: found.append(CALLS["uncommitted end"](asked, of)), admin, topic
+        )
+    )
     assert found == [{0: 0, 1: 0}]
 
 
-def test_the_read_side_and_so_the_servers_readiness_notice(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
+def test_the_read_side_and_so_the_servers_readiness_notice(
+    broker: LocalBroker, namespace: str, tmp_path: Path
+) -> None:
     """Not only once its connections are given up, after more than a minute."""
-    settings = Settings(address=broker.bootstrap, namespace=namespace, partitions=2, state_dir=tmp_path)
+    settings = Settings(
+        address=broker.bootstrap, namespace=namespace, partitions=2, state_dir=tmp_path
+    )
     with VisibilityReader(settings) as reader:
         assert reader.wait_ready(60), reader.statistics()
         with frozen(broker):

@@ -1,4 +1,6 @@
-"""Our groups are classic ones: by KIP-848 a dead member is noticed after 45 s, on the broker's clock (`tests/facts/test_groups.py`)."""
+"""Our groups are classic ones: by KIP-848 a dead member is noticed after 45 s, on the broker's
+clock (`tests/facts/test_groups.py`).
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,15 @@ def test_a_processors_group_is_classic(bootstrap: str, namespace: str, tmp_path:
 
 def test_the_protocol_cannot_be_set_and_the_session_is_ours() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"group\.protocol.*classic protocol notices a dead member after 6 s, the other one after 45 s"
+        ConfigurationError,
+        match=(
+            r"group\.protocol.*classic protocol notices a dead member after 6 s, the other one"
+            r" after 45 s"
+        ),
     ):
         consumer_config(Settings(kafka={"group.protocol": "consumer"}), "group")
     config = consumer_config(Settings(), "group")
     assert (config["group.protocol"], config["session.timeout.ms"]) == ("classic", 6000)
-    # One that joins while no broker leads the topic, joins at the next look: librdkafka looks every five minutes.
+    # One that joins while no broker leads the topic, joins at the next look: librdkafka looks every
+    # five minutes.
     assert config["topic.metadata.refresh.interval.ms"] == 10_000

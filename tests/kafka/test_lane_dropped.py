@@ -1,4 +1,6 @@
-"""Errors after which nothing is believed: fenced, outcome unknown, too slow. The lane is dropped, no abort, and owned anew if ours."""
+"""Errors after which nothing is believed: fenced, outcome unknown, too slow. The lane is
+dropped, no abort, and owned anew if ours.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,17 @@ def _dropped(processor: Processor) -> int:
 
 
 def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
-    """Somebody used the transactional ids; the group still gives us the partitions: the lanes restart, the process does not."""
+    """Somebody used the transactional ids; the group still gives us the partitions: the lanes
+    restart, the process does not.
+    """
     wire.signals(100, 10)
     until(lambda: processor.statistics().totals.inputs == 100)
     for partition in range(2):
-        other = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, partition)))
+        other = Producer(
+            transactional_producer_config(
+                wire.settings, wire.topics.transactional_id(QUEUE, partition)
+            )
+        )
         other.init_transactions(30)
     for number in range(100, 200):
         wire.send(SignalWorkflow(f"w{number % 10}", "count"))
@@ -54,7 +62,9 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
     assert processor.statistics().totals.refused == 0
 
 
-def test_unknown_outcome_of_a_commit(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_outcome_of_a_commit(
+    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A commit that times out may have happened. Each drop restores from `state` what is true."""
     monkeypatch.setattr(transaction, "COMMIT_TIMEOUT_SECONDS", 0.0005)
     monkeypatch.setattr(intake, "INPUTS_MAX", 5)
@@ -65,9 +75,14 @@ def test_unknown_outcome_of_a_commit(wire: Wire, processor: Processor, monkeypat
 
 
 def test_owner_slower_than_the_transaction_timeout(namespace: str, tmp_path: Path) -> None:
-    """The broker ends the transaction and fences the producer, though nobody took over. This one looks twice a second, not every 10 s."""
+    """The broker ends the transaction and fences the producer, though nobody took over. This one
+    looks twice a second, not every 10 s.
+    """
     stood: list[int] = []
-    with LocalBroker(jvm_options=QUICK_START, config={"transaction.abort.timed.out.transaction.cleanup.interval.ms": 500}) as broker:
+    with LocalBroker(
+        jvm_options=QUICK_START,
+        config={"transaction.abort.timed.out.transaction.cleanup.interval.ms": 500},
+    ) as broker:
         wire = Wire(broker.bootstrap, namespace, tmp_path, transaction_timeout=timedelta(seconds=2))
         processor = make_processor(wire.settings, QUEUE)
         processor.start()
@@ -76,26 +91,36 @@ def test_owner_slower_than_the_transaction_timeout(namespace: str, tmp_path: Pat
             assert processor._group is not None
 
             def ends(partition: int, *, committed: bool) -> int:
-                return wire.admin.end_offsets(wire.state, [partition], committed=committed)[partition]
+                return wire.admin.end_offsets(wire.state, [partition], committed=committed)[
+                    partition
+                ]
 
             def stand_still(partition: int, point: str) -> None:
                 if point != faults.AFTER_FLUSH or stood:
                     return
                 stood.append(partition)
-                assert ends(partition, committed=True) < ends(partition, committed=False), "it is open"
+                assert ends(partition, committed=True) < ends(partition, committed=False), (
+                    "it is open"
+                )
                 until(lambda: ends(partition, committed=True) == ends(partition, committed=False))
 
             for partition, each in processor._group.lanes.items():
                 each._transactions._fault = partial(stand_still, partition)
             wire.signals(100, 10)
             wire.assert_exactly_once(100, 10, timeout=60)
-            assert stood and _dropped(processor) >= 1  # more than once where the machine stood still for as long
+            assert (
+                stood and _dropped(processor) >= 1
+            )  # more than once where the machine stood still for as long
         finally:
             processor.stop()
 
 
-def test_defect_of_the_host_drops_the_lane(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as an exception of the watchdog that comes late: the lane is owned anew, the position tells what is done."""
+def test_defect_of_the_host_drops_the_lane(
+    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as an exception of the watchdog that comes late: the lane is owned anew, the position
+    tells what is done.
+    """
     real = lane.output_records
     failures = iter([KeyboardInterrupt("late"), RuntimeError("defect"), None])
 
@@ -111,7 +136,9 @@ def test_defect_of_the_host_drops_the_lane(wire: Wire, processor: Processor, mon
     assert _dropped(processor) == 2
 
 
-def test_defect_in_a_drop_stops_the_lane_and_is_seen(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defect_in_a_drop_stops_the_lane_and_is_seen(
+    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def outputs(*_: Any) -> Any:
         raise RuntimeError("first")
 
@@ -122,13 +149,21 @@ def test_defect_in_a_drop_stops_the_lane_and_is_seen(wire: Wire, processor: Proc
     monkeypatch.setattr(Care, "ended", again)
     wire.signals(10, 10)
     lanes = processor.statistics
-    until(lambda: all((one.state == "FAILED" and bool(one.error)) for one in lanes().lanes.values()))
-    assert all("unexpected RuntimeError: and once more" in one.error for one in lanes().lanes.values())
+    until(
+        lambda: all((one.state == "FAILED" and bool(one.error)) for one in lanes().lanes.values())
+    )
+    assert all(
+        "unexpected RuntimeError: and once more" in one.error for one in lanes().lanes.values()
+    )
 
 
 @pytest.mark.parametrize("by", [7, -7], ids=["skips", "goes back"])
-def test_consumer_that_begins_elsewhere_is_noticed(wire: Wire, monkeypatch: pytest.MonkeyPatch, by: int) -> None:
-    """A seek that was undone would lose inputs, or apply them again, without a sign: the first record is compared with the position."""
+def test_consumer_that_begins_elsewhere_is_noticed(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, by: int
+) -> None:
+    """A seek that was undone would lose inputs, or apply them again, without a sign: the first
+    record is compared with the position.
+    """
     real = Group._do_seek
     undone: list[int] = []
 
@@ -162,7 +197,9 @@ def test_control_records_before_the_first_record(wire: Wire) -> None:
     """They leave a gap that is none."""
     wire.admin.ensure_queue(QUEUE)
     for partition in range(2):
-        foreign = Producer(transactional_producer_config(wire.settings, f"{wire.settings.namespace}-{partition}"))
+        foreign = Producer(
+            transactional_producer_config(wire.settings, f"{wire.settings.namespace}-{partition}")
+        )
         foreign.init_transactions(30)
         foreign.begin_transaction()
         foreign.produce(wire.events, b"aborted", b"k", partition)

@@ -1,10 +1,20 @@
-"""The processor with the real engine and a scripted activator: start, command out, result in, completed; replies; a restart between."""
+"""The processor with the real engine and a scripted activator: start, command out, result in,
+completed; replies; a restart between.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from odradek.engine.activation import Activation, Commands, CompleteWorkflow, Completion, FailWorkflow, ResolveActivity, ScheduleActivity
+from odradek.engine.activation import (
+    Activation,
+    Commands,
+    CompleteWorkflow,
+    Completion,
+    FailWorkflow,
+    ResolveActivity,
+    ScheduleActivity,
+)
 from odradek.processor import Processor
 from odradek.wire.events import ActivityTaskCompleted, AwaitResult, StartWorkflow
 from odradek.wire.outcomes import COMPLETED, OK, Reply, WorkflowResult
@@ -22,7 +32,17 @@ class OneActivity:
         for job in activation.jobs:
             if isinstance(job, ResolveActivity):
                 return Commands([CompleteWorkflow(result=job.result)])
-        return Commands([ScheduleActivity(seq=1, activity_id="1", activity_type="charge", task_queue="", start_to_close_timeout_ms=60_000)])
+        return Commands(
+            [
+                ScheduleActivity(
+                    seq=1,
+                    activity_id="1",
+                    activity_type="charge",
+                    task_queue="",
+                    start_to_close_timeout_ms=60_000,
+                )
+            ]
+        )
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
         return None
@@ -37,7 +57,9 @@ class Scripted:
 
 
 def _processor(wire: Wire) -> Processor:
-    processor = Processor(wire.settings, task_queue=QUEUE, activator_factory=Scripted, workflow_types=["Order"])
+    processor = Processor(
+        wire.settings, task_queue=QUEUE, activator_factory=Scripted, workflow_types=["Order"]
+    )
     processor.start()
     processor.wait_ready(30)
     return processor
@@ -47,18 +69,36 @@ def test_start_activity_result_completed(bootstrap: str, namespace: str, tmp_pat
     wire = Wire(bootstrap, namespace, tmp_path)
     processor = _processor(wire)
     try:
-        wire.send(StartWorkflow("order-1", "Order", request_id="r1", run_id="run-1", reply_to="me", await_result=True))
+        wire.send(
+            StartWorkflow(
+                "order-1",
+                "Order",
+                request_id="r1",
+                run_id="run-1",
+                reply_to="me",
+                await_result=True,
+            )
+        )
         wire.flush()
         (task,) = until(lambda: wire.records(wire.commands))
         assert isinstance(task, ActivityTask)
-        assert (task.workflow_id, task.run_id, task.activity_type, task.attempt) == ("order-1", "run-1", "charge", 1)
+        assert (task.workflow_id, task.run_id, task.activity_type, task.attempt) == (
+            "order-1",
+            "run-1",
+            "charge",
+            1,
+        )
     finally:
         processor.stop()
 
     processor = _processor(wire)  # another owner: the run is replayed from its rows
     try:
-        wire.send(ActivityTaskCompleted("order-1", "run-1", task.scheduled_event_id, "1", 1, RESULT))
-        wire.send(ActivityTaskCompleted("order-1", "run-1", task.scheduled_event_id, "1", 1, RESULT))  # twice: no-op
+        wire.send(
+            ActivityTaskCompleted("order-1", "run-1", task.scheduled_event_id, "1", 1, RESULT)
+        )
+        wire.send(
+            ActivityTaskCompleted("order-1", "run-1", task.scheduled_event_id, "1", 1, RESULT)
+        )  # twice: no-op
         wire.send(AwaitResult("order-1", "run-1", request_id="r2", reply_to="me"))
         wire.flush()
         (result,) = until(lambda: wire.records(wire.topics.results))

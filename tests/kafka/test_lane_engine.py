@@ -1,4 +1,6 @@
-"""The processor with the real engine: outputs that do not fit fail their run alone, held runs run nothing, signals in the first task."""
+"""The processor with the real engine: outputs that do not fit fail their run alone, held runs
+run nothing, signals in the first task.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ def _activity(data: bytes = b"", seq: int = 1, task_queue: str = "") -> Schedule
 
 
 def _running(wire: Wire, script: Script) -> Processor:
-    processor = Processor(wire.settings, task_queue=QUEUE, activator_factory=lambda: Scripted(script))
+    processor = Processor(
+        wire.settings, task_queue=QUEUE, activator_factory=lambda: Scripted(script)
+    )
     processor.start()
     processor.wait_ready(30)
     return processor
@@ -108,12 +112,21 @@ def _time_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _set_limit(bootstrap: str, topic: str, limit: int) -> None:
-    entry = ConfigEntry("max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET)
+    entry = ConfigEntry(
+        "max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET
+    )
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.incremental_alter_configs([resource])[resource].result(20)
-    asked = ConfigResource(ConfigResource.Type.TOPIC, topic)  # the broker hears of it behind the answer
-    until(lambda: admin.describe_configs([asked])[asked].result(20)["max.message.bytes"].value == str(limit))
+    asked = ConfigResource(
+        ConfigResource.Type.TOPIC, topic
+    )  # the broker hears of it behind the answer
+    until(
+        lambda: (
+            admin.describe_configs([asked])[asked].result(20)["max.message.bytes"].value
+            == str(limit)
+        )
+    )
 
 
 @pytest.fixture
@@ -129,7 +142,11 @@ def test_command_too_large_fails_its_run_alone(wire: Wire) -> None:
             return [_activity(os.urandom(2_000_000) if workflow_id == "large" else b"small")]
         (job,) = activation.jobs
         assert isinstance(job, ResolveActivity)
-        return [FailWorkflow(failure=job.failure)] if job.failure is not None else [CompleteWorkflow(result=[])]
+        return (
+            [FailWorkflow(failure=job.failure)]
+            if job.failure is not None
+            else [CompleteWorkflow(result=[])]
+        )
 
     processor = _running(wire, script)
     try:
@@ -139,10 +156,18 @@ def test_command_too_large_fails_its_run_alone(wire: Wire) -> None:
         tasks = until(lambda: len(found := wire.records(wire.commands)) == 2 and found)
         assert {task.workflow_id for task in tasks} == {"small-1", "small-2"}
         for task in tasks:
-            wire.send(ActivityTaskCompleted(task.workflow_id, task.run_id, task.scheduled_event_id, "1", 1))
+            wire.send(
+                ActivityTaskCompleted(
+                    task.workflow_id, task.run_id, task.scheduled_event_id, "1", 1
+                )
+            )
         wire.flush()
         results = until(lambda: len(found := wire.records(wire.topics.results)) == 3 and found)
-        assert {result.workflow_id: result.status for result in results} == {"small-1": COMPLETED, "large": FAILED, "small-2": COMPLETED}
+        assert {result.workflow_id: result.status for result in results} == {
+            "small-1": COMPLETED,
+            "large": FAILED,
+            "small-2": COMPLETED,
+        }
         failure = next(result.failure for result in results if result.workflow_id == "large")
         assert "max.message.bytes" in f"{failure.message} {failure.cause and failure.cause.message}"
         assert processor.statistics().totals.refused == 0  # it never came to a transaction
@@ -190,8 +215,14 @@ def test_a_timer_that_the_engine_cannot_apply_is_kept_also_of_a_closed_run(
         wire.send(StartWorkflow("other", "T"))
         wire.flush()
         until(lambda: len(wire.records(wire.topics.results)) == 2)
-        run_id = next(result.run_id for result in wire.records(wire.topics.results) if result.workflow_id == "w")
-        assert [key for table, key in wire.rows() if table == "timer" and f"/{run_id}/RETENTION/" in key]
+        run_id = next(
+            result.run_id
+            for result in wire.records(wire.topics.results)
+            if result.workflow_id == "w"
+        )
+        assert [
+            key for table, key in wire.rows() if table == "timer" and f"/{run_id}/RETENTION/" in key
+        ]
     finally:
         processor.stop()
 
@@ -222,11 +253,17 @@ def test_open_runs_are_counted_over_restarts(wire: Wire) -> None:
 
 
 def test_held_run_waits_for_an_operator(wire: Wire) -> None:
-    """Marked by an earlier owner: no code of it runs for inputs or at a restart, nothing is lost, `unpark` lets it go on."""
+    """Marked by an earlier owner: no code of it runs for inputs or at a restart, nothing is
+    lost, `unpark` lets it go on.
+    """
     ran: list[str] = []
 
     def script(workflow_id: str, activation: Activation) -> list[Command]:
-        ran.extend(job.signal_name for job in activation.jobs if isinstance(job, SignalJob) and not activation.is_replaying)
+        ran.extend(
+            job.signal_name
+            for job in activation.jobs
+            if isinstance(job, SignalJob) and not activation.is_replaying
+        )
         if any(isinstance(job, ResolveActivity | SignalJob) for job in activation.jobs):
             return [CompleteWorkflow(result=[])]
         return [_activity()]
@@ -266,7 +303,9 @@ def test_held_run_waits_for_an_operator(wire: Wire) -> None:
 
 
 def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> None:
-    """By the lane's timers, again and again; and a new owner tries each of them once, a few at a time, with inputs in between."""
+    """By the lane's timers, again and again; and a new owner tries each of them once, a few at a
+    time, with inputs in between.
+    """
     tries: list[str] = []
     spins, takes_s = [True], [0.0]
 
@@ -285,10 +324,15 @@ def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> N
     def started(retry_ms: int) -> Processor:
         def new_engine(activator: Any, limits: EngineLimits) -> WorkflowEngine:
             limits = msgspec.structs.replace(limits, parked_retry_initial_ms=retry_ms)
-            return WorkflowEngine(activator, namespace=wire.settings.namespace, task_queue=QUEUE, limits=limits)
+            return WorkflowEngine(
+                activator, namespace=wire.settings.namespace, task_queue=QUEUE, limits=limits
+            )
 
         processor = Processor(
-            wire.settings, task_queue=QUEUE, activator_factory=lambda: Activator(lambda *_: []), engine_factory=new_engine
+            wire.settings,
+            task_queue=QUEUE,
+            activator_factory=lambda: Activator(lambda *_: []),
+            engine_factory=new_engine,
         )
         processor.start()
         processor.wait_ready(30)
@@ -301,7 +345,10 @@ def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> N
         until(lambda: len(tries) >= 3, 30)  # 0.5 s, then 1 s
         assert processor.statistics().totals.parked == 1
         spins[0] = False
-        until(lambda: [result.workflow_id for result in wire.records(wire.topics.results)] == ["w"], 30)
+        until(
+            lambda: [result.workflow_id for result in wire.records(wire.topics.results)] == ["w"],
+            30,
+        )
         spins[0] = True
     finally:
         processor.stop()
@@ -322,22 +369,37 @@ def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> N
     processor = started(3_600_000)
     try:
         until(lambda: len(tries) == 26)
-        assert sorted(tries) == ["other", *names] and "other" in tries[:-1], "an input waits for a few of them, not for all"
+        assert sorted(tries) == ["other", *names] and "other" in tries[:-1], (
+            "an input waits for a few of them, not for all"
+        )
         assert processor.statistics().totals.parked == 0, "they were parked already"
         spins[0] = False
     finally:
         processor.stop()
     processor = started(3_600_000)
     try:
-        until(lambda: {result.workflow_id for result in wire.records(wire.topics.results)} == {"w", "other", *names})
-        assert not [key for table, key in wire.rows() if table == "timer" and not key.endswith("/RETENTION/0")]
+        until(
+            lambda: (
+                {result.workflow_id for result in wire.records(wire.topics.results)}
+                == {"w", "other", *names}
+            )
+        )
+        assert not [
+            key
+            for table, key in wire.rows()
+            if table == "timer" and not key.endswith("/RETENTION/0")
+        ]
     finally:
         processor.stop()
 
 
 @pytest.mark.parametrize("what", ["number", "size"])
-def test_unwritable_row_fails_its_task_and_keeps_the_input(wire: Wire, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """The lane's own net, below the checks of commands: the step is done again with the task failing, and the input is in the history."""
+def test_unwritable_row_fails_its_task_and_keeps_the_input(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The lane's own net, below the checks of commands: the step is done again with the task
+    failing, and the input is in the history.
+    """
     monkeypatch.setattr("odradek.engine.commands.command_problem", lambda command: None)
     broken = [True]
 
@@ -348,7 +410,14 @@ def test_unwritable_row_fails_its_task_and_keeps_the_input(wire: Wire, monkeypat
             return [CompleteWorkflow(result=[])]
         if what == "number":
             return [StartTimer(seq=1, timer_id="1", duration_ms=1 << 70)]
-        return [StartTimer(seq=1, timer_id="1", duration_ms=60_000, summary=Payload(data=os.urandom(17 * 1024 * 1024)))]
+        return [
+            StartTimer(
+                seq=1,
+                timer_id="1",
+                duration_ms=60_000,
+                summary=Payload(data=os.urandom(17 * 1024 * 1024)),
+            )
+        ]
 
     processor = _running(wire, script)
     try:
@@ -358,23 +427,41 @@ def test_unwritable_row_fails_its_task_and_keeps_the_input(wire: Wire, monkeypat
         wire.flush()
         tasks = until(lambda: len(found := wire.records(wire.commands)) == 2 and found)
         for task in tasks:
-            wire.send(ActivityTaskCompleted(task.workflow_id, task.run_id, task.scheduled_event_id, "1", 1))
+            wire.send(
+                ActivityTaskCompleted(
+                    task.workflow_id, task.run_id, task.scheduled_event_id, "1", 1
+                )
+            )
         wire.flush()
         until(lambda: wire.records(wire.topics.results))
         until(lambda: wire.rows()["run", "run-w"].task_failure is not None)
         row = wire.rows()["run", "run-w"]
         assert row.parked_reason == "" and not wire.records(wire.topics.dead_letters(QUEUE))
-        assert ("fit a long" if what == "number" else "max.message.bytes") in row.task_failure.message
-        history = [found for (table, key), found in wire.rows().items() if table == "history" and key.startswith("run-w/")]
-        assert any(type(event.attributes) is ActivityTaskCompletedEvent for found in history for event in found.events)
+        assert (
+            "fit a long" if what == "number" else "max.message.bytes"
+        ) in row.task_failure.message
+        history = [
+            found
+            for (table, key), found in wire.rows().items()
+            if table == "history" and key.startswith("run-w/")
+        ]
+        assert any(
+            type(event.attributes) is ActivityTaskCompletedEvent
+            for found in history
+            for event in found.events
+        )
         broken[0] = False
         until(lambda: len(wire.records(wire.topics.results)) == 2)
     finally:
         processor.stop()
 
 
-def test_output_that_the_broker_refuses_ends_its_run_and_keeps_the_input(wire: Wire, bootstrap: str) -> None:
-    """A limit was lowered behind the checks: the transaction is aborted, and the lane owns anew and knows the new limit."""
+def test_output_that_the_broker_refuses_ends_its_run_and_keeps_the_input(
+    wire: Wire, bootstrap: str
+) -> None:
+    """A limit was lowered behind the checks: the transaction is aborted, and the lane owns anew
+    and knows the new limit.
+    """
 
     def script(workflow_id: str, activation: Activation) -> list[Command]:
         if isinstance(activation.jobs[0], InitializeWorkflow):
@@ -409,9 +496,16 @@ def test_output_that_the_broker_refuses_ends_its_run_and_keeps_the_input(wire: W
     ids=["parts", "small batches", "small batches for a while", "parts were too slow"],
 )
 def test_a_narrow_topic_costs_a_lane_neither_work_done_twice_nor_its_batches(
-    bootstrap: str, wire: Wire, monkeypatch: pytest.MonkeyPatch, parts_max: int, dropped: int, late: bool
+    bootstrap: str,
+    wire: Wire,
+    monkeypatch: pytest.MonkeyPatch,
+    parts_max: int,
+    dropped: int,
+    late: bool,
 ) -> None:
-    """`commands` of another queue takes ten activities at a time: of many runs, and of one that wants forty."""
+    """`commands` of another queue takes ten activities at a time: of many runs, and of one that
+    wants forty.
+    """
     monkeypatch.setattr(transaction, "PARTS_MAX", parts_max)
     if late:
         _time_out_once(monkeypatch)
@@ -428,7 +522,10 @@ def test_a_narrow_topic_costs_a_lane_neither_work_done_twice_nor_its_batches(
     _set_limit(bootstrap, other, 30_000)
 
     def script(workflow_id: str, activation: Activation) -> list[Command]:
-        return [_activity(os.urandom(2_500), seq, "else") for seq in range(40 if workflow_id == "fan" else 1)]
+        return [
+            _activity(os.urandom(2_500), seq, "else")
+            for seq in range(40 if workflow_id == "fan" else 1)
+        ]
 
     for number in range(0 if dropped else 400):
         wire.send(StartWorkflow(f"w{number}", "T", run_id=f"run-{number}"))
@@ -445,12 +542,19 @@ def test_a_narrow_topic_costs_a_lane_neither_work_done_twice_nor_its_batches(
         if not dropped:
             assert stepped == [401], "each input once"
         [lane] = processor._group.lanes.values()
-        until(lambda: lane.state is LaneState.RUNNING and lane._transactions.batch == (30_000 if dropped == 1 else BATCH_BYTES))
+        until(
+            lambda: (
+                lane.state is LaneState.RUNNING
+                and lane._transactions.batch == (30_000 if dropped == 1 else BATCH_BYTES)
+            )
+        )
     finally:
         processor.stop()
 
 
-def test_a_limit_that_another_lane_found_lowered_is_nobodys_fault(bootstrap: str, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_another_lane_found_lowered_is_nobodys_fault(
+    bootstrap: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A batch is refused, and by the time its lane looks the topic is known to take less."""
     abort = Lane._abort
 
@@ -463,7 +567,9 @@ def test_a_limit_that_another_lane_found_lowered_is_nobodys_fault(bootstrap: str
 
     def script(workflow_id: str, activation: Activation) -> list[Command]:
         first = isinstance(activation.jobs[0], InitializeWorkflow)
-        return [_activity()] if first else [_activity(os.urandom(5_000), seq) for seq in range(2, 62)]
+        return (
+            [_activity()] if first else [_activity(os.urandom(5_000), seq) for seq in range(2, 62)]
+        )
 
     processor = _running(wire, script)
     try:
@@ -477,12 +583,19 @@ def test_a_limit_that_another_lane_found_lowered_is_nobodys_fault(bootstrap: str
         totals = processor.statistics().totals
         assert (totals.refused, totals.dropped, totals.dead_letters) == (1, 1, 0)
         histories = [row for row in wire.rows().values() if isinstance(row, HistoryRow)]
-        assert not [event for row in histories for event in row.events if isinstance(event.attributes, WorkflowTaskFailed)]
+        assert not [
+            event
+            for row in histories
+            for event in row.events
+            if isinstance(event.attributes, WorkflowTaskFailed)
+        ]
     finally:
         processor.stop()
 
 
-def test_a_part_that_is_refused_before_the_last_blames_as_any_other(bootstrap: str, wire: Wire) -> None:
+def test_a_part_that_is_refused_before_the_last_blames_as_any_other(
+    bootstrap: str, wire: Wire
+) -> None:
     """Records behind it cannot be produced any more, which is no reason by itself."""
     limits = [60_000, 30_000]
 

@@ -1,4 +1,6 @@
-"""A first start that does not come to its end is followed by another first start, not by "the state of this partition was lost"."""
+"""A first start that does not come to its end is followed by another first start, not by "the
+state of this partition was lost".
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,11 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
     return Wire(bootstrap, namespace, tmp_path)
 
 
-def test_group_offset_never_comes_before_the_position_row(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first transaction of a new broker takes seconds; the group commits its offsets every second; then the owner goes away.
+def test_group_offset_never_comes_before_the_position_row(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first transaction of a new broker takes seconds; the group commits its offsets every
+    second; then the owner goes away.
 
     An offset committed before the row would trip the next owner for ever.
     """
@@ -42,7 +47,13 @@ def test_group_offset_never_comes_before_the_position_row(wire: Wire, monkeypatc
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
-        until(lambda: sum(lane.counters.dropped for lane in processor._group.lanes.values()) >= 2 if processor._group else False)
+        until(
+            lambda: (
+                sum(lane.counters.dropped for lane in processor._group.lanes.values()) >= 2
+                if processor._group
+                else False
+            )
+        )
     finally:
         processor.stop()  # drained: what is committed at the end counts too
     group = wire.topics.processor_group(QUEUE)
@@ -55,6 +66,11 @@ def test_group_offset_never_comes_before_the_position_row(wire: Wire, monkeypatc
         processor.wait_ready(30)
         wire.signals(20, 4)
         until(lambda: processor.statistics().totals.inputs == 20)
-        until(lambda: len(ClusterAdmin(wire.settings).committed_offsets(group, wire.events, range(2))) == 2)
+        until(
+            lambda: (
+                len(ClusterAdmin(wire.settings).committed_offsets(group, wire.events, range(2)))
+                == 2
+            )
+        )
     finally:
         processor.stop()

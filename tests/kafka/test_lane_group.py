@@ -1,4 +1,6 @@
-"""Membership: partitions shared, given back and taken over; identities; what a member says of itself; purging."""
+"""Membership: partitions shared, given back and taken over; identities; what a member says of
+itself; purging.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_two_processors_share_and_neither_loses(wire: Wire) -> None:
 
 
 def test_one_joins_and_leaves_while_librdkafka_logs_every_step(wire: Wire) -> None:
-    """Log lines are callbacks of the client, and come in the middle of a rebalance: tests/facts/test_callbacks.py says what they may do."""
+    """Log lines are callbacks of the client, and come in the middle of a rebalance:
+    tests/facts/test_callbacks.py says what they may do.
+    """
     talkative = {"debug": "cgrp,eos"}
     with Host(wire, kafka=talkative) as stays:
         stays.line("ready")
@@ -87,13 +91,18 @@ def test_drain_finishes_and_leaves_nothing(wire: Wire) -> None:
 
 
 def test_same_identity_twice(wire: Wire, tmp_path: Path) -> None:
-    """Two hosts of one name and path (a cloned container): the older one is told, clearly; the partitions have one owner all the time."""
+    """Two hosts of one name and path (a cloned container): the older one is told, clearly; the
+    partitions have one owner all the time.
+    """
     other = Wire(wire.settings.address, wire.settings.namespace, tmp_path / "other", partitions=4)
     with Host(wire, instance="twin-0") as first:
         first.line("ready")
         with Host(other, instance="twin-0") as second:
             line = first.line("fatal")
-            assert line.startswith(f"fatal {DuplicateIdentityError.__name__}: another living process uses the identity twin-0")
+            assert line.startswith(
+                f"fatal {DuplicateIdentityError.__name__}: another living process uses the identity"
+                " twin-0"
+            )
             assert first.process.wait(30) == 3
             second.line("ready")
             wire.signals(100, 10)
@@ -102,17 +111,30 @@ def test_same_identity_twice(wire: Wire, tmp_path: Path) -> None:
 
 
 def test_member_reports(wire: Wire) -> None:
-    processor = make_processor(wire.settings, QUEUE, workflow_types=["B", "A"], members_every_seconds=0.1)
+    processor = make_processor(
+        wire.settings, QUEUE, workflow_types=["B", "A"], members_every_seconds=0.1
+    )
     processor.start()
     try:
         processor.wait_ready(30)
 
         def running() -> MemberStatus | None:
-            found = [r for m in wire.read(wire.topics.members) if m.value() for r in [wire_decode(m.value())]]
-            return next((s for s in found if [lane.state for lane in s.lanes] == ["RUNNING"] * 4), None)
+            found = [
+                r
+                for m in wire.read(wire.topics.members)
+                if m.value()
+                for r in [wire_decode(m.value())]
+            ]
+            return next(
+                (s for s in found if [lane.state for lane in s.lanes] == ["RUNNING"] * 4), None
+            )
 
         status = until(running)
-        assert (status.kind, status.task_queue, status.workflow_types) == ("PROCESSOR", QUEUE, ["A", "B"])
+        assert (status.kind, status.task_queue, status.workflow_types) == (
+            "PROCESSOR",
+            QUEUE,
+            ["A", "B"],
+        )
         assert [lane.partition for lane in status.lanes] == [0, 1, 2, 3]
     finally:
         processor.stop()
@@ -128,7 +150,9 @@ def wire_decode(value: bytes) -> MemberStatus:
 
 
 @pytest.mark.parametrize("window", [timedelta(0), timedelta(hours=1)])
-def test_events_are_purged_behind_the_position_and_the_window(window: timedelta, wire: Wire) -> None:
+def test_events_are_purged_behind_the_position_and_the_window(
+    window: timedelta, wire: Wire
+) -> None:
     settings = wire.settings.replace(audit_window=window)
     processor = make_processor(settings, QUEUE, purge_every_seconds=0.2)
     processor.start()

@@ -1,4 +1,6 @@
-"""Records that are no ordinary input: misplaced, unreadable, refused, late. Nothing is lost silently, and neighbours do not notice."""
+"""Records that are no ordinary input: misplaced, unreadable, refused, late. Nothing is lost
+silently, and neighbours do not notice.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ from odradek.telemetry.logs import JsonFormatter
 from odradek.wire import dead_letters
 from odradek.wire.codec import SINGLE_OBJECT_MARKER, encode
 from odradek.wire.dead_letters import parse_dead_letter
-from odradek.wire.events import ActivityTaskCompleted, ActivityTaskHeartbeat, QueryWorkflow, SignalWorkflow
+from odradek.wire.events import (
+    ActivityTaskCompleted,
+    ActivityTaskHeartbeat,
+    QueryWorkflow,
+    SignalWorkflow,
+)
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import INTERNAL, INVALID_ARGUMENT
 from odradek.wire.payload import Payload
@@ -56,13 +63,18 @@ def test_wrong_partition_is_forwarded_once(wire: Wire, processor: Processor) -> 
         wire.send(SignalWorkflow(workflow_id, f"s{number}"), partition=1 - number % 2)
     wire.flush()
     until(lambda: sum(map(len, wire.counts().values())) == 20)
-    assert wire.counts() == {key_for(wire, 0): list(range(1, 11)), key_for(wire, 1): list(range(1, 11))}
+    assert wire.counts() == {
+        key_for(wire, 0): list(range(1, 11)),
+        key_for(wire, 1): list(range(1, 11)),
+    }
     until(lambda: processor.statistics().totals.forwarded == 20)
     assert len(wire.read(wire.events)) == 40
 
 
 def test_large_records_wait_on_the_broker(wire: Wire, processor: Processor) -> None:
-    """A lane that stands still over a backlog of large records holds some megabytes of it, not 2,000 as of small ones."""
+    """A lane that stands still over a backlog of large records holds some megabytes of it, not
+    2,000 as of small ones.
+    """
     CountingEngine.gate.clear()
     CountingEngine.at_gate.clear()
     victim, count = key_for(wire, 0), 120
@@ -105,7 +117,12 @@ def test_undecodable_goes_to_dead_letters_as_it_came(wire: Wire, processor: Proc
     wire.flush()
     letters = _letters(wire, 4)
     parsed = [parse_dead_letter(letter.headers()) for letter in letters]
-    assert [letter.reason for letter in parsed] == ["UNDECODABLE", "UNDECODABLE", "INVALID_JSON", "UNEXPECTED_RECORD"]
+    assert [letter.reason for letter in parsed] == [
+        "UNDECODABLE",
+        "UNDECODABLE",
+        "INVALID_JSON",
+        "UNEXPECTED_RECORD",
+    ]
     assert (letters[0].key(), letters[0].value()) == (b"w1", GARBAGE)
     assert ("mine", b"kept") in letters[0].headers()
     assert parsed[0].topic == wire.events
@@ -114,10 +131,14 @@ def test_undecodable_goes_to_dead_letters_as_it_came(wire: Wire, processor: Proc
 
 
 def test_undecodable_result_fails_its_activity(wire: Wire, processor: Processor) -> None:
-    """What routes stands in the headers: the run does not wait for ever on a record that nobody could read."""
+    """What routes stands in the headers: the run does not wait for ever on a record that nobody
+    could read.
+    """
     result = ActivityTaskCompleted("w1", "run", 5, "a", 2)
     wire.send_raw(b"w1", GARBAGE, headers_for(result))
-    wire.send_raw(b"w1", GARBAGE, headers_for(ActivityTaskHeartbeat("w1", "run", 5, "a", 2)))  # speaks for nothing
+    wire.send_raw(
+        b"w1", GARBAGE, headers_for(ActivityTaskHeartbeat("w1", "run", 5, "a", 2))
+    )  # speaks for nothing
     wire.flush()
     _letters(wire, 2)
     tasks = until(lambda: wire.records(wire.commands))
@@ -134,8 +155,12 @@ def test_undecodable_request_is_answered(wire: Wire, processor: Processor) -> No
     _letters(wire, 1)
 
 
-def test_unknown_schema_is_waited_for(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fingerprint that nobody published counts as undecodable after the patience; what follows waits, in order."""
+def test_unknown_schema_is_waited_for(
+    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fingerprint that nobody published counts as undecodable after the patience; what follows
+    waits, in order.
+    """
     monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
     workflow_id = key_for(wire, 0)
     wire.send(SignalWorkflow(workflow_id, "before"))
@@ -148,9 +173,14 @@ def test_unknown_schema_is_waited_for(wire: Wire, processor: Processor, monkeypa
 
 
 def test_a_producer_of_unknown_schemas_does_not_hold_its_partition_each_time(
-    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    wire: Wire,
+    processor: Processor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The first is waited for; those that follow for a moment: whoever publishes before writing, as the contract asks, needs no more."""
+    """The first is waited for; those that follow for a moment: whoever publishes before writing,
+    as the contract asks, needs no more.
+    """
     monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr("odradek.processor.intake.SCHEMA_MOMENT_SECONDS", 0.25)
     caplog.set_level(logging.INFO, "odradek.processor.intake")
@@ -160,10 +190,17 @@ def test_a_producer_of_unknown_schemas_does_not_hold_its_partition_each_time(
     wire.send(SignalWorkflow(workflow_id, "after"))
     wire.flush()
     until(lambda: wire.counts() == {workflow_id: [1]})
-    assert re.findall(r"waiting for schema \S+.*?, ([\d.]+) s at most", caplog.text) == ["0.5", "0.25", "0.25", "0.25"]
+    assert re.findall(r"waiting for schema \S+.*?, ([\d.]+) s at most", caplog.text) == [
+        "0.5",
+        "0.25",
+        "0.25",
+        "0.25",
+    ]
 
 
-def test_registry_framing_without_a_registry_is_not_waited_for(wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registry_framing_without_a_registry_is_not_waited_for(
+    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody could tell its schema: a dead letter at once, and its partition goes on."""
     monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 3_600)
     workflow_id = key_for(wire, 0)
@@ -177,24 +214,42 @@ def test_registry_framing_without_a_registry_is_not_waited_for(wire: Wire, proce
     until(lambda: wire.counts() == {workflow_id: [1, 2]})
 
 
-def test_query_of_a_client_whose_clock_is_behind_is_applied(wire: Wire, processor: Processor) -> None:
+def test_query_of_a_client_whose_clock_is_behind_is_applied(
+    wire: Wire, processor: Processor
+) -> None:
     behind_ms = int(time.time() * 1000) - 70_000
-    late = QueryWorkflow("w1", "status", request_id="r", reply_to="me", deadline_ms=behind_ms + 10_000)
-    wire._producer.produce(wire.events, encode(late), b"w1", headers=list(headers_for(late)), timestamp=behind_ms)
+    late = QueryWorkflow(
+        "w1", "status", request_id="r", reply_to="me", deadline_ms=behind_ms + 10_000
+    )
+    wire._producer.produce(
+        wire.events, encode(late), b"w1", headers=list(headers_for(late)), timestamp=behind_ms
+    )
     wire.flush()
     until(lambda: processor.statistics().totals.inputs == 1)
     assert processor.statistics().totals.expired == 0
 
 
 def test_expired_query_is_dropped(wire: Wire, processor: Processor) -> None:
-    wire.send(QueryWorkflow("w1", "status", request_id="r", reply_to="me", deadline_ms=int(time.time() * 1000) - 1_000))
+    wire.send(
+        QueryWorkflow(
+            "w1",
+            "status",
+            request_id="r",
+            reply_to="me",
+            deadline_ms=int(time.time() * 1000) - 1_000,
+        )
+    )
     wire.flush()
     until(lambda: processor.statistics().totals.expired == 1)
 
 
 @pytest.mark.parametrize("poison", ["defect", "huge-row", "refused-output"])
-def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processor, caplog: pytest.LogCaptureFixture) -> None:
-    """A defect of the engine, a row too large for `state`, an output that the broker refuses: that run is held, its input a dead letter."""
+def test_one_bad_input_stops_nobody(
+    poison: str, wire: Wire, processor: Processor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A defect of the engine, a row too large for `state`, an output that the broker refuses:
+    that run is held, its input a dead letter.
+    """
     bad, good = key_for(wire, 0, "bad"), key_for(wire, 0, "good")
     wire.send(SignalWorkflow(bad, "first"))
     wire.flush()
@@ -212,22 +267,43 @@ def test_one_bad_input_stops_nobody(poison: str, wire: Wire, processor: Processo
     assert isinstance(run, RunRow)
     assert run.parked_reason.startswith("held: ")
     place = parse_dead_letter(letter.headers())
-    assert f"(its input {place.topic}/{place.partition}/{place.offset} was not applied and is a dead letter" in run.parked_reason
-    (listed,) = until(lambda: [one for one in wire.records(wire.topics.executions) if one.workflow_id == bad])
-    assert (listed.parked_reason, listed.reported_problems) == (run.parked_reason, HELD_PROBLEMS), "lists have it before its next input"
+    assert (
+        f"(its input {place.topic}/{place.partition}/{place.offset} was not applied and is a dead"
+        " letter" in run.parked_reason
+    )
+    (listed,) = until(
+        lambda: [one for one in wire.records(wire.topics.executions) if one.workflow_id == bad]
+    )
+    assert (listed.parked_reason, listed.reported_problems) == (
+        run.parked_reason,
+        HELD_PROBLEMS,
+    ), "lists have it before its next input"
     (reply,) = until(lambda: wire.records(wire.topics.replies))
     assert (reply.request_id, reply.status) == ("r", INTERNAL)
     lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
-    said = {start: line for line in lines for start in ("dead letter", "lane") if line["message"].startswith(start)}
-    assert "giving up on" in said["lane"]["message"] and said["lane"]["workflow_id"] == said["dead letter"]["workflow_id"] == bad
+    said = {
+        start: line
+        for line in lines
+        for start in ("dead letter", "lane")
+        if line["message"].startswith(start)
+    }
+    assert (
+        "giving up on" in said["lane"]["message"]
+        and said["lane"]["workflow_id"] == said["dead letter"]["workflow_id"] == bad
+    )
     totals = processor.statistics().totals
     assert totals.parked == 1
-    # An abort right after a commit may meet a transaction that the coordinator has not begun yet (INVALID_TXN_STATE): then owned anew.
-    assert totals.dropped <= (3 if poison == "refused-output" else 0)  # ... with a producer that asks for reports first
+    # An abort right after a commit may meet a transaction that the coordinator has not begun yet
+    # (INVALID_TXN_STATE): then owned anew.
+    assert totals.dropped <= (
+        3 if poison == "refused-output" else 0
+    )  # ... with a producer that asks for reports first
 
 
 def test_output_refused_once_the_metadata_is_there(wire: Wire) -> None:
-    """A new producer knows nothing of the topic, so it takes the record, and its commit names no cause: the reports do, one own later."""
+    """A new producer knows nothing of the topic, so it takes the record, and its commit names no
+    cause: the reports do, one own later.
+    """
     bad, good = key_for(wire, 0, "bad"), key_for(wire, 0, "good")
     earlier = make_processor(wire.settings, QUEUE)
     earlier.start()
@@ -248,7 +324,9 @@ def test_output_refused_once_the_metadata_is_there(wire: Wire) -> None:
         until(lambda: wire.counts().get(good) == [1])
         totals = processor.statistics().totals
         assert totals.parked == 1
-        assert totals.dropped <= 3  # 0 when the new producer had the metadata in time; more than 1: see above
+        assert (
+            totals.dropped <= 3
+        )  # 0 when the new producer had the metadata in time; more than 1: see above
     finally:
         processor.stop()
 

@@ -1,4 +1,6 @@
-"""A transaction of a lane that Kafka calls complete and that has no end in its partitions: the next owner restores all the same."""
+"""A transaction of a lane that Kafka calls complete and that has no end in its partitions: the
+next owner restores all the same.
+"""
 
 from __future__ import annotations
 
@@ -37,19 +39,28 @@ def _send(wire: Wire, start: int, stop: int) -> None:
 
 def _bounds(wire: Wire, topic: str, partition: int) -> tuple[int, int]:
     """(what readers of committed records reach, the end)."""
-    reached, end = (wire.admin.end_offsets(topic, [partition], committed=committed)[partition] for committed in (True, False))
+    reached, end = (
+        wire.admin.end_offsets(topic, [partition], committed=committed)[partition]
+        for committed in (True, False)
+    )
     return reached, end
 
 
-def _left_by_an_owner_that_died(wire: Wire, broker: LocalBroker, command: bytes) -> dict[tuple[str, str], Row]:
-    """After 20 signals, a transaction without a position row that has no end anywhere, and no local store; the rows before it."""
+def _left_by_an_owner_that_died(
+    wire: Wire, broker: LocalBroker, command: bytes
+) -> dict[tuple[str, str], Row]:
+    """After 20 signals, a transaction without a position row that has no end anywhere, and no
+    local store; the rows before it.
+    """
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     wire.signals(20, 5)
     until(lambda: processor.statistics().totals.inputs >= 20)
     processor.stop()
     before = wire.rows()
-    owner = Producer(transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, 0)))
+    owner = Producer(
+        transactional_producer_config(wire.settings, wire.topics.transactional_id(QUEUE, 0))
+    )
     owner.init_transactions(30)
     owner.begin_transaction()
     owner.produce(wire.state, b"half of it", b"run/half", 0)
@@ -63,7 +74,9 @@ def _left_by_an_owner_that_died(wire: Wire, broker: LocalBroker, command: bytes)
 
 
 def test_whole_one_is_committed(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
-    """All of it was written; nobody can tell any more that it was committed, but for its being whole."""
+    """All of it was written; nobody can tell any more that it was committed, but for its being
+    whole.
+    """
     wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
     wire.admin.ensure_queue(QUEUE)
     _send(wire, 0, 100)
@@ -78,12 +91,16 @@ def test_whole_one_is_committed(broker: LocalBroker, namespace: str, tmp_path: P
         _send(wire, 100, 150)
         wire.assert_exactly_once(150, 10)
         assert second.drain() == 0
-    until(lambda: len(set(_bounds(wire, wire.state, 0))) == 1)  # markers are written behind the answer to a commit
+    until(
+        lambda: len(set(_bounds(wire, wire.state, 0))) == 1
+    )  # markers are written behind the answer to a commit
     assert "without an end; ending it by a commit" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.slow  # as test_one_that_was_aborted_is_aborted_everywhere, for `state` alone
-def test_one_without_a_position_row_is_aborted(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
+def test_one_without_a_position_row_is_aborted(
+    broker: LocalBroker, namespace: str, tmp_path: Path
+) -> None:
     wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
     before = _left_by_an_owner_that_died(wire, broker, b"half of it")
     processor = make_processor(wire.settings, QUEUE)
@@ -94,14 +111,22 @@ def test_one_without_a_position_row_is_aborted(broker: LocalBroker, namespace: s
         processor.stop()
     after = wire.rows()
     position = ("position", "")
-    assert {key: row for key, row in after.items() if key != position} == {key: row for key, row in before.items() if key != position}
+    assert {key: row for key, row in after.items() if key != position} == {
+        key: row for key, row in before.items() if key != position
+    }
 
 
-def test_readers_of_commands_do_not_wait_for_the_next_one(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
-    """The command of the last input: nothing more comes in, the lane writes a record that says nothing, and readers pass."""
+def test_readers_of_commands_do_not_wait_for_the_next_one(
+    broker: LocalBroker, namespace: str, tmp_path: Path
+) -> None:
+    """The command of the last input: nothing more comes in, the lane writes a record that says
+    nothing, and readers pass.
+    """
     wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
     wire.admin.ensure_queue(QUEUE)
-    with Host(wire, fault=f"{faults.AFTER_FLUSH}:kill:2") as first:  # the first is the position row of an own
+    with Host(
+        wire, fault=f"{faults.AFTER_FLUSH}:kill:2"
+    ) as first:  # the first is the position row of an own
         first.line("ready")
         _send(wire, 0, 1)
         first.wait_killed()
@@ -116,18 +141,27 @@ def test_readers_of_commands_do_not_wait_for_the_next_one(broker: LocalBroker, n
         assert second.drain() == 0
     task, *said = wire.read(wire.commands)
     assert task.value() is not None and said
-    assert all(nothing.says_nothing(one.value(), one.headers()) and one.key() == nothing.KEY for one in said)
+    assert all(
+        nothing.says_nothing(one.value(), one.headers()) and one.key() == nothing.KEY
+        for one in said
+    )
 
 
-def test_a_running_lane_says_nothing_where_readers_stand_still(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """Once, and goes on with its work; whose transaction it is, it cannot know. This one is somebody else's."""
+def test_a_running_lane_says_nothing_where_readers_stand_still(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
+    """Once, and goes on with its work; whose transaction it is, it cannot know. This one is
+    somebody else's.
+    """
     wire = Wire(bootstrap, namespace, tmp_path / "state", partitions=1)
     processor = make_processor(wire.settings, QUEUE, unended_every_seconds=0.3)
     processor.start()
     try:
         wire.signals(1, 1)
         until(lambda: wire.counts() == {"w0": [1]})
-        stranger = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"{namespace}-stranger"})
+        stranger = Producer(
+            {"bootstrap.servers": bootstrap, "transactional.id": f"{namespace}-stranger"}
+        )
         stranger.init_transactions(20)
         stranger.begin_transaction()
         stranger.produce(wire.commands, None, nothing.KEY, 0, headers=nothing.HEADERS)
@@ -145,7 +179,9 @@ def test_a_running_lane_says_nothing_where_readers_stand_still(bootstrap: str, n
         processor.stop()
 
 
-def test_one_that_was_aborted_is_aborted_everywhere(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
+def test_one_that_was_aborted_is_aborted_everywhere(
+    broker: LocalBroker, namespace: str, tmp_path: Path
+) -> None:
     """`state` tells that it was not whole: what it left on other topics never was."""
     wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
     key = key_for(wire, 0)

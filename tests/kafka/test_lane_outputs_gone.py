@@ -1,4 +1,6 @@
-"""Output topics that vanish while lanes run: no input is to blame, so nothing is set aside; the lane comes back to the same inputs."""
+"""Output topics that vanish while lanes run: no input is to blame, so nothing is set aside; the
+lane comes back to the same inputs.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def test_deleted_commands_are_made_anew(wire: Wire, partitions: int) -> None:
         admin.delete_topics([wire.commands], operation_timeout=20)[wire.commands].result(30)
         until(lambda: wire.commands not in wire.admin.describe([wire.commands]))
         if partitions:
-            admin.create_topics([NewTopic(wire.commands, partitions)], operation_timeout=20)[wire.commands].result(30)
+            admin.create_topics([NewTopic(wire.commands, partitions)], operation_timeout=20)[
+                wire.commands
+            ].result(30)
         for _ in range(5):
             wire.send(SignalWorkflow(one, "count"))
             wire.send(SignalWorkflow(other, "count"))
@@ -56,7 +60,9 @@ class ListingEngine(CountingEngine):
 
     def step(self, tables: Tables, outlet: Outlet, batch: Batch) -> Effects:
         if batch.inputs:
-            assert isinstance(outlet.check(ports.EXECUTIONS, QUEUE, SignalWorkflow("w", "listed")), bytes)
+            assert isinstance(
+                outlet.check(ports.EXECUTIONS, QUEUE, SignalWorkflow("w", "listed")), bytes
+            )
         return super().step(tables, outlet, batch)
 
 
@@ -70,12 +76,20 @@ def _listing(settings: Settings) -> Processor:
 
 
 @pytest.mark.timeout(180)
-def test_a_careful_lane_that_stops_over_a_missing_topic_blames_no_input(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_careful_lane_that_stops_over_a_missing_topic_blames_no_input(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It named its input, met a topic that is gone, stopped, and has a successor: nobody died."""
     monkeypatch.setattr(outlet, "KNOWN_FOR_SECONDS", 0.1)
     executions = wire.topics.executions
     wire.admin.ensure_queue(QUEUE)
-    ours = [wire.topics.members, wire.topics.replies, wire.topics.schemas, wire.topics.results, executions]
+    ours = [
+        wire.topics.members,
+        wire.topics.replies,
+        wire.topics.schemas,
+        wire.topics.results,
+        executions,
+    ]
     wire.admin.ensure([*ours, wire.commands, wire.dead_letters])
     settings = wire.settings.replace(create_topics=False)
     for _ in range(OWNS_BEFORE_CARE):  # owners without progress, as those that die are

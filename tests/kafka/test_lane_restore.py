@@ -14,7 +14,13 @@ from pathlib import Path
 import fastavro
 import msgspec
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from odradek.client import Client
 from odradek.exceptions import OdradekError
@@ -48,7 +54,9 @@ class _Older:
 def _as_older(row: object) -> bytes:
     body = io.BytesIO()
     fields = msgspec.to_builtins(row, builtin_types=(bytes,))
-    fastavro.schemaless_writer(body, _WRITER, {name: value for name, value in fields.items() if name != "previous_run_id"})
+    fastavro.schemaless_writer(
+        body, _WRITER, {name: value for name, value in fields.items() if name != "previous_run_id"}
+    )
     return b"\xc3\x01" + _OLDER_MARK + body.getvalue()
 
 
@@ -84,7 +92,9 @@ def _store_path(wire: Wire, partition: int) -> Path:
 
 def _identity(wire: Wire, partition: int) -> StoreIdentity:
     facts = wire.admin.describe([wire.events, wire.state])
-    return StoreIdentity(wire.admin.cluster_id(), facts[wire.state].topic_id, facts[wire.events].topic_id, partition)
+    return StoreIdentity(
+        wire.admin.cluster_id(), facts[wire.state].topic_id, facts[wire.events].topic_id, partition
+    )
 
 
 def _rows(wire: Wire) -> Rows:
@@ -92,7 +102,9 @@ def _rows(wire: Wire) -> Rows:
     found: Rows = {}
     for partition in range(wire.settings.partitions):
         store = LaneStore.open(_store_path(wire, partition), _identity(wire, partition))
-        found[partition] = {key: value for key, value in store.items() if not key.startswith(b"position/")}
+        found[partition] = {
+            key: value for key, value in store.items() if not key.startswith(b"position/")
+        }
         store.close()
     return found
 
@@ -112,20 +124,29 @@ def test_wiped_store_is_restored_equal(wire: Wire) -> None:
 
 
 def test_rows_of_an_older_schema_are_read(wire: Wire) -> None:
-    """An upgrade added a field: the rows in `state` and in the store were written without it, under a fingerprint that is not ours."""
+    """An upgrade added a field: the rows in `state` and in the store were written without it,
+    under a fingerprint that is not ours.
+    """
     _run(wire, 20)
     codec = Codec(lookup=_Older())
     for message in wire.read(wire.state):
         key, value = message.key() or b"", message.value()
         if value is not None and parse_state_key(key)[0] == "run":
-            wire.send_raw(key, _as_older(codec.decode_row(value)), partition=message.partition() or 0, topic=wire.state)
+            wire.send_raw(
+                key,
+                _as_older(codec.decode_row(value)),
+                partition=message.partition() or 0,
+                topic=wire.state,
+            )
     published = PublishedSchema(_OLDER_MARK.hex(), "RunRow", json.dumps(_OLDER))
     wire.send_raw(published.fingerprint.encode(), encode(published), topic=wire.topics.schemas)
     wire.flush()
     shutil.rmtree(wire.settings.state_dir)
     before = wire.counts()
     _run(wire, 20)
-    assert {w: len(c) for w, c in wire.counts().items()} == {w: 2 * len(c) for w, c in before.items()}, "each run went on from its row"
+    assert {w: len(c) for w, c in wire.counts().items()} == {
+        w: 2 * len(c) for w, c in before.items()
+    }, "each run went on from its row"
 
 
 def test_kept_store_reads_only_what_it_lacks(wire: Wire) -> None:
@@ -137,14 +158,20 @@ def test_kept_store_reads_only_what_it_lacks(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
-def test_corrupt_store_is_rebuilt(damage: str, wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+def test_corrupt_store_is_rebuilt(
+    damage: str, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
     _run(wire, 200)
     before = _rows(wire)
     for partition in range(wire.settings.partitions):
         path = _store_path(wire, partition)
         for file in [*path.glob("*.sst"), *path.glob("MANIFEST-*")]:
             data = file.read_bytes()
-            file.write_bytes(data[: len(data) // 2] if damage == "truncated" else data[:20] + bytes(len(data) - 40) + data[-20:])
+            file.write_bytes(
+                data[: len(data) // 2]
+                if damage == "truncated"
+                else data[:20] + bytes(len(data) - 40) + data[-20:]
+            )
     processor = _ready(wire)
     processor.stop()
     assert caplog.text.count("is rebuilt from the changelog") == 2
@@ -155,43 +182,71 @@ def test_corrupt_store_is_rebuilt(damage: str, wire: Wire, caplog: pytest.LogCap
 def test_a_row_that_the_changelog_has_unreadable_stops_its_lane(
     unknown: bool, wire: Wire, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as one of a newer version. The store is no better for being rebuilt: once, and then the lane says what it is, until the row is
-    put back."""
+    """Such as one of a newer version. The store is no better for being rebuilt: once, and then
+    the lane says what it is, until the row is put back.
+    """
     monkeypatch.setattr("odradek.processor.healing.FIRST_SECONDS", 0.1)
     monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
     _run(wire, 20)
     *_, (key, value) = [
         (key, value)
         for message in wire.read(wire.state)
-        if not message.partition() and (key := message.key()) and key.startswith(b"position/") and (value := message.value())
+        if not message.partition()
+        and (key := message.key())
+        and key.startswith(b"position/")
+        and (value := message.value())
     ]
-    wire.send_raw(key, value[:2] + bytes(8) + value[10:] if unknown else value[:-1], partition=0, topic=wire.state)
+    wire.send_raw(
+        key,
+        value[:2] + bytes(8) + value[10:] if unknown else value[:-1],
+        partition=0,
+        topic=wire.state,
+    )
     wire.flush()
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
-    what = r"newer version wrote it\. Run that version, or a newer one; nothing is lost" if unknown else "wrote it, or changed it"
+    what = (
+        r"newer version wrote it\. Run that version, or a newer one; nothing is lost"
+        if unknown
+        else "wrote it, or changed it"
+    )
     try:
-        with pytest.raises(OdradekError, match=rf"row 'position/.*' cannot be read.*itself has it so: .*{what}"):
+        with pytest.raises(
+            OdradekError, match=rf"row 'position/.*' cannot be read.*itself has it so: .*{what}"
+        ):
             processor.wait_ready(30)
         wire.send_raw(key, value, partition=0, topic=wire.state)
         wire.signals(20, 5)
         until(lambda: processor.statistics().totals.inputs == 20)
     finally:
         processor.stop()
-    restored = sum("dropped: " in line and "nothing is lost: the store is a copy" in line.lower() for line in caplog.messages)
+    restored = sum(
+        "dropped: " in line and "nothing is lost: the store is a copy" in line.lower()
+        for line in caplog.messages
+    )
     assert restored == 1, "rebuilt once"
 
 
-def test_a_row_whose_schema_is_seen_late_is_waited_for_and_a_stop_over_it_passes(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The row is met in a scan. Without the garbage collector: a cursor of the stopped lane kept the store locked until that came by."""
-    wire = Wire(wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=1)
+def test_a_row_whose_schema_is_seen_late_is_waited_for_and_a_stop_over_it_passes(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row is met in a scan. Without the garbage collector: a cursor of the stopped lane kept
+    the store locked until that came by.
+    """
+    wire = Wire(
+        wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=1
+    )
     processor = _ready(wire)
     for n in range(3):
         wire.send(SignalWorkflow("w", "timer:100000", request_id=str(n)))
     wire.flush()
     until(lambda: wire.counts() == {"w": [1, 2, 3]})
     processor.stop()
-    key, value = next((m.key(), m.value()) for m in wire.read(wire.state) if (m.key() or b"").startswith(b"timer/") and m.value())
+    key, value = next(
+        (m.key(), m.value())
+        for m in wire.read(wire.state)
+        if (m.key() or b"").startswith(b"timer/") and m.value()
+    )
     newer = copy.deepcopy(avro_schema(TimerRow))
     newer["fields"].append({"name": "mood", "type": "string", "default": ""})
     mark = schema_fingerprint(newer)
@@ -214,13 +269,21 @@ def test_a_row_whose_schema_is_seen_late_is_waited_for_and_a_stop_over_it_passes
         processor.stop()
 
 
-async def test_a_bit_that_flipped_in_the_store_costs_no_input(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
-    """RocksDB tells by its checksum, while the engine reads: that was a defect of the engine, and good inputs were dead letters."""
-    wire = Wire(wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=1)
+async def test_a_bit_that_flipped_in_the_store_costs_no_input(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RocksDB tells by its checksum, while the engine reads: that was a defect of the engine,
+    and good inputs were dead letters.
+    """
+    wire = Wire(
+        wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=1
+    )
     ids = [f"w{n:03d}" for n in range(200)]
     client = await Client.connect(settings=wire.settings)
     async with client, Worker(client, task_queue=QUEUE, workflows=[Gate]):
-        await asyncio.gather(*(client.start_workflow(Gate.run, id=each, task_queue=QUEUE) for each in ids))
+        await asyncio.gather(
+            *(client.start_workflow(Gate.run, id=each, task_queue=QUEUE) for each in ids)
+        )
         await client.get_workflow_handle(ids[0], task_queue=QUEUE).describe()
     (path,) = wire.settings.state_dir.glob("*/slot-0/0")
     table = max(path.glob("*.sst"), key=lambda file: file.stat().st_size)
@@ -263,13 +326,23 @@ def test_store_older_than_tombstones_is_rebuilt(wire: Wire) -> None:
     assert _rows(wire) == before
 
 
-@pytest.mark.parametrize(("retention_hours", "age_hours", "rebuilt"), [(1, 2, True), (72, 30, False)])
-def test_age_of_a_store_is_measured_by_what_its_topic_says(retention_hours: int, age_hours: int, rebuilt: bool, wire: Wire) -> None:
-    """An operator changed `delete.retention.ms` of `state`: what a store that stood still may have missed goes by that."""
+@pytest.mark.parametrize(
+    ("retention_hours", "age_hours", "rebuilt"), [(1, 2, True), (72, 30, False)]
+)
+def test_age_of_a_store_is_measured_by_what_its_topic_says(
+    retention_hours: int, age_hours: int, rebuilt: bool, wire: Wire
+) -> None:
+    """An operator changed `delete.retention.ms` of `state`: what a store that stood still may
+    have missed goes by that.
+    """
     _run(wire, 100)
     before = _rows(wire)
     hour_ms = 3_600_000
-    entry = ConfigEntry("delete.retention.ms", str(retention_hours * hour_ms), incremental_operation=AlterConfigOpType.SET)
+    entry = ConfigEntry(
+        "delete.retention.ms",
+        str(retention_hours * hour_ms),
+        incremental_operation=AlterConfigOpType.SET,
+    )
     resource = ConfigResource(ResourceType.TOPIC, wire.state, incremental_configs=[entry])
     admin = AdminClient(admin_config(wire.settings))
     (done,) = admin.incremental_alter_configs([resource]).values()
@@ -277,15 +350,22 @@ def test_age_of_a_store_is_measured_by_what_its_topic_says(retention_hours: int,
     until(lambda: wire.admin.tombstone_retention_ms(wire.state) == retention_hours * hour_ms)
     for partition in range(2):
         store = LaneStore.open(_store_path(wire, partition), _identity(wire, partition))
-        store.apply([(b"run/mark", b"x")], store.changelog_offset, time.time_ns() // 1_000_000 - age_hours * hour_ms)
+        store.apply(
+            [(b"run/mark", b"x")],
+            store.changelog_offset,
+            time.time_ns() // 1_000_000 - age_hours * hour_ms,
+        )
         store.close()
     _ready(wire).stop()
     marks = {partition: {b"run/mark": b"x"} for partition in range(2)}
-    assert _rows(wire) == (before if rebuilt else {p: rows | marks[p] for p, rows in before.items()})
+    assert _rows(wire) == (
+        before if rebuilt else {p: rows | marks[p] for p, rows in before.items()}
+    )
 
 
 def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
-    """Committed rows behind an older open transaction (an owner before last, a foreign tool) are invisible until it is decided.
+    """Committed rows behind an older open transaction (an owner before last, a foreign tool) are
+    invisible until it is decided.
 
     Restoring to the last stable offset would skip them, and nobody would err.
     """
@@ -315,8 +395,12 @@ def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
     assert _rows(wire) == before
 
 
-def test_restores_that_wait_let_others_restore(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """A foreign transaction that is open on more partitions than restore at a time: the other partitions run all the same."""
+def test_restores_that_wait_let_others_restore(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
+    """A foreign transaction that is open on more partitions than restore at a time: the other
+    partitions run all the same.
+    """
     held = 2 * RESTORING_AT_A_TIME
     wire = Wire(bootstrap, namespace, tmp_path, partitions=held + 2)
     wire.admin.ensure_queue(QUEUE)
@@ -336,13 +420,19 @@ def test_restores_that_wait_let_others_restore(bootstrap: str, namespace: str, t
 
 
 def test_locked_store_is_left_alone(wire: Wire) -> None:
-    """A store that somebody has open is neither rebuilt nor shared: the lane says so and goes on once it is free."""
+    """A store that somebody has open is neither rebuilt nor shared: the lane says so and goes on
+    once it is free.
+    """
     _run(wire, 20)
     held = LaneStore.open(_store_path(wire, 0), _identity(wire, 0))
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
-        status = until(lambda: next((s for s in processor.lane_statuses() if s.partition == 0 and s.error), None))
+        status = until(
+            lambda: next(
+                (s for s in processor.lane_statuses() if s.partition == 0 and s.error), None
+            )
+        )
         assert "has it open" in status.error
         held.close()
         processor.wait_ready(30)

@@ -1,4 +1,6 @@
-"""Processes that are stopped in order while the cluster is in trouble, or before what they named has run: nobody died."""
+"""Processes that are stopped in order while the cluster is in trouble, or before what they named
+has run: nobody died.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,11 @@ def _made_careful(wire: Wire) -> None:
 
 
 def _position(wire: Wire) -> PositionRow:
-    *_, value = [message.value() for message in wire.read(wire.state) if (message.key() or b"").startswith(b"position/")]
+    *_, value = [
+        message.value()
+        for message in wire.read(wire.state)
+        if (message.key() or b"").startswith(b"position/")
+    ]
     row = decode_row(value)
     assert isinstance(row, PositionRow)
     return row
@@ -69,7 +75,9 @@ def _applied(wire: Wire, *counts: int) -> None:
 
 
 class Troubled:
-    """In place of a producer: commits of its transactions with an output fail, those of the position row alone do not."""
+    """In place of a producer: commits of its transactions with an output fail, those of the
+    position row alone do not.
+    """
 
     def __init__(self, real: Producer, commands: str, fails: Callable[[], object]) -> None:
         self._real, self._commands, self._fails, self._has_output = real, commands, fails, False
@@ -93,8 +101,12 @@ class Troubled:
 
 
 @pytest.mark.parametrize("at", ["in the pause", "in the commit", "in a commit that hangs"])
-def test_stops_while_the_cluster_is_in_trouble_are_no_deaths(wire: Wire, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    """The row names the input for as long as the commit takes, and in the pause behind it: a restart in order met it there, as a rule."""
+def test_stops_while_the_cluster_is_in_trouble_are_no_deaths(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """The row names the input for as long as the commit takes, and in the pause behind it: a
+    restart in order met it there, as a rule.
+    """
     _made_careful(wire)
     committing, goes_on = threading.Event(), threading.Event()
     real = Processor._transactional_producer
@@ -105,7 +117,11 @@ def test_stops_while_the_cluster_is_in_trouble_are_no_deaths(wire: Wire, monkeyp
             assert goes_on.wait(60)
 
     with monkeypatch.context() as trouble:
-        trouble.setattr(Processor, "_transactional_producer", lambda *of: Troubled(real(*of), wire.commands, fails))
+        trouble.setattr(
+            Processor,
+            "_transactional_producer",
+            lambda *of: Troubled(real(*of), wire.commands, fails),
+        )
         trouble.setattr("odradek.processor.lane._BACKOFF_FIRST_SECONDS", 60)
         trouble.setattr("odradek.processor.lane._BACKOFF_MAX_SECONDS", 60)
         if at == "in a commit that hangs":  # for longer than the process is left to it
@@ -131,7 +147,9 @@ def test_stops_while_the_cluster_is_in_trouble_are_no_deaths(wire: Wire, monkeyp
 
 
 def test_a_stop_before_what_was_named_has_run_takes_the_name_out(wire: Wire) -> None:
-    """Another lane of the process tries something: for the next owner on whatever host, without the file of this one."""
+    """Another lane of the process tries something: for the next owner on whatever host, without
+    the file of this one.
+    """
     _made_careful(wire)
     with OF_PROCESS.alone(wire, lambda: None):
         made, _lane = _started(wire)
@@ -144,18 +162,26 @@ def test_a_stop_before_what_was_named_has_run_takes_the_name_out(wire: Wire) -> 
 
 @pytest.mark.parametrize("row", ["damaged", "of a newer version"])
 def test_restarts_over_a_row_that_cannot_be_read_are_no_deaths(wire: Wire, row: str) -> None:
-    """As of an upgrade that hangs or is taken back: three of them held the innocent run that came next, a fourth set its input aside."""
+    """As of an upgrade that hangs or is taken back: three of them held the innocent run that
+    came next, a fourth set its input aside.
+    """
     wire.send(SignalWorkflow("w", "count"))
     wire.flush()
     _applied(wire)
-    *_, (key, value) = [(m.key(), m.value()) for m in wire.read(wire.state) if (m.key() or b"").startswith(b"run/")]
+    *_, (key, value) = [
+        (m.key(), m.value()) for m in wire.read(wire.state) if (m.key() or b"").startswith(b"run/")
+    ]
     newer = encode(msgspec.structs.replace(decode_row(value), format=FORMAT + 1))
     wire.send_raw(key, value[:-1] if row == "damaged" else newer, partition=0, topic=wire.state)
     _made_careful(wire)
     for _ in range(DEATHS_BEFORE_GIVING_UP + 1):
         made = make_processor(wire.settings, QUEUE)
         made.start()
-        until(lambda made=made: any(lane.state == "FAILED" for lane in made.statistics().lanes.values()))
+        until(
+            lambda made=made: any(
+                lane.state == "FAILED" for lane in made.statistics().lanes.values()
+            )
+        )
         made.stop()
         position = _position(wire)
         assert (position.processing, position.deaths) == ("", 0)
@@ -166,12 +192,19 @@ def test_restarts_over_a_row_that_cannot_be_read_are_no_deaths(wire: Wire, row: 
 
 
 def test_a_lane_that_stops_and_says_why_is_no_death(wire: Wire) -> None:
-    """Over what needs a person, too: it stops once more with each restart until somebody has seen to it."""
+    """Over what needs a person, too: it stops once more with each restart until somebody has
+    seen to it.
+    """
     _made_careful(wire)
     for _ in range(2):
         with OF_PROCESS.alone(wire, lambda: None):
             made, lane = _started(wire)
-            until(lambda lane=lane: lane.state is LaneState.RUNNING and lane._care.processing == _position(wire).processing == "input/0/w")
+            until(
+                lambda lane=lane: (
+                    lane.state is LaneState.RUNNING
+                    and lane._care.processing == _position(wire).processing == "input/0/w"
+                )
+            )
             assert lane._care.accused == ""
             lane.gap(LaneError("records were deleted that nobody had read"))
             until(lambda lane=lane: lane.state is LaneState.FAILED)
@@ -179,15 +212,21 @@ def test_a_lane_that_stops_and_says_why_is_no_death(wire: Wire) -> None:
     _applied(wire)
 
 
-def test_clients_that_cannot_be_made_for_a_while_stop_no_lane(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread, no descriptor, a certificate that is being replaced: it passes, however often it was tried."""
+def test_clients_that_cannot_be_made_for_a_while_stop_no_lane(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread, no descriptor, a certificate that is being replaced: it passes, however often
+    it was tried.
+    """
     real, refused = Processor._transactional_producer, 0
 
     def made(*of: Any) -> Any:
         nonlocal refused
         if refused < 2 * DEFECTS_MAX:
             refused += 1
-            raise KafkaException(KafkaError(KafkaError._CRIT_SYS_RESOURCE, "Failed to create thread"))
+            raise KafkaException(
+                KafkaError(KafkaError._CRIT_SYS_RESOURCE, "Failed to create thread")
+            )
         return real(*of)
 
     monkeypatch.setattr(Processor, "_transactional_producer", made)
@@ -199,12 +238,18 @@ def test_clients_that_cannot_be_made_for_a_while_stop_no_lane(wire: Wire, monkey
 
 
 @pytest.mark.slow
-def test_a_death_behind_a_stop_that_was_forgiven_counts(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_death_behind_a_stop_that_was_forgiven_counts(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file of the one says nothing of the other, not even one that came back."""
     _made_careful(wire)
     real, died = Processor._transactional_producer, threading.Event()
     with monkeypatch.context() as trouble:
-        trouble.setattr(Processor, "_transactional_producer", lambda *of: Troubled(real(*of), wire.commands, died.is_set))
+        trouble.setattr(
+            Processor,
+            "_transactional_producer",
+            lambda *of: Troubled(real(*of), wire.commands, died.is_set),
+        )
         trouble.setattr("odradek.processor.lane._BACKOFF_FIRST_SECONDS", 60)
         trouble.setattr("odradek.processor.lane._BACKOFF_MAX_SECONDS", 60)
         made, lane = _started(wire)

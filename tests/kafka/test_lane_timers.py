@@ -1,4 +1,6 @@
-"""Due timers never overtake inputs that were in the partition when they fell due. Partition order decides, no clock does."""
+"""Due timers never overtake inputs that were in the partition when they fell due. Partition
+order decides, no clock does.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
 
 def _order(wire: Wire, workflow_id: str) -> list[str]:
     """What the workflow counted, in order."""
-    return [task.activity_type for task in wire.records(wire.commands) if task.workflow_id == workflow_id]
+    return [
+        task.activity_type
+        for task in wire.records(wire.commands)
+        if task.workflow_id == workflow_id
+    ]
 
 
 def test_timer_fires_once(wire: Wire) -> None:
@@ -36,7 +42,9 @@ def test_timer_fires_once(wire: Wire) -> None:
         assert not [key for table, key in wire.rows() if table == "timer"]
     finally:
         processor.stop()
-    processor = make_processor(wire.settings, QUEUE)  # the position stands behind the input, also after a transaction of timers alone
+    processor = make_processor(
+        wire.settings, QUEUE
+    )  # the position stands behind the input, also after a transaction of timers alone
     processor.start()
     try:
         wire.send(SignalWorkflow("w", "count"))
@@ -64,7 +72,9 @@ def test_timer_survives_its_owner(wire: Wire) -> None:
 
 
 def test_outage_longer_than_the_timer(wire: Wire) -> None:
-    """Results that lie in the partition when the processor comes back win over timers that fell due long ago."""
+    """Results that lie in the partition when the processor comes back win over timers that fell
+    due long ago.
+    """
     for name, timer_ms in (("w0", 600), ("w1", 3_000), ("w2", 20_000)):
         due = time.monotonic() + timer_ms / 1_000 + 1
         if _stopped_before(wire, name, timer_ms):
@@ -83,7 +93,9 @@ def test_outage_longer_than_the_timer(wire: Wire) -> None:
 
 
 def _stopped_before(wire: Wire, name: str, timer_ms: int) -> bool:
-    """Whether a processor that has a timer was stopped before it fired; a busy machine may need longer."""
+    """Whether a processor that has a timer was stopped before it fired; a busy machine may need
+    longer.
+    """
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     processor.wait_ready(30)
@@ -94,8 +106,12 @@ def _stopped_before(wire: Wire, name: str, timer_ms: int) -> bool:
     return "fired" not in _order(wire, name)
 
 
-def test_timer_waits_for_a_record_behind_an_open_transaction(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record is there, no read_committed reader sees it: the last stable offset would say that nothing is due before the timer."""
+def test_timer_waits_for_a_record_behind_an_open_transaction(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is there, no read_committed reader sees it: the last stable offset would say
+    that nothing is due before the timer.
+    """
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
@@ -107,17 +123,30 @@ def test_timer_waits_for_a_record_behind_an_open_transaction(wire: Wire, monkeyp
             wire.send(SignalWorkflow(workflow_id, timer))
             wire.flush()
             until(lambda id=workflow_id: _order(wire, id))  # type: ignore[misc]
-            foreign.produce(wire.events, encode(SignalWorkflow(workflow_id, "from-the-transaction")), workflow_id.encode(), 1)
+            foreign.produce(
+                wire.events,
+                encode(SignalWorkflow(workflow_id, "from-the-transaction")),
+                workflow_id.encode(),
+                1,
+            )
             assert foreign.flush(30) == 0
             wire.send(SignalWorkflow(workflow_id, "behind"))
             wire.flush()
-            if processor.statistics().end_requests == before:  # else it was due before all that lay there
+            if (
+                processor.statistics().end_requests == before
+            ):  # else it was due before all that lay there
                 break
             foreign.abort_transaction(30)
-        until(lambda: processor.statistics().end_requests > before, what="the timer is due, its end was asked")
+        until(
+            lambda: processor.statistics().end_requests > before,
+            what="the timer is due, its end was asked",
+        )
         time.sleep(0.3)  # nothing to wait for: that nothing happens is the point
         monkeypatch.setattr("odradek.processor.lane.BLOCKED_AFTER_MS", 100)
-        until(lambda: "behind an open transaction" in processor.lane_statuses()[1].error, what="the alarm")
+        until(
+            lambda: "behind an open transaction" in processor.lane_statuses()[1].error,
+            what="the alarm",
+        )
         assert _order(wire, workflow_id) == [timer]
         foreign.commit_transaction(30)
         until(lambda: len(_order(wire, workflow_id)) == 4)
@@ -128,19 +157,25 @@ def test_timer_waits_for_a_record_behind_an_open_transaction(wire: Wire, monkeyp
 
 
 def test_timer_passes_a_trailing_control_record(wire: Wire) -> None:
-    """The partition ends with a transaction marker: the position of the last input never reaches the end, the consumer's does."""
+    """The partition ends with a transaction marker: the position of the last input never reaches
+    the end, the consumer's does.
+    """
     workflow_id = key_for(wire, 1)
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
         processor.wait_ready(30)
-        foreign = Producer(transactional_producer_config(wire.settings, f"{wire.settings.namespace}-foreign"))
+        foreign = Producer(
+            transactional_producer_config(wire.settings, f"{wire.settings.namespace}-foreign")
+        )
         foreign.init_transactions(30)
         for fired, finish in enumerate((foreign.commit_transaction, foreign.abort_transaction)):
             wire.send(SignalWorkflow(workflow_id, "timer:300"))
             wire.flush()
             foreign.begin_transaction()
-            foreign.produce(wire.events, encode(SignalWorkflow(workflow_id, "x")), workflow_id.encode(), 1)
+            foreign.produce(
+                wire.events, encode(SignalWorkflow(workflow_id, "x")), workflow_id.encode(), 1
+            )
             foreign.flush(30)
             finish(30)
             until(lambda fired=fired: _order(wire, workflow_id).count("fired") == fired + 1)  # type: ignore[misc]

@@ -1,4 +1,6 @@
-"""Tripwires: what a lane meets at its start that it must not guess over. Each stops loudly, with cause and cure, and changes nothing."""
+"""Tripwires: what a lane meets at its start that it must not guess over. Each stops loudly, with
+cause and cure, and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,22 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
-from odradek.exceptions import InputGapError, LaneError, PartitionCountError, TopicRecreatedError, TopicSettingError
+from odradek.exceptions import (
+    InputGapError,
+    LaneError,
+    PartitionCountError,
+    TopicRecreatedError,
+    TopicSettingError,
+)
 from odradek.kafka.client_config import admin_config
 from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
@@ -45,8 +60,15 @@ def test_partition_count_that_changed(wire: Wire) -> None:
     admin = AdminClient(admin_config(wire.settings))
     for topic in (wire.events, wire.state):
         admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
-    until(lambda: all(facts.partitions == 4 for facts in wire.admin.describe([wire.events, wire.state]).values()))
-    grown = Wire(wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=4)
+    until(
+        lambda: all(
+            facts.partitions == 4
+            for facts in wire.admin.describe([wire.events, wire.state]).values()
+        )
+    )
+    grown = Wire(
+        wire.settings.address, wire.settings.namespace, wire.settings.state_dir, partitions=4
+    )
     error = start_error(grown)  # setting and topics agree, but the state was hashed over 2
     assert isinstance(error, PartitionCountError)
     assert (error.expected, error.found) == (2, 4)
@@ -80,7 +102,9 @@ def test_state_deleted_and_store_wiped(wire: Wire) -> None:
         entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, wire.state, incremental_configs=[entry])
         admin.incremental_alter_configs([resource])[resource].result(20)
-        until(lambda: wire.admin.topic_settings([wire.state])[wire.state]["cleanup.policy"] == policy)
+        until(
+            lambda: wire.admin.topic_settings([wire.state])[wire.state]["cleanup.policy"] == policy
+        )
 
     set_policy("delete")  # Kafka deletes no records of a compacted topic
 
@@ -93,7 +117,9 @@ def test_state_deleted_and_store_wiped(wire: Wire) -> None:
         return True
 
     until(deleted)
-    assert isinstance(start_error(wire), TopicSettingError), "what would lose more of it comes first"
+    assert isinstance(start_error(wire), TopicSettingError), (
+        "what would lose more of it comes first"
+    )
     set_policy("compact")
     error = start_error(wire)
     assert "no first start" in str(error)
@@ -131,7 +157,9 @@ def test_group_offset_before_a_first_start(wire: Wire) -> None:
 
 
 def test_gap_while_running(wire: Wire) -> None:
-    """delete_records ahead of a paused reader: one `_AUTO_OFFSET_RESET` event, then silence. The lane stops; the other goes on."""
+    """delete_records ahead of a paused reader: one `_AUTO_OFFSET_RESET` event, then silence. The
+    lane stops; the other goes on.
+    """
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
@@ -140,9 +168,17 @@ def test_gap_while_running(wire: Wire) -> None:
         CountingEngine.gate.clear()
         CountingEngine.at_gate.clear()
         _stall(wire, processor, victim)
-        wire.admin.delete_records({(wire.events, 0): wire.admin.end_offsets(wire.events, [0], committed=False)[0]})
+        wire.admin.delete_records(
+            {(wire.events, 0): wire.admin.end_offsets(wire.events, [0], committed=False)[0]}
+        )
         CountingEngine.gate.set()
-        status = until(lambda: next((s for s in processor.lane_statuses() if s.partition == 0 and s.state == "STOPPED"), None), 60)
+        status = until(
+            lambda: next(
+                (s for s in processor.lane_statuses() if s.partition == 0 and s.state == "STOPPED"),
+                None,
+            ),
+            60,
+        )
         assert "were deleted before they were read" in status.error
         wire.send(SignalWorkflow(other, "count"))
         wire.flush()
@@ -153,10 +189,14 @@ def test_gap_while_running(wire: Wire) -> None:
 
 
 def _stall(wire: Wire, processor: Processor, victim: str) -> None:
-    """Fill the lane of partition 0 until it pauses the partition, with more behind that is not fetched any more."""
+    """Fill the lane of partition 0 until it pauses the partition, with more behind that is not
+    fetched any more.
+    """
     wire.send(SignalWorkflow(victim, "gate"))
     wire.flush()
-    assert CountingEngine.at_gate.wait(30)  # from here on it takes nothing: else it could leave the queue just short of full, and paused
+    assert CountingEngine.at_gate.wait(
+        30
+    )  # from here on it takes nothing: else it could leave the queue just short of full, and paused
     for _ in range(6_000):
         wire.send(SignalWorkflow(victim, "count"))
     wire.flush()

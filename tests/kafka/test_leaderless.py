@@ -1,4 +1,6 @@
-"""A partition whose leader is away holds what is for itself, and nobody else: timers of other partitions, records of other partitions."""
+"""A partition whose leader is away holds what is for itself, and nobody else: timers of other
+partitions, records of other partitions.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,12 @@ def halved() -> Iterator[Halved]:
         asking = AdminClient({"bootstrap.servers": cluster.bootstrap})
 
         def leaders() -> list[int]:
-            return [p.leader for _, p in sorted(asking.list_topics(topic, timeout=10).topics[topic].partitions.items())]
+            return [
+                p.leader
+                for _, p in sorted(
+                    asking.list_topics(topic, timeout=10).topics[topic].partitions.items()
+                )
+            ]
 
         until(lambda: len(leaders()) == PARTITIONS and -1 not in leaders())
         victim = leaders()[0]
@@ -63,7 +70,9 @@ def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> Non
     answers: dict[int, list[tuple[int, float]]] = {partition: [] for partition in range(PARTITIONS)}
 
     def ask(partition: int, asked_at: float) -> None:
-        ends.ask(partition, lambda end: answers[partition].append((end, time.monotonic() - asked_at)))
+        ends.ask(
+            partition, lambda end: answers[partition].append((end, time.monotonic() - asked_at))
+        )
 
     try:
         for partition in answers:
@@ -74,7 +83,9 @@ def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> Non
             ask(partition, time.monotonic())
         until(lambda: all(len(answers[partition]) == 2 for partition in halved.led), 8)
         assert {end for partition in halved.led for end, _ in answers[partition]} == {0}
-        assert min(answers[partition][1][1] for partition in halved.led) < TOGETHER_SECONDS  # one request: all would have waited as long
+        assert (
+            min(answers[partition][1][1] for partition in halved.led) < TOGETHER_SECONDS
+        )  # one request: all would have waited as long
         until(lambda: all(answers[partition] for partition in halved.leaderless), 20)
         assert {end for partition in halved.leaderless for end, _ in answers[partition]} == {-1}
     finally:
@@ -91,7 +102,9 @@ def test_records_of_the_others_leave(halved: Halved, limit: int) -> None:
     try:
         for _ in range(3):
             for partition in halved.leaderless:
-                producer.produce(halved.topic, b"k", b"v", partition=partition, on_delivery=errors.append)
+                producer.produce(
+                    halved.topic, b"k", b"v", partition=partition, on_delivery=errors.append
+                )
         for partition in halved.led:
             producer.produce(halved.topic, b"k", b"v", partition=partition)
         until(lambda: producer.statistics().delivered == len(halved.led), 8)
@@ -109,7 +122,11 @@ def test_the_others_are_purged(halved: Halved) -> None:
         producer.produce(halved.topic, b"k", b"v", partition=partition)
     until(lambda: producer.statistics().delivered == len(halved.led), 8)
     producer.close(0.0)
-    before = {(halved.topic, partition): int(partition in halved.led) for partition in range(PARTITIONS)}
-    with pytest.raises(BrokerUnreachableError, match=rf"{halved.topic}/{halved.leaderless[0]}\b.*: no leader"):
+    before = {
+        (halved.topic, partition): int(partition in halved.led) for partition in range(PARTITIONS)
+    }
+    with pytest.raises(
+        BrokerUnreachableError, match=rf"{halved.topic}/{halved.leaderless[0]}\b.*: no leader"
+    ):
         admin.delete_records(before)
     assert admin.start_offsets(halved.topic, halved.led) == dict.fromkeys(halved.led, 1)

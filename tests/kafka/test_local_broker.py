@@ -17,7 +17,13 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from odradek.broker import QUICK_START, BrokerStartError, DataDirInUseError, LocalBroker, PortInUseError
+from odradek.broker import (
+    QUICK_START,
+    BrokerStartError,
+    DataDirInUseError,
+    LocalBroker,
+    PortInUseError,
+)
 from odradek.broker.archive import archive_options, can_have_archive, find_archive, make_archive
 from odradek.broker.jars import KafkaJars, kafka_jars
 from odradek.broker.java import find_java
@@ -28,9 +34,13 @@ DEV = [sys.executable, "-m", "odradek.broker.dev"]
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
-    """One for all that look at a broker and leave it as it is: with a data directory, and a setting of its own."""
+    """One for all that look at a broker and leave it as it is: with a data directory, and a
+    setting of its own.
+    """
     folder = tmp_path_factory.mktemp("running")
-    with LocalBroker(data_dir=folder, config={"message.max.bytes": 4096}, jvm_options=QUICK_START) as broker:
+    with LocalBroker(
+        data_dir=folder, config={"message.max.bytes": 4096}, jvm_options=QUICK_START
+    ) as broker:
         yield broker
 
 
@@ -40,7 +50,13 @@ def dev() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def run(*arguments: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        process = subprocess.Popen([*DEV, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        process = subprocess.Popen(
+            [*DEV, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         started.append(process)
         return process
 
@@ -53,7 +69,10 @@ def dev() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def bootstrap_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert line.startswith("bootstrap: "), (line, process.stderr.read() if process.stderr and process.poll() is not None else "")
+    assert line.startswith("bootstrap: "), (
+        line,
+        process.stderr.read() if process.stderr and process.poll() is not None else "",
+    )
     return line.removeprefix("bootstrap: ").strip()
 
 
@@ -82,7 +101,9 @@ def produce_one(address: str, topic: str, value: bytes) -> None:
 
 
 def read_one(address: str, topic: str) -> bytes | None:
-    consumer = Consumer({"bootstrap.servers": address, "group.id": topic, "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {"bootstrap.servers": address, "group.id": topic, "auto.offset.reset": "earliest"}
+    )
     consumer.subscribe([topic])
     try:
         deadline_s = time.monotonic() + 60
@@ -95,7 +116,9 @@ def read_one(address: str, topic: str) -> bytes | None:
         consumer.close()
 
 
-def test_dev_prints_an_address_at_which_a_client_can_work_at_once(dev: Callable[..., subprocess.Popen[str]]) -> None:
+def test_dev_prints_an_address_at_which_a_client_can_work_at_once(
+    dev: Callable[..., subprocess.Popen[str]],
+) -> None:
     process = dev()
     address = bootstrap_line(process)
     produce_one(address, "hello", b"world")
@@ -103,7 +126,9 @@ def test_dev_prints_an_address_at_which_a_client_can_work_at_once(dev: Callable[
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_dev_and_its_broker(dev: Callable[..., subprocess.Popen[str]], number: signal.Signals) -> None:
+def test_a_signal_ends_dev_and_its_broker(
+    dev: Callable[..., subprocess.Popen[str]], number: signal.Signals
+) -> None:
     process = dev()
     bootstrap_line(process)
     children = broker_processes(process)
@@ -112,7 +137,9 @@ def test_a_signal_ends_dev_and_its_broker(dev: Callable[..., subprocess.Popen[st
     assert_gone(children)
 
 
-def test_kill_9_of_dev_ends_the_broker_and_removes_its_temporary_directory(dev: Callable[..., subprocess.Popen[str]]) -> None:
+def test_kill_9_of_dev_ends_the_broker_and_removes_its_temporary_directory(
+    dev: Callable[..., subprocess.Popen[str]],
+) -> None:
     process = dev()
     bootstrap_line(process)
     children = broker_processes(process)
@@ -137,7 +164,9 @@ def test_kill_9_of_the_guard_ends_the_broker() -> None:
         assert broker.pid is None
 
 
-def test_a_data_directory_keeps_data_cluster_and_port_over_restarts(dev: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_a_data_directory_keeps_data_cluster_and_port_over_restarts(
+    dev: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
     first = dev("--data-dir", str(tmp_path / "data"))
     address = bootstrap_line(first)
     identity = cluster_id(address)
@@ -152,9 +181,15 @@ def test_a_data_directory_keeps_data_cluster_and_port_over_restarts(dev: Callabl
 
 
 def test_a_killed_broker_recovers_at_the_same_address_with_its_data() -> None:
-    """Or says that another program has taken its port meanwhile, and keeps its data until that has ended."""
+    """Or says that another program has taken its port meanwhile, and keeps its data until that
+    has ended.
+    """
     with LocalBroker(jvm_options=QUICK_START) as broker:
-        address, cluster, port = broker.bootstrap, broker.cluster_id, int(broker.bootstrap.rpartition(":")[2])
+        address, cluster, port = (
+            broker.bootstrap,
+            broker.cluster_id,
+            int(broker.bootstrap.rpartition(":")[2]),
+        )
         produce_one(address, "survives", b"a crash")
         jvm = psutil.Process(broker.pid)
         broker.kill()
@@ -174,7 +209,9 @@ def test_a_killed_broker_recovers_at_the_same_address_with_its_data() -> None:
 def test_an_archive_of_classes_is_used_if_it_is_whole(running: LocalBroker, tmp_path: Path) -> None:
     """The JVM crashes over a part of one."""
     java, kept = find_java(), kafka_jars(find_java(), StderrProgress())
-    if find_archive(java, kept) is None and not (can_have_archive(java) and make_archive(java, kept)):
+    if find_archive(java, kept) is None and not (
+        can_have_archive(java) and make_archive(java, kept)
+    ):
         pytest.skip("this Java has no class data sharing")
     whole = find_archive(java, kept)
     assert whole is not None and archive_options(java, kept)[0] == f"-XX:SharedArchiveFile={whole}"

@@ -1,4 +1,6 @@
-"""A queue that is deleted, and made anew with another number of partitions, while a client and a server know it."""
+"""A queue that is deleted, and made anew with another number of partitions, while a client and a
+server know it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,12 @@ def settings(bootstrap: str, namespace: str) -> Settings:
 
 
 def of(address: str, namespace: str, partitions: int) -> Settings:
-    return Settings(address=address, namespace=namespace, partitions=partitions, rpc_timeout=timedelta(seconds=20))
+    return Settings(
+        address=address,
+        namespace=namespace,
+        partitions=partitions,
+        rpc_timeout=timedelta(seconds=20),
+    )
 
 
 @pytest.fixture
@@ -53,7 +60,9 @@ def served(settings: Settings) -> Iterator[FakeOwner]:
 
 
 async def delete(admin: ClusterAdmin) -> None:
-    deleted = await asyncio.to_thread(admin.delete_topics, [admin.topics.events(QUEUE), admin.topics.state(QUEUE)])
+    deleted = await asyncio.to_thread(
+        admin.delete_topics, [admin.topics.events(QUEUE), admin.topics.state(QUEUE)]
+    )
     assert len(deleted) == 2
 
 
@@ -77,7 +86,12 @@ def partitions(settings: Settings, count: int, topic: str = "") -> dict[str, set
 
 async def execute(client: Client, ids: list[str]) -> None:
     """All of them are started and answered."""
-    assert await asyncio.gather(*(client.execute_workflow("W", id, id=id, task_queue=QUEUE) for id in ids)) == ids
+    assert (
+        await asyncio.gather(
+            *(client.execute_workflow("W", id, id=id, task_queue=QUEUE) for id in ids)
+        )
+        == ids
+    )
 
 
 def records(admin: ClusterAdmin) -> int:
@@ -91,29 +105,49 @@ async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 60
         assert time.monotonic() < until, "it did not come to pass"
 
 
-async def test_start_of_a_deleted_queue_makes_it_as_any_first_start(settings: Settings, admin: ClusterAdmin) -> None:
+async def test_start_of_a_deleted_queue_makes_it_as_any_first_start(
+    settings: Settings, admin: ClusterAdmin
+) -> None:
     async with await Client.connect(settings=settings) as client:
         with served(settings):
             assert await client.execute_workflow("W", 1, id="before", task_queue=QUEUE) == 1
         for number in range(2):
             await delete(admin)
-            waiting = asyncio.create_task(client.execute_workflow("W", number, id=f"after-{number}", task_queue=QUEUE))
-            await eventually(lambda: asyncio.to_thread(lambda: bool(admin.describe([admin.topics.events(QUEUE)]))))
+            waiting = asyncio.create_task(
+                client.execute_workflow("W", number, id=f"after-{number}", task_queue=QUEUE)
+            )
+            await eventually(
+                lambda: asyncio.to_thread(
+                    lambda: bool(admin.describe([admin.topics.events(QUEUE)]))
+                )
+            )
             with served(settings):
                 assert await waiting == number
                 handle = await client.start_workflow("W", id=f"again-{number}", task_queue=QUEUE)
                 await handle.signal("s")
 
 
-async def test_signal_to_a_deleted_queue_makes_nothing(settings: Settings, admin: ClusterAdmin) -> None:
+async def test_signal_to_a_deleted_queue_makes_nothing(
+    settings: Settings, admin: ClusterAdmin
+) -> None:
     async with await Client.connect(settings=settings) as client:
         with served(settings) as owner:
             owner.muted |= {"AwaitResult", "FetchHistory"}  # runs that stay open
             executing = asyncio.create_task(client.execute_workflow("W", id="v", task_queue=QUEUE))
             handle = await client.start_workflow("W", id="w", task_queue=QUEUE)
-            following = asyncio.create_task(handle.fetch_history_events(wait_new_event=True).__anext__())
-            await eventually(lambda: asyncio.sleep(0.05, {"v", "w"} <= {record.workflow_id for record in owner.seen}))
-            await eventually(lambda: asyncio.sleep(0.05, any(isinstance(record, FetchHistory) for record in owner.seen)))
+            following = asyncio.create_task(
+                handle.fetch_history_events(wait_new_event=True).__anext__()
+            )
+            await eventually(
+                lambda: asyncio.sleep(
+                    0.05, {"v", "w"} <= {record.workflow_id for record in owner.seen}
+                )
+            )
+            await eventually(
+                lambda: asyncio.sleep(
+                    0.05, any(isinstance(record, FetchHistory) for record in owner.seen)
+                )
+            )
         written = await asyncio.to_thread(records, admin)
         waiting = asyncio.create_task(handle.result())
         await eventually(lambda: asyncio.to_thread(lambda: records(admin) > written))
@@ -121,7 +155,9 @@ async def test_signal_to_a_deleted_queue_makes_nothing(settings: Settings, admin
         for _ in range(2):
             with pytest.raises(RPCError) as raised:
                 await client.get_workflow_handle("w", task_queue=QUEUE).signal("s")
-            assert raised.value.status is RPCStatusCode.NOT_FOUND and "was never used" in str(raised.value)
+            assert raised.value.status is RPCStatusCode.NOT_FOUND and "was never used" in str(
+                raised.value
+            )
         with pytest.raises(RPCError) as raised:
             await handle.query("q")
         assert raised.value.status is RPCStatusCode.NOT_FOUND
@@ -133,7 +169,9 @@ async def test_signal_to_a_deleted_queue_makes_nothing(settings: Settings, admin
 
 
 @pytest.mark.parametrize("count", [1, 9])
-async def test_queue_that_was_made_anew_with_another_number_of_partitions(settings: Settings, admin: ClusterAdmin, count: int) -> None:
+async def test_queue_that_was_made_anew_with_another_number_of_partitions(
+    settings: Settings, admin: ClusterAdmin, count: int
+) -> None:
     anew = of(settings.address, settings.namespace, count)
     async with await Client.connect(settings=settings) as client:
         with served(settings):
@@ -153,7 +191,9 @@ async def test_queue_that_was_made_anew_with_another_number_of_partitions(settin
             await eventually(all_lie_right)
 
 
-async def test_report_on_an_activity_of_a_queue_that_was_made_anew(settings: Settings, admin: ClusterAdmin) -> None:
+async def test_report_on_an_activity_of_a_queue_that_was_made_anew(
+    settings: Settings, admin: ClusterAdmin
+) -> None:
     """From outside, by a client: it has no reply of its own."""
     channel = Connection(settings).channel(settings.namespace)
     try:
@@ -193,7 +233,9 @@ async def test_server_counts_anew(settings: Settings, admin: ClusterAdmin) -> No
 async def test_activity_service_answers_a_queue_that_was_made_anew(
     bootstrap: str, namespace: str, tmp_path: Path, count: int, missed: bool
 ) -> None:
-    """It answers to the queue of the workflow, which is not its own. missed: it answered while there was none."""
+    """It answers to the queue of the workflow, which is not its own. missed: it answered while
+    there was none.
+    """
     engine = Engine(bootstrap, namespace, tmp_path)
     async with running(engine) as host:
         await answered(engine)

@@ -1,5 +1,7 @@
-"""A member that ends in the middle of a rebalance and is back at once: the broker takes it back without another rebalance (KIP-345), and
-what it had given back is nobody's. It joins once more then (`kafka/settling.py`)."""
+"""A member that ends in the middle of a rebalance and is back at once: the broker takes it back
+without another rebalance (KIP-345), and what it had given back is nobody's. It joins once more
+then (`kafka/settling.py`).
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,13 @@ def start(bootstrap: str, namespace: str, tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.mark.parametrize("what", ["processor", "activities"])
-def test_no_partition_stays_without_an_owner(start: Start, bootstrap: str, namespace: str, what: str) -> None:
-    names, admin = Topics(namespace, Settings().topic_prefix), AdminClient({"bootstrap.servers": bootstrap})
+def test_no_partition_stays_without_an_owner(
+    start: Start, bootstrap: str, namespace: str, what: str
+) -> None:
+    names, admin = (
+        Topics(namespace, Settings().topic_prefix),
+        AdminClient({"bootstrap.servers": bootstrap}),
+    )
     group = names.processor_group(QUEUE) if what == "processor" else names.activities_group(QUEUE)
 
     def shares() -> list[list[int]]:
@@ -59,7 +66,13 @@ def test_no_partition_stays_without_an_owner(start: Start, bootstrap: str, names
             return []
         if found.state is not ConsumerGroupState.STABLE:
             return []
-        return sorted((sorted(place.partition for place in one.assignment.topic_partitions) for one in found.members), key=len)
+        return sorted(
+            (
+                sorted(place.partition for place in one.assignment.topic_partitions)
+                for one in found.members
+            ),
+            key=len,
+        )
 
     first = start(what, "first", DIES="yes")
     until(lambda: shares() == [list(range(PARTITIONS))], 60)
@@ -69,6 +82,8 @@ def test_no_partition_stays_without_an_owner(start: Start, bootstrap: str, names
 
     def shared() -> bool:
         found = shares()
-        return [len(share) for share in found] == [2, 2] and sorted(found[0] + found[1]) == list(range(PARTITIONS))
+        return [len(share) for share in found] == [2, 2] and sorted(found[0] + found[1]) == list(
+            range(PARTITIONS)
+        )
 
     until(shared, 60)

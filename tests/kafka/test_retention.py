@@ -1,4 +1,6 @@
-"""A run leaves `executions`: a key with a null value on the partition of its workflow id, committed with its rows."""
+"""A run leaves `executions`: a key with a null value on the partition of its workflow id,
+committed with its rows.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message
 
-from odradek.engine.activation import Activation, Command, CompleteWorkflow, InitializeWorkflow, StartTimer
+from odradek.engine.activation import (
+    Activation,
+    Command,
+    CompleteWorkflow,
+    InitializeWorkflow,
+    StartTimer,
+)
 from odradek.processor import Processor
 from odradek.wire.codec import decode
 from odradek.wire.events import DeleteWorkflow, StartWorkflow
@@ -26,18 +34,26 @@ PARTITIONS = 4
 def script(workflow_id: str, activation: Activation) -> list[Command]:
     """`open-…` waits for ever, others complete at once."""
     if workflow_id.startswith("open"):
-        return [StartTimer(seq=1, timer_id="1", duration_ms=86_400_000)] if isinstance(activation.jobs[0], InitializeWorkflow) else []
+        return (
+            [StartTimer(seq=1, timer_id="1", duration_ms=86_400_000)]
+            if isinstance(activation.jobs[0], InitializeWorkflow)
+            else []
+        )
     return [CompleteWorkflow(result=[])]
 
 
 @pytest.fixture
 def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Iterator[Wire]:
-    yield Wire(bootstrap, namespace, tmp_path, partitions=PARTITIONS, retention=timedelta(seconds=1))
+    yield Wire(
+        bootstrap, namespace, tmp_path, partitions=PARTITIONS, retention=timedelta(seconds=1)
+    )
 
 
 @pytest.fixture
 def processor(wire: Wire) -> Iterator[Processor]:
-    processor = Processor(wire.settings, task_queue=QUEUE, activator_factory=lambda: Scripted(script))
+    processor = Processor(
+        wire.settings, task_queue=QUEUE, activator_factory=lambda: Scripted(script)
+    )
     processor.start()
     try:
         processor.wait_ready(30)
@@ -47,7 +63,11 @@ def processor(wire: Wire) -> Iterator[Processor]:
 
 
 def _of(wire: Wire, workflow_id: str) -> list[Message]:
-    return [m for m in wire.read(wire.topics.executions) if (m.key() or b"").startswith(f"{workflow_id}/".encode())]
+    return [
+        m
+        for m in wire.read(wire.topics.executions)
+        if (m.key() or b"").startswith(f"{workflow_id}/".encode())
+    ]
 
 
 def _gone(wire: Wire, workflow_id: str) -> list[Message]:
@@ -64,11 +84,17 @@ def _status(message: Message) -> str:
 def _check_tombstone(wire: Wire, messages: list[Message], workflow_id: str, run_id: str) -> None:
     last = messages[-1]
     assert last.key() == f"{workflow_id}/{run_id}".encode() and last.value() is None
-    assert {m.partition() for m in messages} == {partition_for(workflow_id.encode(), PARTITIONS)}, "as the run's summaries"
+    assert {m.partition() for m in messages} == {partition_for(workflow_id.encode(), PARTITIONS)}, (
+        "as the run's summaries"
+    )
     raw = last.headers()
     assert isinstance(raw, list)
     headers = parse_headers(raw)
-    assert (headers.kind, headers.workflow_id, headers.run_id) == ("ExecutionSummary", workflow_id, run_id)
+    assert (headers.kind, headers.workflow_id, headers.run_id) == (
+        "ExecutionSummary",
+        workflow_id,
+        run_id,
+    )
 
 
 def test_end_of_retention_is_a_tombstone(wire: Wire, processor: Processor) -> None:
@@ -80,7 +106,10 @@ def test_end_of_retention_is_a_tombstone(wire: Wire, processor: Processor) -> No
         messages = until(partial(_gone, wire, id), what=f"tombstone of {id}")
         assert _status(messages[-2]) == COMPLETED
         _check_tombstone(wire, messages, id, f"run-{id}")
-    until(lambda: {table for table, _ in wire.rows()} == {"position"}, what="rows are gone in the same transaction")
+    until(
+        lambda: {table for table, _ in wire.rows()} == {"position"},
+        what="rows are gone in the same transaction",
+    )
 
 
 def test_deletion_of_an_open_run(wire: Wire, processor: Processor) -> None:
@@ -92,11 +121,15 @@ def test_deletion_of_an_open_run(wire: Wire, processor: Processor) -> None:
         wire.send(DeleteWorkflow("open-1", request_id="delete", reply_to="me"))
     wire.flush()
     until(lambda: len(wire.records(wire.topics.replies)) == 2, what="both verdicts")
-    assert [(reply.client_id, reply.status, reply.run_id) for reply in wire.records(wire.topics.replies)] == [("me", OK, "run-1")] * 2
+    assert [
+        (reply.client_id, reply.status, reply.run_id) for reply in wire.records(wire.topics.replies)
+    ] == [("me", OK, "run-1")] * 2
     messages = _of(wire, "open-1")
     assert [_status(m) for m in messages] == [RUNNING, TERMINATED, ""]
     _check_tombstone(wire, messages, "open-1", "run-1")
     (result,) = wire.records(wire.topics.results)
     assert (result.workflow_id, result.status) == ("open-1", TERMINATED)
     rows = wire.rows()
-    assert {key for table, key in rows if table == "workflow"} == {"open-2"} and {key for table, key in rows if table == "run"} == {"run-2"}
+    assert {key for table, key in rows if table == "workflow"} == {"open-2"} and {
+        key for table, key in rows if table == "run"
+    } == {"run-2"}

@@ -1,7 +1,9 @@
-"""What README and docs/wire.md tell a shell to type is typed here: the lines as they stand, on a real broker, against a real worker.
+"""What README and docs/wire.md tell a shell to type is typed here: the lines as they stand, on a
+real broker, against a real worker.
 
-Only the address and the namespace are put in place of the page's. kcat and Kafka's console producer are foreign code: what they read of the
-contract is what their users read of it. Where one of them cannot be had the line is skipped, and a plain producer writes the page's text.
+Only the address and the namespace are put in place of the page's. kcat and Kafka's console
+producer are foreign code: what they read of the contract is what their users read of it. Where
+one of them cannot be had the line is skipped, and a plain producer writes the page's text.
 """
 
 from __future__ import annotations
@@ -31,10 +33,16 @@ from odradek.worker import Worker
 ROOT = Path(__file__).parents[2]
 WIRE, README = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/wire.md", "README.md"))
 #: Code blocks in no language or in `sh`: every other piece between fences is one.
-BLOCKS = [block.partition("\n")[2] for block in f"{README}\n{WIRE}".split("\n```")[1::2] if block.partition("\n")[0] in ("", "sh")]
+BLOCKS = [
+    block.partition("\n")[2]
+    for block in f"{README}\n{WIRE}".split("\n```")[1::2]
+    if block.partition("\n")[0] in ("", "sh")
+]
 QUEUE = "order-task-queue"
 
-needs_kcat = pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed (Debian: apt install kcat)")
+needs_kcat = pytest.mark.skipif(
+    shutil.which("kcat") is None, reason="kcat is not installed (Debian: apt install kcat)"
+)
 
 
 def _block(*words: str) -> list[str]:
@@ -57,7 +65,9 @@ class Order:
 class OrderWorkflow(Order):
     @workflow.run
     async def run(self, order: dict[str, Any]) -> dict[str, Any]:
-        if "amount" not in order:  # the page's first start has one and completes at once, the second waits for its signal
+        if (
+            "amount" not in order
+        ):  # the page's first start has one and completes at once, the second waits for its signal
             await self.wait(order)
         return order | {"cancelled": self.cancelled}
 
@@ -69,7 +79,11 @@ class OrderWorkflow(Order):
 @pytest.fixture
 async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterator[Client]:
     settings = Settings(
-        address=bootstrap, namespace=namespace, partitions=4, state_dir=tmp_path / "state", rpc_timeout=timedelta(seconds=30)
+        address=bootstrap,
+        namespace=namespace,
+        partitions=4,
+        state_dir=tmp_path / "state",
+        rpc_timeout=timedelta(seconds=30),
     )
     client = await Client.connect(settings=settings)
     async with client, Worker(client, task_queue=QUEUE, workflows=[OrderWorkflow]):
@@ -78,9 +92,17 @@ async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterato
 
 async def _type(line: str, client: Client, cwd: Path) -> str:
     """Run a block as a person would: the page's address and namespace are exchanged, nothing else."""
-    text = line.replace("localhost:9092", client.service_client.settings.address).replace(".default.", f".{client.namespace}.")
+    text = line.replace("localhost:9092", client.service_client.settings.address).replace(
+        ".default.", f".{client.namespace}."
+    )
     done = await asyncio.to_thread(
-        subprocess.run, ["bash", "-e", "-o", "pipefail", "-c", text], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        subprocess.run,
+        ["bash", "-e", "-o", "pipefail", "-c", text],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, f"{text}\n{done.stderr}"
     return done.stdout
@@ -90,7 +112,9 @@ async def _ends(client: Client, workflow_id: str, expected: Any) -> None:
     """The run that a shell started has ended with its input. It may not have arrived yet."""
     for _ in range(300):
         try:
-            result = await client.get_workflow_handle(workflow_id, task_queue=QUEUE).result(rpc_timeout=timedelta(seconds=60))
+            result = await client.get_workflow_handle(workflow_id, task_queue=QUEUE).result(
+                rpc_timeout=timedelta(seconds=60)
+            )
             break
         except Exception as error:
             if "not found" not in str(error):
@@ -103,14 +127,18 @@ async def _ends(client: Client, workflow_id: str, expected: Any) -> None:
 
 @needs_kcat
 async def test_kcat_starts_a_workflow_and_reads_its_result(client: Client, tmp_path: Path) -> None:
-    """Of docs/wire.md; the ids that the line gives hash to the partition that a Java client would take."""
+    """Of docs/wire.md; the ids that the line gives hash to the partition that a Java client
+    would take.
+    """
     (start,) = [block for block in _block("kcat -P") if "order-1|" in block and block in WIRE]
     for number in range(8):  # by librdkafka's own partitioner most of these would lie wrong
         await _type(start.replace("order-1|", f"order-{number}|"), client, tmp_path)
     for number in range(8):
         await _ends(client, f"order-{number}", {"user_id": "u1", "amount": 1250, "cancelled": ""})
     (watch,) = _block("kcat -C")
-    said = await _type(f"{watch.strip()} -e", client, tmp_path)  # -e: end at the end, where the page would wait
+    said = await _type(
+        f"{watch.strip()} -e", client, tmp_path
+    )  # -e: end at the end, where the page would wait
     lines = {line.split()[0]: line for line in said.splitlines() if line}
     assert set(lines) == {f"order-{number}" for number in range(8)}
     assert all("odradek-status=COMPLETED" in line for line in lines.values())
@@ -118,11 +146,18 @@ async def test_kcat_starts_a_workflow_and_reads_its_result(client: Client, tmp_p
 
 @needs_kcat
 def test_readme_from_hello_to_the_shell(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """In a namespace where nobody has been, as on a fresh `odradek dev`: kcat waits for ever for topics that are not there."""
+    """In a namespace where nobody has been, as on a fresh `odradek dev`: kcat waits for ever for
+    topics that are not there.
+    """
     (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "hello.py").write_text(program.replace('"localhost:9092"', f'"{bootstrap}", namespace="{namespace}"'))
+    (tmp_path / "hello.py").write_text(
+        program.replace('"localhost:9092"', f'"{bootstrap}", namespace="{namespace}"')
+    )
     (shell,) = [block for block in _block("kcat -P") if block in README]
-    here = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ODRADEK_NAMESPACE": namespace}
+    here = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ODRADEK_NAMESPACE": namespace,
+    }
     environment = os.environ | here | {"ODRADEK_STATE_DIR": str(tmp_path / "state")}
     shell = shell.replace("localhost:9092", bootstrap).replace(".default.", f".{namespace}.")
     typed = f"python hello.py\ntrap 'kill $(jobs -p); wait' EXIT\n{shell}"
@@ -136,13 +171,19 @@ def test_readme_from_hello_to_the_shell(bootstrap: str, namespace: str, tmp_path
         check=False,
     )
     assert done.returncode == 0, f"{typed}\n{done.stderr}"
-    promised = [line.partition("# ")[2] for line in README.splitlines() if line.startswith("odradek workflow result")]
+    promised = [
+        line.partition("# ")[2]
+        for line in README.splitlines()
+        if line.startswith("odradek workflow result")
+    ]
     assert done.stdout.splitlines() == ["Hello, World!", *promised]
 
 
 @pytest.fixture(scope="session")
 def console_producer() -> str:
-    """A script that stands for `bin/kafka-console-producer.sh`: the class it calls is in one jar more than the broker needs."""
+    """A script that stands for `bin/kafka-console-producer.sh`: the class it calls is in one jar
+    more than the broker needs.
+    """
     java, progress = find_java(), StderrProgress()
     jars = kafka_jars(java, progress)
     tools = cache_root() / f"kafka-tools-{jars.version}.jar"
@@ -152,16 +193,28 @@ def console_producer() -> str:
 
             from odradek.broker.jars import _configured_repositories
 
-            context = MavenContext(resolver=PythonResolver(), repo_cache=cache_root() / "tools", timeout=60, **_configured_repositories())
-            fetched = context.create_dependency(f"org.apache.kafka:kafka-tools:{jars.version}").artifact.resolve()
+            context = MavenContext(
+                resolver=PythonResolver(),
+                repo_cache=cache_root() / "tools",
+                timeout=60,
+                **_configured_repositories(),
+            )
+            fetched = context.create_dependency(
+                f"org.apache.kafka:kafka-tools:{jars.version}"
+            ).artifact.resolve()
             shutil.copy(fetched, tools)
         except Exception as error:
             pytest.skip(f"Kafka's tools cannot be had: {error}")
     options = "-Xmx128m -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=error"
-    return f'#!/bin/sh\nexec {java.executable} {options} -cp "{tools}:{jars.classpath}" org.apache.kafka.tools.ConsoleProducer "$@"\n'
+    return (
+        f'#!/bin/sh\nexec {java.executable} {options} -cp "{tools}:{jars.classpath}"'
+        ' org.apache.kafka.tools.ConsoleProducer "$@"\n'
+    )
 
 
-async def test_console_producer_starts_a_workflow(client: Client, console_producer: str, tmp_path: Path) -> None:
+async def test_console_producer_starts_a_workflow(
+    client: Client, console_producer: str, tmp_path: Path
+) -> None:
     script = tmp_path / "bin" / "kafka-console-producer.sh"
     script.parent.mkdir()
     script.write_text(console_producer)
@@ -172,10 +225,17 @@ async def test_console_producer_starts_a_workflow(client: Client, console_produc
 
 
 async def test_plain_producer_with_the_json_of_the_page(client: Client) -> None:
-    """The three kinds of JSON record, letter by letter, by a producer that sets nothing but the page's partitioner."""
+    """The three kinds of JSON record, letter by letter, by a producer that sets nothing but the
+    page's partitioner.
+    """
     (block,) = re.findall(r"```json\n(.*?)```", WIRE, re.DOTALL)
     start, signal, cancel = block.splitlines()
-    producer = Producer({"bootstrap.servers": client.service_client.settings.address, "partitioner": "murmur2_random"})
+    producer = Producer(
+        {
+            "bootstrap.servers": client.service_client.settings.address,
+            "partitioner": "murmur2_random",
+        }
+    )
     topic = f"odradek.{client.namespace}.{QUEUE}.events"
 
     def write(key: str, *lines: str) -> None:

@@ -1,4 +1,6 @@
-"""Lanes that stand still, seen from outside on a real broker: one whose code does not come back, and a whole process that is stopped."""
+"""Lanes that stand still, seen from outside on a real broker: one whose code does not come back,
+and a whole process that is stopped.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,12 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
 
 
 @pytest.fixture
-def describe(wire: Wire, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Describe:
-    """`odradek task-queue describe` as somebody types it elsewhere: it has never heard of the queue before."""
+def describe(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Describe:
+    """`odradek task-queue describe` as somebody types it elsewhere: it has never heard of the
+    queue before.
+    """
     monkeypatch.setenv("ODRADEK_ADDRESS", str(wire.settings.address))
     monkeypatch.setenv("ODRADEK_NAMESPACE", wire.settings.namespace)
 
@@ -57,7 +63,9 @@ def those(describe: Describe, condition: Callable[[dict[str, Any]], bool]) -> li
     return found if all(map(condition, found)) else []
 
 
-def test_a_lane_whose_code_does_not_come_back(wire: Wire, describe: Describe, tmp_path: Path) -> None:
+def test_a_lane_whose_code_does_not_come_back(
+    wire: Wire, describe: Describe, tmp_path: Path
+) -> None:
     """Its process goes on to report, and its neighbour to work: only the lane's own word tells."""
     blocked, free, flag = key_for(wire, 0), key_for(wire, 1), tmp_path / "flag"
     with Host(wire) as host:
@@ -70,7 +78,11 @@ def test_a_lane_whose_code_does_not_come_back(wire: Wire, describe: Describe, tm
 
         def stalled() -> dict[str, Any] | None:
             first = partitions(describe)[0]
-            return first if first["stalled_ms"] >= STALLED_AFTER_MS and first["silent_ms"] < SILENT_AFTER_MS else None
+            return (
+                first
+                if first["stalled_ms"] >= STALLED_AFTER_MS and first["silent_ms"] < SILENT_AFTER_MS
+                else None
+            )
 
         first = until(stalled)
         assert first["state"] == "RUNNING" and first["owner"] and first["lag"] == 2
@@ -78,7 +90,11 @@ def test_a_lane_whose_code_does_not_come_back(wire: Wire, describe: Describe, tm
         wire.flush()
         until(lambda: wire.counts().get(free) == [1])
         said = describe()
-        assert "Stuck" in said and "partition 0: no progress" in said and re.search(r"none for \d\d", said), said
+        assert (
+            "Stuck" in said
+            and "partition 0: no progress" in said
+            and re.search(r"none for \d\d", said)
+        ), said
         assert "partition 1" not in said
         until(lambda: partitions(describe)[1]["stalled_ms"] < STALLED_AFTER_MS)
         flag.touch()
@@ -90,18 +106,24 @@ def test_a_lane_whose_code_does_not_come_back(wire: Wire, describe: Describe, tm
 
 @pytest.mark.slow
 def test_a_processor_that_is_stopped(wire: Wire, describe: Describe) -> None:
-    """SIGSTOP: its last word says that all is well. It is silent while it still counts as the owner, and afterwards as well."""
+    """SIGSTOP: its last word says that all is well. It is silent while it still counts as the
+    owner, and afterwards as well.
+    """
     with Host(wire) as host:
         host.line("ready")
         until(lambda: [one["state"] for one in partitions(describe)] == ["RUNNING", "RUNNING"])
         os.kill(host.pid, signal.SIGSTOP)
         host.wait_stopped()
         silent = until(lambda: those(describe, lambda one: one["silent_ms"] >= SILENT_AFTER_MS), 30)
-        assert all(one["owner"] and one["state"] == "RUNNING" for one in silent), "nobody has declared it dead yet"
+        assert all(one["owner"] and one["state"] == "RUNNING" for one in silent), (
+            "nobody has declared it dead yet"
+        )
         said = describe()
         assert "partition 0, 1: whoever has it says nothing" in said and "silent for" in said, said
         gone = until(lambda: those(describe, lambda one: not one["owner"]), 30)
-        assert all(one["silent_ms"] >= SILENT_AFTER_MS and one["stalled_ms"] is None for one in gone)
+        assert all(
+            one["silent_ms"] >= SILENT_AFTER_MS and one["stalled_ms"] is None for one in gone
+        )
         assert "silent for" in describe()
         os.kill(host.pid, signal.SIGCONT)
         until(lambda: "Stuck" not in describe(), 60)
@@ -110,8 +132,12 @@ def test_a_processor_that_is_stopped(wire: Wire, describe: Describe) -> None:
         until(lambda: wire.counts().get(key_for(wire, 0)) == [1])
 
 
-def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It owns, restores and begins anew each time, and is at the same input all along; its neighbour has nothing to do, which is fine."""
+def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It owns, restores and begins anew each time, and is at the same input all along; its
+    neighbour has nothing to do, which is fine.
+    """
     real = lane.Lane._transact
 
     def transact(self: lane.Lane, work: Work, refused: dict[str, str]) -> None:
@@ -124,7 +150,9 @@ def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(wire: Wire, mo
 
     def standing() -> list[int]:
         """By two clocks, which a machine may stand still between: the middle one of three looks."""
-        looks = [[status.progress_time_ms for status in processor.lane_statuses()] for _ in range(3)]
+        looks = [
+            [status.progress_time_ms for status in processor.lane_statuses()] for _ in range(3)
+        ]
         return [sorted(each)[1] for each in zip(*looks, strict=True)]
 
     processor.start()
@@ -135,7 +163,9 @@ def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(wire: Wire, mo
         until(lambda: processor.statistics().totals.dropped >= 2)
         first, neighbour = standing()
         until(lambda: processor.statistics().totals.dropped >= 6)
-        assert abs(standing()[0] - first) < 50, "each own restored something and committed a position, which is no progress"
+        assert abs(standing()[0] - first) < 50, (
+            "each own restored something and committed a position, which is no progress"
+        )
         until(lambda: standing()[1] > neighbour)
         monkeypatch.setattr(lane.Lane, "_transact", real)
         until(lambda: wire.counts() == {key_for(wire, 0): [1]})

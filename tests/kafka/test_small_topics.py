@@ -1,4 +1,6 @@
-"""Topics that take less than a batch of a producer (`max.message.bytes` counts batches): what is small enough alone is never refused."""
+"""Topics that take less than a batch of a producer (`max.message.bytes` counts batches): what is
+small enough alone is never refused.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ from typing import NoReturn
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 
 from odradek import activity, workflow
 from odradek.activities import answers as answers_module
@@ -55,7 +65,12 @@ class Fan:
     @workflow.run
     async def run(self, count: int, text: str) -> int:
         timeout = timedelta(seconds=60)
-        found = await asyncio.gather(*[workflow.execute_activity(echo, text, start_to_close_timeout=timeout) for _ in range(count)])
+        found = await asyncio.gather(
+            *[
+                workflow.execute_activity(echo, text, start_to_close_timeout=timeout)
+                for _ in range(count)
+            ]
+        )
         return sum(len(one) for one in found)
 
 
@@ -82,7 +97,9 @@ class Away:
 
     @workflow.run
     async def run(self) -> str:
-        return await workflow.execute_activity(echo, "x", task_queue="elsewhere", start_to_close_timeout=timedelta(seconds=60))
+        return await workflow.execute_activity(
+            echo, "x", task_queue="elsewhere", start_to_close_timeout=timedelta(seconds=60)
+        )
 
 
 def set_limit(bootstrap: str, topics: Iterable[str], limit: int) -> None:
@@ -116,13 +133,19 @@ def settings_of(bootstrap: str, namespace: str, tmp_path: Path, **kafka: str) ->
 
 
 async def serve_and_say(client: Client, count: int = 400) -> None:
-    """What this file is about: a fan of activities with their results, and signals that come together."""
-    fan: WorkflowHandle[Fan, int] = await client.start_workflow(Fan.run, args=[60, text_of(RECORD)], id="fan", task_queue=QUEUE)
+    """What this file is about: a fan of activities with their results, and signals that come
+    together.
+    """
+    fan: WorkflowHandle[Fan, int] = await client.start_workflow(
+        Fan.run, args=[60, text_of(RECORD)], id="fan", task_queue=QUEUE
+    )
     assert await asyncio.wait_for(fan.result(), WAIT_S) == 60 * RECORD
     kinds = [type(event.attributes).__name__ async for event in fan.fetch_history_events()]
     assert not [kind for kind in kinds if "Failed" in kind], "neither a task nor an activity"
     heard = await client.start_workflow(Heard.run, count, id="heard", task_queue=QUEUE)
-    await asyncio.gather(*(heard.signal(Heard.say, args=[number, text_of(RECORD)]) for number in range(count)))
+    await asyncio.gather(
+        *(heard.signal(Heard.say, args=[number, text_of(RECORD)]) for number in range(count))
+    )
     assert sorted(await asyncio.wait_for(heard.result(), WAIT_S)) == list(range(count))
 
 
@@ -130,7 +153,12 @@ async def serve_and_say(client: Client, count: int = 400) -> None:
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 @pytest.mark.parametrize("before", [True, False], ids=["known at start", "lowered while it runs"])
 async def test_activities_and_signals(
-    bootstrap: str, namespace: str, tmp_path: Path, compression: str, before: bool, caplog: pytest.LogCaptureFixture
+    bootstrap: str,
+    namespace: str,
+    tmp_path: Path,
+    compression: str,
+    before: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = settings_of(bootstrap, namespace, tmp_path, **{"compression.type": compression})
     topics = ClusterAdmin(settings).topics
@@ -138,7 +166,10 @@ async def test_activities_and_signals(
     small = [topics.events(QUEUE), topics.commands(QUEUE)]
     async with client:
         async with Worker(client, task_queue=QUEUE, workflows=[Fan, Heard], activities=[echo]):
-            assert await client.execute_workflow(Fan.run, args=[2, "x"], id="first", task_queue=QUEUE) == 2
+            assert (
+                await client.execute_workflow(Fan.run, args=[2, "x"], id="first", task_queue=QUEUE)
+                == 2
+            )
             if not before:
                 await asyncio.to_thread(set_limit, bootstrap, small, SMALL)
                 await serve_and_say(client)
@@ -146,7 +177,9 @@ async def test_activities_and_signals(
             await asyncio.to_thread(set_limit, bootstrap, small, SMALL)
             async with Worker(client, task_queue=QUEUE, workflows=[Fan, Heard], activities=[echo]):
                 await serve_and_say(client)
-    said = [record.getMessage() for record in caplog.records if record.name == "odradek.processor.lane"]
+    said = [
+        record.getMessage() for record in caplog.records if record.name == "odradek.processor.lane"
+    ]
     assert len([line for line in said if "dropped" in line]) <= 1, "for a smaller batch, once"
     assert not [line for line in said if "giving up" in line]
 
@@ -171,11 +204,15 @@ async def _waiting_reason(handle: WorkflowHandle[Away, str]) -> str:
 
 
 @pytest.mark.timeout(180)
-async def test_activities_wait_while_their_commands_would_be_compacted_away(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+async def test_activities_wait_while_their_commands_would_be_compacted_away(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
     settings = settings_of(bootstrap, namespace, tmp_path)
     commands = ClusterAdmin(settings).topics.commands("elsewhere")
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(commands, 1, config={"cleanup.policy": "compact"})])[commands].result(20)
+    admin.create_topics([NewTopic(commands, 1, config={"cleanup.policy": "compact"})])[
+        commands
+    ].result(20)
     async with (
         await Client.connect(settings=settings) as client,
         Worker(client, task_queue=QUEUE, workflows=[Away]),
@@ -183,7 +220,10 @@ async def test_activities_wait_while_their_commands_would_be_compacted_away(boot
     ):
         handle = await client.start_workflow(Away.run, id="away", task_queue=QUEUE)
         reason = await asyncio.wait_for(_waiting_reason(handle), WAIT_S)
-        assert "cleanup.policy=compact" in reason and f"--entity-name {commands} --add-config cleanup.policy=delete" in reason
+        assert (
+            "cleanup.policy=compact" in reason
+            and f"--entity-name {commands} --add-config cleanup.policy=delete" in reason
+        )
         entry = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, commands, incremental_configs=[entry])
         admin.incremental_alter_configs([resource])[resource].result(20)
@@ -198,7 +238,10 @@ def test_forwards_of_added_partitions(bootstrap: str, namespace: str, tmp_path: 
     until(lambda: wire.admin.describe([wire.events])[wire.events].partitions == 2)
     for number in range(200):
         text = Payload(data=random.randbytes(RECORD))
-        wire.send(SignalWorkflow(f"w{number % 10}", "count", request_id=str(number), input=[text]), partition=1)
+        wire.send(
+            SignalWorkflow(f"w{number % 10}", "count", request_id=str(number), input=[text]),
+            partition=1,
+        )
     wire.flush()
     set_limit(bootstrap, [wire.events], SMALL)
     processor = make_processor(wire.settings, queue)
@@ -218,7 +261,9 @@ def test_forwards_of_added_partitions(bootstrap: str, namespace: str, tmp_path: 
 def topic(bootstrap: str, unique_name: Callable[[str], str]) -> str:
     name = unique_name("small")
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(name, 1, config={"max.message.bytes": str(SMALL)})])[name].result(20)
+    admin.create_topics([NewTopic(name, 1, config={"max.message.bytes": str(SMALL)})])[name].result(
+        20
+    )
     return name
 
 
@@ -246,7 +291,9 @@ async def test_records_that_fit_alone_are_all_taken_in_their_order(
     with PlainProducer(settings) as producer:
         if known:
             producer.limits[topic] = SMALL
-        await asyncio.wait_for(asyncio.gather(*[producer.send(topic, b"k", value) for value in values]), WAIT_S)
+        await asyncio.wait_for(
+            asyncio.gather(*[producer.send(topic, b"k", value) for value in values]), WAIT_S
+        )
         assert len(producer) == 0
         found = await asyncio.to_thread(values_of, settings, topic, len(values))
         assert sorted(found) == values, "each once"
@@ -261,24 +308,41 @@ async def test_one_that_does_not_fit_alone_is_refused_with_what_its_topic_takes(
     sizes = [RECORD] * 50 + [SMALL + 20_000] + [RECORD] * 50
     with PlainProducer(settings) as producer:
         found = await asyncio.wait_for(
-            asyncio.gather(*[producer.send(topic, b"k", random.randbytes(size)) for size in sizes], return_exceptions=True), WAIT_S
+            asyncio.gather(
+                *[producer.send(topic, b"k", random.randbytes(size)) for size in sizes],
+                return_exceptions=True,
+            ),
+            WAIT_S,
         )
         [refused] = [one for one in found if one is not None]
         assert isinstance(refused, RecordTooLargeError)
         assert f"exceeds the {SMALL} bytes that topic {topic} takes" in str(refused)
         with pytest.raises(RecordTooLargeError, match=f"exceeds the {SMALL} bytes"):
-            await asyncio.wait_for(producer.send(topic, b"k", random.randbytes(SMALL + 20_000)), WAIT_S)
+            await asyncio.wait_for(
+                producer.send(topic, b"k", random.randbytes(SMALL + 20_000)), WAIT_S
+            )
         await asyncio.wait_for(producer.send(topic, b"k", b"next"), WAIT_S)
 
 
 async def test_an_outcome_that_is_refused_for_its_time_is_sent_again_in_a_while(
-    bootstrap: str, namespace: str, tmp_path: Path, topic: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bootstrap: str,
+    namespace: str,
+    tmp_path: Path,
+    topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = settings_of(bootstrap, namespace, tmp_path)
     set_setting(bootstrap, [topic], "message.timestamp.before.max.ms", "0")
     monkeypatch.setattr(answers_module, "AGAIN_S", 3_600.0)
     durable: list[bool] = []
-    answers = Answers(Producer(producer_config(settings)), Codec(), limit_of=lambda _: 0, undeliverable=unasked, on_fatal=unasked)
+    answers = Answers(
+        Producer(producer_config(settings)),
+        Codec(),
+        limit_of=lambda _: 0,
+        undeliverable=unasked,
+        on_fatal=unasked,
+    )
     answers.send(topic, b"k", b"v", [], lambda: durable.append(True))
 
     def told() -> bool:
@@ -318,7 +382,9 @@ def unasked(*_: object) -> NoReturn:
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
-async def test_outcomes_of_activities(bootstrap: str, namespace: str, tmp_path: Path, topic: str, compression: str) -> None:
+async def test_outcomes_of_activities(
+    bootstrap: str, namespace: str, tmp_path: Path, topic: str, compression: str
+) -> None:
     """Many at once are all taken; one that is too large by itself is the only one that is told so."""
     settings = settings_of(bootstrap, namespace, tmp_path, **{"compression.type": compression})
     told: list[tuple[int, int]] = []
@@ -331,7 +397,13 @@ async def test_outcomes_of_activities(bootstrap: str, namespace: str, tmp_path: 
         return ActivityTaskCompleted("w", "r", number, str(number), 1, [Payload(data=data)])
 
     config, durable = producer_config(settings), [0]
-    answers = Answers(Producer(config), Codec(), limit_of=limits_of(settings), undeliverable=unasked, on_fatal=unasked)
+    answers = Answers(
+        Producer(config),
+        Codec(),
+        limit_of=limits_of(settings),
+        undeliverable=unasked,
+        on_fatal=unasked,
+    )
 
     def count() -> None:
         durable[0] += 1
@@ -349,12 +421,19 @@ async def test_outcomes_of_activities(bootstrap: str, namespace: str, tmp_path: 
     assert durable == [len(sizes)]
     [(size, limit)] = told
     assert size > SMALL + 20_000 and limit == SMALL
-    records = [Codec().decode(value) for value in await asyncio.to_thread(values_of, settings, topic, len(sizes))]
-    numbers = sorted(record.scheduled_event_id for record in records if isinstance(record, ActivityTaskCompleted))
+    records = [
+        Codec().decode(value)
+        for value in await asyncio.to_thread(values_of, settings, topic, len(sizes))
+    ]
+    numbers = sorted(
+        record.scheduled_event_id for record in records if isinstance(record, ActivityTaskCompleted)
+    )
     assert numbers == sorted({*range(len(sizes) + 1)} - {200})
 
 
-async def test_outcomes_keep_their_order_once_their_topic_was_used(bootstrap: str, namespace: str, tmp_path: Path, topic: str) -> None:
+async def test_outcomes_keep_their_order_once_their_topic_was_used(
+    bootstrap: str, namespace: str, tmp_path: Path, topic: str
+) -> None:
     settings = settings_of(bootstrap, namespace, tmp_path)
     look_up, asked = limits_of(settings), [0]
 
@@ -363,7 +442,13 @@ async def test_outcomes_keep_their_order_once_their_topic_was_used(bootstrap: st
         asked[0] += 1
         return limit
 
-    answers = Answers(Producer(producer_config(settings)), Codec(), limit_of=limit_of, undeliverable=unasked, on_fatal=unasked)
+    answers = Answers(
+        Producer(producer_config(settings)),
+        Codec(),
+        limit_of=limit_of,
+        undeliverable=unasked,
+        on_fatal=unasked,
+    )
 
     def served() -> bool:
         answers.serve(0.05)
@@ -379,7 +464,11 @@ async def test_outcomes_keep_their_order_once_their_topic_was_used(bootstrap: st
     assert asked == [1], "nothing was refused"
 
 
-@pytest.mark.parametrize("too_much", [2_000_000, PRODUCER_MESSAGE_MAX_BYTES + 1], ids=["for the broker", "for librdkafka"])
+@pytest.mark.parametrize(
+    "too_much",
+    [2_000_000, PRODUCER_MESSAGE_MAX_BYTES + 1],
+    ids=["for the broker", "for librdkafka"],
+)
 async def test_one_that_is_too_large_narrows_no_topic_that_takes_batches(
     bootstrap: str, namespace: str, tmp_path: Path, unique_name: Callable[[str], str], too_much: int
 ) -> None:
@@ -395,11 +484,22 @@ async def test_one_that_is_too_large_narrows_no_topic_that_takes_batches(
         told[0] += 1
 
     config = producer_config(settings)
-    answers = Answers(Producer(config), Codec(), limit_of=limits_of(settings), undeliverable=unasked, on_fatal=unasked)
+    answers = Answers(
+        Producer(config),
+        Codec(),
+        limit_of=limits_of(settings),
+        undeliverable=unasked,
+        on_fatal=unasked,
+    )
     sizes = [RECORD] * 20 + [too_much] + [RECORD] * 20
     for number, size in enumerate(sizes):
         payload = [Payload(data=random.randbytes(size))]
-        answers.report(usual, ActivityTaskCompleted("w", "r", number, str(number), 1, payload), count, too_large)
+        answers.report(
+            usual,
+            ActivityTaskCompleted("w", "r", number, str(number), 1, payload),
+            count,
+            too_large,
+        )
 
     def served() -> bool:
         answers.serve(0.05)
@@ -413,6 +513,8 @@ async def test_one_that_is_too_large_narrows_no_topic_that_takes_batches(
         async def send(size: int) -> None:  # it is refused at once, or later
             await producer.send(usual, b"k", random.randbytes(size))
 
-        found = await asyncio.wait_for(asyncio.gather(*[send(size) for size in sizes], return_exceptions=True), WAIT_S)
+        found = await asyncio.wait_for(
+            asyncio.gather(*[send(size) for size in sizes], return_exceptions=True), WAIT_S
+        )
         assert [type(one) for one in found if one is not None] == [RecordTooLargeError]
         assert producer._windows.limit(usual) is None

@@ -1,4 +1,6 @@
-"""The broker goes away under a worker: live, since a restart would mend nothing; not ready, with the reason; ready when it is back."""
+"""The broker goes away under a worker: live, since a restart would mend nothing; not ready, with
+the reason; ready when it is back.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +26,33 @@ async def test_without_a_broker_a_worker_is_live_and_not_ready(tmp_path: Path) -
     broker.start()
     processes: list[Process] = []
     try:
-        processes += [Process(broker.bootstrap, "outage", tmp_path, what) for what in ("processor", "activities")]
+        processes += [
+            Process(broker.bootstrap, "outage", tmp_path, what)
+            for what in ("processor", "activities")
+        ]
         for process in processes:
             await becomes(process, 200)
         broker.kill()
         for process in processes:
             await becomes(process, 503, "no broker has answered for")
-            await until(lambda: any(word in process.reasons("ready") for word in ("Connection refused", "Disconnected")))  # noqa: B023
+            await until(
+                lambda: any(
+                    word in process.reasons("ready")  # noqa: B023
+                    for word in ("Connection refused", "Disconnected")
+                )
+            )
             assert process.status("live") == 200
             await until(lambda: process.total("odradek_kafka_contact_seconds") > 10)  # noqa: B023
         # Not a line for each attempt of each client to reach it: one a minute.
-        refused = [line for line in processes[0].lines() if line["logger"] == "odradek.kafka" and "Connection refused" in line["message"]]
+        refused = [
+            line
+            for line in processes[0].lines()
+            if line["logger"] == "odradek.kafka" and "Connection refused" in line["message"]
+        ]
         times = [datetime.fromisoformat(line["time"]) for line in refused]
-        assert times and all((later - earlier).total_seconds() > 50 for earlier, later in itertools.pairwise(times)), refused
+        assert times and all(
+            (later - earlier).total_seconds() > 50 for earlier, later in itertools.pairwise(times)
+        ), refused
         await asyncio.to_thread(broker.start)
         for process in processes:
             await becomes(process, 200)

@@ -1,4 +1,6 @@
-"""One trace over client, workflow, an activity in another process, and a signal; on real Kafka, with a replay for each workflow task."""
+"""One trace over client, workflow, an activity in another process, and a signal; on real Kafka,
+with a replay for each workflow task.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,14 @@ def far_spans(settings: Settings, tmp_path: Path) -> Iterator[Path]:
         "ODRADEK_STATE_DIR": str(tmp_path / "far"),
         "PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}",
     }
-    command = [sys.executable, "-m", "tests.kafka.telemetry_workflows", "activities", FAR, str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.kafka.telemetry_workflows",
+        "activities",
+        FAR,
+        str(path),
+    ]
     process = subprocess.Popen(command, env=environment)
     yield path
     process.kill()
@@ -62,7 +71,9 @@ def far_spans(settings: Settings, tmp_path: Path) -> Iterator[Path]:
 def read_commands(settings: Settings) -> list[dict[str, str]]:
     """Headers of the records in `commands` of the far queue."""
     topic = Topics(settings.namespace).commands(FAR)
-    consumer = Consumer({"bootstrap.servers": settings.address, "group.id": "x", "enable.auto.commit": False})
+    consumer = Consumer(
+        {"bootstrap.servers": settings.address, "group.id": "x", "enable.auto.commit": False}
+    )
     found: list[dict[str, str]] = []
     try:
         consumer.assign([TopicPartition(topic, partition, 0) for partition in range(2)])
@@ -77,7 +88,9 @@ def read_commands(settings: Settings) -> list[dict[str, str]]:
     return found
 
 
-async def test_one_trace_from_the_client_over_two_processes_and_replays(settings: Settings, far_spans: Path) -> None:
+async def test_one_trace_from_the_client_over_two_processes_and_replays(
+    settings: Settings, far_spans: Path
+) -> None:
     memory = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(memory))
@@ -98,7 +111,10 @@ async def test_one_trace_from_the_client_over_two_processes_and_replays(settings
                 assert await handle.query(Traced.said) == "bye"
             asked_again = client.statistics().asked_again
             assert worker._processor is not None
-            replayed = sum(part.replay_activations for part in worker._processor.statistics().partitions.values())
+            replayed = sum(
+                part.replay_activations
+                for part in worker._processor.statistics().partitions.values()
+            )
             assert replayed >= 2, "this test means nothing unless runs were replayed"
             await _raw_start_belongs_to_the_producers_trace(settings, memory)
     finally:
@@ -109,34 +125,56 @@ async def test_one_trace_from_the_client_over_two_processes_and_replays(settings
     ours = [span for span in spans if span["attributes"].get("temporalWorkflowID", "w") == "w"]
     by_name = {span["name"]: span for span in ours}
     twice = {name for name, count in Counter(span["name"] for span in ours).items() if count > 1}
-    assert twice <= ({"HandleQuery:said"} if asked_again else set()), "a span was made twice, not for a query that was asked twice"
+    assert twice <= ({"HandleQuery:said"} if asked_again else set()), (
+        "a span was made twice, not for a query that was asked twice"
+    )
     shop, start = by_name["shop"], by_name["StartWorkflow:Traced"]
     assert (start["parent"], start["kind"]) == (shop["span"], "CLIENT")
-    assert (by_name["RunWorkflow:Traced"]["parent"], by_name["RunWorkflow:Traced"]["kind"]) == (start["span"], "SERVER")
+    assert (by_name["RunWorkflow:Traced"]["parent"], by_name["RunWorkflow:Traced"]["kind"]) == (
+        start["span"],
+        "SERVER",
+    )
     schedule, run = by_name["StartActivity:greet"], by_name["RunActivity:greet"]
     assert schedule["parent"] == start["span"]
     assert (run["parent"], run["trace"]) == (schedule["span"], shop["trace"])
-    assert run["attributes"]["temporalRunID"] == handle.first_execution_run_id and run["attributes"]["temporalActivityID"] == "1"
+    assert (
+        run["attributes"]["temporalRunID"] == handle.first_execution_run_id
+        and run["attributes"]["temporalActivityID"] == "1"
+    )
     handle_signal, signal = by_name["HandleSignal:say"], by_name["SignalWorkflow:say"]
     assert (handle_signal["trace"], handle_signal["links"]) == (shop["trace"], [signal["span"]])
     assert signal["trace"] == by_name["caller"]["trace"] != shop["trace"]
     assert by_name["CompleteWorkflow:Traced"]["trace"] == shop["trace"]
     handle_query = by_name["HandleQuery:said"]
-    assert handle_query["parent"] == by_name["QueryWorkflow:said"]["span"] and handle_query["links"] == [start["span"]]
+    assert handle_query["parent"] == by_name["QueryWorkflow:said"]["span"] and handle_query[
+        "links"
+    ] == [start["span"]]
     # What a service reads that knows record headers alone.
     assert headers[0]["traceparent"].startswith(f"00-{shop['trace']}-{schedule['span']}-")
 
 
-async def _raw_start_belongs_to_the_producers_trace(settings: Settings, memory: InMemorySpanExporter) -> None:
+async def _raw_start_belongs_to_the_producers_trace(
+    settings: Settings, memory: InMemorySpanExporter
+) -> None:
     trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     producer = Producer({"bootstrap.servers": settings.address, "partitioner": "murmur2_random"})
     value = json.dumps({"kind": "StartWorkflow", "workflow_type": "Traced", "input": [FAR]})
-    producer.produce(Topics(settings.namespace).events("near"), value, "raw", headers=[("traceparent", f"00-{trace}-{span}-01")])
+    producer.produce(
+        Topics(settings.namespace).events("near"),
+        value,
+        "raw",
+        headers=[("traceparent", f"00-{trace}-{span}-01")],
+    )
     assert producer.flush(30) == 0
 
     def runs() -> list[dict[str, Any]]:
         facts = [span_facts(found) for found in memory.get_finished_spans()]
-        return [found for found in facts if found["attributes"].get("temporalWorkflowID") == "raw" and found["name"].startswith("RunW")]
+        return [
+            found
+            for found in facts
+            if found["attributes"].get("temporalWorkflowID") == "raw"
+            and found["name"].startswith("RunW")
+        ]
 
     await until(lambda: bool(runs()))
     assert (runs()[0]["trace"], runs()[0]["parent"]) == (trace, span)
@@ -178,11 +216,17 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-async def test_no_call_fails_over_a_trace_that_cannot_be_read(settings: Settings, what: str) -> None:
+async def test_no_call_fails_over_a_trace_that_cannot_be_read(
+    settings: Settings, what: str
+) -> None:
     foreign = await Client.connect(settings=settings, interceptors=[_Foreign(FOREIGN[what])])
-    own = await Client.connect(settings=settings, interceptors=[TracingInterceptor(TracerProvider().get_tracer("tests"))])
+    own = await Client.connect(
+        settings=settings, interceptors=[TracingInterceptor(TracerProvider().get_tracer("tests"))]
+    )
     try:
-        async with Worker(own, task_queue="near", workflows=[Traced], activities=[greet], max_cached_workflows=0):
+        async with Worker(
+            own, task_queue="near", workflows=[Traced], activities=[greet], max_cached_workflows=0
+        ):
             handle = await foreign.start_workflow(Traced.run, "near", id="w", task_queue="near")
             await handle.signal(Traced.say, "bye")
             assert await handle.query(Traced.said) == "bye"
@@ -193,17 +237,44 @@ async def test_no_call_fails_over_a_trace_that_cannot_be_read(settings: Settings
         own.close()
 
 
-def test_the_command_takes_interceptors_so_that_its_workflows_belong_to_the_producers_trace(settings: Settings, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "odradek.cli", "worker", "tests.kafka.telemetry_workflows:WORKFLOWS", "--task-queue", "near"]
-    command += ["--interceptor", "odradek.contrib.opentelemetry:TracingInterceptor", "--address", settings.address]
-    more = {"ODRADEK_NAMESPACE": settings.namespace, "ODRADEK_PARTITIONS": "2", "ODRADEK_STATE_DIR": str(tmp_path / "near")}
+def test_the_command_takes_interceptors_so_that_its_workflows_belong_to_the_producers_trace(
+    settings: Settings, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "odradek.cli",
+        "worker",
+        "tests.kafka.telemetry_workflows:WORKFLOWS",
+        "--task-queue",
+        "near",
+    ]
+    command += [
+        "--interceptor",
+        "odradek.contrib.opentelemetry:TracingInterceptor",
+        "--address",
+        settings.address,
+    ]
+    more = {
+        "ODRADEK_NAMESPACE": settings.namespace,
+        "ODRADEK_PARTITIONS": "2",
+        "ODRADEK_STATE_DIR": str(tmp_path / "near"),
+    }
     events, trace = Topics(settings.namespace).events("near"), "0af7651916cd43dd8448eb211c80319c"
     ClusterAdmin(settings).ensure([events, Topics(settings.namespace).commands(FAR)])
-    process = subprocess.Popen(command, env=os.environ | more | {"PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}"}, cwd=tmp_path)
+    process = subprocess.Popen(
+        command,
+        env=os.environ | more | {"PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}"},
+        cwd=tmp_path,
+    )
     try:
-        producer = Producer({"bootstrap.servers": settings.address, "partitioner": "murmur2_random"})
+        producer = Producer(
+            {"bootstrap.servers": settings.address, "partitioner": "murmur2_random"}
+        )
         value = json.dumps({"kind": "StartWorkflow", "workflow_type": "Traced", "input": [FAR]})
-        producer.produce(events, value, "raw", headers=[("traceparent", f"00-{trace}-b7ad6b7169203331-01")])
+        producer.produce(
+            events, value, "raw", headers=[("traceparent", f"00-{trace}-b7ad6b7169203331-01")]
+        )
         producer.flush(10)
         deadline = time.monotonic() + 60
         while not (found := read_commands(settings)):

@@ -1,4 +1,6 @@
-"""A group member that subscribes a moment before its topic shows, as on the slowest broker of a cluster, gets it soon after."""
+"""A group member that subscribes a moment before its topic shows, as on the slowest broker of a
+cluster, gets it soon after.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,16 @@ from odradek.kafka.client_config import consumer_config
 from tests.kafka.lane_records import QUEUE, Wire
 
 
-def test_member_that_subscribed_before_its_topic_showed(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """librdkafka asks again within ten seconds, not after the five minutes of `topic.metadata.refresh.interval.ms`."""
+def test_member_that_subscribed_before_its_topic_showed(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
+    """librdkafka asks again within ten seconds, not after the five minutes of
+    `topic.metadata.refresh.interval.ms`.
+    """
     wire = Wire(bootstrap, namespace, tmp_path)
-    consumer = Consumer(consumer_config(wire.settings, f"{namespace}-group", auto_offset_reset="earliest"))
+    consumer = Consumer(
+        consumer_config(wire.settings, f"{namespace}-group", auto_offset_reset="earliest")
+    )
     assigned: list[TopicPartition] = []
     consumer.subscribe([wire.events], on_assign=lambda _, places: assigned.extend(places))
     try:

@@ -1,4 +1,6 @@
-"""Topics made by hand with settings that lose records: a lane that owns says which, and how to mend it; then it goes on."""
+"""Topics made by hand with settings that lose records: a lane that owns says which, and how to
+mend it; then it goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,14 @@ import logging
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from odradek.exceptions import TopicSettingError
 from odradek.kafka.client_config import admin_config
@@ -27,7 +36,9 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
 def make(wire: Wire, kind: str, **settings: str | int) -> str:
     """A topic as somebody makes it who has read nothing, but for these settings; its name."""
     topics = wire.topics
-    name = {"results": topics.results, "executions": topics.executions}.get(kind) or getattr(topics, kind)(QUEUE)
+    name = {"results": topics.results, "executions": topics.executions}.get(kind) or getattr(
+        topics, kind
+    )(QUEUE)
     config = {key.replace("_", "."): str(value) for key, value in settings.items()}
     new = NewTopic(name, wire.settings.partitions, 1, config=config)
     admin = AdminClient(admin_config(wire.settings))
@@ -75,10 +86,16 @@ def warnings_of_a_processor(wire: Wire, caplog: pytest.LogCaptureFixture) -> lis
         ("state", {"cleanup_policy": "compact,delete"}, "cleanup.policy=compact"),
         ("events", {"cleanup_policy": "compact"}, "cleanup.policy=delete"),
         ("results", {"cleanup_policy": "compact"}, "cleanup.policy=delete"),
-        ("results", {"message_timestamp_before_max_ms": 0}, "message.timestamp.before.max.ms=86400000"),
+        (
+            "results",
+            {"message_timestamp_before_max_ms": 0},
+            "message.timestamp.before.max.ms=86400000",
+        ),
     ],
 )
-def test_what_loses_records_stops_the_lanes_until_it_is_mended(wire: Wire, kind: str, settings: dict[str, str | int], wanted: str) -> None:
+def test_what_loses_records_stops_the_lanes_until_it_is_mended(
+    wire: Wire, kind: str, settings: dict[str, str | int], wanted: str
+) -> None:
     topic = make(wire, kind, **settings)
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
@@ -87,7 +104,11 @@ def test_what_loses_records_stops_the_lanes_until_it_is_mended(wire: Wire, kind:
             processor.wait_ready(30)
         setting, _, value = wanted.partition("=")
         said = str(caught.value)
-        assert topic in said and f"--entity-name {topic} --add-config {wanted}" in said and "\n" not in said
+        assert (
+            topic in said
+            and f"--entity-name {topic} --add-config {wanted}" in said
+            and "\n" not in said
+        )
         assert f"{setting}={settings.get(setting.replace('.', '_'), 'delete')!s}" in said
         alter(wire, topic, setting, value)
         until(lambda: run(processor), 60)
@@ -96,7 +117,9 @@ def test_what_loses_records_stops_the_lanes_until_it_is_mended(wire: Wire, kind:
         processor.stop()
 
 
-def test_state_that_is_to_be_deleted_from_now_on_stops_running_lanes(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_that_is_to_be_deleted_from_now_on_stops_running_lanes(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outlet, "KNOWN_FOR_SECONDS", 0.2)
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
@@ -134,18 +157,28 @@ def test_state_that_is_to_be_deleted_from_now_on_stops_running_lanes(wire: Wire,
     ],
 )
 def test_what_may_lose_records_is_a_warning(
-    wire: Wire, kind: str, settings: dict[str, str | int], said: str, caplog: pytest.LogCaptureFixture
+    wire: Wire,
+    kind: str,
+    settings: dict[str, str | int],
+    said: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     topic = make(wire, kind, **settings)
-    found = [message for message in warnings_of_a_processor(wire, caplog) if topic in message and said in message]
+    found = [
+        message
+        for message in warnings_of_a_processor(wire, caplog)
+        if topic in message and said in message
+    ]
     assert len(found) == 1 and "--add-config" in found[0], "once, whatever the number of lanes"
 
 
 def test_a_clock_that_is_wrong_is_no_inputs_fault(wire: Wire) -> None:
-    """Each record of the lane is refused for its time: it is dropped, and nothing is held against what came in.
+    """Each record of the lane is refused for its time: it is dropped, and nothing is held
+    against what came in.
 
-    That it goes on afterwards is not asked: the broker refuses its own markers there (`tests/facts`, `-k refuses_its_own`), and with them
-    every later transaction of the lane, until it starts anew.
+    That it goes on afterwards is not asked: the broker refuses its own markers there
+    (`tests/facts`, `-k refuses_its_own`), and with them every later transaction of the lane,
+    until it starts anew.
     """
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
@@ -167,8 +200,20 @@ def test_a_clock_that_is_wrong_is_no_inputs_fault(wire: Wire) -> None:
 
 def test_topics_that_stamp_and_compress_records_themselves(wire: Wire) -> None:
     for kind in ("events", "commands", "results"):
-        make(wire, kind, retention_ms=-1, message_timestamp_type="LogAppendTime", compression_type="gzip")
-    make(wire, "state", cleanup_policy="compact", message_timestamp_type="LogAppendTime", compression_type="uncompressed")
+        make(
+            wire,
+            kind,
+            retention_ms=-1,
+            message_timestamp_type="LogAppendTime",
+            compression_type="gzip",
+        )
+    make(
+        wire,
+        "state",
+        cleanup_policy="compact",
+        message_timestamp_type="LogAppendTime",
+        compression_type="uncompressed",
+    )
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
@@ -179,5 +224,9 @@ def test_topics_that_stamp_and_compress_records_themselves(wire: Wire) -> None:
         processor.stop()
 
 
-def test_what_odradek_makes_itself_is_not_complained_of(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
-    assert not [message for message in warnings_of_a_processor(wire, caplog) if "--add-config" in message]
+def test_what_odradek_makes_itself_is_not_complained_of(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not [
+        message for message in warnings_of_a_processor(wire, caplog) if "--add-config" in message
+    ]

@@ -1,7 +1,8 @@
-"""The namespace's own topics (`members`, `replies`, `schemas`, `results`, `executions`) deleted under running processes.
+"""The namespace's own topics (`members`, `replies`, `schemas`, `results`, `executions`) deleted
+under running processes.
 
-Whoever misses one makes it anew where that is allowed, and everything goes on there; where it is not, the topic and the cure are said, and
-everything goes on as soon as somebody makes it.
+Whoever misses one makes it anew where that is allowed, and everything goes on there; where it is
+not, the topic and the cure are said, and everything goes on as soon as somebody makes it.
 """
 
 from __future__ import annotations
@@ -46,14 +47,21 @@ Check = Callable[[], Any]
 class Charge:
     @workflow.run
     async def run(self, amount: int) -> str:
-        charged: str = await workflow.execute_activity(charge, amount, start_to_close_timeout=timedelta(seconds=60))
+        charged: str = await workflow.execute_activity(
+            charge, amount, start_to_close_timeout=timedelta(seconds=60)
+        )
         return charged
 
 
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
     return Settings(
-        address=bootstrap, namespace=namespace, state_dir=tmp_path / "worker", partitions=2, replication_factor=1, identity="tester"
+        address=bootstrap,
+        namespace=namespace,
+        state_dir=tmp_path / "worker",
+        partitions=2,
+        replication_factor=1,
+        identity="tester",
     )
 
 
@@ -76,12 +84,18 @@ class Cluster:
     def anew(self, before: dict[str, TopicFacts]) -> bool:
         """Whether all of them were made anew."""
         found = self.admin.describe(before)
-        return found.keys() == before.keys() and all(found[name].topic_id != before[name].topic_id for name in before)
+        return found.keys() == before.keys() and all(
+            found[name].topic_id != before[name].topic_id for name in before
+        )
 
     def count(self, topic: str) -> int:
         """Records of a topic, committed or not."""
         facts = self.admin.describe([topic]).get(topic)
-        return sum(self.admin.end_offsets(topic, range(facts.partitions), committed=False).values()) if facts is not None else 0
+        return (
+            sum(self.admin.end_offsets(topic, range(facts.partitions), committed=False).values())
+            if facts is not None
+            else 0
+        )
 
 
 async def eventually(check: Check, timeout_s: float = 90.0) -> Any:
@@ -94,7 +108,9 @@ async def eventually(check: Check, timeout_s: float = 90.0) -> Any:
                 return last
         except (RPCError, AssertionError, httpx.HTTPError) as error:
             last = error
-        assert asyncio.get_running_loop().time() < until, f"not within {timeout_s:g} s; last: {last!r}"
+        assert asyncio.get_running_loop().time() < until, (
+            f"not within {timeout_s:g} s; last: {last!r}"
+        )
         await asyncio.sleep(0.2)
 
 
@@ -103,22 +119,36 @@ async def living(settings: Settings, tmp_path: Path) -> AsyncIterator[tuple[Clie
     """A worker with an activity service, its client, a server."""
     async with server(settings, tmp_path) as serving:
         client = await Client.connect(settings=settings)
-        async with Worker(client, task_queue=QUEUE, workflows=[Charge, Counter], activities=[charge]):
+        async with Worker(
+            client, task_queue=QUEUE, workflows=[Charge, Counter], activities=[charge]
+        ):
             yield client, serving
 
 
-@pytest.mark.parametrize("kinds", [["members"], ["replies"], ["members", "replies", "schemas", "results", "executions"]], ids=" ".join)
-async def test_all_goes_on_at_topics_that_were_deleted(settings: Settings, living: tuple[Client, Server], kinds: list[str]) -> None:
+@pytest.mark.parametrize(
+    "kinds",
+    [["members"], ["replies"], ["members", "replies", "schemas", "results", "executions"]],
+    ids=" ".join,
+)
+async def test_all_goes_on_at_topics_that_were_deleted(
+    settings: Settings, living: tuple[Client, Server], kinds: list[str]
+) -> None:
     client, serving = living
     cluster = Cluster(settings)
     handle = await client.start_workflow(Counter.run, id="counter", task_queue=QUEUE)
     await handle.signal(Counter.add, 1)
-    assert await client.execute_workflow(Charge.run, 1, id="before", task_queue=QUEUE) == "charged 1"
+    assert (
+        await client.execute_workflow(Charge.run, 1, id="before", task_queue=QUEUE) == "charged 1"
+    )
     async with serving.client() as http:
-        before = await asyncio.to_thread(cluster.delete, *(getattr(cluster.topics, kind) for kind in kinds))
+        before = await asyncio.to_thread(
+            cluster.delete, *(getattr(cluster.topics, kind) for kind in kinds)
+        )
         await eventually(lambda: asyncio.to_thread(cluster.anew, before))
 
-        result = await client.execute_workflow(Charge.run, 2, id="after", task_queue=QUEUE, rpc_timeout=timedelta(seconds=60))
+        result = await client.execute_workflow(
+            Charge.run, 2, id="after", task_queue=QUEUE, rpc_timeout=timedelta(seconds=60)
+        )
         assert result == "charged 2"
         await handle.signal(Counter.add, 2, rpc_timeout=timedelta(seconds=60))
         assert await handle.query(Counter.total, rpc_timeout=timedelta(seconds=60)) == 3
@@ -129,7 +159,13 @@ async def test_all_goes_on_at_topics_that_were_deleted(settings: Settings, livin
 
         async def listed() -> bool:
             query = {"query": "WorkflowId = 'after'"}
-            return bool(answer(await http.get(f"/api/v1/namespaces/{settings.namespace}/workflows", params=query)).get("executions"))
+            return bool(
+                answer(
+                    await http.get(
+                        f"/api/v1/namespaces/{settings.namespace}/workflows", params=query
+                    )
+                ).get("executions")
+            )
 
         async def shown_served() -> bool:
             (queue,) = answer(await http.get("/api/odradek/v1/task-queues"))["task_queues"]
@@ -144,8 +180,12 @@ async def test_all_goes_on_at_topics_that_were_deleted(settings: Settings, livin
 
 
 @pytest.mark.slow
-async def test_an_activity_services_status_is_no_dead_letter(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """Where it may not make topics: it says which one is missing and what to do, works, and goes on when somebody makes it."""
+async def test_an_activity_services_status_is_no_dead_letter(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
+    """Where it may not make topics: it says which one is missing and what to do, works, and goes
+    on when somebody makes it.
+    """
     engine = Engine(bootstrap, namespace, tmp_path)
     engine.admin.ensure([engine.topics.schemas])
     cluster = Cluster(engine.settings)
@@ -157,7 +197,11 @@ async def test_an_activity_services_status_is_no_dead_letter(bootstrap: str, nam
 
         await is_so(lambda: not not_ready())
         await asyncio.to_thread(cluster.delete, members)
-        await is_so(lambda: f"topic {members} does not exist" in not_ready() and "Create it" in not_ready(), 90, describe=not_ready)
+        await is_so(
+            lambda: f"topic {members} does not exist" in not_ready() and "Create it" in not_ready(),
+            90,
+            describe=not_ready,
+        )
         await is_so(lambda: host.statistics().reports_dropped > 1, 90)
         task = engine.task("note", "works")
         engine.schedule(task)
@@ -170,12 +214,18 @@ async def test_an_activity_services_status_is_no_dead_letter(bootstrap: str, nam
 
 
 @pytest.mark.slow
-async def test_a_server_says_which_topic_is_missing(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its probe names the topic, and not a broker; its pages do not call queues unserved that may well be served."""
+async def test_a_server_says_which_topic_is_missing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its probe names the topic, and not a broker; its pages do not call queues unserved that
+    may well be served.
+    """
     cluster = Cluster(settings)
     topics = cluster.topics
     cluster.admin.ensure_queue(QUEUE)
-    cluster.admin.ensure([topics.members, topics.replies, topics.schemas, topics.results, topics.executions])
+    cluster.admin.ensure(
+        [topics.members, topics.replies, topics.schemas, topics.results, topics.executions]
+    )
     monkeypatch.setenv("ODRADEK_CREATE_TOPICS", "false")
     async with server(settings, tmp_path) as serving, serving.client() as http:
 
@@ -183,7 +233,9 @@ async def test_a_server_says_which_topic_is_missing(settings: Settings, tmp_path
             found = await http.get("/health/ready")
             missing = found.json().get("missing", {})
             assert "kafka" not in missing
-            return found.status_code == 503 and f"topic {topic} does not exist" in missing.get("topics", "")
+            return found.status_code == 503 and f"topic {topic} does not exist" in missing.get(
+                "topics", ""
+            )
 
         async def is_ready() -> bool:
             return (await http.get("/health/ready")).status_code == 200
@@ -193,17 +245,28 @@ async def test_a_server_says_which_topic_is_missing(settings: Settings, tmp_path
             await eventually(functools.partial(said, topic))
             if topic == topics.members:
                 assert answer(await http.get("/api/odradek/v1/members"))["complete"] is False
-                assert f"Who is alive is not known: topic {topic} does not exist" in (await http.get("/queues")).text
+                assert (
+                    f"Who is alive is not known: topic {topic} does not exist"
+                    in (await http.get("/queues")).text
+                )
             await asyncio.to_thread(cluster.admin.ensure, [topic])
             await eventually(is_ready)
 
 
 @pytest.mark.slow
-def test_a_processor_says_which_topic_is_missing(bootstrap: str, namespace: str, tmp_path: Path) -> None:
+def test_a_processor_says_which_topic_is_missing(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
     wire = Wire(bootstrap, namespace, tmp_path)
     cluster = Cluster(wire.settings)
     wire.admin.ensure_queue("q")
-    ours = [wire.topics.members, wire.topics.replies, wire.topics.schemas, wire.topics.results, wire.topics.executions]
+    ours = [
+        wire.topics.members,
+        wire.topics.replies,
+        wire.topics.schemas,
+        wire.topics.results,
+        wire.topics.executions,
+    ]
     wire.admin.ensure([*ours, wire.commands, wire.dead_letters])
     processor = make_processor(wire.settings.replace(create_topics=False), "q")
 
@@ -227,7 +290,11 @@ def test_a_processor_says_which_topic_is_missing(bootstrap: str, namespace: str,
             comes(functools.partial(said, topic), 90, f"{topic} is said to be missing")
             wire.admin.ensure([topic])
             comes(lambda: not not_ready(), 90, "ready again")
-            comes(functools.partial(counted, sent), 90, f"{sent} signals, the last one while {topic} was missing")
+            comes(
+                functools.partial(counted, sent),
+                90,
+                f"{sent} signals, the last one while {topic} was missing",
+            )
         totals = processor.statistics().totals
         assert (totals.parked, totals.dead_letters) == (0, 0)
     finally:
@@ -235,10 +302,21 @@ def test_a_processor_says_which_topic_is_missing(bootstrap: str, namespace: str,
 
 
 async def test_a_call_says_that_replies_are_missing(settings: Settings) -> None:
-    """And not that a worker is. What was asked is applied all the same; once the topic is made, all is answered."""
+    """And not that a worker is. What was asked is applied all the same; once the topic is made,
+    all is answered.
+    """
     cluster = Cluster(settings)
     cluster.admin.ensure_queue(QUEUE)
-    cluster.admin.ensure([kind(QUEUE) for kind in (cluster.topics.commands, cluster.topics.control, cluster.topics.dead_letters)])
+    cluster.admin.ensure(
+        [
+            kind(QUEUE)
+            for kind in (
+                cluster.topics.commands,
+                cluster.topics.control,
+                cluster.topics.dead_letters,
+            )
+        ]
+    )
     made = await Client.connect(settings=settings)  # makes the rest
     client = await Client.connect(settings=settings.replace(create_topics=False))
     del made
@@ -251,21 +329,30 @@ async def test_a_call_says_that_replies_are_missing(settings: Settings) -> None:
             with pytest.raises(RPCError) as raised:
                 await handle.query(Counter.total, rpc_timeout=timedelta(seconds=5))
             assert raised.value.status is RPCStatusCode.UNAVAILABLE
-            assert f"topic {replies} does not exist" in str(raised.value) and "Create it" in str(raised.value)
+            assert f"topic {replies} does not exist" in str(raised.value) and "Create it" in str(
+                raised.value
+            )
             return "Start a worker" not in str(raised.value)
 
         await eventually(says_so)
         with pytest.raises(RPCError) as raised:
             await handle.signal(Counter.add, 1, rpc_timeout=timedelta(seconds=5))
-        assert raised.value.status is RPCStatusCode.DEADLINE_EXCEEDED and f"topic {replies} does not exist" in str(raised.value)
-        waiting = asyncio.create_task(client.execute_workflow(Charge.run, 1, id="waits", task_queue=QUEUE))
+        assert (
+            raised.value.status is RPCStatusCode.DEADLINE_EXCEEDED
+            and f"topic {replies} does not exist" in str(raised.value)
+        )
+        waiting = asyncio.create_task(
+            client.execute_workflow(Charge.run, 1, id="waits", task_queue=QUEUE)
+        )
         await asyncio.to_thread(cluster.admin.ensure, [replies])
         assert await handle.query(Counter.total, rpc_timeout=timedelta(seconds=60)) == 1
         assert await asyncio.wait_for(waiting, 90) == "charged 1"
 
 
 def test_schemas_are_published_anew(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """All that a process knows, so that one of another version which starts later can read what lies there."""
+    """All that a process knows, so that one of another version which starts later can read what
+    lies there.
+    """
     wire = Wire(bootstrap, namespace, tmp_path)
     cluster = Cluster(wire.settings)
     processor: Processor = make_processor(wire.settings, "q")

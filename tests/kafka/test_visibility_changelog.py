@@ -1,4 +1,6 @@
-"""Windows older than `retention`, whose runs are gone from `executions`: they outlive kill -9 and the loss of a server's disk."""
+"""Windows older than `retention`, whose runs are gone from `executions`: they outlive kill -9
+and the loss of a server's disk.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
@@ -56,14 +64,24 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def noted(publisher: WindowsPublisher, records: Sequence[Window | WindowsCheckpoint]) -> None:
         publish(publisher, records)
-        vouched.extend(record.store_id for record in records if isinstance(record, WindowsCheckpoint))
+        vouched.extend(
+            record.store_id for record in records if isinstance(record, WindowsCheckpoint)
+        )
 
     monkeypatch.setattr(WindowsPublisher, "publish", noted)
 
 
 def write_and_purge(runs: Runs, reader: VisibilityReader, *names: str) -> None:
-    """Runs that closed ten days ago, and whose retention has ended since: `executions` has neither summary nor tombstone of them."""
-    runs.write(*(run(f"{name}{n}", status, **when(n)) for name in names for n, status in enumerate(("COMPLETED", "COMPLETED", "FAILED"))))
+    """Runs that closed ten days ago, and whose retention has ended since: `executions` has
+    neither summary nor tombstone of them.
+    """
+    runs.write(
+        *(
+            run(f"{name}{n}", status, **when(n))
+            for name in names
+            for n, status in enumerate(("COMPLETED", "COMPLETED", "FAILED"))
+        )
+    )
     listed(reader)
     runs.write(*(f"w-{name}{n}/{name}{n}" for name in names for n in range(3)))
     listed(reader)
@@ -71,7 +89,9 @@ def write_and_purge(runs: Runs, reader: VisibilityReader, *names: str) -> None:
 
 
 def compact(runs: Runs) -> None:
-    """Leave what compaction would of runs that are gone: nothing. It takes minutes, and Kafka deletes records of no compacted topic."""
+    """Leave what compaction would of runs that are gone: nothing. It takes minutes, and Kafka
+    deletes records of no compacted topic.
+    """
     admin, cluster = AdminClient(admin_config(runs.settings)), ClusterAdmin(runs.settings)
 
     def set_policy(policy: str) -> None:
@@ -84,7 +104,9 @@ def compact(runs: Runs) -> None:
 
     def deleted() -> bool:
         try:
-            for done in admin.delete_records([TopicPartition(runs.topic, partition, end) for partition, end in ends.items()]).values():
+            for done in admin.delete_records(
+                [TopicPartition(runs.topic, partition, end) for partition, end in ends.items()]
+            ).values():
                 done.result(timeout=30)
         except KafkaException as error:  # the broker hears of the new policy a moment later
             assert error.args[0].code() == KafkaError.POLICY_VIOLATION, error
@@ -107,7 +129,9 @@ def windows(reader: VisibilityReader) -> list[WindowStatistics]:
 
 
 def published(reader: VisibilityReader) -> VisibilityReader:
-    """Also the checkpoint, which comes behind the windows: without it others do not know that they are whole."""
+    """Also the checkpoint, which comes behind the windows: without it others do not know that
+    they are whole.
+    """
     until(lambda: reader.store.changelog.restored and reader.store.changelog.waiting == 0)
     vouched.clear()
     until(lambda: reader.store.changelog.store_id in vouched)
@@ -120,7 +144,9 @@ def delete(settings: Settings, topic: str) -> None:
 
 
 @pytest.mark.parametrize("registry", ["", pytest.param("registry", marks=pytest.mark.slow)])
-def test_windows_outlive_the_runs_and_the_disk(settings: Settings, runs: Runs, registry: str) -> None:
+def test_windows_outlive_the_runs_and_the_disk(
+    settings: Settings, runs: Runs, registry: str
+) -> None:
     with fake_registry() as framing:
         if registry:
             settings = settings.replace(schema_registry_url=framing.url)
@@ -134,7 +160,12 @@ def outlive(settings: Settings, runs: Runs) -> None:
         runs.write(run("open", start_time_ms=OPEN_SINCE))
         listed(reader)
         before = windows(published(reader))
-        assert [(w.started, w.completed, w.failed) for w in before] == [(3, 1, 0), (0, 1, 0), (0, 0, 1), (1, 0, 0)]
+        assert [(w.started, w.completed, w.failed) for w in before] == [
+            (3, 1, 0),
+            (0, 1, 0),
+            (0, 0, 1),
+            (1, 0, 0),
+        ]
         assert reader.store.changelog.since_ms == 0
     shutil.rmtree(settings.state_dir)
     with reading(settings) as reader:
@@ -144,7 +175,9 @@ def outlive(settings: Settings, runs: Runs) -> None:
         assert [w.started for w in windows(published(reader))] == [6, 0, 0, 1]
 
 
-def test_each_of_two_servers_restores_what_the_other_one_wrote(settings: Settings, runs: Runs, tmp_path: Path) -> None:
+def test_each_of_two_servers_restores_what_the_other_one_wrote(
+    settings: Settings, runs: Runs, tmp_path: Path
+) -> None:
     """And a stretch that one of them was not there for."""
     first, second = settings, settings.replace(state_dir=tmp_path / "second")
     with reading(first) as reader:
@@ -165,9 +198,14 @@ def test_each_of_two_servers_restores_what_the_other_one_wrote(settings: Setting
 def test_a_server_that_was_away_while_a_run_closed_and_was_deleted(
     settings: Settings, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Compaction left the tombstone alone: the run was not deleted open, and what is told to others and by them is right."""
+    """Compaction left the tombstone alone: the run was not deleted open, and what is told to
+    others and by them is right.
+    """
     monkeypatch.setattr(keeper, "SETTLED_MS", -120_000)  # also of this minute
-    away, new = settings.replace(state_dir=tmp_path / "away"), settings.replace(state_dir=tmp_path / "new")
+    away, new = (
+        settings.replace(state_dir=tmp_path / "away"),
+        settings.replace(state_dir=tmp_path / "new"),
+    )
     with reading(away) as reader:
         published(reader)
         runs.write(run("a0", "RUNNING", **{**when(0), "close_time_ms": 0}))
@@ -184,8 +222,19 @@ def test_a_server_that_was_away_while_a_run_closed_and_was_deleted(
         checkpoint = there.store.now_ms()
         with reading(away) as reader:
             listed(reader)
-            assert abs(reader.store.changelog.since_ms - checkpoint) < 120_000 and not reader.store.changelog.restored
-            assert sum(w.deleted for w in reader.store.windows(OLD, there.store.now_ms() + 60_000, together=True, step_ms=DAY_MS)) == 0
+            assert (
+                abs(reader.store.changelog.since_ms - checkpoint) < 120_000
+                and not reader.store.changelog.restored
+            )
+            assert (
+                sum(
+                    w.deleted
+                    for w in reader.store.windows(
+                        OLD, there.store.now_ms() + 60_000, together=True, step_ms=DAY_MS
+                    )
+                )
+                == 0
+            )
             monkeypatch.setattr(keeper, "VOUCHED_S", -120.0)
             assert windows(published(reader)) == before
             assert reader.store.changelog.since_ms == there.store.changelog.since_ms
@@ -215,14 +264,24 @@ def test_a_changelog_that_is_deleted_is_written_anew(settings: Settings, runs: R
         before = windows(published(reader))
         topic = admin.describe([admin.topics.windows])[admin.topics.windows]
         delete(settings, topic.name)
-        until(lambda: (now := admin.describe([topic.name]).get(topic.name)) is not None and now.topic_id != topic.topic_id, 60)
-        until(lambda: admin.end_offsets(topic.name, [0], committed=True)[0] >= 4, 30)  # three windows, and then a checkpoint
+        until(
+            lambda: (
+                (now := admin.describe([topic.name]).get(topic.name)) is not None
+                and now.topic_id != topic.topic_id
+            ),
+            60,
+        )
+        until(
+            lambda: admin.end_offsets(topic.name, [0], committed=True)[0] >= 4, 30
+        )  # three windows, and then a checkpoint
     shutil.rmtree(settings.state_dir)
     with reading(settings) as reader:
         assert windows(published(reader)) == before and reader.store.changelog.since_ms == 0
 
 
-def test_without_a_changelog_it_says_since_when_and_what_to_do(settings: Settings, runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_changelog_it_says_since_when_and_what_to_do(
+    settings: Settings, runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
     refused = settings.replace(create_topics=False)
     admin = ClusterAdmin(settings)
     topic = admin.topics.windows
@@ -235,14 +294,20 @@ def test_without_a_changelog_it_says_since_when_and_what_to_do(settings: Setting
         assert len(said) == 1 and "Create it with 1 partitions" in said[0], said
         since_ms = reader.store.windows_complete_since_ms
         assert abs(since_ms - (time.time() * 1_000 - 3 * DAY_MS)) < 120_000
-        assert not reader.store.changelog.restored and reader.statistics().restarts == 0 and reader.unready == ""
+        assert (
+            not reader.store.changelog.restored
+            and reader.statistics().restarts == 0
+            and reader.unready == ""
+        )
         admin.ensure([topic])
         published(reader)
         until(lambda: reader.statistics().windows_error == "")
         assert reader.store.windows_complete_since_ms == since_ms
 
 
-def test_kill_9_between_a_window_that_was_written_and_its_note(settings: Settings, runs: Runs, tmp_path: Path) -> None:
+def test_kill_9_between_a_window_that_was_written_and_its_note(
+    settings: Settings, runs: Runs, tmp_path: Path
+) -> None:
     errors = tmp_path / "errors"
     with reading(settings) as reader:
         published(reader)  # a checkpoint: everything from the first record on

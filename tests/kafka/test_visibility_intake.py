@@ -1,4 +1,6 @@
-"""The intake on real Kafka: what is listed is what was committed, through kill -9, a lost disk, tombstones, aborts and re-reading."""
+"""The intake on real Kafka: what is listed is what was committed, through kill -9, a lost disk,
+tombstones, aborts and re-reading.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from odradek.config import Settings
 from odradek.converter import encode_search_attributes
@@ -48,19 +56,25 @@ class Runs:
         self._producer = Producer(transactional_producer_config(settings, name))
         self._producer.init_transactions(30)
 
-    def write(self, *summaries: ExecutionSummary | str, commit: bool = True, keys: bool = True) -> None:
+    def write(
+        self, *summaries: ExecutionSummary | str, commit: bool = True, keys: bool = True
+    ) -> None:
         """One transaction. A text is the key of a tombstone."""
         self._producer.begin_transaction()
         for one in summaries:
             key = one if isinstance(one, str) else f"{one.workflow_id}/{one.run_id}"
-            self._producer.produce(self.topic, key=key.encode(), value=None if isinstance(one, str) else encode(one))
+            self._producer.produce(
+                self.topic, key=key.encode(), value=None if isinstance(one, str) else encode(one)
+            )
         if commit:
             self._producer.commit_transaction(30)
         else:
             assert self._producer.flush(30) == 0  # the records are in the log
             self._producer.abort_transaction(30)
 
-    def write_raw(self, key: bytes | None, value: bytes | None, headers: Headers | tuple[()] = ()) -> None:
+    def write_raw(
+        self, key: bytes | None, value: bytes | None, headers: Headers | tuple[()] = ()
+    ) -> None:
         """A record that no processor writes."""
         self._producer.begin_transaction()
         self._producer.produce(self.topic, key=key, value=value, headers=list(headers))
@@ -75,13 +89,21 @@ def gone(settings: Settings, topic: str) -> None:
 
 def run(name: str, status: str = "RUNNING", **more: Any) -> ExecutionSummary:
     closed = 0 if status == "RUNNING" else T0 + 2_000
-    fields: dict[str, Any] = {"start_time_ms": T0, "close_time_ms": closed, "state_transition_count": 5 if closed else 1}
-    return ExecutionSummary("default", "queue", f"w-{name}", name, "Order", status, **{**fields, **more})
+    fields: dict[str, Any] = {
+        "start_time_ms": T0,
+        "close_time_ms": closed,
+        "state_transition_count": 5 if closed else 1,
+    }
+    return ExecutionSummary(
+        "default", "queue", f"w-{name}", name, "Order", status, **{**fields, **more}
+    )
 
 
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
-    return Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path / "state", partitions=4)
+    return Settings(
+        address=bootstrap, namespace=namespace, state_dir=tmp_path / "state", partitions=4
+    )
 
 
 @pytest.fixture
@@ -109,25 +131,38 @@ def listed(reader: VisibilityReader, query: str = "") -> set[tuple[str, str]]:
 
 
 def windows(reader: VisibilityReader) -> list[tuple[int, int, int, int]]:
-    return [(w.started, w.completed, w.failed, w.open_runs) for w in reader.store.windows(T0, T0 + 60_000)]
+    return [
+        (w.started, w.completed, w.failed, w.open_runs)
+        for w in reader.store.windows(T0, T0 + 60_000)
+    ]
 
 
-def test_an_intake_that_stands_still_says_so(settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that cannot be written (here a trigger, else a full disk): lists go on answering, old, so the server must not say ready."""
+def test_an_intake_that_stands_still_says_so(
+    settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that cannot be written (here a trigger, else a full disk): lists go on answering,
+    old, so the server must not say ready.
+    """
     monkeypatch.setattr(reader_module, "STANDSTILL_S", 1.0)
     runs.write(run("a"))
     with reading(settings) as reader, closing(sqlite3.connect(reader.store.path)) as connection:
         assert listed(reader) == {("a", "RUNNING")}
-        until(lambda: reader.unready == "")  # which it is not for a moment on a machine that stood still for that second
-        connection.execute("CREATE TRIGGER broken BEFORE INSERT ON executions BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+        until(
+            lambda: reader.unready == ""
+        )  # which it is not for a moment on a machine that stood still for that second
+        connection.execute(
+            "CREATE TRIGGER broken BEFORE INSERT ON executions BEGIN SELECT RAISE(ABORT, 'the disk"
+            " is full'); END"
+        )
         connection.commit()
         runs.write(run("b"))
         why = until(lambda: reader.standstill if "the disk is full" in reader.standstill else "")
         what = reader.unready
-        # The probe is open to everybody: what, and no text of an error. And it is the same text at every look.
-        assert re.fullmatch(r"the intake has taken in nothing since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", what) and why.startswith(
-            f"{what}: "
-        )
+        # The probe is open to everybody: what, and no text of an error. And it is the same text at
+        # every look.
+        assert re.fullmatch(
+            r"the intake has taken in nothing since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", what
+        ) and why.startswith(f"{what}: ")
         assert reader.unready == what
         assert reader.ready and {one.run_id for one in reader.store.list().executions} == {"a"}
         connection.execute("DROP TRIGGER broken")
@@ -139,10 +174,14 @@ def test_an_intake_that_stands_still_says_so(settings: Settings, runs: Runs, mon
 def test_a_registry_that_is_away_is_a_standstill_and_no_outage_of_brokers(
     settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It neither makes readiness come and go with every start of the intake, nor blames the brokers, which are there."""
+    """It neither makes readiness come and go with every start of the intake, nor blames the
+    brokers, which are there.
+    """
     monkeypatch.setattr(reader_module, "STANDSTILL_S", 6.0)
     runs.write(run("a"))
-    settings = settings.model_copy(update={"schema_registry_url": "http://user:hidden@127.0.0.1:1"})  # nobody listens there
+    settings = settings.model_copy(
+        update={"schema_registry_url": "http://user:hidden@127.0.0.1:1"}
+    )  # nobody listens there
     with reading(settings) as reader:
         runs.write_raw(b"w-b/b", b"\x00\x00\x00\x00\x07abc")  # Confluent's framing
         outages, whats = set(), set()
@@ -156,10 +195,14 @@ def test_a_registry_that_is_away_is_a_standstill_and_no_outage_of_brokers(
         assert outages == {""} and len(whats - {""}) == 1, (outages, whats)
         told = f"{reader.standstill} {reader.statistics()}"
         assert "schema registry http://127.0.0.1:1 does not answer" in told and "hidden" not in told
-        assert "registry" not in reader.unready and {one.run_id for one in reader.store.list().executions} == {"a"}
+        assert "registry" not in reader.unready and {
+            one.run_id for one in reader.store.list().executions
+        } == {"a"}
 
 
-def test_what_is_committed_is_listed_and_what_is_aborted_is_not(settings: Settings, runs: Runs) -> None:
+def test_what_is_committed_is_listed_and_what_is_aborted_is_not(
+    settings: Settings, runs: Runs
+) -> None:
     runs.write(run("a"), run("b"))
     runs.write(run("a", "FAILED"), run("ghost"), commit=False)
     with reading(settings) as reader:
@@ -167,7 +210,9 @@ def test_what_is_committed_is_listed_and_what_is_aborted_is_not(settings: Settin
         runs.write(run("ghost2"), "w-a/a", commit=False)
         runs.write(run("b", "COMPLETED"))
         assert listed(reader) == {("a", "RUNNING"), ("b", "COMPLETED")}
-        assert listed(reader, "ExecutionStatus = 'Completed' AND CloseTime IS NOT NULL") == {("b", "COMPLETED")}
+        assert listed(reader, "ExecutionStatus = 'Completed' AND CloseTime IS NOT NULL") == {
+            ("b", "COMPLETED")
+        }
         assert reader.statistics().restarts == 0 and reader.lag == 0
 
 
@@ -194,12 +239,16 @@ def test_tombstones_and_typed_attributes(settings: Settings, runs: Runs) -> None
         runs.write("w-b/b", "w-a/a")
         assert listed(reader) == {("c", "RUNNING")}
         assert listed(reader, "Customer = 'c-1'") == set()
-        assert windows(reader) == [(3, 1, 0, 2)]  # b and a are counted still; a never closed: it was open until its tombstone
+        assert windows(reader) == [
+            (3, 1, 0, 2)
+        ]  # b and a are counted still; a never closed: it was open until its tombstone
         later = reader.store.windows(T0, time.time_ns() // 1_000_000 + 60_000)
         assert sum(window.deleted for window in later) == 1 and later[-1].open_runs == 1
 
 
-def test_kept_disk_reads_nothing_twice_and_lost_disk_reads_everything(settings: Settings, runs: Runs) -> None:
+def test_kept_disk_reads_nothing_twice_and_lost_disk_reads_everything(
+    settings: Settings, runs: Runs
+) -> None:
     runs.write(*(run(f"r{n}") for n in range(300)))
     runs.write(*(run(f"r{n}", "COMPLETED") for n in range(100)), run("x", "FAILED"))
     with reading(settings) as reader:
@@ -215,7 +264,9 @@ def test_kept_disk_reads_nothing_twice_and_lost_disk_reads_everything(settings: 
 
 
 @pytest.mark.parametrize("left", ["", "the file"])
-def test_a_store_whose_files_are_removed_beneath_it_begins_anew(settings: Settings, runs: Runs, left: str) -> None:
+def test_a_store_whose_files_are_removed_beneath_it_begins_anew(
+    settings: Settings, runs: Runs, left: str
+) -> None:
     """It answered some requests with 500 and was ready, for ever."""
     runs.write(run("a"))
     with reading(settings) as reader:
@@ -236,7 +287,9 @@ def test_a_store_whose_files_are_removed_beneath_it_begins_anew(settings: Settin
 
 
 def test_records_that_are_read_again_change_no_count(settings: Settings, runs: Runs) -> None:
-    """The same records come again as new ones: a processor that retried a batch, a topic that was copied."""
+    """The same records come again as new ones: a processor that retried a batch, a topic that
+    was copied.
+    """
     runs.write(run("a"), run("b", "COMPLETED"))
     with reading(settings) as reader:
         counted = windows(reader)
@@ -250,7 +303,9 @@ def test_records_that_are_read_again_change_no_count(settings: Settings, runs: R
 def test_records_that_nobody_can_read_are_stepped_over(settings: Settings, runs: Runs) -> None:
     runs.write(run("a"))
     runs.write_raw(b"w-bad/bad", b"garbage")
-    runs.write_raw(b"w-other/other", encode(PositionRow(0, "", "", 4)))  # a record of ours that is no summary
+    runs.write_raw(
+        b"w-other/other", encode(PositionRow(0, "", "", 4))
+    )  # a record of ours that is no summary
     with reading(settings) as reader:
         runs.write(run("b"))
         assert listed(reader) == {("a", "RUNNING"), ("b", "RUNNING")}
@@ -260,7 +315,9 @@ def test_records_that_nobody_can_read_are_stepped_over(settings: Settings, runs:
         assert listed(reader) == {("a", "RUNNING"), ("b", "RUNNING")}
 
 
-def test_a_topic_made_anew_begins_a_new_store(settings: Settings, runs: Runs, unique_name: Callable[[str], str]) -> None:
+def test_a_topic_made_anew_begins_a_new_store(
+    settings: Settings, runs: Runs, unique_name: Callable[[str], str]
+) -> None:
     runs.write(run("old"))
     with reading(settings) as reader:
         assert listed(reader) == {("old", "RUNNING")}
@@ -274,10 +331,16 @@ def test_a_topic_made_anew_begins_a_new_store(settings: Settings, runs: Runs, un
         assert "topic_id" in reader.statistics().rebuilt_because
 
 
-def test_a_store_that_was_away_for_longer_than_its_topic_keeps_tombstones_begins_anew(settings: Settings, runs: Runs) -> None:
-    """By the topic's own `delete.retention.ms`, which an operator may have set: a run that is gone would be listed for ever."""
+def test_a_store_that_was_away_for_longer_than_its_topic_keeps_tombstones_begins_anew(
+    settings: Settings, runs: Runs
+) -> None:
+    """By the topic's own `delete.retention.ms`, which an operator may have set: a run that is
+    gone would be listed for ever.
+    """
     runs.write(run("a"))
-    retention = ConfigEntry("delete.retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
+    retention = ConfigEntry(
+        "delete.retention.ms", "1000", incremental_operation=AlterConfigOpType.SET
+    )
     resource = ConfigResource(ResourceType.TOPIC, runs.topic, incremental_configs=[retention])
     admin = AdminClient(admin_config(settings))
     admin.incremental_alter_configs([resource])[resource].result(timeout=30)
@@ -291,7 +354,9 @@ def test_a_store_that_was_away_for_longer_than_its_topic_keeps_tombstones_begins
         assert listed(reader) == set()
 
 
-def test_a_second_instance_on_the_same_store_is_refused_and_one_beside_it_is_whole(settings: Settings, runs: Runs, tmp_path: Path) -> None:
+def test_a_second_instance_on_the_same_store_is_refused_and_one_beside_it_is_whole(
+    settings: Settings, runs: Runs, tmp_path: Path
+) -> None:
     runs.write(*(run(f"r{n}") for n in range(50)))
     with reading(settings) as reader:
         with pytest.raises(StoreLockedError, match="state_dir"):
@@ -307,9 +372,18 @@ def test_a_second_instance_on_the_same_store_is_refused_and_one_beside_it_is_who
 
 @contextmanager
 def process(settings: Settings, errors: Path, fault: str = "") -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(PROCESS), settings.address, settings.namespace, str(settings.state_dir), *([fault] if fault else [])]
+    command = [
+        sys.executable,
+        str(PROCESS),
+        settings.address,
+        settings.namespace,
+        str(settings.state_dir),
+        *([fault] if fault else []),
+    ]
     with errors.open("w") as out:
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, text=True)
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, text=True
+        )
     try:
         yield child
     finally:
@@ -325,8 +399,12 @@ def line_of(child: subprocess.Popen[str], errors: Path, wanted: Callable[[str], 
     raise AssertionError(f"the process ended: {errors.read_text()[-3_000:]}")
 
 
-def test_a_part_that_a_killed_first_reading_left_is_not_taken_for_all(settings: Settings, runs: Runs, tmp_path: Path) -> None:
-    """More records than may wait: they are written in more than one transaction, and the process kills itself in the second."""
+def test_a_part_that_a_killed_first_reading_left_is_not_taken_for_all(
+    settings: Settings, runs: Runs, tmp_path: Path
+) -> None:
+    """More records than may wait: they are written in more than one transaction, and the process
+    kills itself in the second.
+    """
     errors, many = tmp_path / "errors", WAITING_RECORDS_MAX + 2 * FETCH_RECORDS + 1
     for begin in range(0, many, 5_000):
         runs.write(*(run(f"r{number}") for number in range(begin, min(begin + 5_000, many))))
@@ -338,11 +416,15 @@ def test_a_part_that_a_killed_first_reading_left_is_not_taken_for_all(settings: 
         assert unreached.building and unreached.built_percent is None and not unreached.ready
     with reading(settings) as reader:
         assert reader.building == "" and reader.store.count().count == many
-    with VisibilityReader(settings.replace(address="127.0.0.1:9")) as unreached:  # a copy that was whole only lags
+    with VisibilityReader(
+        settings.replace(address="127.0.0.1:9")
+    ) as unreached:  # a copy that was whole only lags
         assert unreached.building == "" and unreached.store.count().count == many
 
 
-def test_a_first_reading_says_how_far_it_is(settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_reading_says_how_far_it_is(
+    settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs.write(*(run(f"r{number}") for number in range(50)))
     held, apply = threading.Event(), VisibilityStore.apply
 
@@ -357,7 +439,9 @@ def test_a_first_reading_says_how_far_it_is(settings: Settings, runs: Runs, monk
             while not reader.lag:
                 assert reader.building and time.monotonic() < deadline_s, reader.statistics()
                 time.sleep(0.02)
-            assert re.fullmatch(r"0 of about 5\d records read", reader.building) and not reader.ready
+            assert (
+                re.fullmatch(r"0 of about 5\d records read", reader.building) and not reader.ready
+            )
             assert reader.built_percent == 0
         finally:
             held.set()
@@ -365,7 +449,9 @@ def test_a_first_reading_says_how_far_it_is(settings: Settings, runs: Runs, monk
 
 
 @pytest.mark.parametrize("fault", ["", "begin", "commit"])
-def test_kill_9_loses_nothing_and_counts_nothing_twice(settings: Settings, runs: Runs, tmp_path: Path, fault: str) -> None:
+def test_kill_9_loses_nothing_and_counts_nothing_twice(
+    settings: Settings, runs: Runs, tmp_path: Path, fault: str
+) -> None:
     errors = tmp_path / "errors"
     for batch in range(3):
         runs.write(*(run(f"r{batch}-{n}") for n in range(100)))

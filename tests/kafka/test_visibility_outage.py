@@ -1,4 +1,6 @@
-"""The broker dies and comes back under the read side: lists go on answering from the copy, and nobody restarts anything."""
+"""The broker dies and comes back under the read side: lists go on answering from the copy, and
+nobody restarts anything.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def write(settings: Settings, *names: str) -> None:
     topic = ClusterAdmin(settings).topics.executions
     producer = Producer(producer_config(settings))
     for name in names:
-        summary = ExecutionSummary("default", "queue", name, name, "Order", "RUNNING", 1_790_000_100_000)
+        summary = ExecutionSummary(
+            "default", "queue", name, name, "Order", "RUNNING", 1_790_000_100_000
+        )
         producer.produce(topic, key=f"{name}/{name}".encode(), value=encode(summary))
     assert producer.flush(60) == 0
 
@@ -51,7 +55,9 @@ def test_the_read_side_outlives_its_broker(tmp_path: Path) -> None:
             broker.kill()
             until(lambda: reader.lag is None)
             assert reader.store.count().count == 2
-            with VisibilityReader(beside) as started_without:  # its copy answers at once, and says that it is not up to date
+            with VisibilityReader(
+                beside
+            ) as started_without:  # its copy answers at once, and says that it is not up to date
                 assert started_without.store.count("WorkflowType = 'Order'").count == 2
                 assert not started_without.ready and started_without.lag is None
                 broker.start()

@@ -1,4 +1,6 @@
-"""The read side's Kafka client under TLS: with whatever settings librdkafka connects, it connects too, and neither where one is wrong."""
+"""The read side's Kafka client under TLS: with whatever settings librdkafka connects, it
+connects too, and neither where one is wrong.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ from confluent_kafka.admin import AdminClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
 from cryptography.x509.oid import NameOID
 
 from odradek.broker import LocalBroker
@@ -70,9 +78,19 @@ def issue(name: str, issuer: Pair | None = None) -> Pair:
 
 
 def revocations(issuer: Pair, *revoked: Pair) -> str:
-    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject).last_update(NOW - DAY).next_update(NOW + DAY)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .last_update(NOW - DAY)
+        .next_update(NOW + DAY)
+    )
     for one in revoked:
-        entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number).revocation_date(NOW - DAY).build()
+        entry = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(one.certificate.serial_number)
+            .revocation_date(NOW - DAY)
+            .build()
+        )
         builder = builder.add_revoked_certificate(entry)
     return builder.sign(issuer.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
@@ -90,7 +108,11 @@ class TlsBroker:
             "c.key": self.client.key_pem(),
             "c-locked.key": self.client.key_pem(PASSWORD),
             "c.p12": pkcs12.serialize_key_and_certificates(
-                b"client", self.client.key, self.client.certificate, [ca.certificate], BestAvailableEncryption(PASSWORD.encode())
+                b"client",
+                self.client.key,
+                self.client.certificate,
+                [ca.certificate],
+                BestAvailableEncryption(PASSWORD.encode()),
             ),
             "nobody.crl": revocations(ca),
             "broker.crl": revocations(ca, broker),
@@ -102,11 +124,19 @@ class TlsBroker:
         subprocess.run(["openssl", "rehash", folder / "hashed"], check=True)
 
     def kafka(self, **more: str) -> dict[str, str]:
-        """The setting `kafka`: `ca_location="@ca.pem"` is `ssl.ca.location` with the path of that file, `ca_pem="<ca.pem"` its text."""
+        """The setting `kafka`: `ca_location="@ca.pem"` is `ssl.ca.location` with the path of
+        that file, `ca_pem="<ca.pem"` its text.
+        """
         found = {"security.protocol": "SSL"}
         for name, value in more.items():
             path = self._folder / value[1:]
-            text = str(path) if value[0] == "@" else path.read_text(encoding="utf-8") if value[0] == "<" else value
+            text = (
+                str(path)
+                if value[0] == "@"
+                else path.read_text(encoding="utf-8")
+                if value[0] == "<"
+                else value
+            )
             found[f"ssl.{name.replace('_', '.')}"] = text
         return found
 
@@ -146,7 +176,9 @@ def librdkafka_connects(broker: TlsBroker, kafka: dict[str, str], seconds: float
 async def aiokafka_connects(broker: TlsBroker, kafka: dict[str, str]) -> bool:
     credentials = broker_credentials(kafka)
     assert isinstance(credentials, faust.SSLCredentials)
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker.address, security_protocol="SSL", ssl_context=credentials.context)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker.address, security_protocol="SSL", ssl_context=credentials.context
+    )
     try:
         await consumer.start()
         return isinstance(await consumer.topics(), set)
@@ -162,8 +194,17 @@ GOOD: dict[str, dict[str, str]] = {
     "texts": {"ca_pem": "<ca.pem", "certificate_pem": "<c.pem", "key_pem": "<c.key"},
     "text and file": {"ca_pem": "<ca.pem", "certificate_location": "@c.pem", "key_pem": "<c.key"},
     "locked file": {**FILES, "key_location": "@c-locked.key", "key_password": PASSWORD},
-    "locked text": {"ca_pem": "<ca.pem", "certificate_pem": "<c.pem", "key_pem": "<c-locked.key", "key_password": PASSWORD},
-    "keystore": {"ca_location": "@ca.pem", "keystore_location": "@c.p12", "keystore_password": PASSWORD},
+    "locked text": {
+        "ca_pem": "<ca.pem",
+        "certificate_pem": "<c.pem",
+        "key_pem": "<c-locked.key",
+        "key_password": PASSWORD,
+    },
+    "keystore": {
+        "ca_location": "@ca.pem",
+        "keystore_location": "@c.p12",
+        "keystore_password": PASSWORD,
+    },
     "nobody revoked": {**FILES, "crl_location": "@nobody.crl"},
     "ciphers": {**FILES, "cipher_suites": "ECDHE-ECDSA-AES256-GCM-SHA384"},
     "folder": {**FILES, "ca_location": "@hashed"},
@@ -178,7 +219,9 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_librdkafka_connects_with_serves_the_read_side(name: str, broker: TlsBroker, scratch: Path) -> None:
+def test_what_librdkafka_connects_with_serves_the_read_side(
+    name: str, broker: TlsBroker, scratch: Path
+) -> None:
     kafka = broker.kafka(**GOOD[name])
     assert librdkafka_connects(broker, kafka)
     assert asyncio.run(aiokafka_connects(broker, kafka))
@@ -191,9 +234,13 @@ def test_a_revoked_certificate_is_refused(broker: TlsBroker) -> None:
     assert not asyncio.run(aiokafka_connects(broker, kafka))
 
 
-def test_the_read_side_runs_with_a_keystore(broker: TlsBroker, namespace: str, tmp_path: Path) -> None:
+def test_the_read_side_runs_with_a_keystore(
+    broker: TlsBroker, namespace: str, tmp_path: Path
+) -> None:
     kafka = broker.kafka(**GOOD["keystore"])
-    settings = Settings(address=broker.address, namespace=namespace, state_dir=tmp_path, partitions=1, kafka=kafka)
+    settings = Settings(
+        address=broker.address, namespace=namespace, state_dir=tmp_path, partitions=1, kafka=kafka
+    )
     reader = VisibilityReader(settings)
     reader.start()
     try:
@@ -202,14 +249,24 @@ def test_the_read_side_runs_with_a_keystore(broker: TlsBroker, namespace: str, t
         reader.stop()
 
 
-def test_private_files_are_for_this_user_alone(broker: TlsBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_files_are_for_this_user_alone(
+    broker: TlsBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Seen from inside, while a context loads them."""
     seen: list[tuple[int, int, str]] = []
     load = ssl.SSLContext.load_cert_chain
 
-    def watched(context: ssl.SSLContext, certfile: Any, keyfile: Any = None, password: Any = None) -> None:
+    def watched(
+        context: ssl.SSLContext, certfile: Any, keyfile: Any = None, password: Any = None
+    ) -> None:
         for path in map(Path, (certfile, keyfile)):
-            seen.append((stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode), str(path)))
+            seen.append(
+                (
+                    stat.S_IMODE(path.stat().st_mode),
+                    stat.S_IMODE(path.parent.stat().st_mode),
+                    str(path),
+                )
+            )
         load(context, certfile, keyfile, password)
 
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watched)
@@ -222,16 +279,36 @@ def test_private_files_are_for_this_user_alone(broker: TlsBroker, monkeypatch: p
 @pytest.mark.parametrize(
     ("more", "key", "part"),
     [
-        ({"keystore_location": "@c.p12", "keystore_password": "falsch"}, "ssl.keystore.location", "ssl.keystore.password"),
-        ({"keystore_location": "@c.pem"}, "ssl.keystore.location", "cannot be read"),
-        ({"certificate_pem": "<c.pem", "key_pem": "<c-locked.key"}, "ssl.key.password", "encrypted"),
         (
-            {"certificate_location": "@c.pem", "key_location": "@c-locked.key", "key_password": "falsch"},
+            {"keystore_location": "@c.p12", "keystore_password": "falsch"},
+            "ssl.keystore.location",
+            "ssl.keystore.password",
+        ),
+        ({"keystore_location": "@c.pem"}, "ssl.keystore.location", "cannot be read"),
+        (
+            {"certificate_pem": "<c.pem", "key_pem": "<c-locked.key"},
+            "ssl.key.password",
+            "encrypted",
+        ),
+        (
+            {
+                "certificate_location": "@c.pem",
+                "key_location": "@c-locked.key",
+                "key_password": "falsch",
+            },
             "ssl.certificate.location",
             "`kafka.ssl.key.password`",
         ),
-        ({"certificate_pem": "nonsense", "key_pem": "<c.key"}, "ssl.certificate.pem", "cannot be read"),
-        ({"certificate_location": "@nowhere", "key_pem": "<c.key"}, "ssl.certificate.location", "cannot be read"),
+        (
+            {"certificate_pem": "nonsense", "key_pem": "<c.key"},
+            "ssl.certificate.pem",
+            "cannot be read",
+        ),
+        (
+            {"certificate_location": "@nowhere", "key_pem": "<c.key"},
+            "ssl.certificate.location",
+            "cannot be read",
+        ),
         ({"key_pem": "<c.key"}, "ssl.key.pem", "ssl.certificate"),
         ({"ca_pem": "nonsense"}, "ssl.ca.pem", "cannot be read"),
         ({"crl_location": "@nowhere.crl"}, "ssl.crl.location", "cannot be read"),
@@ -241,7 +318,9 @@ def test_private_files_are_for_this_user_alone(broker: TlsBroker, monkeypatch: p
         ({"engine_location": "dynamic"}, "ssl.engine.location", "the read side cannot use"),
     ],
 )
-def test_what_cannot_be_done_is_named(more: dict[str, str], key: str, part: str, broker: TlsBroker) -> None:
+def test_what_cannot_be_done_is_named(
+    more: dict[str, str], key: str, part: str, broker: TlsBroker
+) -> None:
     with pytest.raises(ConfigurationError) as raised:
         broker_credentials(broker.kafka(**more))
     assert raised.value.key == f"kafka.{key}"
@@ -249,9 +328,14 @@ def test_what_cannot_be_done_is_named(more: dict[str, str], key: str, part: str,
     assert PASSWORD not in str(raised.value)
 
 
-def test_a_keystore_without_the_package_for_it(broker: TlsBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keystore_without_the_package_for_it(
+    broker: TlsBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "cryptography"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(ConfigurationError, match=r"`kafka.ssl.keystore.location`.*pip install cryptography.*`ssl.key.pem`"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"`kafka.ssl.keystore.location`.*pip install cryptography.*`ssl.key.pem`",
+    ):
         broker_credentials(broker.kafka(**GOOD["keystore"]))

@@ -1,4 +1,6 @@
-"""The read side beside real workflows: nobody waits for it, it catches up with what it missed, and deleted runs leave its lists."""
+"""The read side beside real workflows: nobody waits for it, it catches up with what it missed,
+and deleted runs leave its lists.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ class Order:
     @workflow.run
     async def run(self, amount: int) -> int:
         charged: int = await workflow.execute_activity(
-            charge, amount, start_to_close_timeout=timedelta(seconds=20), retry_policy=RetryPolicy(maximum_attempts=1)
+            charge,
+            amount,
+            start_to_close_timeout=timedelta(seconds=20),
+            retry_policy=RetryPolicy(maximum_attempts=1),
         )
         return charged
 
@@ -65,13 +70,31 @@ WORKFLOWS = [Order, Waiting, Chain]
 
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
-    return Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path / "worker", partitions=2, replication_factor=1)
+    return Settings(
+        address=bootstrap,
+        namespace=namespace,
+        state_dir=tmp_path / "worker",
+        partitions=2,
+        replication_factor=1,
+    )
 
 
 @pytest.mark.parametrize("lost", ["process", "process and disk"])
-async def test_workflows_go_on_without_the_server_and_it_catches_up(settings: Settings, tmp_path: Path, lost: str) -> None:
-    """The server dies (kill -9), runs start and end without it, and it knows all of them once it is back."""
-    command = ["server", "--address", settings.address, "--namespace", settings.namespace, "--port", "0"]
+async def test_workflows_go_on_without_the_server_and_it_catches_up(
+    settings: Settings, tmp_path: Path, lost: str
+) -> None:
+    """The server dies (kill -9), runs start and end without it, and it knows all of them once it
+    is back.
+    """
+    command = [
+        "server",
+        "--address",
+        settings.address,
+        "--namespace",
+        settings.namespace,
+        "--port",
+        "0",
+    ]
     state = tmp_path / "server"
     counts = f"/api/v1/namespaces/{settings.namespace}/workflow-count"
     client = await Client.connect(settings=settings)
@@ -79,7 +102,12 @@ async def test_workflows_go_on_without_the_server_and_it_catches_up(settings: Se
         with running(tmp_path / "1", *command, ODRADEK_STATE_DIR=str(state)) as first:
             url = await asyncio.to_thread(first.line, "ui")
             for number in range(5):
-                assert await client.execute_workflow(Order.run, number, id=f"with-{number}", task_queue=QUEUE) == number
+                assert (
+                    await client.execute_workflow(
+                        Order.run, number, id=f"with-{number}", task_queue=QUEUE
+                    )
+                    == number
+                )
             await asyncio.to_thread(until, lambda: (get(url + counts)[1] or {}).get("count") == "5")
             first.process.send_signal(signal.SIGKILL)
             first.process.wait(30)
@@ -87,25 +115,44 @@ async def test_workflows_go_on_without_the_server_and_it_catches_up(settings: Se
             shutil.rmtree(state)
         began_s = time.monotonic()
         done = await asyncio.gather(
-            *(client.execute_workflow(Order.run, n, id=f"without-{n}", task_queue=QUEUE) for n in range(40)), return_exceptions=True
+            *(
+                client.execute_workflow(Order.run, n, id=f"without-{n}", task_queue=QUEUE)
+                for n in range(40)
+            ),
+            return_exceptions=True,
         )
         assert done == list(range(40)), f"after {time.monotonic() - began_s:.1f} s"
         with running(tmp_path / "2", *command, ODRADEK_STATE_DIR=str(state)) as second:
             url = await asyncio.to_thread(second.line, "ui")
             await asyncio.to_thread(until, lambda: get(f"{url}/health/ready")[0] == 200)
-            answer = get(f"{url}{counts}?query=WorkflowType%20%3D%20'Order'%20AND%20ExecutionStatus%20%3D%20'Completed'")
+            answer = get(
+                f"{url}{counts}?query=WorkflowType%20%3D%20'Order'%20AND%20ExecutionStatus%20%3D%20'Completed'"
+            )
             assert answer[1]["count"] == "45"
             windows = get(f"{url}/api/odradek/v1/statistics")[1]["windows"]
-            assert sum(window["started"] for window in windows) == sum(window["completed"] for window in windows) == 45
+            assert (
+                sum(window["started"] for window in windows)
+                == sum(window["completed"] for window in windows)
+                == 45
+            )
 
 
-async def test_a_deleted_run_leaves_lists_and_stays_counted(settings: Settings, tmp_path: Path) -> None:
-    """By the engine's own tombstones: closed runs and an open one; then the same on an instance that sees only what is left."""
+async def test_a_deleted_run_leaves_lists_and_stays_counted(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """By the engine's own tombstones: closed runs and an open one; then the same on an instance
+    that sees only what is left.
+    """
     client = await Client.connect(settings=settings)
     start_ms = time.time_ns() // 60_000_000_000 * 60_000
     with VisibilityReader(settings.replace(state_dir=tmp_path / "reader")) as reader:
         async with Worker(client, task_queue=QUEUE, workflows=WORKFLOWS, activities=[charge]):
-            await asyncio.gather(*(client.execute_workflow(Order.run, n, id=f"w-{n}", task_queue=QUEUE) for n in range(3)))
+            await asyncio.gather(
+                *(
+                    client.execute_workflow(Order.run, n, id=f"w-{n}", task_queue=QUEUE)
+                    for n in range(3)
+                )
+            )
             with pytest.raises(WorkflowFailureError):
                 await client.execute_workflow(Order.run, -1, id="w-failed", task_queue=QUEUE)
             waiting = await client.start_workflow(Waiting.run, id="w-open", task_queue=QUEUE)
@@ -118,7 +165,13 @@ async def test_a_deleted_run_leaves_lists_and_stays_counted(settings: Settings, 
             return {one.workflow_id: one.status for one in of.store.list(page_size=100).executions}
 
         await caught_up()
-        assert listed(reader) == {"w-0": "COMPLETED", "w-1": "COMPLETED", "w-2": "COMPLETED", "w-failed": "FAILED", "w-open": "RUNNING"}
+        assert listed(reader) == {
+            "w-0": "COMPLETED",
+            "w-1": "COMPLETED",
+            "w-2": "COMPLETED",
+            "w-failed": "FAILED",
+            "w-open": "RUNNING",
+        }
         counted = windows(reader, start_ms)
         async with Worker(client, task_queue=QUEUE, workflows=WORKFLOWS, activities=[charge]):
             for name in ("w-0", "w-failed", "w-open"):
@@ -126,20 +179,30 @@ async def test_a_deleted_run_leaves_lists_and_stays_counted(settings: Settings, 
         await caught_up()
         assert listed(reader) == {"w-1": "COMPLETED", "w-2": "COMPLETED"}
         assert reader.store.count("ExecutionStatus = 'Failed'").count == 0
-        assert {group.values: group.count for group in reader.store.count("GROUP BY ExecutionStatus").groups} == {("Completed",): 2}
+        assert {
+            group.values: group.count
+            for group in reader.store.count("GROUP BY ExecutionStatus").groups
+        } == {("Completed",): 2}
         assert counted == Counter(started=5, completed=3, failed=1)
-        assert windows(reader, start_ms) == counted + Counter(terminated=1)  # the open run's end came with its tombstone
+        assert windows(reader, start_ms) == counted + Counter(
+            terminated=1
+        )  # the open run's end came with its tombstone
         with VisibilityReader(settings.replace(state_dir=tmp_path / "beside")) as beside:
             assert await asyncio.to_thread(beside.wait_caught_up, 60), beside.statistics()
             assert listed(beside) == listed(reader)
 
 
 async def test_a_chain_is_listed_in_its_order(settings: Settings, tmp_path: Path) -> None:
-    """Also by an instance that sees only the last record of each run; and the latest is the one that is found."""
+    """Also by an instance that sees only the last record of each run; and the latest is the one
+    that is found.
+    """
     client = await Client.connect(settings=settings)
     ids = [f"w-{number}" for number in range(6)]
     async with Worker(client, task_queue=QUEUE, workflows=WORKFLOWS):
-        started = [client.execute_workflow(Chain.run, 20, id=name, task_queue=QUEUE, memo={"left": 20}) for name in ids]
+        started = [
+            client.execute_workflow(Chain.run, 20, id=name, task_queue=QUEUE, memo={"left": 20})
+            for name in ids
+        ]
         assert await asyncio.gather(*started) == [0] * len(ids)
     with VisibilityReader(settings) as reader:
         assert await asyncio.to_thread(reader.wait_caught_up, 60), reader.statistics()
@@ -157,5 +220,10 @@ def windows(reader: VisibilityReader, start_ms: int) -> Counter[str]:
     """What the windows since `start_ms` count, added up."""
     found: Counter[str] = Counter()
     for window in reader.store.windows(start_ms, time.time_ns() // 1_000_000 + 60_000):
-        found += Counter(started=window.started, completed=window.completed, failed=window.failed, terminated=window.terminated)
+        found += Counter(
+            started=window.started,
+            completed=window.completed,
+            failed=window.failed,
+            terminated=window.terminated,
+        )
     return found

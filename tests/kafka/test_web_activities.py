@@ -1,4 +1,6 @@
-"""Activities that are completed over HTTP, on real Kafka: by ids, and by the task token that the activity gave away."""
+"""Activities that are completed over HTTP, on real Kafka: by ids, and by the task token that the
+activity gave away.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,12 @@ class Approval:
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
     return Settings(
-        address=bootstrap, namespace=namespace, state_dir=tmp_path / "worker", partitions=2, replication_factor=1, identity="tester"
+        address=bootstrap,
+        namespace=namespace,
+        state_dir=tmp_path / "worker",
+        partitions=2,
+        replication_factor=1,
+        identity="tester",
     )
 
 
@@ -63,7 +70,12 @@ async def test_completed_over_http(settings: Settings, tmp_path: Path) -> None:
         async def pending(workflow_id: str, attempt: int) -> Any:
             described = answer(await http.get(f"{api}/workflows/{workflow_id}"))
             found = described.get("pendingActivities", [{}])[0]
-            return found if found.get("attempt") == attempt and found["state"] == "PENDING_ACTIVITY_STATE_STARTED" else None
+            return (
+                found
+                if found.get("attempt") == attempt
+                and found["state"] == "PENDING_ACTIVITY_STATE_STARTED"
+                else None
+            )
 
         await until(lambda: pending("approval-1", 1))
         assert answer(await http.post(f"{path}/heartbeat", json={"details": ["asked"]})) == {}
@@ -72,14 +84,24 @@ async def test_completed_over_http(settings: Settings, tmp_path: Path) -> None:
             return (await pending("approval-1", 1) or {}).get("heartbeatDetails") == ["asked"]
 
         await until(heard)
-        assert answer(await http.post(f"{path}/fail", json={"failure": {"message": "not now", "applicationFailureInfo": {}}})) == {}
+        assert (
+            answer(
+                await http.post(
+                    f"{path}/fail",
+                    json={"failure": {"message": "not now", "applicationFailureInfo": {}}},
+                )
+            )
+            == {}
+        )
         again = await until(lambda: pending("approval-1", 2))  # the engine decided to try again
         assert again["lastFailure"]["message"] == "not now"
         assert answer(await http.post(f"{path}/complete", json={"result": ["yes"]})) == {}
         assert await by_id.result() == "yes"
         assert (await http.post(f"{path}/complete", json={})).status_code == 404
 
-        by_token = await client.start_workflow(Approval.run, "mug", id="approval-2", task_queue=QUEUE)
+        by_token = await client.start_workflow(
+            Approval.run, "mug", id="approval-2", task_queue=QUEUE
+        )
         await until(lambda: pending("approval-2", 1))
         body = {"taskToken": base64.b64encode(TOKENS[-1]).decode(), "result": ["of course"]}
         assert answer(await http.post(f"{api}/activity-complete", json=body)) == {}
@@ -87,11 +109,17 @@ async def test_completed_over_http(settings: Settings, tmp_path: Path) -> None:
 
         # What was completed from outside names its command too: its Started said where it stood.
         history = answer(await http.get("/api/odradek/v1/workflows/approval-2/history"))
-        [command] = {str(event["command"]) for event in history["events"] if event["event_type"].startswith("ActivityTask")}
+        [command] = {
+            str(event["command"])
+            for event in history["events"]
+            if event["event_type"].startswith("ActivityTask")
+        }
         assert ".approvals.commands" in command
 
         async def both() -> Any:
-            found = answer(await http.get(f"{api}/workers", params={"query": f"TaskQueue = '{QUEUE}'"}))["workers"]
+            found = answer(
+                await http.get(f"{api}/workers", params={"query": f"TaskQueue = '{QUEUE}'"})
+            )["workers"]
             return found if len(found) == 2 else None
 
         assert {one["workerIdentity"] for one in await until(both)} == {"tester"}

@@ -1,4 +1,6 @@
-"""A batch while its broker is away for longer than a request waits, and at the end of its server: real processes, a broker of its own."""
+"""A batch while its broker is away for longer than a request waits, and at the end of its
+server: real processes, a broker of its own.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,19 @@ def broker(tmp_path: Path) -> Iterator[LocalBroker]:
 @pytest.fixture
 def server(broker: LocalBroker, tmp_path: Path) -> Iterator[Command]:
     state = {"ODRADEK_STATE_DIR": str(tmp_path / "server-state")}
-    with running(tmp_path / "server", "server", "--address", broker.bootstrap, "--port", "0", **state) as found:
+    with running(
+        tmp_path / "server", "server", "--address", broker.bootstrap, "--port", "0", **state
+    ) as found:
         yield found
 
 
-async def seen(http: httpx.AsyncClient, what: Callable[[dict[str, Any]], Any], *, job: str, timeout_s: float = 60.0) -> dict[str, Any]:
+async def seen(
+    http: httpx.AsyncClient,
+    what: Callable[[dict[str, Any]], Any],
+    *,
+    job: str,
+    timeout_s: float = 60.0,
+) -> dict[str, Any]:
     """The batch as our API describes it, once it is as wanted."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -60,15 +70,24 @@ async def test_a_broker_that_is_away_fails_nothing_and_an_end_says_what_is_left(
     settings = Settings(address=broker.bootstrap, partitions=2, state_dir=tmp_path / "worker")
     url = await asyncio.to_thread(server.line, "ui")
     names = [f"order-{number}" for number in range(6)]
-    query = {"visibilityQuery": "WorkflowType = 'Waiting'", "reason": "cleaning", "terminationOperation": {}}
+    query = {
+        "visibilityQuery": "WorkflowType = 'Waiting'",
+        "reason": "cleaning",
+        "terminationOperation": {},
+    }
     client = await Client.connect(settings=settings)
-    async with Worker(client, task_queue=QUEUE, workflows=[Waiting]), httpx.AsyncClient(base_url=url, timeout=30.0) as http:
+    async with (
+        Worker(client, task_queue=QUEUE, workflows=[Waiting]),
+        httpx.AsyncClient(base_url=url, timeout=30.0) as http,
+    ):
         for name in names:
             await client.start_workflow(Waiting.run, id=name, task_queue=QUEUE)
         counts = f"{url}/api/v1/namespaces/default/workflow-count"
         await asyncio.to_thread(until, lambda: get(counts)[1].get("count") == str(len(names)))
 
-        assert (await http.post(f"{BATCHES}/away", json={**query, "maxOperationsPerSecond": 1})).status_code == 200
+        assert (
+            await http.post(f"{BATCHES}/away", json={**query, "maxOperationsPerSecond": 1})
+        ).status_code == 200
         await seen(http, lambda one: one["done"] >= 2, job="away")
         broker.kill()
         waited = asyncio.create_task(asyncio.sleep(AWAY_S))
@@ -76,19 +95,35 @@ async def test_a_broker_that_is_away_fails_nothing_and_an_end_says_what_is_left(
         await waited
         await asyncio.to_thread(broker.start)
         job = await seen(http, lambda one: not one["running"], job="away", timeout_s=90.0)
-        assert (job["done"] + job["gone"] + job["pending"], job["failed"], job["problem"]) == (len(names), 0, ""), job
+        assert (job["done"] + job["gone"] + job["pending"], job["failed"], job["problem"]) == (
+            len(names),
+            0,
+            "",
+        ), job
         described = (await http.get(f"{BATCHES}/away")).json()
         assert described["state"].endswith("COMPLETED") and "failureOperationCount" not in described
-        ended = f"{counts}?query=ExecutionStatus%20%3D%20'Terminated'"  # what was accepted while nobody answered is applied too
+        # what was accepted while nobody answered is applied too
+        ended = f"{counts}?query=ExecutionStatus%20%3D%20'Terminated'"
         await asyncio.to_thread(until, lambda: get(ended)[1].get("count") == str(len(names)))
 
         for name in names:
             await client.start_workflow(Waiting.run, id=f"again-{name}", task_queue=QUEUE)
-        await asyncio.to_thread(until, lambda: get(f"{counts}?query=ExecutionStatus%20%3D%20'Running'")[1].get("count") == str(len(names)))
-        assert (await http.post(f"{BATCHES}/cut", json={**query, "maxOperationsPerSecond": 0.1})).status_code == 200
+        await asyncio.to_thread(
+            until,
+            lambda: (
+                get(f"{counts}?query=ExecutionStatus%20%3D%20'Running'")[1].get("count")
+                == str(len(names))
+            ),
+        )
+        assert (
+            await http.post(f"{BATCHES}/cut", json={**query, "maxOperationsPerSecond": 0.1})
+        ).status_code == 200
         await seen(http, lambda one: one["done"] == 1, job="cut")
         took_s = await asyncio.to_thread(server.end)
     said = server.errors.read_text()
-    assert took_s < 3.0 and server.process.returncode == 0 and "Traceback" not in said, (took_s, server.said())
+    assert took_s < 3.0 and server.process.returncode == 0 and "Traceback" not in said, (
+        took_s,
+        server.said(),
+    )
     assert "batch cut (terminate over (WorkflowType = 'Waiting')" in said, said
     assert "the server ended: of about 6 runs 1 settled, 5 not asked" in said, said

@@ -16,7 +16,9 @@ from odradek.wire.outcomes import MemberStatus
 from tests.kafka.lane_records import Wire, until
 
 
-def test_it_reads_anew_after_an_error(bootstrap: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_reads_anew_after_an_error(
+    bootstrap: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wire = Wire(bootstrap, namespace, tmp_path)
     admin = ClusterAdmin(wire.settings)
     admin.ensure([admin.topics.members, admin.topics.schemas])

@@ -1,4 +1,6 @@
-"""A queue whose services are in a share group: no lag is told, and a removal takes the group along or says that it cannot."""
+"""A queue whose services are in a share group: no lag is told, and a removal takes the group
+along or says that it cannot.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def share_member(settings: Settings, admin: ClusterAdmin) -> Iterator[Callable[[
     """A service of the share group, which polls in a thread; how many commands it has read."""
     group = admin.topics.activities_share_group(QUEUE)
     admin.configure_group(group, GROUP_CONFIG)
-    config = share_consumer_config(settings, group, max_poll_records=10) | {"share.acknowledgement.mode": "implicit"}
+    config = share_consumer_config(settings, group, max_poll_records=10) | {
+        "share.acknowledgement.mode": "implicit"
+    }
     consumer, stop, read = ShareConsumer(config), threading.Event(), [0]
     consumer.subscribe([admin.topics.commands(QUEUE)])
 
@@ -85,27 +89,39 @@ def until(check: Callable[[], Any], timeout_s: float = 40.0) -> Any:
 
 
 def test_lag(settings: Settings, admin: ClusterAdmin) -> None:
-    """By what is there, whatever the server's own setting says: first a classic group, then a share group beside what it left."""
+    """By what is there, whatever the server's own setting says: first a classic group, then a
+    share group beside what it left.
+    """
     classic = admin.topics.activities_group(QUEUE)
     assert ActivityGroups(settings).kind(QUEUE) == "classic"
-    assert ActivityGroups(settings.replace(activity_group="share")).kind(QUEUE) == "share"  # nobody was there yet
+    assert (
+        ActivityGroups(settings.replace(activity_group="share")).kind(QUEUE) == "share"
+    )  # nobody was there yet
     consumer = Consumer(consumer_config(settings, classic))
-    commit(consumer, *(TopicPartition(admin.topics.commands(QUEUE), number, 4) for number in range(2)))
+    commit(
+        consumer, *(TopicPartition(admin.topics.commands(QUEUE), number, 4) for number in range(2))
+    )
     consumer.close()
     assert ActivityGroups(settings.replace(activity_group="share")).kind(QUEUE) == "classic"
     now = [0.0]
     reader = QueueReader(settings, admin, Board(), clock_s=lambda: now[0])
     try:
         found = reader.queue(QUEUE)
-        assert (found.activity_group, found.activity_lag) == ("classic", 2) and reader.share_groups([QUEUE]) == set()
+        assert (found.activity_group, found.activity_lag) == ("classic", 2) and reader.share_groups(
+            [QUEUE]
+        ) == set()
         with share_member(settings, admin) as read:
             until(lambda: read() == 10)
             assert reader.queue(QUEUE).activity_group == "classic"  # asked again in a while
             now[0] += 60
             found = reader.queue(QUEUE)
             assert (found.activity_group, found.activity_lag) == ("share", None)
-            assert [(one.committed, one.end_offset, one.lag) for one in found.activity_partitions] == [(-1, 5, None)] * 2
-            assert [(one.activity_group, one.activity_lag) for one in reader.queues()] == [("share", None)]
+            assert [
+                (one.committed, one.end_offset, one.lag) for one in found.activity_partitions
+            ] == [(-1, 5, None)] * 2
+            assert [(one.activity_group, one.activity_lag) for one in reader.queues()] == [
+                ("share", None)
+            ]
             assert reader.share_groups([QUEUE, "nobody"]) == {QUEUE}
             assert RateReader(settings, admin).measure(QUEUE, 0.0).activity is None
             # Somebody went back: a classic group with members counts, whatever else is there.
@@ -119,15 +135,26 @@ def test_lag(settings: Settings, admin: ClusterAdmin) -> None:
         reader.close()
 
 
-def test_one_look_tells_of_all_classic_groups(settings: Settings, admin: ClusterAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_look_tells_of_all_classic_groups(
+    settings: Settings, admin: ClusterAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only what the newer call leaves out is asked for by the deprecated one, queue by queue."""
     asked: list[str] = []
-    monkeypatch.setattr(AdminClient, "list_groups", lambda self, group, **_: asked.append(group) or [])
+    monkeypatch.setattr(
+        AdminClient, "list_groups", lambda self, group, **_: asked.append(group) or []
+    )
     lists: list[float] = []
     real = AdminClient.list_consumer_groups
-    monkeypatch.setattr(AdminClient, "list_consumer_groups", lambda self, **given: lists.append(0) or real(self, **given))
+    monkeypatch.setattr(
+        AdminClient,
+        "list_consumer_groups",
+        lambda self, **given: lists.append(0) or real(self, **given),
+    )
     names = [f"queue-{number}" for number in range(3)]
-    consumers = [Consumer(consumer_config(settings, admin.topics.activities_group(name))) for name in names[:2]]
+    consumers = [
+        Consumer(consumer_config(settings, admin.topics.activities_group(name)))
+        for name in names[:2]
+    ]
     for consumer in consumers:
         consumer.subscribe([admin.topics.commands(QUEUE)])
     until(lambda: all(consumer.poll(0.1) or consumer.assignment() for consumer in consumers))
@@ -141,7 +168,10 @@ def test_one_look_tells_of_all_classic_groups(settings: Settings, admin: Cluster
 def test_removal(settings: Settings, admin: ClusterAdmin) -> None:
     board = Board()
     board.complete = True
-    remover, group = QueueRemover(settings, admin, board), admin.topics.activities_share_group(QUEUE)
+    remover, group = (
+        QueueRemover(settings, admin, board),
+        admin.topics.activities_share_group(QUEUE),
+    )
     assert remover.look(QUEUE).cautions == []
     with share_member(settings, admin) as read:
         until(lambda: read() == 10)

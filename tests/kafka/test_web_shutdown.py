@@ -27,7 +27,11 @@ WAITING = (
     ("GET", f"{OURS}/task-queues/orders/dead-letters", None),
     ("GET", "/queues", None),
     ("POST", f"{API}/workflows/order-1/signal/go?taskQueue=orders", {}),
-    ("POST", f"{API}/workflows/order-2", {"workflowType": {"name": "Order"}, "taskQueue": {"name": "orders"}}),
+    (
+        "POST",
+        f"{API}/workflows/order-2",
+        {"workflowType": {"name": "Order"}, "taskQueue": {"name": "orders"}},
+    ),
 )
 
 
@@ -38,11 +42,17 @@ def broker() -> Iterator[LocalBroker]:
         yield started
 
 
-async def test_requests_that_wait_for_a_dead_broker_do_not_delay_the_end(broker: LocalBroker, tmp_path: Path) -> None:
-    """Within 2 s or what a busy machine needs, and each of them gets an answer: 503, not a lost connection."""
+async def test_requests_that_wait_for_a_dead_broker_do_not_delay_the_end(
+    broker: LocalBroker, tmp_path: Path
+) -> None:
+    """Within 2 s or what a busy machine needs, and each of them gets an answer: 503, not a lost
+    connection.
+    """
     ClusterAdmin(Settings(address=broker.bootstrap, partitions=2)).ensure_queue("orders")
     state = {"ODRADEK_STATE_DIR": str(tmp_path / "s")}
-    with running(tmp_path / "1", "server", "--address", broker.bootstrap, "--port", "0", **state) as one:
+    with running(
+        tmp_path / "1", "server", "--address", broker.bootstrap, "--port", "0", **state
+    ) as one:
         url = one.line("ui")
         until(lambda: get(f"{url}/health/ready")[0] == 200)
         async with httpx.AsyncClient(base_url=url, timeout=30.0) as http:
@@ -59,7 +69,9 @@ async def test_requests_that_wait_for_a_dead_broker_do_not_delay_the_end(broker:
 
                 return await http.request(method, path, json=body, extensions={"trace": note})
 
-            under_way = {path: asyncio.create_task(ask(method, path, body)) for method, path, body in WAITING}
+            under_way = {
+                path: asyncio.create_task(ask(method, path, body)) for method, path, body in WAITING
+            }
             await asyncio.wait_for(all_sent.wait(), 20)
             await asyncio.sleep(0.5)  # and taken up
             waiting = {path for path, task in under_way.items() if not task.done()}
@@ -69,6 +81,9 @@ async def test_requests_that_wait_for_a_dead_broker_do_not_delay_the_end(broker:
             for path, task in under_way.items():
                 response = await task
                 assert response.status_code == 503, (path, response.text)
-                assert path not in waiting or "this server is ending" in response.text, (path, response.text)
+                assert path not in waiting or "this server is ending" in response.text, (
+                    path,
+                    response.text,
+                )
     assert took_s < 7.0 and one.process.returncode == 0, (took_s, one.said())
     assert "Traceback" not in one.errors.read_text(), one.said()

@@ -17,7 +17,13 @@ from odradek import activity, workflow
 from odradek.client import Client, WorkflowFailureError
 from odradek.common import RetryPolicy
 from odradek.config import Settings
-from odradek.exceptions import ActivityError, ApplicationError, BrokerUnreachableError, CancelledError, RetryState
+from odradek.exceptions import (
+    ActivityError,
+    ApplicationError,
+    BrokerUnreachableError,
+    CancelledError,
+    RetryState,
+)
 from odradek.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -68,7 +74,11 @@ class Sum:
         total = 0
         for number in range(count):
             total = await workflow.execute_activity(
-                name, args=[total, number], task_queue=queue, start_to_close_timeout=SHORT, result_type=int
+                name,
+                args=[total, number],
+                task_queue=queue,
+                start_to_close_timeout=SHORT,
+                result_type=int,
             )
         return total
 
@@ -80,7 +90,9 @@ class One:
         return await workflow.execute_activity(
             name,
             start_to_close_timeout=SHORT,
-            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=attempts),
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(milliseconds=10), maximum_attempts=attempts
+            ),
         )
 
 
@@ -89,7 +101,9 @@ class Begins:
     @workflow.run
     async def run(self, name: str, seconds: int) -> int:
         limit = timedelta(seconds=seconds)
-        return await workflow.execute_activity("begin", name, task_queue="late", schedule_to_close_timeout=limit, result_type=int)
+        return await workflow.execute_activity(
+            "begin", name, task_queue="late", schedule_to_close_timeout=limit, result_type=int
+        )
 
 
 @activity.defn
@@ -107,7 +121,11 @@ class Talks:
     @workflow.run
     async def run(self, size: int) -> list[int]:
         policy = RetryPolicy(initial_interval=timedelta(milliseconds=10))
-        return list(await workflow.execute_activity(talkative, "x" * size, start_to_close_timeout=SHORT, retry_policy=policy))
+        return list(
+            await workflow.execute_activity(
+                talkative, "x" * size, start_to_close_timeout=SHORT, retry_policy=policy
+            )
+        )
 
 
 class BigError(Exception):
@@ -129,13 +147,21 @@ class Overflows:
     @workflow.run
     async def run(self, what: str) -> int:
         policy = RetryPolicy(initial_interval=timedelta(milliseconds=10), maximum_attempts=2)
-        return await workflow.execute_activity(overflows, what, start_to_close_timeout=SHORT, retry_policy=policy)
+        return await workflow.execute_activity(
+            overflows, what, start_to_close_timeout=SHORT, retry_policy=policy
+        )
 
 
 @pytest_asyncio.fixture
 async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterator[Client]:
     tokens.clear()
-    settings = Settings(address=bootstrap, namespace=namespace, state_dir=tmp_path, partitions=2, replication_factor=1)
+    settings = Settings(
+        address=bootstrap,
+        namespace=namespace,
+        state_dir=tmp_path,
+        partitions=2,
+        replication_factor=1,
+    )
     client = await Client.connect(settings=settings)
     yield client
     client.close()
@@ -144,46 +170,92 @@ async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterato
 async def test_workflow_with_activities_in_one_worker(client: Client) -> None:
     worker = Worker(client, task_queue="q", workflows=[Sum], activities=[add])
     async with worker:
-        assert await client.execute_workflow(Sum.run, args=["add", "q", 4], id="one", task_queue="q") == 6
+        assert (
+            await client.execute_workflow(Sum.run, args=["add", "q", 4], id="one", task_queue="q")
+            == 6
+        )
         assert worker.is_running
     assert worker.is_shutdown and not worker.is_running
 
 
-async def test_two_workers_in_one_process_on_two_queues_started_after_the_workflow(client: Client) -> None:
+async def test_two_workers_in_one_process_on_two_queues_started_after_the_workflow(
+    client: Client,
+) -> None:
     handle = await client.start_workflow(
-        Sum.run, args=["add_in_thread", "activities", 3], id="early", task_queue="flows", rpc_timeout=timedelta(seconds=5)
+        Sum.run,
+        args=["add_in_thread", "activities", 3],
+        id="early",
+        task_queue="flows",
+        rpc_timeout=timedelta(seconds=5),
     )
     with ThreadPoolExecutor(4) as pool:
         async with (
             Worker(client, task_queue="flows", workflows=[Sum]),
-            Worker(client, task_queue="activities", activities=[add_in_thread], activity_executor=pool, max_concurrent_activities=2),
+            Worker(
+                client,
+                task_queue="activities",
+                activities=[add_in_thread],
+                activity_executor=pool,
+                max_concurrent_activities=2,
+            ),
         ):
             assert await handle.result() == 3
 
 
-async def test_details_too_large_beside_the_input_cost_no_attempt(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """Together they are more than `commands` takes (1 MiB): the next attempt goes without them, and the log says so."""
+async def test_details_too_large_beside_the_input_cost_no_attempt(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Together they are more than `commands` takes (1 MiB): the next attempt goes without them,
+    and the log says so.
+    """
     async with Worker(client, task_queue="q", workflows=[Talks], activities=[talkative]):
-        assert await client.execute_workflow(Talks.run, 300_000, id="small", task_queue="q") == [2, 1]
-        assert await client.execute_workflow(Talks.run, 600_000, id="large", task_queue="q") == [2, 0]
-    said = [record.getMessage() for record in caplog.records if "without the last heartbeat details" in record.getMessage()]
+        assert await client.execute_workflow(Talks.run, 300_000, id="small", task_queue="q") == [
+            2,
+            1,
+        ]
+        assert await client.execute_workflow(Talks.run, 600_000, id="large", task_queue="q") == [
+            2,
+            0,
+        ]
+    said = [
+        record.getMessage()
+        for record in caplog.records
+        if "without the last heartbeat details" in record.getMessage()
+    ]
     assert len(said) == 1 and "ID large" in said[0] and "max.message.bytes" in said[0]
 
 
 async def test_a_failure_that_does_not_fit_is_cut_and_retried(client: Client) -> None:
-    """`events` takes 1 MiB: neither a long text nor large details beside a short one make a failure final."""
+    """`events` takes 1 MiB: neither a long text nor large details beside a short one make a
+    failure final.
+    """
     async with Worker(client, task_queue="q", workflows=[Overflows], activities=[overflows]):
-        assert await client.execute_workflow(Overflows.run, "details", id="details", task_queue="q") == 2
+        assert (
+            await client.execute_workflow(Overflows.run, "details", id="details", task_queue="q")
+            == 2
+        )
         with pytest.raises(WorkflowFailureError) as caught:
             await client.execute_workflow(Overflows.run, "text", id="text", task_queue="q")
     failed = caught.value.cause
-    assert isinstance(failed, ActivityError) and failed.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED
-    assert isinstance(failed.cause, ApplicationError) and failed.cause.type == "BigError" and not failed.cause.non_retryable
-    assert failed.cause.message.startswith("xxx") and "[cut, of 1500000 characters]" in failed.cause.message
+    assert (
+        isinstance(failed, ActivityError)
+        and failed.retry_state == RetryState.MAXIMUM_ATTEMPTS_REACHED
+    )
+    assert (
+        isinstance(failed.cause, ApplicationError)
+        and failed.cause.type == "BigError"
+        and not failed.cause.non_retryable
+    )
+    assert (
+        failed.cause.message.startswith("xxx")
+        and "[cut, of 1500000 characters]" in failed.cause.message
+    )
 
 
 async def test_activities_that_nobody_waits_for_any_more_do_not_begin(client: Client) -> None:
-    """Their service was away while runs were terminated, cancelled, and timed out: it comes up to a topic full of their commands."""
+    """Their service was away while runs were terminated, cancelled, and timed out: it comes up
+    to a topic full of their commands.
+    """
     begun: list[str] = []
 
     @activity.defn(name="begin")
@@ -192,9 +264,18 @@ async def test_activities_that_nobody_waits_for_any_more_do_not_begin(client: Cl
         return 1
 
     async with Worker(client, task_queue="flows", workflows=[Begins]):
-        ids = [f"{what}-{number}" for what in ("terminated", "cancelled", "timed-out", "awaited") for number in range(4)]
+        ids = [
+            f"{what}-{number}"
+            for what in ("terminated", "cancelled", "timed-out", "awaited")
+            for number in range(4)
+        ]
         handles = {
-            id: await client.start_workflow(Begins.run, args=[id, 2 if id.startswith("timed") else 60], id=id, task_queue="flows")
+            id: await client.start_workflow(
+                Begins.run,
+                args=[id, 2 if id.startswith("timed") else 60],
+                id=id,
+                task_queue="flows",
+            )
             for id in ids
         }
         for id, handle in handles.items():
@@ -214,23 +295,41 @@ async def test_activities_that_nobody_waits_for_any_more_do_not_begin(client: Cl
 
 
 async def test_cache_of_zero_replays_every_task(client: Client) -> None:
-    async with Worker(client, task_queue="q", workflows=[Sum], activities=[add], max_cached_workflows=0):
-        assert await client.execute_workflow(Sum.run, args=["add", "q", 4], id="one", task_queue="q") == 6
+    async with Worker(
+        client, task_queue="q", workflows=[Sum], activities=[add], max_cached_workflows=0
+    ):
+        assert (
+            await client.execute_workflow(Sum.run, args=["add", "q", 4], id="one", task_queue="q")
+            == 6
+        )
 
 
 async def test_failing_activity_is_retried_and_then_fails_the_workflow(client: Client) -> None:
     async with Worker(client, task_queue="q", workflows=[One], activities=[third_time]):
-        assert await client.execute_workflow(One.run, args=["third_time", 3], id="third", task_queue="q") == 3
+        assert (
+            await client.execute_workflow(
+                One.run, args=["third_time", 3], id="third", task_queue="q"
+            )
+            == 3
+        )
         with pytest.raises(WorkflowFailureError) as caught:
-            await client.execute_workflow(One.run, args=["third_time", 2], id="second", task_queue="q")
+            await client.execute_workflow(
+                One.run, args=["third_time", 2], id="second", task_queue="q"
+            )
     error = caught.value.cause
     assert isinstance(error, ActivityError) and isinstance(error.cause, ApplicationError)
-    assert (error.activity_type, error.cause.type, error.cause.message) == ("third_time", "NotYet", "attempt 2")
+    assert (error.activity_type, error.cause.type, error.cause.message) == (
+        "third_time",
+        "NotYet",
+        "attempt 2",
+    )
 
 
 async def test_activity_is_completed_from_outside_by_its_token(client: Client) -> None:
     async with Worker(client, task_queue="q", workflows=[One], activities=[from_outside]):
-        handle = await client.start_workflow(One.run, args=["from_outside", 1], id="outside", task_queue="q")
+        handle = await client.start_workflow(
+            One.run, args=["from_outside", 1], id="outside", task_queue="q"
+        )
         await until(lambda: bool(tokens))
         outside = client.get_async_activity_handle(task_token=tokens[0])
         deadline = time.monotonic() + 60
@@ -246,7 +345,10 @@ async def test_activity_is_completed_from_outside_by_its_token(client: Client) -
 
 async def test_activity_has_the_client(client: Client, namespace: str) -> None:
     async with Worker(client, task_queue="q", workflows=[One], activities=[ask_client]):
-        assert await client.execute_workflow(One.run, args=["ask_client", 1], id="ask", task_queue="q") == namespace
+        assert (
+            await client.execute_workflow(One.run, args=["ask_client", 1], id="ask", task_queue="q")
+            == namespace
+        )
 
 
 async def test_interceptor_around_an_activity(client: Client) -> None:
@@ -255,11 +357,18 @@ async def test_interceptor_around_an_activity(client: Client) -> None:
             return 2 * await super().execute_activity(input)
 
     class Doubling(Interceptor):
-        def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        def intercept_activity(
+            self, next: ActivityInboundInterceptor
+        ) -> ActivityInboundInterceptor:
             return Doubles(next)
 
-    async with Worker(client, task_queue="q", workflows=[Sum], activities=[add], interceptors=[Doubling()]):
-        assert await client.execute_workflow(Sum.run, args=["add", "q", 2], id="one", task_queue="q") == 2
+    async with Worker(
+        client, task_queue="q", workflows=[Sum], activities=[add], interceptors=[Doubling()]
+    ):
+        assert (
+            await client.execute_workflow(Sum.run, args=["add", "q", 2], id="one", task_queue="q")
+            == 2
+        )
 
 
 async def test_fatal_error_cancels_the_block_and_is_raised_from_it(client: Client) -> None:
@@ -279,7 +388,9 @@ async def test_fatal_error_cancels_the_block_and_is_raised_from_it(client: Clien
     assert worker.is_shutdown and [str(error) for error in told] == ["broken beyond repair"]
 
 
-async def test_unreachable_broker_ends_the_worker_with_its_address(client: Client, impatient: None) -> None:
+async def test_unreachable_broker_ends_the_worker_with_its_address(
+    client: Client, impatient: None
+) -> None:
     elsewhere = client.settings.replace(address="127.0.0.1:1")
     worker = Worker(client, task_queue="q", activities=[add], workflows=[Sum])
     assert worker._activity_host is not None and worker._processor is not None
@@ -399,8 +510,12 @@ class Silent:
         )
 
 
-async def test_missed_heartbeat_starts_the_next_attempt_with_the_last_details(client: Client) -> None:
-    """The last may be held back yet when its time is over: it goes 200 ms before, which a busy machine needs for other things at times."""
+async def test_missed_heartbeat_starts_the_next_attempt_with_the_last_details(
+    client: Client,
+) -> None:
+    """The last may be held back yet when its time is over: it goes 200 ms before, which a busy
+    machine needs for other things at times.
+    """
     async with Worker(client, task_queue="q", workflows=[Silent], activities=[goes_silent]):
         for number in range(5):
             last = await client.execute_workflow(Silent.run, id=f"silent-{number}", task_queue="q")

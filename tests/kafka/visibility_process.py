@@ -1,8 +1,10 @@
-"""A read side in a process of its own, to be killed: `visibility_process.py ADDRESS NAMESPACE STATE_DIR [FAULT]`.
+"""A read side in a process of its own, to be killed: `visibility_process.py ADDRESS NAMESPACE
+STATE_DIR [FAULT]`.
 
-Prints `ready RUNS` once everything is in, and `runs RUNS` after each batch. FAULT `commit` or `begin`: it kills itself (as kill -9 would)
-at the third statement of that kind that the writer gives to SQLite, that is between two calls of a transaction. FAULT `published`: it kills
-itself when windows are in the topic and it is about to note it.
+Prints `ready RUNS` once everything is in, and `runs RUNS` after each batch. FAULT `commit` or
+`begin`: it kills itself (as kill -9 would) at the third statement of that kind that the writer
+gives to SQLite, that is between two calls of a transaction. FAULT `published`: it kills itself
+when windows are in the topic and it is about to note it.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Suicidal(sqlite3.Connection):
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, factory=Suicidal)
+    connection = sqlite3.connect(
+        path, check_same_thread=False, isolation_level=None, factory=Suicidal
+    )
     connection.executescript(store_module.WRITER_PRAGMAS)
     return connection
 
@@ -55,7 +59,9 @@ def main() -> None:
     elif rest:
         Suicidal.fault = rest[0]
         store_module._connect = connect
-    with VisibilityReader(Settings(address=address, namespace=namespace, state_dir=Path(state_dir))) as reader:
+    with VisibilityReader(
+        Settings(address=address, namespace=namespace, state_dir=Path(state_dir))
+    ) as reader:
         reader.add_listener(lambda applied: print("runs", reader.store.count().count, flush=True))
         assert reader.wait_ready(60), reader.statistics()
         print("ready", reader.store.count().count, flush=True)

@@ -1,4 +1,6 @@
-"""For tests of a worker's end: an activity that says that it runs, and runs until it is told to end."""
+"""For tests of a worker's end: an activity that says that it runs, and runs until it is told to
+end.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ async def wait_for_file(flag: str) -> int:
 class Waits:
     @workflow.run
     async def run(self, flag: str) -> int:
-        return await workflow.execute_activity(wait_for_file, flag, start_to_close_timeout=timedelta(seconds=300))
+        return await workflow.execute_activity(
+            wait_for_file, flag, start_to_close_timeout=timedelta(seconds=300)
+        )
 
 
 WORKFLOWS = [Waits]

@@ -1,4 +1,6 @@
-"""The payments service as a process, and a processor's side of the wire beside it: no import of odradek on either side."""
+"""The payments service as a process, and a processor's side of the wire beside it: no import of
+odradek on either side.
+"""
 
 from __future__ import annotations
 
@@ -50,20 +52,35 @@ class Wire:
             new = [NewTopic(topic, 2 if topic == self.names.commands else 1, 1) for topic in topics]
             for future in self.admin.create_topics(new).values():
                 future.result(20)
-        self.consumer = Consumer({"bootstrap.servers": self.address, "group.id": self.namespace, "isolation.level": "read_committed"})
-        self.consumer.assign([TopicPartition(self.events, 0, 0), TopicPartition(self.names.dead_letters, 0, 0)])
+        self.consumer = Consumer(
+            {
+                "bootstrap.servers": self.address,
+                "group.id": self.namespace,
+                "isolation.level": "read_committed",
+            }
+        )
+        self.consumer.assign(
+            [TopicPartition(self.events, 0, 0), TopicPartition(self.names.dead_letters, 0, 0)]
+        )
         self.seen: list[tuple[str, dict[str, Any]]] = []
 
     def start(self, *, schema_registry_url: str | None = None, **settings: Any) -> None:
         section = {"address": self.address, "namespace": self.namespace, "task_queue": QUEUE}
         config = {
-            "odradek": section | ({"schema_registry_url": schema_registry_url} if schema_registry_url else {}),
+            "odradek": section
+            | ({"schema_registry_url": schema_registry_url} if schema_registry_url else {}),
             "database": str(self.folder / "payments.sqlite"),
             **settings,
         }
         (self.folder / "payments.yaml").write_text(yaml.safe_dump(config))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.payments", "--config", str(self.folder / "payments.yaml")],
+            [
+                sys.executable,
+                "-m",
+                "services.payments",
+                "--config",
+                str(self.folder / "payments.yaml"),
+            ],
             cwd=REPOSITORY,
             stdout=(self.folder / "payments.log").open("ab"),
             stderr=subprocess.STDOUT,
@@ -73,10 +90,18 @@ class Wire:
 
     def cancel(self, number: int, **fields: Any) -> None:
         """A CancelActivityTask for the command of that number."""
-        told = {"workflow_id": f"order-{number}", "run_id": f"run-{number}", "scheduled_event_id": 17, "activity_id": "3", "attempt": 1}
+        told = {
+            "workflow_id": f"order-{number}",
+            "run_id": f"run-{number}",
+            "scheduled_event_id": 17,
+            "activity_id": "3",
+            "attempt": 1,
+        }
         told |= fields
         producer = Producer({"bootstrap.servers": self.address, "linger.ms": 0})
-        producer.produce(self.names.control, key="3", value=self.schemas.encode("CancelActivityTask", told))
+        producer.produce(
+            self.names.control, key="3", value=self.schemas.encode("CancelActivityTask", told)
+        )
         assert producer.flush(20) == 0
 
     def kill(self) -> None:
@@ -92,27 +117,49 @@ class Wire:
 
     def committed(self) -> list[int]:
         """What the group has committed of each partition of the commands; below 0: nothing."""
-        consumer = Consumer({"bootstrap.servers": self.address, "group.id": self.names.activities_group, "enable.auto.commit": False})
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.address,
+                "group.id": self.names.activities_group,
+                "enable.auto.commit": False,
+            }
+        )
         try:
-            found = consumer.committed([TopicPartition(self.names.commands, partition) for partition in range(2)], timeout=20)
+            found = consumer.committed(
+                [TopicPartition(self.names.commands, partition) for partition in range(2)],
+                timeout=20,
+            )
         finally:
             consumer.close()
         return [place.offset for place in found]
 
     def all_acknowledged(self, commands: int) -> bool:
-        """Whether the group has committed all of so many commands, each with a transaction's marker behind it."""
+        """Whether the group has committed all of so many commands, each with a transaction's
+        marker behind it.
+        """
         offsets = [offset for offset in self.committed() if offset >= 0]
-        return sum(offsets) == 2 * commands - len(offsets)  # the last marker of a partition is not committed
+        return sum(offsets) == 2 * commands - len(
+            offsets
+        )  # the last marker of a partition is not committed
 
     def say_nothing(self) -> None:
         """A record that says nothing, on each partition of the commands."""
         producer = Producer({"bootstrap.servers": self.address, "linger.ms": 0})
         for partition in range(2):
-            producer.produce(self.names.commands, key="nothing", partition=partition, headers={"odradek-kind": "Nothing"})
+            producer.produce(
+                self.names.commands,
+                key="nothing",
+                partition=partition,
+                headers={"odradek-kind": "Nothing"},
+            )
         assert producer.flush(20) == 0
 
-    def command(self, number: int, *, commit: bool = True, schemas: Schemas | None = None, **fields: Any) -> None:
-        """One ActivityTask in a transaction of its own. The order number is `number`, and so is the workflow's."""
+    def command(
+        self, number: int, *, commit: bool = True, schemas: Schemas | None = None, **fields: Any
+    ) -> None:
+        """One ActivityTask in a transaction of its own. The order number is `number`, and so is
+        the workflow's.
+        """
         order = {"order_no": str(number), "user_id": "user", "items": [], "amount": 100}
         order |= {name: fields.pop(name) for name in order.keys() & fields.keys()}
         task = {
@@ -126,11 +173,19 @@ class Wire:
             "activity_type": "FreezePayment",
             "scheduled_event_id": 17,
             "attempt": 1,
-            "input": [{"metadata": {"encoding": b"json/plain"}, "data": json.dumps(order).encode()}],
+            "input": [
+                {"metadata": {"encoding": b"json/plain"}, "data": json.dumps(order).encode()}
+            ],
             "start_to_close_timeout_ms": 60_000,
             **fields,
         }
-        producer = Producer({"bootstrap.servers": self.address, "transactional.id": f"{self.namespace}-{number}", "linger.ms": 0})
+        producer = Producer(
+            {
+                "bootstrap.servers": self.address,
+                "transactional.id": f"{self.namespace}-{number}",
+                "linger.ms": 0,
+            }
+        )
         producer.init_transactions(20)
         producer.begin_transaction()
         headers = {f"odradek-{field.replace('_', '-')}": str(task[field]) for field in ROUTED}
@@ -150,24 +205,42 @@ class Wire:
             assert learn(self.schemas, self.address, f"odradek.{self.namespace}.schemas", missing)
             return self.schemas.decode(value)
 
-    def until(self, met: Callable[[list[tuple[str, dict[str, Any]]]], bool]) -> list[tuple[str, dict[str, Any]]]:
+    def until(
+        self, met: Callable[[list[tuple[str, dict[str, Any]]]], bool]
+    ) -> list[tuple[str, dict[str, Any]]]:
         """Read answers until the condition holds."""
         deadline = time.monotonic() + 40
         while not met(self.seen):
-            assert time.monotonic() < deadline, (self.seen, (self.folder / "payments.log").read_text()[-3000:])
+            assert time.monotonic() < deadline, (
+                self.seen,
+                (self.folder / "payments.log").read_text()[-3000:],
+            )
             assert self.process is not None
             assert self.process.poll() is None, (self.folder / "payments.log").read_text()[-3000:]
             message = self.consumer.poll(0.2)
             if message is None or message.error() is not None:
                 continue
             if message.topic() == self.names.dead_letters:
-                self.seen.append(("dead letter", {name: value.decode() for name, value in message.headers() or []}))
+                self.seen.append(
+                    (
+                        "dead letter",
+                        {name: value.decode() for name, value in message.headers() or []},
+                    )
+                )
             else:
                 self.seen.append(self.read(message.value() or b""))
         return self.seen
 
 
-ROUTED = ("namespace", "workflow_task_queue", "workflow_id", "run_id", "activity_id", "scheduled_event_id", "attempt")
+ROUTED = (
+    "namespace",
+    "workflow_task_queue",
+    "workflow_id",
+    "run_id",
+    "activity_id",
+    "scheduled_event_id",
+    "attempt",
+)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""The order saga in the real engine, in memory: a lane without Kafka, with three services played by the test.
+"""The order saga in the real engine, in memory: a lane without Kafka, with three services played
+by the test.
 
-A service's attempt has its effect first and answers afterwards, so an answer can be lost with the effect there. Effects are barred by
-their compensation and by a refusal for good, as the services' ledgers do it.
+A service's attempt has its effect first and answers afterwards, so an answer can be lost with
+the effect there. Effects are barred by their compensation and by a refusal for good, as the
+services' ledgers do it.
 """
 
 from __future__ import annotations
@@ -18,20 +20,35 @@ from tests.engine.world import World, canceled, completed, failed, started
 
 MINUTE_MS = 60_000
 STEPS = ("CreateOrder", "ReserveInventory", "FreezePayment")
-UNDO_OF = {"CreateOrder": "CancelOrder", "ReserveInventory": "ReleaseInventory", "FreezePayment": "UnfreezePayment"}
+UNDO_OF = {
+    "CreateOrder": "CancelOrder",
+    "ReserveInventory": "ReleaseInventory",
+    "FreezePayment": "UnfreezePayment",
+}
 STEP_OF = {undo: step for step, undo in UNDO_OF.items()}
-STATUS_OF = {"CreateOrder": "creating-order", "ReserveInventory": "reserving-inventory", "FreezePayment": "freezing-payment"}
+STATUS_OF = {
+    "CreateOrder": "creating-order",
+    "ReserveInventory": "reserving-inventory",
+    "FreezePayment": "freezing-payment",
+}
 QUEUE_OF = {
     **dict.fromkeys(("CreateOrder", "CancelOrder", "RemindPayment"), "order-task-queue"),
     **dict.fromkeys(("ReserveInventory", "ReleaseInventory"), "inventory-task-queue"),
     **dict.fromkeys(("FreezePayment", "UnfreezePayment"), "payments-task-queue"),
 }
-ORDER = {"order_no": "7", "user_id": "u", "items": [{"product": "tea", "quantity": 2}], "amount": 900}
+ORDER = {
+    "order_no": "7",
+    "user_id": "u",
+    "items": [{"product": "tea", "quantity": 2}],
+    "amount": 900,
+}
 SAGA_ID = "order-7"
 
 
 class SagaWorld(World):
-    """One order. `effects_of`: what the services' databases would hold, in the order in which it happened."""
+    """One order. `effects_of`: what the services' databases would hold, in the order in which it
+    happened.
+    """
 
     def __init__(self, **options: Any) -> None:
         activator = PythonActivator([OrderSaga], namespace="default", task_queue=ORDER_TASK_QUEUE)
@@ -53,7 +70,11 @@ class SagaWorld(World):
 
     def waiting(self) -> list[ActivityTask]:
         """Commands without an answer so far."""
-        return [task for task in self.tasks if (task.scheduled_event_id, task.attempt) not in self.answered]
+        return [
+            task
+            for task in self.tasks
+            if (task.scheduled_event_id, task.attempt) not in self.answered
+        ]
 
     def next_task(self, activity: str) -> ActivityTask:
         """The one command that waits, which must be this activity."""
@@ -74,7 +95,9 @@ class SagaWorld(World):
         return completed(task, {"id": f"{kind}-id"})
 
     def refuse(self, task: ActivityTask, **fields: Any) -> ActivityTaskFailed:
-        """The attempt fails without an effect; for good, it bars those that come late, as the ledger does."""
+        """The attempt fails without an effect; for good, it bars those that come late, as the
+        ledger does.
+        """
         if fields.get("non_retryable"):
             self.barred.add(task.activity_type)
         self.answered.add((task.scheduled_event_id, task.attempt))
@@ -100,7 +123,9 @@ class SagaWorld(World):
     def status(self) -> str:
         """Query `status`."""
         self._asked += 1
-        self.step(QueryWorkflow(SAGA_ID, "status", request_id=f"status-{self._asked}", reply_to="client"))
+        self.step(
+            QueryWorkflow(SAGA_ID, "status", request_id=f"status-{self._asked}", reply_to="client")
+        )
         (status,) = values(self.replies[-1].payloads)
         return str(status)
 

@@ -1,4 +1,6 @@
-"""The services as a user deploys them, each a process of its own, on the tests' broker under a namespace of their own."""
+"""The services as a user deploys them, each a process of its own, on the tests' broker under a
+namespace of their own.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ class Shop:
         self.address = address
         self.namespace = f"shop_{secrets.token_hex(4)}"  # a name that topics hold escaped
         paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "streams")])
-        ours = {"ODRADEK_PARTITIONS": str(PARTITIONS), "ODRADEK_REPLICATION_FACTOR": "1", "PYTHONPATH": paths}
+        ours = {
+            "ODRADEK_PARTITIONS": str(PARTITIONS),
+            "ODRADEK_REPLICATION_FACTOR": "1",
+            "PYTHONPATH": paths,
+        }
         self.fleet = Fleet(folder, address, self.namespace, ours | environment)
         self.port = free_ports(1)[0]
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
@@ -74,8 +80,14 @@ class Shop:
         self.http.close()
         self.fleet.stop()
         admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
-        topics = [topic for topic in admin.list_topics(timeout=20).topics if escape(self.namespace) in topic]
-        for future in (admin.delete_topics(topics, operation_timeout=20) if topics else {}).values():
+        topics = [
+            topic
+            for topic in admin.list_topics(timeout=20).topics
+            if escape(self.namespace) in topic
+        ]
+        for future in (
+            admin.delete_topics(topics, operation_timeout=20) if topics else {}
+        ).values():
             future.result(20)
 
     # ---------------------------------------------------------------- asking
@@ -86,7 +98,9 @@ class Shop:
         return {"order_no": order_no, "user_id": "user-1", "items": items, "amount": 450, **changes}
 
     def produce_raw(self, key: str, value: bytes, headers: dict[str, str] | None = None) -> None:
-        """A record on `events`, from a producer that knows nothing of ours but Kafka's own partitioner."""
+        """A record on `events`, from a producer that knows nothing of ours but Kafka's own
+        partitioner.
+        """
         producer = Producer({"bootstrap.servers": self.address, "partitioner": "murmur2_random"})
         producer.produce(events_topic(self.namespace), key=key, value=value, headers=headers or {})
         assert producer.flush(20) == 0
@@ -117,7 +131,11 @@ class Shop:
 
     def audit(self, order_nos: list[str]) -> list[OrderAudit]:
         """As the demo counts."""
-        return audit(order_nos, {service: self.fleet.database(service) for service in SERVICES}, self.results())
+        return audit(
+            order_nos,
+            {service: self.fleet.database(service) for service in SERVICES},
+            self.results(),
+        )
 
 
 @contextmanager
@@ -128,7 +146,9 @@ def shop_on(address: str, folder: Path, **environment: str) -> Iterator[Shop]:
         yield shop
     except BaseException:
         for log in sorted(folder.glob("*.log")):
-            print(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-30:]))
+            print(
+                f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+            )
         raise
     finally:
         shop.close()
@@ -136,6 +156,17 @@ def shop_on(address: str, folder: Path, **environment: str) -> Iterator[Shop]:
 
 def json_start(order_no: str, **changes: Any) -> bytes:
     """A start in plain JSON (docs/wire.md): what a shell could write."""
-    order = {"order_no": order_no, "user_id": "u", "items": [{"product": "tea", "quantity": 1}], "amount": 450}
-    record = {"kind": "StartWorkflow", "workflow_id": f"order-{order_no}", "workflow_type": "OrderSaga", "input": [order], **changes}
+    order = {
+        "order_no": order_no,
+        "user_id": "u",
+        "items": [{"product": "tea", "quantity": 1}],
+        "amount": 450,
+    }
+    record = {
+        "kind": "StartWorkflow",
+        "workflow_id": f"order-{order_no}",
+        "workflow_type": "OrderSaga",
+        "input": [order],
+        **changes,
+    }
     return json.dumps(record).encode()

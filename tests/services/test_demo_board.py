@@ -25,7 +25,11 @@ def test_on_a_terminal_the_live_table_fits_and_nothing_of_it_comes_after_the_las
             board.set(order.order_no, "completed")
         live = out.getvalue()[out.getvalue().rindex("Orders under way") :]
         assert live.count("\n") < height
-        assert ("1008" in live) == (height == 50) and "1001" in live and "all of them: 30 completed" in live
+        assert (
+            ("1008" in live) == (height == 50)
+            and "1001" in live
+            and "all of them: 30 completed" in live
+        )
         board.final([OrderAudit(order.order_no, "completed") for order in plan()])
         terminal.print("the last line")
     shown = out.getvalue()
@@ -35,10 +39,19 @@ def test_on_a_terminal_the_live_table_fits_and_nothing_of_it_comes_after_the_las
 
 def test_one_row_an_order_and_what_happened_to_it(capsys: pytest.CaptureFixture[str]) -> None:
     declined = "CardDeclined: card of user-declined declined for 3900"
-    audits = [OrderAudit(order.order_no, "completed", {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1}) for order in plan()]
+    audits = [
+        OrderAudit(
+            order.order_no,
+            "completed",
+            {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1},
+        )
+        for order in plan()
+    ]
     undone = {"CreateOrder": 1, "CancelOrder": 1, "ReserveInventory": 1, "ReleaseInventory": 1}
     audits[3] = OrderAudit("1004", "compensated", undone, reason=declined)
-    audits[5] = OrderAudit("1006", "cancelled", {"ReleaseInventory": 1}, reason="undone, never done")
+    audits[5] = OrderAudit(
+        "1006", "cancelled", {"ReleaseInventory": 1}, reason="undone, never done"
+    )
     audits[6] = OrderAudit("1007", "completed", {"CreateOrder": 2}, duplicated=True)
     with Board(plan()) as board:
         board.set("1004", "compensating")

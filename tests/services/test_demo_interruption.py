@@ -22,12 +22,16 @@ def interruption() -> Iterator[Interruption]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_what_a_signal_meets_in_the_loop_goes_to_its_end(interruption: Interruption, number: signal.Signals) -> None:
+def test_what_a_signal_meets_in_the_loop_goes_to_its_end(
+    interruption: Interruption, number: signal.Signals
+) -> None:
     steps: list[str] = []
 
     async def work() -> None:
         try:
-            signal.raise_signal(number)  # in CI it came while confluent-kafka read a dictionary: TypeError, and a traceback
+            signal.raise_signal(
+                number
+            )  # in CI it came while confluent-kafka read a dictionary: TypeError, and a traceback
             signal.raise_signal(number)  # another one hurries nobody
             steps.append("the call ended")
             await asyncio.Event().wait()
@@ -40,7 +44,9 @@ def test_what_a_signal_meets_in_the_loop_goes_to_its_end(interruption: Interrupt
 
 
 def test_a_signal_that_comes_as_the_work_ends_is_not_lost(interruption: Interruption) -> None:
-    """No other one follows: they are ignored by then, and what waits for one (`KEEP=1`) would wait for ever."""
+    """No other one follows: they are ignored by then, and what waits for one (`KEEP=1`) would
+    wait for ever.
+    """
 
     async def work() -> str:
         signal.raise_signal(signal.SIGINT)

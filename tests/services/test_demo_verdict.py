@@ -17,7 +17,10 @@ from services.demo.audit import OrderAudit
 from services.demo.interruption import SIGNALS
 from services.demo.plan import plan
 
-LAST = "orders: 30  completed: {completed}  compensated: 0  cancelled: 0  lost: {lost}  duplicated: {duplicated}"
+LAST = (
+    "orders: 30  completed: {completed}  compensated: 0  cancelled: 0  lost: {lost}  duplicated:"
+    " {duplicated}"
+)
 
 
 class NoBroker:
@@ -33,7 +36,9 @@ class NoBroker:
 
 
 @pytest.fixture
-def end_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[list[OrderAudit]], int]]:
+def end_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[[list[OrderAudit]], int]]:
     """`make demo` whose orders were audited so; its exit status."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     monkeypatch.setattr(demo, "LocalBroker", NoBroker)
@@ -54,10 +59,16 @@ def end_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callab
 
 
 @pytest.mark.parametrize(
-    ("lost", "duplicated"), [([], []), ([3], []), ([], [3]), ([29], [0]), ([3], [3]), (range(30), []), ([], range(30))], ids=str
+    ("lost", "duplicated"),
+    [([], []), ([3], []), ([], [3]), ([29], [0]), ([3], [3]), (range(30), []), ([], range(30))],
+    ids=str,
 )
 def test_status_is_0_only_if_nothing_is_lost_or_duplicated(
-    end_with: Callable[[list[OrderAudit]], int], capsys: pytest.CaptureFixture[str], tmp_path: Path, lost: list[int], duplicated: list[int]
+    end_with: Callable[[list[OrderAudit]], int],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    lost: list[int],
+    duplicated: list[int],
 ) -> None:
     audits = [OrderAudit(order.order_no, "completed") for order in plan()]
     for place in lost:
@@ -66,6 +77,10 @@ def test_status_is_0_only_if_nothing_is_lost_or_duplicated(
         audits[place].duplicated = True
     status = end_with(audits)
     out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == LAST.format(completed=30 - len(lost), lost=len(lost), duplicated=len(duplicated))
+    assert out.splitlines()[-1] == LAST.format(
+        completed=30 - len(lost), lost=len(lost), duplicated=len(duplicated)
+    )
     assert status == (1 if lost or duplicated else 0)
-    assert len(list(tmp_path.iterdir())) == ("what it left behind" in err) == bool(status), "what there is to look into is kept"
+    assert len(list(tmp_path.iterdir())) == ("what it left behind" in err) == bool(status), (
+        "what there is to look into is kept"
+    )

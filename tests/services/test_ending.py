@@ -1,4 +1,6 @@
-"""How the services' processes end: SIGTERM drains, a second one ends at once, and a broker that is away holds none of them up."""
+"""How the services' processes end: SIGTERM drains, a second one ends at once, and a broker that
+is away holds none of them up.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from tests.kafka.server_commands import get, until
 from tests.services.payments_wire import Wire
 
 ROOT = Path(__file__).parents[2]
-AT_ONCE_SECONDS = 15.0  # this machine may stand for seconds; whoever drains, or waits for a broker, takes longer
+AT_ONCE_SECONDS = (
+    15.0  # this machine may stand for seconds; whoever drains, or waits for a broker, takes longer
+)
 NAMES = {"order_api": "order API"}
 BOUND_SECONDS = 25.0
 CONNECTS_SECONDS = 60.0
@@ -46,7 +50,9 @@ def inventory(bootstrap: str, namespace: str, tmp_path: Path) -> Iterator[tuple[
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_a_worker_at_once(inventory: tuple[Wire, Fleet], number: signal.Signals) -> None:
+def test_a_second_signal_ends_a_worker_at_once(
+    inventory: tuple[Wire, Fleet], number: signal.Signals
+) -> None:
     process = inventory[1].process("inventory")
     process.send_signal(number)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -71,7 +77,9 @@ while True:
 
 
 def test_its_grace_ends_it_where_nobody_reads_its_log() -> None:
-    with subprocess.Popen([sys.executable, "-c", DEAF], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
             process.terminate()
@@ -82,15 +90,24 @@ def test_its_grace_ends_it_where_nobody_reads_its_log() -> None:
 
 @pytest.mark.parametrize("service", ["orders", "inventory", "order_api"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_a_service_still_connects_ends_it_with_a_line(tmp_path: Path, service: str, number: signal.Signals) -> None:
+def test_a_signal_while_a_service_still_connects_ends_it_with_a_line(
+    tmp_path: Path, service: str, number: signal.Signals
+) -> None:
     """By that signal, as a program that does not handle it: there is nothing to drain."""
-    with socket.create_server(("127.0.0.1", 0)) as silent, connecting(tmp_path, service, silent.getsockname()[1]) as process:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        connecting(tmp_path, service, silent.getsockname()[1]) as process,
+    ):
         silent.settimeout(CONNECTS_SECONDS)
         with silent.accept()[0]:  # a broker that says nothing
             process.send_signal(number)
             _, said = process.communicate(timeout=AT_ONCE_SECONDS)
     assert process.returncode == -number
-    assert said.splitlines()[-1] == f"{NAMES.get(service, service)}: ended by {number.name} before it served" and "Traceback" not in said
+    assert (
+        said.splitlines()[-1]
+        == f"{NAMES.get(service, service)}: ended by {number.name} before it served"
+        and "Traceback" not in said
+    )
 
 
 @pytest.mark.parametrize("service", ["orders", "order_api"])
@@ -134,7 +151,9 @@ def test_a_broker_that_is_away_holds_no_foreign_service_up(tmp_path: Path) -> No
             for port in ports.values():
                 until(lambda port=port: get(f"http://127.0.0.1:{port}/health/ready")[0] == 200)
             broker.kill()
-            processes = {name: fleet.process(name.partition("-")[0]) for name, fleet in fleets.items()}
+            processes = {
+                name: fleet.process(name.partition("-")[0]) for name, fleet in fleets.items()
+            }
             began = time.monotonic()
             for process in processes.values():
                 process.terminate()
@@ -143,7 +162,9 @@ def test_a_broker_that_is_away_holds_no_foreign_service_up(tmp_path: Path) -> No
             processes["payments-twice"].terminate()
             assert processes["payments-twice"].wait(AT_ONCE_SECONDS) == -signal.SIGTERM
             assert processes["notifications"].wait(BOUND_SECONDS) == 0
-            assert processes["payments"].wait(BOUND_SECONDS) == 1  # what it had no answer for comes again
+            assert (
+                processes["payments"].wait(BOUND_SECONDS) == 1
+            )  # what it had no answer for comes again
             assert time.monotonic() - began < BOUND_SECONDS
         finally:
             for fleet in fleets.values():

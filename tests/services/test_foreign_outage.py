@@ -1,4 +1,6 @@
-"""Readiness of the foreign services over an outage of the broker: they say so, stay live, and are ready again by themselves."""
+"""Readiness of the foreign services over an outage of the broker: they say so, stay live, and
+are ready again by themselves.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def broker(tmp_path: Path) -> Iterator[LocalBroker]:
 
 
 @pytest.mark.slow
-def test_ready_while_a_broker_answers_and_live_all_the_while(broker: LocalBroker, tmp_path: Path) -> None:
+def test_ready_while_a_broker_answers_and_live_all_the_while(
+    broker: LocalBroker, tmp_path: Path
+) -> None:
     admin = ClusterAdmin(Settings(address=broker.bootstrap, partitions=2))
     admin.ensure([admin.topics.results])
     ports = dict(zip(SERVICES, free_ports(2), strict=True))
@@ -43,8 +47,12 @@ def test_ready_while_a_broker_answers_and_live_all_the_while(broker: LocalBroker
             until(lambda service=service: probe(service)[0] == 200)
         broker.kill()
         for service in SERVICES:
-            status, said = until(lambda service=service: probe(service)[0] == 503 and probe(service))
-            assert status == 503 and any("no broker has answered for" in reason for reason in said["reasons"]), said
+            status, said = until(
+                lambda service=service: probe(service)[0] == 503 and probe(service)
+            )
+            assert status == 503 and any(
+                "no broker has answered for" in reason for reason in said["reasons"]
+            ), said
             assert probe(service, "live")[0] == 200
         broker.start()
         for service in SERVICES:

@@ -44,7 +44,10 @@ def telemetry(clock: Clock) -> Telemetry:
 def test_at_first_nothing_is_known_and_it_is_live_all_the_same(clock: Clock) -> None:
     telemetry = Telemetry("payments", "")
     assert telemetry.reasons(LIVE) == []
-    assert telemetry.reasons(READY) == ["payments: the group has not assigned partitions yet", "payments: no broker has answered yet"]
+    assert telemetry.reasons(READY) == [
+        "payments: the group has not assigned partitions yet",
+        "payments: no broker has answered yet",
+    ]
 
 
 def pass_time(telemetry: Telemetry, clock: Clock, seconds: int, each: Callable[[], None]) -> None:
@@ -54,7 +57,9 @@ def pass_time(telemetry: Telemetry, clock: Clock, seconds: int, each: Callable[[
         each()
 
 
-def test_a_broker_that_does_not_answer_is_not_ready_and_no_reason_to_restart(telemetry: Telemetry, clock: Clock) -> None:
+def test_a_broker_that_does_not_answer_is_not_ready_and_no_reason_to_restart(
+    telemetry: Telemetry, clock: Clock
+) -> None:
     pass_time(telemetry, clock, 600, lambda: None)
     assert telemetry.reasons(READY) == ["payments: no broker has answered for 600 s"]
     assert telemetry.reasons(LIVE) == []
@@ -64,7 +69,10 @@ def test_a_broker_that_does_not_answer_is_not_ready_and_no_reason_to_restart(tel
 
 def test_what_it_lacks_is_told_where_a_broker_answers(telemetry: Telemetry, clock: Clock) -> None:
     telemetry.lacks("topic members is missing")
-    assert (telemetry.reasons(READY), telemetry.reasons(LIVE)) == (["payments: topic members is missing"], [])
+    assert (telemetry.reasons(READY), telemetry.reasons(LIVE)) == (
+        ["payments: topic members is missing"],
+        [],
+    )
     pass_time(telemetry, clock, 11, lambda: None)
     assert telemetry.reasons(READY) == ["payments: no broker has answered for 11 s"], "which is why"
     telemetry.contact()
@@ -85,7 +93,9 @@ def test_records_that_wait_while_none_is_taken(telemetry: Telemetry, clock: Cloc
     assert telemetry.reasons(READY) == [], "it goes on"
 
 
-def test_behind_but_going_on_and_at_the_end_with_nothing_to_do_are_ready(telemetry: Telemetry, clock: Clock) -> None:
+def test_behind_but_going_on_and_at_the_end_with_nothing_to_do_are_ready(
+    telemetry: Telemetry, clock: Clock
+) -> None:
     positions = iter(range(10_000))
 
     def slow() -> None:
@@ -104,13 +114,22 @@ def test_behind_but_going_on_and_at_the_end_with_nothing_to_do_are_ready(telemet
     assert telemetry.reasons(READY) == [], "one that has only just come has not waited for long"
 
 
-def test_a_loop_that_hangs_is_not_live_and_one_that_ends_not_ready(telemetry: Telemetry, clock: Clock) -> None:
+def test_a_loop_that_hangs_is_not_live_and_one_that_ends_not_ready(
+    telemetry: Telemetry, clock: Clock
+) -> None:
     clock.now_s += 61
     telemetry.contact()
-    assert telemetry.reasons(LIVE) == telemetry.reasons(READY) == ["payments: its loop has been silent for 61 s"]
+    assert (
+        telemetry.reasons(LIVE)
+        == telemetry.reasons(READY)
+        == ["payments: its loop has been silent for 61 s"]
+    )
     telemetry.beat()
     telemetry.stopping = True
-    assert (telemetry.reasons(LIVE), telemetry.reasons(READY)) == ([], ["payments: it is shutting down"])
+    assert (telemetry.reasons(LIVE), telemetry.reasons(READY)) == (
+        [],
+        ["payments: it is shutting down"],
+    )
 
 
 def test_every_metric_is_documented() -> None:
@@ -118,5 +137,7 @@ def test_every_metric_is_documented() -> None:
     for metric in (RECORDS, OUTCOMES, SECONDS, DEAD_LETTERS):
         name = metric._name if metric._type == "histogram" else f"{metric._name}_total"
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-        (line,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` | {metric._type} |")]
+        (line,) = [
+            line for line in page.splitlines() if line.startswith(f"| `{name}` | {metric._type} |")
+        ]
         assert f"| {labels} |" in line

@@ -1,4 +1,6 @@
-"""A service's own database: effects once a key, compensations that bar what comes late, and what the services build on it."""
+"""A service's own database: effects once a key, compensations that bar what comes late, and what
+the services build on it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,11 @@ def answer(value: str) -> Any:
 
 def absorbed(ledger: Ledger, key: str) -> int:
     found: list[int] = []
-    ledger.run(lambda db: found.extend(db.execute("SELECT absorbed FROM effects WHERE key = ?", (key,)).fetchone()))
+    ledger.run(
+        lambda db: found.extend(
+            db.execute("SELECT absorbed FROM effects WHERE key = ?", (key,)).fetchone()
+        )
+    )
     return found[0]
 
 
@@ -44,7 +50,10 @@ def test_effect_happens_once_a_key(ledger: Ledger) -> None:
     assert first == again and again.data == {"id": "F-1"}
     assert absorbed(ledger, "run/1") == 1
     other = ledger.once("run/2", "FreezePayment", "7", answer("F-3"))
-    assert [effect.data["id"] for effect in ledger.of_order("7", "FreezePayment")] == ["F-1", other.data["id"]], "the auditor sees a double"
+    assert [effect.data["id"] for effect in ledger.of_order("7", "FreezePayment")] == [
+        "F-1",
+        other.data["id"],
+    ], "the auditor sees a double"
 
 
 def test_effect_survives_the_process(ledger: Ledger, tmp_path: Path) -> None:
@@ -69,21 +78,31 @@ def test_work_that_raises_leaves_nothing(ledger: Ledger) -> None:
 
 def test_undo_bars_a_late_attempt(ledger: Ledger) -> None:
     ledger.undo("run/2", "UnfreezePayment", "FreezePayment", "7", answer("U-7"))
-    with pytest.raises(BarredError, match="FreezePayment of order 7 was compensated or refused before it ran"):
+    with pytest.raises(
+        BarredError, match="FreezePayment of order 7 was compensated or refused before it ran"
+    ):
         ledger.once("run/1", "FreezePayment", "7", answer("F-7"))
-    assert ledger.once("run/3", "FreezePayment", "8", answer("F-8")).data == {"id": "F-8"}, "other orders are not barred"
-    assert ledger.undo("run/2", "UnfreezePayment", "FreezePayment", "7", answer("again")).data == {"id": "U-7"}
+    assert ledger.once("run/3", "FreezePayment", "8", answer("F-8")).data == {"id": "F-8"}, (
+        "other orders are not barred"
+    )
+    assert ledger.undo("run/2", "UnfreezePayment", "FreezePayment", "7", answer("again")).data == {
+        "id": "U-7"
+    }
 
 
 def test_undo_leaves_the_first_answer_to_its_own_key(ledger: Ledger) -> None:
-    """An attempt that comes again after the compensation hears what it did the first time, and does nothing."""
+    """An attempt that comes again after the compensation hears what it did the first time, and
+    does nothing.
+    """
     ledger.once("run/1", "FreezePayment", "7", answer("F-7"))
     ledger.undo("run/2", "UnfreezePayment", "FreezePayment", "7", answer("U-7"))
     assert ledger.once("run/1", "FreezePayment", "7", answer("other")).data == {"id": "F-7"}
 
 
 def test_refusal_bars_a_late_attempt(ledger: Ledger) -> None:
-    """One attempt is silent, the next is refused for good: the first must not do afterwards what the second said would not happen."""
+    """One attempt is silent, the next is refused for good: the first must not do afterwards what
+    the second said would not happen.
+    """
 
     def refuse(_: sqlite3.Connection) -> dict[str, Any]:
         raise RefusedError("the account is closed")
@@ -96,7 +115,9 @@ def test_refusal_bars_a_late_attempt(ledger: Ledger) -> None:
 
 
 def test_number_placed_again_is_a_new_order(ledger: Ledger) -> None:
-    """The first run is out of retention, or was of another kind: what it barred is barred for its own late attempts."""
+    """The first run is out of retention, or was of another kind: what it barred is barred for
+    its own late attempts.
+    """
     ledger.once("run1/1/5", "CreateOrder", "7", answer("O-7"))
     ledger.undo("run1/9/40", "CancelOrder", "CreateOrder", "7", answer("X-7"))
 
@@ -105,7 +126,9 @@ def test_number_placed_again_is_a_new_order(ledger: Ledger) -> None:
 
     with pytest.raises(RefusedError, match="the account is closed"):
         ledger.once("run1/3/11", "FreezePayment", "7", refuse)
-    assert ledger.once("run2/1/5", "CreateOrder", "7", answer("O-7 again")).data == {"id": "O-7 again"}
+    assert ledger.once("run2/1/5", "CreateOrder", "7", answer("O-7 again")).data == {
+        "id": "O-7 again"
+    }
     assert ledger.once("run2/3/11", "FreezePayment", "7", answer("F-7")).data == {"id": "F-7"}
     with pytest.raises(BarredError):
         ledger.once("run1/3/11", "FreezePayment", "7", answer("late"))
@@ -117,7 +140,12 @@ def test_database_of_before_bars_the_runs_that_it_knows(tmp_path: Path) -> None:
     old = Ledger(path)
     old.undo("run1/9/40", "CancelOrder", "CreateOrder", "7", answer("X-7"))
     old.run(lambda db: db.execute("DROP TABLE barred_steps").close())
-    old.run(lambda db: db.execute("CREATE TABLE barred (order_no TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (order_no, kind))").close())
+    old.run(
+        lambda db: db.execute(
+            "CREATE TABLE barred (order_no TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY"
+            " (order_no, kind))"
+        ).close()
+    )
     old.run(lambda db: db.execute("INSERT INTO barred VALUES ('7', 'CreateOrder')").close())
     old.close()
     for _ in range(2):  # also a second time
@@ -149,15 +177,31 @@ def test_threads_with_one_key_make_one_effect(ledger: Ledger) -> None:
 
 def stock_of(ledger: Ledger, product: str) -> int:
     found: list[int] = []
-    ledger.run(lambda db: found.extend(db.execute("SELECT available FROM stock WHERE product = ?", (product,)).fetchone()))
+    ledger.run(
+        lambda db: found.extend(
+            db.execute("SELECT available FROM stock WHERE product = ?", (product,)).fetchone()
+        )
+    )
     return found[0]
 
 
 def test_the_step_of_the_guide_runs(ledger: Ledger) -> None:
     """docs/replace-your-saga.md, section 2."""
-    guide = (Path(__file__).parents[2] / "docs" / "replace-your-saga.md").read_text(encoding="utf-8")
-    code = next(block for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "idempotency_key" in block)
-    names: dict[str, Any] = {"activity": activity, "sqlite3": sqlite3, "ledger": ledger, "Order": Order, "StepResult": StepResult}
+    guide = (Path(__file__).parents[2] / "docs" / "replace-your-saga.md").read_text(
+        encoding="utf-8"
+    )
+    code = next(
+        block
+        for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+        if "idempotency_key" in block
+    )
+    names: dict[str, Any] = {
+        "activity": activity,
+        "sqlite3": sqlite3,
+        "ledger": ledger,
+        "Order": Order,
+        "StepResult": StepResult,
+    }
     exec(code, names)
     order = Order("7", "user", [Item("tea", 1)], 450)
     for _ in range(2):
@@ -169,7 +213,9 @@ def test_inventory_takes_all_items_or_none(ledger: Ledger) -> None:
     inventory = InventoryActivities(ledger, {})
     environment = ActivityEnvironment()
     with pytest.raises(ApplicationError, match="not enough samovar") as caught:
-        environment.run(inventory.reserve_inventory, Order("1", "u", [Item("tea", 2), Item("samovar", 3)], 100))
+        environment.run(
+            inventory.reserve_inventory, Order("1", "u", [Item("tea", 2), Item("samovar", 3)], 100)
+        )
     assert (caught.value.type, caught.value.non_retryable) == ("StockShort", True)
     assert (stock_of(ledger, "tea"), stock_of(ledger, "samovar")) == (5, 1)
     order = Order("2", "u", [Item("tea", 2)], 100)
@@ -194,20 +240,28 @@ def test_inventory_gives_back_only_what_was_taken(ledger: Ledger) -> None:
 
 def in_run(run_id: str, activity_id: str) -> ActivityEnvironment:
     environment = ActivityEnvironment()
-    environment.info = dataclasses.replace(environment.default_info(), workflow_run_id=run_id, activity_id=activity_id)
+    environment.info = dataclasses.replace(
+        environment.default_info(), workflow_run_id=run_id, activity_id=activity_id
+    )
     return environment
 
 
-def test_inventory_does_not_give_back_what_an_earlier_order_of_that_number_took(ledger: Ledger) -> None:
+def test_inventory_does_not_give_back_what_an_earlier_order_of_that_number_took(
+    ledger: Ledger,
+) -> None:
     ledger.run(lambda db: fill_stock(db, {"tea": 10}))
     inventory = InventoryActivities(ledger, {})
     order = Order("8", "u", [Item("tea", 5)], 100)
     in_run("first", "2").run(inventory.reserve_inventory, order)
-    in_run("second", "9").run(inventory.release_inventory, order)  # its own reservation timed out before it ran
+    in_run("second", "9").run(
+        inventory.release_inventory, order
+    )  # its own reservation timed out before it ran
     assert stock_of(ledger, "tea") == 5, "they are the first order's"
     in_run("first", "9").run(inventory.release_inventory, order)
     assert stock_of(ledger, "tea") == 10
-    in_run("first", "10").run(inventory.release_inventory, order)  # asked again by the saga: its answer could not be written
+    in_run("first", "10").run(
+        inventory.release_inventory, order
+    )  # asked again by the saga: its answer could not be written
     assert stock_of(ledger, "tea") == 10
 
 
@@ -216,7 +270,9 @@ def test_payments_keep_their_first_answer(ledger: Ledger) -> None:
     order = {"order_no": "1", "user_id": "rich", "amount": 900}
     assert accounts.freeze("run/1", 1, order) == {"id": "F-1"}
     stricter = Accounts(ledger, 0, {}, {"rich": 9})
-    assert stricter.freeze("run/1", 2, order) == {"id": "F-1"}, "the bank's mood today does not change what was frozen"
+    assert stricter.freeze("run/1", 2, order) == {"id": "F-1"}, (
+        "the bank's mood today does not change what was frozen"
+    )
     with pytest.raises(Declined):
         accounts.freeze("run/2", 1, {"order_no": "2", "user_id": "poor", "amount": 6})
     flaky = {"order_no": "3", "user_id": "flaky", "amount": 6}

@@ -1,4 +1,6 @@
-"""The `notifications` consumer over results that are none of its orders', and over those that were never committed."""
+"""The `notifications` consumer over results that are none of its orders', and over those that
+were never committed.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,10 @@ def _result(payloads: list[dict[str, Any]]) -> Record:
     ],
 )
 def test_result_of_any_workflow_is_told(encoding: bytes, data: bytes, told: Any) -> None:
-    row = _row(Reader("nowhere:1", "schemas"), _result([{"metadata": {"encoding": encoding}, "data": data}]))  # type: ignore[arg-type]
+    row = _row(
+        Reader("nowhere:1", "schemas"),
+        _result([{"metadata": {"encoding": encoding}, "data": data}]),
+    )  # type: ignore[arg-type]
     assert row is not None and row[:3] == (3, 7, "x")
     assert json.loads(row[-1]) == told
 
@@ -97,7 +102,9 @@ def test_failure_chain_without_end_is_skipped(capsys: pytest.CaptureFixture[str]
 
     one, two = failed(1), failed(2)
     begin = two.index(b"unique") - 1
-    cause = next(n for n in range(len(one)) if one[n] != two[n])  # the branch of the union: null or another failure
+    cause = next(
+        n for n in range(len(one)) if one[n] != two[n]
+    )  # the branch of the union: null or another failure
     chain = two[: cause + 1] + two[begin : cause + 1] * 20_000
     assert _row(Reader("nowhere:1", "schemas"), Record(chain)) is None  # type: ignore[arg-type]
     assert "recursion" in capsys.readouterr().out
@@ -110,24 +117,37 @@ def test_topics_are_those_of_the_namespace(namespace: str) -> None:
     assert topic_of_queue(namespace, "order_queue", "events") == ours.events("order_queue")
 
 
-def test_result_of_an_aborted_transaction_is_never_told(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    """A processor that dies before its commit has closed nothing: whoever takes over says how the run ended."""
+def test_result_of_an_aborted_transaction_is_never_told(
+    bootstrap: str, namespace: str, tmp_path: Path
+) -> None:
+    """A processor that dies before its commit has closed nothing: whoever takes over says how
+    the run ended.
+    """
     admin = ClusterAdmin(Settings(address=bootstrap, namespace=namespace, partitions=1))
     admin.ensure([admin.topics.results])
     schemas = Schemas(schemas_folder())
-    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": namespace, "linger.ms": 0})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "transactional.id": namespace, "linger.ms": 0}
+    )
     producer.init_transactions(20)
 
     def close(workflow_id: str, status: str, *, commit: bool) -> None:
-        fields = dict.fromkeys(("namespace", "task_queue", "run_id", "workflow_type"), "x") | {"workflow_id": workflow_id, "status": status}
+        fields = dict.fromkeys(("namespace", "task_queue", "run_id", "workflow_type"), "x") | {
+            "workflow_id": workflow_id,
+            "status": status,
+        }
         producer.begin_transaction()
-        producer.produce(admin.topics.results, schemas.encode("WorkflowResult", fields), partition=0)
+        producer.produce(
+            admin.topics.results, schemas.encode("WorkflowResult", fields), partition=0
+        )
         assert producer.flush(20) == 0  # in the log, whatever becomes of it
         producer.commit_transaction(20) if commit else producer.abort_transaction(20)
 
     def told() -> list[tuple[str, str]]:
         with sqlite3.connect(fleet.database("notifications")) as database:
-            return database.execute("SELECT workflow_id, status FROM notifications ORDER BY offset").fetchall()
+            return database.execute(
+                "SELECT workflow_id, status FROM notifications ORDER BY offset"
+            ).fetchall()
 
     close("order-1", "FAILED", commit=False)
     close("order-1", "COMPLETED", commit=True)

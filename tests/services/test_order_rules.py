@@ -1,4 +1,6 @@
-"""Orders that make no sense: what the API refuses with 422, the services refuse when it comes past the API."""
+"""Orders that make no sense: what the API refuses with 422, the services refuse when it comes
+past the API.
+"""
 
 from __future__ import annotations
 
@@ -77,9 +79,13 @@ def test_the_rule_is_the_apis(order: Order) -> None:
 
 @wrong_orders
 @pytest.mark.parametrize("step", ["create_order", "reserve_inventory"])
-def test_a_step_of_an_order_that_makes_no_sense_is_refused_for_good(ledger: Ledger, step: str, order: Order) -> None:
+def test_a_step_of_an_order_that_makes_no_sense_is_refused_for_good(
+    ledger: Ledger, step: str, order: Order
+) -> None:
     ledger.run(lambda db: fill_stock(db, {"tea": 5_000_000}))
-    run: Callable[[Order], Any] = getattr(OrderActivities(ledger) if step == "create_order" else InventoryActivities(ledger, {}), step)
+    run: Callable[[Order], Any] = getattr(
+        OrderActivities(ledger) if step == "create_order" else InventoryActivities(ledger, {}), step
+    )
     with pytest.raises(ApplicationError) as caught:
         ActivityEnvironment().run(run, order)
     assert (caught.value.type, caught.value.non_retryable) == ("InvalidOrder", True)
@@ -92,4 +98,6 @@ def test_payments_freeze_no_amount_that_is_none(ledger: Ledger, amount: Any) -> 
     with pytest.raises(InvalidOrder, match="amount"):
         accounts.freeze("run/1", 1, {"order_no": "1", "user_id": "user", "amount": amount})
     assert effects(ledger) == []
-    assert accounts.freeze("run/1", 2, {"order_no": "1", "user_id": "user", "amount": 0}) == {"id": "F-1"}
+    assert accounts.freeze("run/1", 2, {"order_no": "1", "user_id": "user", "amount": 0}) == {
+        "id": "F-1"
+    }

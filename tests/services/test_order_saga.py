@@ -1,4 +1,6 @@
-"""The order saga through the engine, in memory: no broker, time moved by hand; each step is aborted and done again (`World.twice`)."""
+"""The order saga through the engine, in memory: no broker, time moved by hand; each step is
+aborted and done again (`World.twice`).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ from hypothesis import strategies as st
 from odradek.wire.events import CancelWorkflow
 from tests.engine.script import values
 from tests.engine.world import failed, started
-from tests.services.saga_world import MINUTE_MS, SAGA_ID, STATUS_OF, STEP_OF, STEPS, UNDO_OF, SagaWorld
+from tests.services.saga_world import (
+    MINUTE_MS,
+    SAGA_ID,
+    STATUS_OF,
+    STEP_OF,
+    STEPS,
+    UNDO_OF,
+    SagaWorld,
+)
 
 HOUR_MS = 3_600_000
 
@@ -35,14 +45,20 @@ def test_order_completes_and_each_stage_shows() -> None:
         assert saga.status() == STATUS_OF[step]
         saga.succeed(step)
     assert saga.outcome() == ("COMPLETED", "")
-    expected = {"order_id": "CreateOrder-id", "reservation_id": "ReserveInventory-id", "freeze_id": "FreezePayment-id"}
+    expected = {
+        "order_id": "CreateOrder-id",
+        "reservation_id": "ReserveInventory-id",
+        "freeze_id": "FreezePayment-id",
+    }
     assert values(saga.results[0].result) == [expected]
     assert saga.status() == "completed"
     assert saga.happened == list(STEPS)
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("restart", [False, True], ids=["same owner", "owner changes at every step"])
+@pytest.mark.parametrize(
+    "restart", [False, True], ids=["same owner", "owner changes at every step"]
+)
 def test_failure_at_each_step_compensates_in_reverse(step: str, restart: bool) -> None:
     saga = SagaWorld()
     saga.place()
@@ -58,7 +74,11 @@ def test_failure_at_each_step_compensates_in_reverse(step: str, restart: bool) -
     assert saga.outcome() == ("FAILED", "OrderFailed")
     assert saga.status() == "compensated"
     failure = saga.results[0].failure
-    assert failure is not None and failure.message == f"SaidNo: {step} said no" and failure.non_retryable
+    assert (
+        failure is not None
+        and failure.message == f"SaidNo: {step} said no"
+        and failure.non_retryable
+    )
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -95,7 +115,9 @@ def test_flaky_step_completes_on_a_later_attempt(step: str) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_step_that_times_out_is_compensated_although_unknown(step: str) -> None:
-    """Nobody knows whether the last attempt had its effect: it is undone, which also bars it if it comes late."""
+    """Nobody knows whether the last attempt had its effect: it is undone, which also bars it if
+    it comes late.
+    """
     saga = SagaWorld()
     saga.place()
     done = list(STEPS[: STEPS.index(step)])
@@ -113,7 +135,9 @@ def test_step_that_times_out_is_compensated_although_unknown(step: str) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("answer", ["canceled", "completed all the same", "failed", "failed for good", "times out"])
+@pytest.mark.parametrize(
+    "answer", ["canceled", "completed all the same", "failed", "failed for good", "times out"]
+)
 def test_cancel_signal_while_a_step_runs(step: str, answer: str) -> None:
     saga = SagaWorld()
     saga.place()
@@ -122,7 +146,9 @@ def test_cancel_signal_while_a_step_runs(step: str, answer: str) -> None:
         saga.succeed(earlier)
     task = saga.next_task(step)
     saga.step(saga.cancel_order())
-    assert [control.scheduled_event_id for control in saga.controls] == [task.scheduled_event_id], "the step under way is told to stop"
+    assert [control.scheduled_event_id for control in saga.controls] == [task.scheduled_event_id], (
+        "the step under way is told to stop"
+    )
     if answer == "canceled":
         saga.step(saga.give_up(task))
     elif answer == "completed all the same":
@@ -131,7 +157,8 @@ def test_cancel_signal_while_a_step_runs(step: str, answer: str) -> None:
         saga.step(saga.refuse(task, non_retryable=answer == "failed for good"))
     else:
         saga.time_out(step)
-    # A service that refuses for good vouches that nothing happened; whatever else may have left an effect.
+    # A service that refuses for good vouches that nothing happened; whatever else may have left an
+    # effect.
     compensate(saga, done if answer == "failed for good" else [*done, step])
     assert saga.outcome() == ("FAILED", "OrderCancelled")
     assert saga.status() == "cancelled"
@@ -159,7 +186,9 @@ def test_cancel_signal_with_the_start() -> None:
     ],
 )
 def test_cancel_signal_of_another_shape_cancels_too(arguments: list[object], reason: str) -> None:
-    """Anybody may write one to `events`. One that failed the task would hold the order for ever, neither cancelled nor undone."""
+    """Anybody may write one to `events`. One that failed the task would hold the order for ever,
+    neither cancelled nor undone.
+    """
     saga = SagaWorld()
     saga.place()
     saga.succeed("CreateOrder")
@@ -174,7 +203,9 @@ def test_cancel_signal_of_another_shape_cancels_too(arguments: list[object], rea
 
 @pytest.mark.parametrize("step", STEPS)
 def test_cancel_signal_in_the_same_batch_as_a_steps_answer(step: str) -> None:
-    """Also with the last answer: an order that somebody cancelled before it was complete never completes."""
+    """Also with the last answer: an order that somebody cancelled before it was complete never
+    completes.
+    """
     saga = SagaWorld()
     saga.place()
     done = list(STEPS[: STEPS.index(step)])
@@ -202,7 +233,10 @@ def test_cancel_signal_after_the_end_is_refused_and_changes_nothing() -> None:
     for step in STEPS:
         saga.succeed(step)
     saga.step(saga.cancel_order())
-    assert (saga.replies[-1].status, saga.replies[-1].message) == ("NOT_FOUND", "workflow execution already completed")
+    assert (saga.replies[-1].status, saga.replies[-1].message) == (
+        "NOT_FOUND",
+        "workflow execution already completed",
+    )
     assert saga.status() == "completed"
     assert saga.waiting() == [] and len(saga.results) == 1
 
@@ -230,7 +264,9 @@ def test_failing_compensation_is_retried_until_it_works(times: int) -> None:
 def test_compensation_that_its_service_refuses_for_good_is_asked_again_and_none_behind_it_is_skipped(
     undo: str, times: int, cancelled: bool
 ) -> None:
-    """Nobody retries such a failure but the saga itself: with a pause, until the service is mended."""
+    """Nobody retries such a failure but the saga itself: with a pause, until the service is
+    mended.
+    """
     saga = SagaWorld()
     saga.place()
     saga.succeed("CreateOrder")
@@ -339,7 +375,9 @@ def test_reminder_is_cancelled_when_the_payment_is_decided(paid: bool) -> None:
 
 
 class Shop:
-    """Draws what happens next: services answer or do not, the customer cancels, owners change, time passes."""
+    """Draws what happens next: services answer or do not, the customer cancels, owners change,
+    time passes.
+    """
 
     def __init__(self, saga: SagaWorld, data: st.DataObject) -> None:
         self.saga = saga
@@ -348,25 +386,40 @@ class Shop:
         self.signalled = False
 
     def service_event(self) -> list[Any]:
-        """What a service does with a command that waits; an attempt may also be silent for ever, with its effect or without."""
+        """What a service does with a command that waits; an attempt may also be silent for ever,
+        with its effect or without.
+        """
         saga, draw = self.saga, self.draw
         waiting = saga.waiting()
         if not waiting:
             return []
         task = draw(st.sampled_from(waiting))
-        stopped = any(control.scheduled_event_id == task.scheduled_event_id for control in saga.controls)
-        choices = ["perform", "perform", "refuse", "refuse for good", "lose", "perform and lose"] + (["give up"] if stopped else [])
+        stopped = any(
+            control.scheduled_event_id == task.scheduled_event_id for control in saga.controls
+        )
+        choices = [
+            "perform",
+            "perform",
+            "refuse",
+            "refuse for good",
+            "lose",
+            "perform and lose",
+        ] + (["give up"] if stopped else [])
         what = draw(st.sampled_from(choices))
         is_undo = task.activity_type in STEP_OF
         if what == "perform":
             return [saga.perform(task)]
         if what == "refuse":
             return [saga.refuse(task)]
-        if what == "refuse for good" and is_undo:  # a bug of its service, and no reason to leave an effect standing
+        if (
+            what == "refuse for good" and is_undo
+        ):  # a bug of its service, and no reason to leave an effect standing
             saga.answered.add((task.scheduled_event_id, task.attempt))
             return [failed(task, "a defect", "ValueError", non_retryable=True)]
         if what == "refuse for good":
-            if task.activity_type in saga.happened:  # an idempotent service answers from its ledger first
+            if (
+                task.activity_type in saga.happened
+            ):  # an idempotent service answers from its ledger first
                 return [saga.perform(task)]
             return [saga.refuse(task, non_retryable=True)]
         if what == "give up":
@@ -387,7 +440,11 @@ class Shop:
 
     def batch(self) -> list[Any]:
         events: list[Any] = []
-        for kind in self.draw(st.lists(st.sampled_from(["service", "service", "late", "signal"]), min_size=1, max_size=3)):
+        for kind in self.draw(
+            st.lists(
+                st.sampled_from(["service", "service", "late", "signal"]), min_size=1, max_size=3
+            )
+        ):
             if kind == "signal":
                 if not self.signalled and self.draw(st.booleans()):
                     self.signalled = True
@@ -409,15 +466,23 @@ def check(saga: SagaWorld, signalled: bool) -> None:
     assert failure in ("OrderFailed", "OrderCancelled")
     assert failure == "OrderCancelled" or not signalled
     assert {UNDO_OF[step] for step in steps} <= set(undone), "an effect was left standing"
-    scheduled = [task.activity_type for task in saga.tasks if task.activity_type in STEP_OF and task.attempt == 1]
+    scheduled = [
+        task.activity_type
+        for task in saga.tasks
+        if task.activity_type in STEP_OF and task.attempt == 1
+    ]
     order = [STEPS.index(STEP_OF[kind]) for kind in scheduled]
-    assert order == sorted(order, reverse=True), "compensations run in reverse, the next only once the one before has worked"
+    assert order == sorted(order, reverse=True), (
+        "compensations run in reverse, the next only once the one before has worked"
+    )
     assert sorted(undone) == sorted(set(undone)), "and have their effect once"
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_any_interleaving_ends_once_with_everything_undone_or_everything_done(data: st.DataObject) -> None:
+def test_any_interleaving_ends_once_with_everything_undone_or_everything_done(
+    data: st.DataObject,
+) -> None:
     saga = SagaWorld(twice=False)
     shop = Shop(saga, data)
     shop.signalled = data.draw(st.integers(0, 5)) == 0
@@ -439,6 +504,8 @@ def test_any_interleaving_ends_once_with_everything_undone_or_everything_done(da
         saga.advance(2 * MINUTE_MS)
     for lost in list(shop.lost):
         saga.step(saga.perform(lost) if hasattr(lost, "activity_type") else lost)
-    check(saga, any(reply.kind == "SignalWorkflow" and reply.status == "OK" for reply in saga.replies))
+    check(
+        saga, any(reply.kind == "SignalWorkflow" and reply.status == "OK" for reply in saga.replies)
+    )
     saga.restart()
     assert saga.status() in ("completed", "compensated", "cancelled"), "the whole history replays"

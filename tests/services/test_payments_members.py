@@ -1,4 +1,6 @@
-"""What the payments service says of itself on `members`, and that the server lists it as it lists Odradek's own services."""
+"""What the payments service says of itself on `members`, and that the server lists it as it
+lists Odradek's own services.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,16 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Iterator[Wire]:
 
 @pytest.fixture
 def reports(wire: Wire) -> Iterator[Callable[[], Reports]]:
-    """Reads on: member id and fields of each record so far, None for a tombstone. The service makes the topic."""
-    consumer = Consumer({"bootstrap.servers": wire.address, "group.id": wire.namespace, "isolation.level": "read_committed"})
+    """Reads on: member id and fields of each record so far, None for a tombstone. The service
+    makes the topic.
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": wire.address,
+            "group.id": wire.namespace,
+            "isolation.level": "read_committed",
+        }
+    )
     found: Reports = []
     with closing(consumer):
 
@@ -44,29 +54,50 @@ def reports(wire: Wire) -> Iterator[Callable[[], Reports]]:
             while (message := consumer.poll(0.1)) is not None:
                 if message.error() is None:
                     value = message.value()
-                    found.append(((message.key() or b"").decode(), SCHEMAS.decode(value)[1] if value else None))
+                    found.append(
+                        (
+                            (message.key() or b"").decode(),
+                            SCHEMAS.decode(value)[1] if value else None,
+                        )
+                    )
             return found
 
         yield read
 
 
-def test_it_reports_its_slots_and_leaves_a_tombstone(wire: Wire, reports: Callable[[], Reports]) -> None:
+def test_it_reports_its_slots_and_leaves_a_tombstone(
+    wire: Wire, reports: Callable[[], Reports]
+) -> None:
     wire.start()
     [(key, first), *_] = until(reports)
     assert first is not None and first["member_id"] == key and wire.process is not None
-    assert (first["kind"], first["namespace"], first["task_queue"]) == ("ACTIVITIES", wire.namespace, QUEUE)
-    assert (first["slots_total"], first["pid"]) == (8, wire.process.pid) and first["identity"] and first["host"]
+    assert (first["kind"], first["namespace"], first["task_queue"]) == (
+        "ACTIVITIES",
+        wire.namespace,
+        QUEUE,
+    )
+    assert (
+        (first["slots_total"], first["pid"]) == (8, wire.process.pid)
+        and first["identity"]
+        and first["host"]
+    )
     assert first["activity_types"] == ["FreezePayment", "UnfreezePayment"]
     assert abs(first["time_ms"] / 1000 - time.time()) < 30
 
-    with closing(sqlite3.connect(wire.folder / "payments.sqlite", isolation_level=None)) as database:
-        database.execute("BEGIN EXCLUSIVE")  # the attempts wait for it, up to five seconds: longer than a period
+    with closing(
+        sqlite3.connect(wire.folder / "payments.sqlite", isolation_level=None)
+    ) as database:
+        database.execute(
+            "BEGIN EXCLUSIVE"
+        )  # the attempts wait for it, up to five seconds: longer than a period
         sent = 0
 
         def told() -> bool:
             return any(fields is not None and fields["slots_used"] == 2 for _, fields in reports())
 
-        while not told():  # two that begin seconds after each other may be together for less than a period
+        while (
+            not told()
+        ):  # two that begin seconds after each other may be together for less than a period
             assert sent < 20
             for _ in range(2):
                 sent += 1
@@ -82,12 +113,19 @@ def test_it_reports_its_slots_and_leaves_a_tombstone(wire: Wire, reports: Callab
 
 
 def test_the_page_of_the_contract_has_every_field_of_a_report() -> None:
-    page = (REPOSITORY / "docs" / "wire.md").read_text().partition("**Tell who you are**")[2].partition("**What cannot be decoded**")[0]
+    page = (
+        (REPOSITORY / "docs" / "wire.md")
+        .read_text()
+        .partition("**Tell who you are**")[2]
+        .partition("**What cannot be decoded**")[0]
+    )
     fields = json.loads((REPOSITORY / "schemas" / "MemberStatus.avsc").read_text())["fields"]
     assert [field["name"] for field in fields if f"`{field['name']}`" not in page] == []
 
 
-def test_one_that_was_killed_takes_its_old_place_when_it_comes_back(wire: Wire, reports: Callable[[], Reports]) -> None:
+def test_one_that_was_killed_takes_its_old_place_when_it_comes_back(
+    wire: Wire, reports: Callable[[], Reports]
+) -> None:
     wire.start()
     until(reports)
     wire.kill()
@@ -99,7 +137,9 @@ def test_one_that_was_killed_takes_its_old_place_when_it_comes_back(wire: Wire, 
 def test_the_server_lists_it_with_its_slots(wire: Wire, tmp_path: Path) -> None:
     wire.start()
     arguments = ("--address", wire.address, "--namespace", wire.namespace, "--port", "0")
-    with running(tmp_path / "server", "server", *arguments, ODRADEK_STATE_DIR=str(tmp_path / "state")) as server:
+    with running(
+        tmp_path / "server", "server", *arguments, ODRADEK_STATE_DIR=str(tmp_path / "state")
+    ) as server:
         url = server.line("ui")
 
         def listed() -> Any:
@@ -107,7 +147,12 @@ def test_the_server_lists_it_with_its_slots(wire: Wire, tmp_path: Path) -> None:
             return found["members"] if status == 200 else []
 
         [member] = until(listed)
-        assert (member["kind"], member["slots_total"], member["slots_used"], member["alive"]) == ("ACTIVITIES", 8, 0, True)
+        assert (member["kind"], member["slots_total"], member["slots_used"], member["alive"]) == (
+            "ACTIVITIES",
+            8,
+            0,
+            True,
+        )
         assert member["activity_types"] == ["FreezePayment", "UnfreezePayment"]
         with urllib.request.urlopen(f"{url}/services", timeout=20) as page:
             shown = page.read().decode()

@@ -1,4 +1,6 @@
-"""What the payments service's transport commits, and that what a rebalance drops comes again: Faust goes back to the committed offsets."""
+"""What the payments service's transport commits, and that what a rebalance drops comes again:
+Faust goes back to the committed offsets.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,16 @@ class Inline(CommittedThread):
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
-    async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+    async def call_thread(
+        self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+    ) -> Any:
         return await fun(*args, **kwargs)
 
 
 @pytest.mark.parametrize("committed", [None, 0, 1], ids=["never", "0", "1"])
-def test_records_dropped_in_a_rebalance_come_again(bootstrap: str, namespace: str, committed: int | None) -> None:
+def test_records_dropped_in_a_rebalance_come_again(
+    bootstrap: str, namespace: str, committed: int | None
+) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.create_topics([NewTopic(namespace, 1, 1)])[namespace].result(20)
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
@@ -72,15 +78,23 @@ def test_records_dropped_in_a_rebalance_come_again(bootstrap: str, namespace: st
 def shown_consumer() -> type[Consumer]:
     """The transport that docs/wire.md gives to others."""
     page = (REPOSITORY / "docs" / "wire.md").read_text()
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class CommittedConsumer" in block]
-    scope: dict[str, Any] = {"__name__": CommittedConsumer.__module__}  # the same alias for the same module
+    (block,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        if "class CommittedConsumer" in block
+    ]
+    scope: dict[str, Any] = {
+        "__name__": CommittedConsumer.__module__
+    }  # the same alias for the same module
     exec(block, scope)
     consumer: type[Consumer] = scope["CommittedConsumer"]
     return consumer
 
 
 class Log:
-    """A partition of commands in a transaction each, so that each second offset is a hole. Faust's own loop reads and commits."""
+    """A partition of commands in a transaction each, so that each second offset is a hole.
+    Faust's own loop reads and commits.
+    """
 
     def __init__(self, consumer_type: type[Consumer]) -> None:
         self.place = TP("commands", 0)
@@ -122,9 +136,19 @@ class Log:
 
         async def next_records(_: float) -> Any:
             fetcher._stopped.set()
-            fields = {"timestamp": None, "timestamp_type": 0, "headers": (), "key": None, "value": b"", "checksum": None}
+            fields = {
+                "timestamp": None,
+                "timestamp_type": 0,
+                "headers": (),
+                "key": None,
+                "value": b"",
+                "checksum": None,
+            }
             sizes = {"serialized_key_size": 0, "serialized_value_size": 0}
-            records = [SimpleNamespace(topic="commands", partition=0, offset=2 * number, **fields, **sizes) for number in numbers]
+            records = [
+                SimpleNamespace(topic="commands", partition=0, offset=2 * number, **fields, **sizes)
+                for number in numbers
+            ]
             return {self.place: records}, None
 
         self.consumer._wait_next_records = next_records
@@ -143,8 +167,12 @@ def log_of(request: pytest.FixtureRequest) -> Callable[[], Log]:
 
 
 @pytest.mark.parametrize("before", [0, 1, 2, 5, 1_000])
-@pytest.mark.parametrize("first_commit", [True, False], ids=["committed before", "nothing committed"])
-def test_nothing_is_committed_past_a_command_without_an_answer(log_of: Callable[[], Log], before: int, *, first_commit: bool) -> None:
+@pytest.mark.parametrize(
+    "first_commit", [True, False], ids=["committed before", "nothing committed"]
+)
+def test_nothing_is_committed_past_a_command_without_an_answer(
+    log_of: Callable[[], Log], before: int, *, first_commit: bool
+) -> None:
     async def scene() -> None:
         log = log_of()
         if before and first_commit:
@@ -160,7 +188,12 @@ def test_nothing_is_committed_past_a_command_without_an_answer(log_of: Callable[
         assert log.committed[-1] == 2 * (before + 3), "up to the one that is still open"
         await log.answer(before + 3)
         assert log.committed[-1] == 2 * (before + 4) - 1
-        for kept in (log.consumer._acked, log.consumer._acked_index, log.consumer._gap, getattr(log.consumer, "_open", {})):
+        for kept in (
+            log.consumer._acked,
+            log.consumer._acked_index,
+            log.consumer._gap,
+            getattr(log.consumer, "_open", {}),
+        ):
             assert not any(kept.values()), "it grows with each command"
 
     asyncio.run(scene())

@@ -1,4 +1,6 @@
-"""The payments service makes its topics, and goes on only once clients can see them: Faust ignores a topic that it does not see."""
+"""The payments service makes its topics, and goes on only once clients can see them: Faust
+ignores a topic that it does not see.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,12 @@ class SlowCluster:
         if self.looks < 3 or self.never:
             return SimpleNamespace(topics={})
         leader = 1 if self.looks >= 5 else -1
-        return SimpleNamespace(topics={name: SimpleNamespace(partitions={0: SimpleNamespace(leader=leader)}) for name in self.wanted})
+        return SimpleNamespace(
+            topics={
+                name: SimpleNamespace(partitions={0: SimpleNamespace(leader=leader)})
+                for name in self.wanted
+            }
+        )
 
 
 @pytest.mark.parametrize("there_already", [False, True])
@@ -60,7 +67,9 @@ def test_waits_until_its_topics_show(monkeypatch: pytest.MonkeyPatch, there_alre
     monkeypatch.setattr(topics, "AdminClient", lambda _: cluster)
     topics.create_topics("address", NAMES, 4, 1)
     assert cluster.looks == 5
-    assert sorted(cluster.wanted) == sorted([NAMES.commands, NAMES.control, NAMES.dead_letters, NAMES.members])
+    assert sorted(cluster.wanted) == sorted(
+        [NAMES.commands, NAMES.control, NAMES.dead_letters, NAMES.members]
+    )
 
 
 def test_says_which_topic_never_showed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,39 +79,65 @@ def test_says_which_topic_never_showed(monkeypatch: pytest.MonkeyPatch) -> None:
         topics.create_topics("address", NAMES, 4, 1)
 
 
-@pytest.mark.parametrize(("said", "asked_for"), [({}, -1), ({"replication_factor": 3}, 3)], ids=["nothing said", "three"])
+@pytest.mark.parametrize(
+    ("said", "asked_for"), [({}, -1), ({"replication_factor": 3}, 3)], ids=["nothing said", "three"]
+)
 def test_replicas_are_the_brokers_default_unless_its_file_says_otherwise(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: dict[str, int], asked_for: int
 ) -> None:
-    """-1 is Kafka's word for `default.replication.factor`. One copy by default would be lost with one broker, on any cluster."""
+    """-1 is Kafka's word for `default.replication.factor`. One copy by default would be lost
+    with one broker, on any cluster.
+    """
     config = PaymentsConfig.model_validate(
-        {"odradek": {"address": "address", "task_queue": NAMES.task_queue}, "database": tmp_path / "payments.sqlite", **said}
+        {
+            "odradek": {"address": "address", "task_queue": NAMES.task_queue},
+            "database": tmp_path / "payments.sqlite",
+            **said,
+        }
     )
     cluster = SlowCluster()
     monkeypatch.setattr(topics, "AdminClient", lambda _: cluster)
     topics.create_topics("address", NAMES, config.partitions, config.replication_factor)
-    assert cluster.replication == dict.fromkeys([NAMES.commands, NAMES.control, NAMES.dead_letters, NAMES.members], asked_for)
+    assert cluster.replication == dict.fromkeys(
+        [NAMES.commands, NAMES.control, NAMES.dead_letters, NAMES.members], asked_for
+    )
 
 
 def test_number_of_replicas_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     queue = {"address": "address", "task_queue": NAMES.task_queue}
     with pytest.raises(ValidationError, match="replication_factor"):
-        PaymentsConfig.model_validate({"odradek": queue, "database": tmp_path / "payments.sqlite", "replication_factor": -2})
+        PaymentsConfig.model_validate(
+            {"odradek": queue, "database": tmp_path / "payments.sqlite", "replication_factor": -2}
+        )
 
 
 @pytest.mark.slow
 def test_topics_of_a_cluster_of_three_have_its_replicas() -> None:
-    """What the compose file gives its brokers, `default.replication.factor` 3, is what the topics get."""
+    """What the compose file gives its brokers, `default.replication.factor` 3, is what the
+    topics get.
+    """
     with LocalCluster(3) as cluster:
-        topics.create_topics(cluster.bootstrap, NAMES, 2, PaymentsConfig.model_fields["replication_factor"].default)
+        topics.create_topics(
+            cluster.bootstrap, NAMES, 2, PaymentsConfig.model_fields["replication_factor"].default
+        )
         found = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=20).topics
-    copies = {name: {len(place.replicas) for place in found[name].partitions.values()} for name in (NAMES.commands, NAMES.members)}
+    copies = {
+        name: {len(place.replicas) for place in found[name].partitions.values()}
+        for name in (NAMES.commands, NAMES.members)
+    }
     assert copies == {NAMES.commands: {3}, NAMES.members: {3}}
 
 
-@pytest.mark.parametrize("trouble", [KafkaException(KafkaError(KafkaError._TRANSPORT)), TimeoutError()], ids=["refused", "no answer"])
+@pytest.mark.parametrize(
+    "trouble",
+    [KafkaException(KafkaError(KafkaError._TRANSPORT)), TimeoutError()],
+    ids=["refused", "no answer"],
+)
 def test_purge_that_finds_a_broker_in_trouble_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, trouble: Exception
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    trouble: Exception,
 ) -> None:
     """Faust ends the app with an error that a timer raises."""
 
@@ -111,7 +146,10 @@ def test_purge_that_finds_a_broker_in_trouble_is_tried_again(
 
     monkeypatch.setattr(service, "purge_acknowledged", purge)
     config = PaymentsConfig.model_validate(
-        {"odradek": {"address": "address", "task_queue": NAMES.task_queue}, "database": tmp_path / "payments.sqlite"}
+        {
+            "odradek": {"address": "address", "task_queue": NAMES.task_queue},
+            "database": tmp_path / "payments.sqlite",
+        }
     )
     payments = service.Payments(config, Schemas(schemas_folder()))
     asyncio.run(payments._purge())
@@ -119,9 +157,14 @@ def test_purge_that_finds_a_broker_in_trouble_is_tried_again(
     assert NAMES.commands in said.getMessage()
 
 
-async def test_ends_that_nobody_tells_make_every_command_a_possible_redelivery(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_ends_that_nobody_tells_make_every_command_a_possible_redelivery(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     config = PaymentsConfig.model_validate(
-        {"odradek": {"address": "address", "task_queue": NAMES.task_queue}, "database": tmp_path / "payments.sqlite"}
+        {
+            "odradek": {"address": "address", "task_queue": NAMES.task_queue},
+            "database": tmp_path / "payments.sqlite",
+        }
     )
     payments = service.Payments(config, Schemas(schemas_folder()))
 

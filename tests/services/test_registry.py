@@ -1,4 +1,6 @@
-"""The foreign services where records carry a schema registry's ids: they read and write them, wait for it, and end without it."""
+"""The foreign services where records carry a schema registry's ids: they read and write them,
+wait for it, and end without it.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def newer_schemas(folder: Path, registry: FakeRegistry) -> Schemas:
 # ---------------------------------------------------------------- payments
 
 
-def test_payments_reads_and_writes_a_registrys_framing_and_reads_the_other(wire: Wire, registry: FakeRegistry) -> None:
+def test_payments_reads_and_writes_a_registrys_framing_and_reads_the_other(
+    wire: Wire, registry: FakeRegistry
+) -> None:
     wire.cancel(3, reason="no longer awaited")
     wire.start(schema_registry_url=registry.url)
     wire.command(1, priority=7)
@@ -70,9 +74,15 @@ def test_payments_reads_and_writes_a_registrys_framing_and_reads_the_other(wire:
     wire.read = lambda value: raw.append(value) or read(value)  # type: ignore[func-returns-value, method-assign, assignment]
     seen = wire.until(lambda seen: {"order-1", "order-2", "order-4"} <= outcomes(seen).keys())
     kinds = {workflow_id: name for workflow_id, (name, _) in outcomes(seen).items()}
-    assert kinds == {"order-1": "ActivityTaskCompleted", "order-2": "ActivityTaskCompleted", "order-4": "ActivityTaskFailed"}
+    assert kinds == {
+        "order-1": "ActivityTaskCompleted",
+        "order-2": "ActivityTaskCompleted",
+        "order-4": "ActivityTaskFailed",
+    }
     assert raw and all(value[0] == 0 for value in raw)
-    assert "/subjects/odradek.ActivityTaskCompleted/versions" in {path.partition("?")[0] for path in registry.asked}
+    assert "/subjects/odradek.ActivityTaskCompleted/versions" in {
+        path.partition("?")[0] for path in registry.asked
+    }
     until(lambda: wire.all_acknowledged(4))
     asked = len(registry.asked)
     wire.command(5)
@@ -81,7 +91,9 @@ def test_payments_reads_and_writes_a_registrys_framing_and_reads_the_other(wire:
     assert wire.end() == 0
 
 
-def test_a_command_whose_id_has_to_be_asked_for_waits_while_the_registry_is_away(wire: Wire, registry: FakeRegistry) -> None:
+def test_a_command_whose_id_has_to_be_asked_for_waits_while_the_registry_is_away(
+    wire: Wire, registry: FakeRegistry
+) -> None:
     wire.start(schema_registry_url=registry.url)
     wire.command(1, schemas=SCHEMAS)
     wire.until(lambda seen: "order-1" in outcomes(seen))
@@ -101,10 +113,16 @@ def test_a_command_whose_id_has_to_be_asked_for_waits_while_the_registry_is_away
 def test_a_command_that_waits_for_the_registry_comes_again_to_the_next_process(
     wire: Wire, registry: FakeRegistry, end: Callable[[Wire], object], before: int
 ) -> None:
-    """Although those behind it are answered, past which Faust itself commits. What is answered is committed at once, not two a time."""
+    """Although those behind it are answered, past which Faust itself commits. What is answered
+    is committed at once, not two a time.
+    """
 
     def on(partition: int) -> Iterator[int]:
-        return (number for number in range(1, 1_000) if zlib.crc32(f"order-{number}".encode()) % 2 == partition)
+        return (
+            number
+            for number in range(1, 1_000)
+            if zlib.crc32(f"order-{number}".encode()) % 2 == partition
+        )
 
     def answered(*numbers: int) -> None:
         for number in numbers:
@@ -130,12 +148,19 @@ def test_a_command_that_waits_for_the_registry_comes_again_to_the_next_process(
     wire.until(lambda seen: f"order-{waits}" in outcomes(seen))
 
 
-def test_an_id_that_the_registry_does_not_have_fails_its_activity(wire: Wire, registry: FakeRegistry) -> None:
+def test_an_id_that_the_registry_does_not_have_fails_its_activity(
+    wire: Wire, registry: FakeRegistry
+) -> None:
     wire.start(schema_registry_url=registry.url)
     wire.command(1, raw=b"\0" + (99).to_bytes(4) + b"body")
-    seen = wire.until(lambda seen: "order-1" in outcomes(seen) and "dead letter" in [name for name, _ in seen])
+    seen = wire.until(
+        lambda seen: "order-1" in outcomes(seen) and "dead letter" in [name for name, _ in seen]
+    )
     assert outcomes(seen)["order-1"][1]["failure"]["type"] == "UndecodableCommand"
-    assert next(fields for name, fields in seen if name == "dead letter")["odradek-dead-letter-reason"] == "UNKNOWN_SCHEMA"
+    assert (
+        next(fields for name, fields in seen if name == "dead letter")["odradek-dead-letter-reason"]
+        == "UNKNOWN_SCHEMA"
+    )
 
 
 def test_payments_without_the_setting_cannot_read_ids_and_says_so_at_once(wire: Wire) -> None:
@@ -145,7 +170,9 @@ def test_payments_without_the_setting_cannot_read_ids_and_says_so_at_once(wire: 
     assert "schema_registry_url" in outcomes(seen)["order-1"][1]["failure"]["message"]
 
 
-def test_a_registry_that_is_away_at_the_start_is_one_line(wire: Wire, registry: FakeRegistry) -> None:
+def test_a_registry_that_is_away_at_the_start_is_one_line(
+    wire: Wire, registry: FakeRegistry
+) -> None:
     registry.stop()
     wire.start(schema_registry_url=registry.url)
     assert wire.process is not None and wire.process.wait(30) == 1
@@ -165,13 +192,21 @@ def test_notifications_reads_ids_waits_for_the_registry_and_ends_without_it(
     producer = Producer({"bootstrap.servers": bootstrap})
 
     def result(number: int, schemas: Schemas) -> None:
-        fields = dict.fromkeys(("namespace", "task_queue", "workflow_id", "run_id", "workflow_type", "status"), f"w{number}")
-        producer.produce(admin.topics.results, schemas.encode("WorkflowResult", fields), partition=0)
+        fields = dict.fromkeys(
+            ("namespace", "task_queue", "workflow_id", "run_id", "workflow_type", "status"),
+            f"w{number}",
+        )
+        producer.produce(
+            admin.topics.results, schemas.encode("WorkflowResult", fields), partition=0
+        )
         assert producer.flush(20) == 0
 
     def told() -> set[str]:
         with sqlite3.connect(fleet.database("notifications")) as database:
-            return {workflow_id for (workflow_id,) in database.execute("SELECT workflow_id FROM notifications")}
+            return {
+                workflow_id
+                for (workflow_id,) in database.execute("SELECT workflow_id FROM notifications")
+            }
 
     fleet = Fleet(tmp_path, bootstrap, namespace, {"ODRADEK_SCHEMA_REGISTRY_URL": registry.url})
     try:
@@ -209,18 +244,32 @@ def test_notifications_reads_ids_waits_for_the_registry_and_ends_without_it(
 # ---------------------------------------------------------------- all of it
 
 
-def test_an_order_goes_through_all_services_with_one_setting(bootstrap: str, tmp_path: Path, registry: FakeRegistry) -> None:
-    """As docker-compose.yml gives it: processor, order API, workers and foreign services have it from the environment."""
+def test_an_order_goes_through_all_services_with_one_setting(
+    bootstrap: str, tmp_path: Path, registry: FakeRegistry
+) -> None:
+    """As docker-compose.yml gives it: processor, order API, workers and foreign services have it
+    from the environment.
+    """
     with shop_on(bootstrap, tmp_path, ODRADEK_SCHEMA_REGISTRY_URL=registry.url) as shop:
         shop.fleet.start_processor("processor")
         shop.start_services("orders", "inventory", "payments", "notifications")
         shop.start_api()
-        for number, user, ends in (("1", "user-1", "completed"), ("2", "user-declined", "compensated")):
-            answer = shop.http.post("/orders", json=shop.order(number, user_id=user), params={"wait": 45})
+        for number, user, ends in (
+            ("1", "user-1", "completed"),
+            ("2", "user-declined", "compensated"),
+        ):
+            answer = shop.http.post(
+                "/orders", json=shop.order(number, user_id=user), params={"wait": 45}
+            )
             assert answer.json()["status"] == ends, answer.text
         assert shop.effects("1") == {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1}
         query = "SELECT workflow_id, status FROM notifications ORDER BY workflow_id"
-        until(lambda: shop.rows("notifications", query) == [("order-1", "COMPLETED"), ("order-2", "FAILED")])
+        until(
+            lambda: (
+                shop.rows("notifications", query)
+                == [("order-1", "COMPLETED"), ("order-2", "FAILED")]
+            )
+        )
         reading = {"isolation.level": "read_committed", "enable.partition.eof": True}
         reader = Consumer({"bootstrap.servers": bootstrap, "group.id": shop.namespace, **reading})
         try:
@@ -228,7 +277,8 @@ def test_an_order_goes_through_all_services_with_one_setting(bootstrap: str, tmp
             places = [
                 TopicPartition(name, number, 0)
                 for name, topic in topics.items()
-                if escape(shop.namespace) in name and name.endswith((".events", ".commands", ".results", ".control"))
+                if escape(shop.namespace) in name
+                and name.endswith((".events", ".commands", ".results", ".control"))
                 for number in topic.partitions
             ]
             reader.assign(places)
@@ -243,7 +293,9 @@ def test_an_order_goes_through_all_services_with_one_setting(bootstrap: str, tmp
                 return len(read) == len(places)
 
             until(all_is_read)
-            assert len(values) > 10 and {value[:1] for value in values if value} == {b"\0"}, "nobody writes the other framing"
+            assert len(values) > 10 and {value[:1] for value in values if value} == {b"\0"}, (
+                "nobody writes the other framing"
+            )
         finally:
             reader.close()
 
@@ -284,7 +336,9 @@ def test_a_registry_that_was_away_is_asked_again() -> None:
         assert registry.schema_of(1) == {"type": "long"} and registry.schema_of(2) is None
 
 
-def test_a_registry_that_takes_its_time_to_fail_costs_a_small_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_takes_its_time_to_fail_costs_a_small_part_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now, asked = [0.0], [0]
 
     def deaf(*_: object, **__: object) -> NoReturn:
@@ -304,7 +358,9 @@ def test_a_registry_that_takes_its_time_to_fail_costs_a_small_part_of_the_time(m
 def test_user_and_password_of_the_url_are_used_and_never_told() -> None:
     with fake_registry() as server:
         url = server.url.replace("://", "://shop:s%20cret@") + "/"
-        assert Registry(url).schema_of(Registry(url).number_of("odradek.X", {"type": "long"})) == {"type": "long"}
+        assert Registry(url).schema_of(Registry(url).number_of("odradek.X", {"type": "long"})) == {
+            "type": "long"
+        }
         assert server.users == {"shop:s cret"}
         server.always = (409, b"{}")
         with pytest.raises(RegistryRefuses, match=f"{server.url} refuses odradek.X") as refused:
@@ -317,10 +373,15 @@ def test_user_and_password_of_the_url_are_used_and_never_told() -> None:
         "http://shop:s%20/cret@registry:x",
         "ftp://shop:s%20cret@h",
     ):
-        for ask in (lambda registry: registry.schema_of(1), lambda registry: registry.number_of("odradek.X", {"type": "long"})):
+        for ask in (
+            lambda registry: registry.schema_of(1),
+            lambda registry: registry.number_of("odradek.X", {"type": "long"}),
+        ):
             with pytest.raises(RegistryAway, match="does not answer") as away:
                 ask(Registry(unusable))
-            assert not any(part in str(away.value) for part in ("shop", "s%20", "s cret", "cret@")), str(away.value)
+            assert not any(
+                part in str(away.value) for part in ("shop", "s%20", "s cret", "cret@")
+            ), str(away.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""An in-memory transport with a scripted owner: what the client asks is recorded, what it gets is the test's decision."""
+"""An in-memory transport with a scripted owner: what the client asks is recorded, what it gets
+is the test's decision.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Answer = Callable[[str, Any], list[Reply] | Reply | None]
 
 
 class FakeTransport:
-    """Answers by `owner_of[queue](queue, record)`; a queue without one has topics and nobody who reads them."""
+    """Answers by `owner_of[queue](queue, record)`; a queue without one has topics and nobody who
+    reads them.
+    """
 
     def __init__(self) -> None:
         self.client_id = uuid.uuid4().hex
@@ -36,15 +40,23 @@ class FakeTransport:
         self.refuses = False  # to create
         self.living: set[str] = set()
         self.owners: dict[str, Owner] = {}
-        self.quiet: set[str] = set()  # queues whose owner counts as living and has said nothing of late
+        self.quiet: set[str] = (
+            set()
+        )  # queues whose owner counts as living and has said nothing of late
         self.never_served: set[str] = set()
-        self.waiting: dict[str, set[str]] = {}  # workflow ids whose requests lie in queues that were never served
-        self.deliver: BaseException | None | bool = True  # True: durable at once; False: never heard of; an error: refused
+        self.waiting: dict[
+            str, set[str]
+        ] = {}  # workflow ids whose requests lie in queues that were never served
+        self.deliver: BaseException | None | bool = (
+            True  # True: durable at once; False: never heard of; an error: refused
+        )
         self.full = 0  # how many sends raise BufferError first
         self.opened = 0
         self.closed = False
 
-    async def open(self, loop: asyncio.AbstractEventLoop, on_replies: OnReplies, on_owners: OnOwners) -> None:
+    async def open(
+        self, loop: asyncio.AbstractEventLoop, on_replies: OnReplies, on_owners: OnOwners
+    ) -> None:
         self.opened += 1
         self.loop, self.on_replies, self.on_owners = loop, on_replies, on_owners
 
@@ -67,7 +79,8 @@ class FakeTransport:
         if self.full:
             self.full -= 1
             raise BufferError("full")
-        # Through the codec: what is kept is what the owner would see, not the client's mutable record.
+        # Through the codec: what is kept is what the owner would see, not the client's mutable
+        # record.
         seen = decode(encode(record))
         self.sent.append((task_queue, seen))
         if on_delivery is not None and self.deliver is not False:
@@ -76,7 +89,9 @@ class FakeTransport:
         if answer is not None:
             replies = answer(task_queue, seen)
             if replies is not None:
-                self.loop.call_soon(self.reply, *(replies if isinstance(replies, list) else [replies]))
+                self.loop.call_soon(
+                    self.reply, *(replies if isinstance(replies, list) else [replies])
+                )
 
     def reply(self, *replies: Reply) -> None:
         self.on_replies([decode(encode(reply)) for reply in replies])
@@ -98,7 +113,9 @@ class FakeTransport:
     async def served(self, task_queues: Sequence[str]) -> set[str]:
         return set(task_queues) - self.never_served
 
-    async def unapplied(self, task_queues: Sequence[str], workflow_id: str, timeout_s: float) -> set[str]:
+    async def unapplied(
+        self, task_queues: Sequence[str], workflow_id: str, timeout_s: float
+    ) -> set[str]:
         return {queue for queue in task_queues if workflow_id in self.waiting.get(queue, ())}
 
     def close(self) -> None:
@@ -126,7 +143,13 @@ class FakeTransport:
 def reply_to(record: Any, status: str = outcomes.OK, kind: str = "", **fields: Any) -> Reply:
     """A reply to a request."""
     fields.setdefault("workflow_id", record.workflow_id)
-    return Reply(client_id=record.reply_to, request_id=record.request_id, kind=kind or type(record).__name__, status=status, **fields)
+    return Reply(
+        client_id=record.reply_to,
+        request_id=record.request_id,
+        kind=kind or type(record).__name__,
+        status=status,
+        **fields,
+    )
 
 
 def started(record: Any, run_id: str = "") -> Reply:
@@ -135,10 +158,25 @@ def started(record: Any, run_id: str = "") -> Reply:
     return reply_to(record, run_id=run_id, first_execution_run_id=run_id, started=True)
 
 
-def closed(record: Any, status: str = outcomes.COMPLETED, value: Any = None, **fields: Any) -> Reply:
+def closed(
+    record: Any, status: str = outcomes.COMPLETED, value: Any = None, **fields: Any
+) -> Reply:
     """The outcome of a run."""
-    payloads = DataConverter.default.payload_converter.to_payloads([value]) if status == outcomes.COMPLETED else []
-    result = WorkflowResult("default", "q", record.workflow_id, record.run_id or "run", "W", status, result=payloads, **fields)
+    payloads = (
+        DataConverter.default.payload_converter.to_payloads([value])
+        if status == outcomes.COMPLETED
+        else []
+    )
+    result = WorkflowResult(
+        "default",
+        "q",
+        record.workflow_id,
+        record.run_id or "run",
+        "W",
+        status,
+        result=payloads,
+        **fields,
+    )
     return reply_to(record, kind="AwaitResult", run_id=result.run_id, result=result)
 
 

@@ -1,7 +1,8 @@
 """Shapes of Temporal's published messages in proto3's JSON mapping, and whether a value has one.
 
-`temporal_shapes.txt`, a message a line: its members and their kinds. int64 is text, bytes are base64, enums are names, times are RFC 3339,
-durations are seconds with an `s`. A member that the message does not have is an error, as for a strict reader of Temporal's; null too.
+`temporal_shapes.txt`, a message a line: its members and their kinds. int64 is text, bytes are
+base64, enums are names, times are RFC 3339, durations are seconds with an `s`. A member that the
+message does not have is an error, as for a strict reader of Temporal's; null too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def _read() -> tuple[dict[str, dict[str, str]], dict[str, set[str]]]:
         if name.startswith("enum "):
             enums[name.removeprefix("enum ")] = set(members)
         else:
-            messages[name] = {member: kind for member, _, kind in (part.partition(" ") for part in members)}
+            messages[name] = {
+                member: kind for member, _, kind in (part.partition(" ") for part in members)
+            }
     return messages, enums
 
 
@@ -34,8 +37,14 @@ MESSAGES, ENUMS = _read()
 
 
 def _is_default(value: Any, kind: str) -> bool:
-    """Whether a scalar, a list or a map has its default: users' scripts ask whether a member is there. A message that is there is `{}`."""
-    return kind not in MESSAGES and kind not in ("time", "duration") and value in ([], {}, "", 0, "0", False)
+    """Whether a scalar, a list or a map has its default: users' scripts ask whether a member is
+    there. A message that is there is `{}`.
+    """
+    return (
+        kind not in MESSAGES
+        and kind not in ("time", "duration")
+        and value in ([], {}, "", 0, "0", False)
+    )
 
 
 #: Written when they are 0 too: left out they are unknown.
@@ -43,16 +52,26 @@ _WRITTEN_AS_0 = ("approximateBacklogCount", "backlogCountHint")
 
 
 def problems(value: Any, kind: str, where: str = "", seen: set[str] | None = None) -> list[str]:
-    """What is wrong with a value of a kind; [] when nothing is. seen: takes the messages that were met, and `message.member`."""
+    """What is wrong with a value of a kind; [] when nothing is. seen: takes the messages that
+    were met, and `message.member`.
+    """
     where = where or kind
     if kind.startswith("["):
         if not isinstance(value, list):
             return [f"{where}: no list"]
-        return [one for number, item in enumerate(value) for one in problems(item, kind[1:-1], f"{where}[{number}]", seen)]
+        return [
+            one
+            for number, item in enumerate(value)
+            for one in problems(item, kind[1:-1], f"{where}[{number}]", seen)
+        ]
     if kind.startswith("map("):
         if not isinstance(value, dict):
             return [f"{where}: no object"]
-        return [one for key, item in value.items() for one in problems(item, kind[4:-1], f"{where}[{key}]", seen)]
+        return [
+            one
+            for key, item in value.items()
+            for one in problems(item, kind[4:-1], f"{where}[{key}]", seen)
+        ]
     if kind in MESSAGES:
         if not isinstance(value, dict):
             return [f"{where}: no object but {value!r}"]
@@ -64,7 +83,9 @@ def problems(value: Any, kind: str, where: str = "", seen: set[str] | None = Non
             if member not in MESSAGES[kind]:
                 found.append(f"{where}: {kind} has no member {member!r}")
             elif member not in _WRITTEN_AS_0 and _is_default(part, MESSAGES[kind][member]):
-                found.append(f"{where}.{member}: {part!r} is its default, which the JSON mapping leaves out")
+                found.append(
+                    f"{where}.{member}: {part!r} is its default, which the JSON mapping leaves out"
+                )
             else:
                 found += problems(part, MESSAGES[kind][member], f"{where}.{member}", seen)
         return found
@@ -75,7 +96,9 @@ def _is(value: Any, kind: str) -> bool:
     if kind == "bool":
         return isinstance(value, bool)
     if kind in ("int32", "real"):
-        return isinstance(value, int if kind == "int32" else int | float) and not isinstance(value, bool)
+        return isinstance(value, int if kind == "int32" else int | float) and not isinstance(
+            value, bool
+        )
     if not isinstance(value, str):
         return False
     if kind.startswith("enum:"):

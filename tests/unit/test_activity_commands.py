@@ -1,4 +1,6 @@
-"""The member of a classic group, over a consumer that plays Kafka: when it asks for what. The rest is tested on a broker."""
+"""The member of a classic group, over a consumer that plays Kafka: when it asks for what. The
+rest is tested on a broker.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Broker:
         self.polling = False
         self.time_s = 100.0
 
-    def subscribe(self, topics: list[str], *, on_assign: Any, on_revoke: Any, **others: Any) -> None:
+    def subscribe(
+        self, topics: list[str], *, on_assign: Any, on_revoke: Any, **others: Any
+    ) -> None:
         self.on_assign, self.on_revoke = on_assign, on_revoke
 
     def poll(self, timeout: float) -> Message | None:
@@ -46,7 +50,11 @@ class Broker:
         self.counted += 1
         if self.down:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=dict.fromkeys(range(self.partitions)))})
+        return SimpleNamespace(
+            topics={
+                topic: SimpleNamespace(error=None, partitions=dict.fromkeys(range(self.partitions)))
+            }
+        )
 
     def get_watermark_offsets(self, place: TopicPartition, **options: Any) -> tuple[int, int]:
         if self.silent:
@@ -110,7 +118,9 @@ def turn(commands: CommandConsumer, broker: Broker, after_s: float = 0.0) -> Non
     commands.tick()
 
 
-def test_partitions_are_counted_behind_an_assignment_and_once(commands: CommandConsumer, broker: Broker) -> None:
+def test_partitions_are_counted_behind_an_assignment_and_once(
+    commands: CommandConsumer, broker: Broker
+) -> None:
     turn(commands, broker)
     assert broker.counted == 0  # nobody has assigned anything
     broker.given = [1]
@@ -123,7 +133,9 @@ def test_partitions_are_counted_behind_an_assignment_and_once(commands: CommandC
     assert (broker.counted, commands.hand_on_to()) == (2, [0, 2, 3, 4])
 
 
-def test_count_is_tried_again_and_stays_what_it_was_meanwhile(commands: CommandConsumer, broker: Broker) -> None:
+def test_count_is_tried_again_and_stays_what_it_was_meanwhile(
+    commands: CommandConsumer, broker: Broker
+) -> None:
     broker.given = [0]
     turn(commands, broker)
     broker.down, broker.given, broker.partitions = True, [1], 4
@@ -145,20 +157,31 @@ def test_count_is_tried_again_and_stays_what_it_was_meanwhile(commands: CommandC
     ],
 )
 def test_last_commit_of_a_rolling_deploy_is_no_warning(
-    commands: CommandConsumer, broker: Broker, caplog: pytest.LogCaptureFixture, code: int, level: int
+    commands: CommandConsumer,
+    broker: Broker,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    level: int,
 ) -> None:
-    """The group is shared out anew while the member leaves: what was done is delivered again, nobody has to look."""
+    """The group is shared out anew while the member leaves: what was done is delivered again,
+    nobody has to look.
+    """
     broker.given = [0]
     turn(commands, broker)
     commands.owned[0].prefix.add(0).acknowledged = True
     broker.refusal = code
     with caplog.at_level(logging.DEBUG, "odradek.activities"):
         commands.commit_finally()
-    assert [record.levelno for record in caplog.records if "last offsets" in record.getMessage()] == [level]
+    assert [
+        record.levelno for record in caplog.records if "last offsets" in record.getMessage()
+    ] == [level]
 
 
 def test_a_take_over_that_waits_for_its_broker_says_so_once(
-    commands: CommandConsumer, broker: Broker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    commands: CommandConsumer,
+    broker: Broker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("odradek.activities.commands.time.sleep", lambda seconds: None)
     for given in ([0, 1], [2]):
@@ -169,7 +192,9 @@ def test_a_take_over_that_waits_for_its_broker_says_so_once(
     assert sorted(commands.owned) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("moves_s_ago", "left"), [(None, "[0, 1]"), (4.0, "[0]"), (1.0, '"moving"')])
+@pytest.mark.parametrize(
+    ("moves_s_ago", "left"), [(None, "[0, 1]"), (4.0, "[0]"), (1.0, '"moving"')]
+)
 def test_one_that_leaves_marks_no_move_but_one_that_was_under_way(
     broker: Broker, tmp_path: Path, moves_s_ago: float | None, left: str
 ) -> None:

@@ -1,4 +1,6 @@
-"""`control` is read on where its log begins when what stood before the reader was deleted, or the topic was made anew."""
+"""`control` is read on where its log begins when what stood before the reader was deleted, or
+the topic was made anew.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class FakeConsumer:
         self.assigned: dict[int, int] = {}
 
     def list_topics(self, topic: str, timeout: float) -> Any:
-        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions={0: None, 1: None})})
+        return SimpleNamespace(
+            topics={topic: SimpleNamespace(error=None, partitions={0: None, 1: None})}
+        )
 
     def assign(self, places: list[Any]) -> None:
         self.assigned = {place.partition: place.offset for place in places}
@@ -46,7 +50,13 @@ class FakeConsumer:
 
 def message(partition: int, value: bytes | None = None, error: int | None = None) -> Any:
     found = KafkaError(error) if error is not None else None
-    return SimpleNamespace(error=lambda: found, value=lambda: value, partition=lambda: partition, offset=lambda: 7, headers=list)
+    return SimpleNamespace(
+        error=lambda: found,
+        value=lambda: value,
+        partition=lambda: partition,
+        offset=lambda: 7,
+        headers=list,
+    )
 
 
 def test_a_place_that_was_deleted(caplog: pytest.LogCaptureFixture) -> None:

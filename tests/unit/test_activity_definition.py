@@ -42,9 +42,18 @@ async def anything(args: Sequence[RawValue]) -> str:
 
 def test_definition_holds_name_types_and_kind() -> None:
     found = ActivityDefinition.must_of(plain)
-    assert (found.name, found.is_async, found.arg_types, found.ret_type) == ("plain", True, [str, int], str)
+    assert (found.name, found.is_async, found.arg_types, found.ret_type) == (
+        "plain",
+        True,
+        [str, int],
+        str,
+    )
     found = ActivityDefinition.must_of(blocking)
-    assert (found.name, found.is_async, found.no_thread_cancel_exception) == ("renamed", False, True)
+    assert (found.name, found.is_async, found.no_thread_cancel_exception) == (
+        "renamed",
+        False,
+        True,
+    )
 
 
 def test_methods_and_callable_instances() -> None:
@@ -96,13 +105,20 @@ async def undecorated() -> None: ...
 
 
 def test_registry_refuses_with_temporals_texts() -> None:
-    with pytest.raises(TypeError, match=r"Activity undecorated missing attributes, was it decorated with @activity\.defn\?"):
+    with pytest.raises(
+        TypeError,
+        match=r"Activity undecorated missing attributes, was it decorated with @activity\.defn\?",
+    ):
         ActivityRegistry([undecorated], None)
     with pytest.raises(ValueError, match="More than one activity named plain"):
         ActivityRegistry([plain, plain], None)
-    with pytest.raises(TypeError, match="Activity named Instance is a class instead of an instance"):
+    with pytest.raises(
+        TypeError, match="Activity named Instance is a class instead of an instance"
+    ):
         ActivityRegistry([Instance], None)
-    with pytest.raises(ValueError, match="Activity renamed is not async so an activity_executor must be present"):
+    with pytest.raises(
+        ValueError, match="Activity renamed is not async so an activity_executor must be present"
+    ):
         ActivityRegistry([blocking], None)
     with pytest.raises(TypeError, match="More than one dynamic activity"):
         ActivityRegistry([anything, anything], None)
@@ -111,7 +127,10 @@ def test_registry_refuses_with_temporals_texts() -> None:
 
 
 def test_registry_refuses_processes_and_says_so() -> None:
-    with ProcessPoolExecutor(1) as pool, pytest.raises(ValueError, match="executor is not thread-pool executor"):
+    with (
+        ProcessPoolExecutor(1) as pool,
+        pytest.raises(ValueError, match="executor is not thread-pool executor"),
+    ):
         ActivityRegistry([blocking], pool)
 
 

@@ -19,14 +19,22 @@ from odradek.testing import ActivityEnvironment
 
 def test_outside_of_an_activity() -> None:
     assert not activity.in_activity()
-    for call in (activity.info, activity.heartbeat, activity.is_cancelled, activity.payload_converter, activity.cancellation_details):
+    for call in (
+        activity.info,
+        activity.heartbeat,
+        activity.is_cancelled,
+        activity.payload_converter,
+        activity.cancellation_details,
+    ):
         with pytest.raises(RuntimeError, match="Not in activity context"):
             call()
 
 
 def test_sync_function_sees_its_context() -> None:
     environment = ActivityEnvironment()
-    environment.info = dataclasses.replace(environment.info, activity_id="7", workflow_run_id="run", attempt=3)
+    environment.info = dataclasses.replace(
+        environment.info, activity_id="7", workflow_run_id="run", attempt=3
+    )
     beats: list[tuple[object, ...]] = []
     environment.on_heartbeat = lambda *details: beats.append(details)
 
@@ -36,7 +44,12 @@ def test_sync_function_sees_its_context() -> None:
             activity.client()
         assert activity.payload_converter() is DataConverter.default.payload_converter
         assert activity.metric_meter() is MetricMeter.noop
-        return value, activity.info().attempt, activity.info().idempotency_key, activity.in_activity()
+        return (
+            value,
+            activity.info().attempt,
+            activity.info().idempotency_key,
+            activity.in_activity(),
+        )
 
     assert environment.run(work, 5) == (5, 3, "run/7/0", True)
     assert beats == [(1, "two")]
@@ -45,7 +58,10 @@ def test_sync_function_sees_its_context() -> None:
 
 def test_idempotency_key_is_the_same_for_every_attempt() -> None:
     info = ActivityEnvironment.default_info()
-    assert dataclasses.replace(info, attempt=2, task_token=b"other").idempotency_key == info.idempotency_key
+    assert (
+        dataclasses.replace(info, attempt=2, task_token=b"other").idempotency_key
+        == info.idempotency_key
+    )
     assert dataclasses.replace(info, activity_id="8").idempotency_key != info.idempotency_key
     assert dataclasses.replace(info, scheduled_event_id=8).idempotency_key != info.idempotency_key
 

@@ -51,13 +51,20 @@ def test_a_limit_that_cannot_be_asked_is_the_last_known_or_nobody_says(error: Ex
 
 def test_a_guess_that_works_stays_about_what_it_is_while_nobody_says() -> None:
     """The topic takes 30,000 bytes, records of 5,000 come in company."""
-    service, now, topic, place = host(Admin(*[TopicError("no DescribeConfigs")] * 50)), [0.0], "t", ("t", ANY)
+    service, now, topic, place = (
+        host(Admin(*[TopicError("no DescribeConfigs")] * 50)),
+        [0.0],
+        "t",
+        ("t", ANY),
+    )
 
     def ask(name: str) -> int:
         service._limits.clear()  # asked for long enough ago
         return service._limit_of(name)
 
-    windows: Windows[int] = Windows(lambda _: 5_000, batch=1_000_000, limits={}, held_max=1_000_000, clock=lambda: now[0])
+    windows: Windows[int] = Windows(
+        lambda _: 5_000, batch=1_000_000, limits={}, held_max=1_000_000, clock=lambda: now[0]
+    )
     on_the_way = [number for number in range(100) if windows.enter(place, number)]
     while (limit := windows.limit(topic)) is None or limit > 30_000:
         for number in on_the_way:

@@ -1,4 +1,6 @@
-"""The small rules of an activity service, each with an injected clock: acknowledged prefix, Started, pauses, throttle, rate."""
+"""The small rules of an activity service, each with an injected clock: acknowledged prefix,
+Started, pauses, throttle, rate.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ class Clock:
 
 
 def task(**changes: int) -> ActivityTask:
-    fields = {"scheduled_time_ms": 1_000_000, "current_attempt_scheduled_time_ms": 1_000_000, **changes}
+    fields = {
+        "scheduled_time_ms": 1_000_000,
+        "current_attempt_scheduled_time_ms": 1_000_000,
+        **changes,
+    }
     return ActivityTask("ns", "wq", "wf", "run", "T", "q", "1", "a", 5, **fields)  # type: ignore[arg-type]
 
 
@@ -81,12 +87,18 @@ def test_prefix_never_passes_an_unacknowledged_command(gaps: list[int], random: 
         ({"schedule_to_start_timeout_ms": 100}, 0.0),  # over: at once
     ],
 )
-def test_started_comes_after_half_of_the_shortest_timeout_that_runs(changes: dict[str, int], delay: float) -> None:
+def test_started_comes_after_half_of_the_shortest_timeout_that_runs(
+    changes: dict[str, int], delay: float
+) -> None:
     assert started_delay(task(**changes), now_ms=1_000_300) == pytest.approx(delay)
 
 
 def test_schedule_to_start_counts_from_the_attempt_schedule_to_close_from_the_activity() -> None:
-    second = task(current_attempt_scheduled_time_ms=1_000_300, schedule_to_start_timeout_ms=350, schedule_to_close_timeout_ms=10_000)
+    second = task(
+        current_attempt_scheduled_time_ms=1_000_300,
+        schedule_to_start_timeout_ms=350,
+        schedule_to_close_timeout_ms=10_000,
+    )
     assert started_delay(second, now_ms=1_000_300) == pytest.approx(0.175)
 
 

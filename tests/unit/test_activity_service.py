@@ -1,4 +1,6 @@
-"""The slots of a service with real user code and without Kafka: what is said, when, and what it acknowledges."""
+"""The slots of a service with real user code and without Kafka: what is said, when, and what it
+acknowledges.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,13 @@ class FakeAnswers:
         self._undelivered: list[Callable[[], None]] = []
         self.too_large: list[Any] = []
 
-    def report(self, topic: str, record: Any, on_durable: Callable[[], None] | None = None, on_too_large: Any = None) -> None:
+    def report(
+        self,
+        topic: str,
+        record: Any,
+        on_durable: Callable[[], None] | None = None,
+        on_too_large: Any = None,
+    ) -> None:
         self.said.append((topic, record))
         self.too_large.append(on_too_large)
         if on_durable is not None:
@@ -129,13 +137,32 @@ class Bench:
 
     def task(self, activity_type: str, *arguments: Any, **changes: Any) -> ActivityTask:
         self._offset += 1
-        fields = {"input": DataConverter.default.payload_converter.to_payloads(arguments), "start_to_close_timeout_ms": 60_000, **changes}
-        return ActivityTask("ns", "wq", "wf", "run", "T", "q", str(self._offset), activity_type, self._offset, **fields)
+        fields = {
+            "input": DataConverter.default.payload_converter.to_payloads(arguments),
+            "start_to_close_timeout_ms": 60_000,
+            **changes,
+        }
+        return ActivityTask(
+            "ns",
+            "wq",
+            "wf",
+            "run",
+            "T",
+            "q",
+            str(self._offset),
+            activity_type,
+            self._offset,
+            **fields,
+        )
 
-    def give(self, task: ActivityTask, *, redelivery: bool = False, owner: OwnedPartition | None = None) -> Attempt:
+    def give(
+        self, task: ActivityTask, *, redelivery: bool = False, owner: OwnedPartition | None = None
+    ) -> Attempt:
         owner = owner or self.owner
         record: Any = None
-        attempt = Attempt(task, record, owner, Cell(self._offset), self.clock(), handed_on=redelivery)
+        attempt = Attempt(
+            task, record, owner, Cell(self._offset), self.clock(), handed_on=redelivery
+        )
         self.service.waiting.append(attempt)
         return attempt
 
@@ -159,7 +186,14 @@ def value_of(outcome: Any) -> Any:
 
 
 def request(task: ActivityTask, reason: str = "") -> CancelActivityTask:
-    return CancelActivityTask(task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, reason)
+    return CancelActivityTask(
+        task.workflow_id,
+        task.run_id,
+        task.scheduled_event_id,
+        task.activity_id,
+        task.attempt,
+        reason,
+    )
 
 
 # --- activities of these tests
@@ -223,7 +257,11 @@ async def test_short_activity_says_one_thing_and_is_acknowledged_when_it_is_dura
     await bench.service.idle.wait()
     assert bench.answers.kinds == ["Completed"] and value_of(bench.answers.records[0]) == 5
     topic, outcome = bench.answers.said[0]
-    assert topic == "odradek.ns.wq.events" and outcome.identity == IDENTITY and outcome.started_time_ms > 0
+    assert (
+        topic == "odradek.ns.wq.events"
+        and outcome.identity == IDENTITY
+        and outcome.started_time_ms > 0
+    )
     assert not attempt.cell.acknowledged
     bench.answers.deliver()
     assert attempt.cell.acknowledged
@@ -243,8 +281,14 @@ async def test_started_timer_acknowledges_what_runs_on() -> None:
     assert bench.answers.kinds == ["Started"] and not attempt.cell.acknowledged
     bench.answers.deliver()
     assert attempt.cell.acknowledged
-    assert following is not None and following[1] is TimerKind.DEADLINE and following[0] == pytest.approx(165.0)
-    assert bench.service.timer_due(TimerKind.STARTED, attempt) is not None and bench.answers.kinds == ["Started"]  # once
+    assert (
+        following is not None
+        and following[1] is TimerKind.DEADLINE
+        and following[0] == pytest.approx(165.0)
+    )
+    assert bench.service.timer_due(
+        TimerKind.STARTED, attempt
+    ) is not None and bench.answers.kinds == ["Started"]  # once
     bench.service.cancel_all()
     await bench.service.idle.wait()
 
@@ -256,13 +300,17 @@ async def test_possible_redelivery_runs_only_once_its_started_is_durable() -> No
     await asyncio.sleep(0.02)
     assert bench.answers.kinds == ["Started"] and not attempt.entered
     bench.answers.deliver()
-    assert attempt.cell.acknowledged and not attempt.entered, "one that kills the process at once is not delivered again"
+    assert attempt.cell.acknowledged and not attempt.entered, (
+        "one that kills the process at once is not delivered again"
+    )
     await bench.service.idle.wait()
     assert bench.answers.kinds == ["Started", "Completed"]
 
 
 async def test_one_that_others_took_while_its_started_was_on_its_way_is_left_to_them() -> None:
-    """They have its command: what is not begun is not acknowledged. It also begins neither beside them nor later."""
+    """They have its command: what is not begun is not acknowledged. It also begins neither
+    beside them nor later.
+    """
     bench = Bench(ALL, slots=1)
     theirs = bench.give(bench.task("add", 1, 1), redelivery=True)
     bench.service.pump()
@@ -270,7 +318,11 @@ async def test_one_that_others_took_while_its_started_was_on_its_way_is_left_to_
     bench.answers.deliver()
     await bench.service.idle.wait()
     assert bench.answers.kinds == ["Started"] and not theirs.entered
-    assert not theirs.cell.acknowledged and theirs.cell.returned and bench.service.counts["dropped"] == 1
+    assert (
+        not theirs.cell.acknowledged
+        and theirs.cell.returned
+        and bench.service.counts["dropped"] == 1
+    )
     assert not bench.service.running and bench.service.timer_due(TimerKind.STARTED, theirs) is None
     bench.owner = OwnedPartition(0, start=0, end_at_assignment=100)
     again = bench.give(theirs.task)  # they went away too
@@ -281,8 +333,12 @@ async def test_one_that_others_took_while_its_started_was_on_its_way_is_left_to_
 
 
 @pytest.mark.parametrize("committed", [False, True])
-async def test_one_whose_partition_goes_before_it_can_begin_begins_if_nobody_else_gets_it(committed: bool) -> None:
-    """The loop was busy with other code meanwhile. Others would never see what is committed: it would stay started until its timeout."""
+async def test_one_whose_partition_goes_before_it_can_begin_begins_if_nobody_else_gets_it(
+    committed: bool,
+) -> None:
+    """The loop was busy with other code meanwhile. Others would never see what is committed: it
+    would stay started until its timeout.
+    """
     bench = Bench(ALL)
     attempt = bench.give(bench.task("add", 1, 1), redelivery=True)
     bench.service.pump()
@@ -297,7 +353,11 @@ async def test_one_whose_partition_goes_before_it_can_begin_begins_if_nobody_els
 
 async def test_one_that_is_left_makes_room_for_what_waits() -> None:
     bench = Bench(ALL, slots=1)
-    theirs = bench.give(bench.task("add", 1, 1), redelivery=True, owner=OwnedPartition(1, start=0, end_at_assignment=0))
+    theirs = bench.give(
+        bench.task("add", 1, 1),
+        redelivery=True,
+        owner=OwnedPartition(1, start=0, end_at_assignment=0),
+    )
     bench.give(bench.task("add", 2, 2))
     bench.service.pump()
     theirs.owner.owned = False
@@ -307,7 +367,9 @@ async def test_one_that_is_left_makes_room_for_what_waits() -> None:
 
 
 @pytest.mark.parametrize("taken", [False, True])
-async def test_after_a_pause_one_whose_started_is_durable_waits_until_ownership_is_known(taken: bool) -> None:
+async def test_after_a_pause_one_whose_started_is_durable_waits_until_ownership_is_known(
+    taken: bool,
+) -> None:
     bench = Bench(ALL)
     attempt = bench.give(bench.task("add", 1, 1), redelivery=True)
     bench.service.pump()
@@ -323,13 +385,17 @@ async def test_after_a_pause_one_whose_started_is_durable_waits_until_ownership_
     assert bench.answers.kinds == (["Started"] if taken else ["Started", "Completed"])
 
 
-async def test_one_that_was_lost_and_read_again_while_its_started_was_on_its_way_begins_once() -> None:
+async def test_one_that_was_lost_and_read_again_while_its_started_was_on_its_way_begins_once() -> (
+    None
+):
     bench = Bench(ALL)
     task = bench.task("add", 1, 1)
     first = bench.give(task, redelivery=True)
     bench.service.pump()
     first.owner.owned = False
-    second = bench.give(task, redelivery=True, owner=OwnedPartition(0, start=0, end_at_assignment=100))
+    second = bench.give(
+        task, redelivery=True, owner=OwnedPartition(0, start=0, end_at_assignment=100)
+    )
     bench.service.pump()
     bench.answers.deliver()
     await bench.service.idle.wait()
@@ -338,7 +404,9 @@ async def test_one_that_was_lost_and_read_again_while_its_started_was_on_its_way
 
 
 async def test_the_time_of_one_whose_started_waits_for_a_broker_begins_with_it() -> None:
-    """It was cancelled by its own deadline before it began, and failed for good with a cancellation that nobody had requested."""
+    """It was cancelled by its own deadline before it began, and failed for good with a
+    cancellation that nobody had requested.
+    """
     bench = Bench(ALL)
     attempt = bench.give(bench.task("add", 1, 1), redelivery=True)
     bench.service.pump()
@@ -391,7 +459,10 @@ async def test_slots_bound_what_runs() -> None:
 async def test_nothing_starts_while_ownership_is_unknown_and_the_lost_is_dropped() -> None:
     bench = Bench(ALL)
     gone = OwnedPartition(1, start=0, end_at_assignment=0)
-    lost, kept = bench.give(bench.task("add", 1, 1), owner=gone), bench.give(bench.task("add", 2, 2))
+    lost, kept = (
+        bench.give(bench.task("add", 1, 1), owner=gone),
+        bench.give(bench.task("add", 2, 2)),
+    )
     bench.clock.now += 30
     bench.service.pump()
     assert not bench.service.running and len(bench.service.waiting) == 2
@@ -437,20 +508,35 @@ async def test_unregistered_type_fails_retryably_with_the_list() -> None:
     outcome = await Bench([add, fail]).run("nobody")
     assert isinstance(outcome, ActivityTaskFailed)
     assert outcome.failure.type == "NotFoundError" and not outcome.failure.non_retryable
-    assert outcome.failure.message == (
-        "Activity function nobody for workflow wf is not registered on this worker, available activities: add, fail"
+    assert (
+        outcome.failure.message
+        == "Activity function nobody for workflow wf is not registered on this worker, available"
+        " activities: add, fail"
     )
 
 
 async def test_undecodable_arguments_fail_with_the_reason() -> None:
-    outcome = await Bench(ALL).run("add", input=[Payload({"encoding": b"json/plain"}, b"{"), Payload({"encoding": b"json/plain"}, b"1")])
-    assert outcome.failure.message == "Failed decoding arguments" and not outcome.failure.non_retryable
+    outcome = await Bench(ALL).run(
+        "add",
+        input=[
+            Payload({"encoding": b"json/plain"}, b"{"),
+            Payload({"encoding": b"json/plain"}, b"1"),
+        ],
+    )
+    assert (
+        outcome.failure.message == "Failed decoding arguments" and not outcome.failure.non_retryable
+    )
     assert outcome.failure.cause is not None and "index 0" in outcome.failure.cause.message
 
 
 async def test_undecodable_heartbeat_details_are_not_retried() -> None:
-    outcome = await Bench(ALL).run("add", 1, 1, heartbeat_details=[Payload({"encoding": b"who"}, b"")])
-    assert outcome.failure.message == "Failed decoding heartbeat details" and outcome.failure.non_retryable
+    outcome = await Bench(ALL).run(
+        "add", 1, 1, heartbeat_details=[Payload({"encoding": b"who"}, b"")]
+    )
+    assert (
+        outcome.failure.message == "Failed decoding heartbeat details"
+        and outcome.failure.non_retryable
+    )
 
 
 async def test_exceptions_become_failures_and_are_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -503,7 +589,9 @@ async def test_failure_carries_the_newest_heartbeat_details_also_held_back_ones(
     bench = Bench(ALL)
     outcome = await bench.run("fail", "heartbeat", heartbeat_timeout_ms=10_000)
     assert outcome.failure.type == "Mine" and outcome.failure.non_retryable
-    assert DataConverter.default.payload_converter.from_payloads(outcome.last_heartbeat_details) == ["second"]
+    assert DataConverter.default.payload_converter.from_payloads(
+        outcome.last_heartbeat_details
+    ) == ["second"]
     assert bench.answers.kinds == ["Started", "Heartbeat", "Failed"]
 
 
@@ -526,7 +614,9 @@ async def test_result_too_large_fails_with_size_limit_and_setting() -> None:
 
 
 @pytest.mark.parametrize("limit", [1_048_588, 20_000, 1_500, 0])  # 0: nobody knows
-async def test_failure_too_large_is_cut_and_stays_what_it_was(limit: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_failure_too_large_is_cut_and_stays_what_it_was(
+    limit: int, caplog: pytest.LogCaptureFixture
+) -> None:
     @activity.defn
     def breaks() -> None:
         activity.heartbeat("h" * 300_000)
@@ -534,22 +624,33 @@ async def test_failure_too_large_is_cut_and_stays_what_it_was(limit: int, caplog
             raise ValueError("the cause")
         except ValueError as cause:
             later = timedelta(seconds=7)
-            raise ApplicationError("begin " + "ä" * 1_500_000, "d" * 300_000, type="Mine", next_retry_delay=later) from cause
+            raise ApplicationError(
+                "begin " + "ä" * 1_500_000, "d" * 300_000, type="Mine", next_retry_delay=later
+            ) from cause
 
     bench = Bench([breaks])
     whole = await bench.run("breaks", heartbeat_timeout_ms=10_000)
     caplog.clear()
     cut = bench.answers.too_large[-1](3_500_000, limit)
     failure = cut.failure
-    assert (failure.type, failure.non_retryable, failure.next_retry_delay_ms) == ("Mine", False, 7_000)
+    assert (failure.type, failure.non_retryable, failure.next_retry_delay_ms) == (
+        "Mine",
+        False,
+        7_000,
+    )
     assert failure.message.startswith("begin ää") and "of 1500006 characters" in failure.message
     assert "max.message.bytes" in failure.message and "odradek.ns.wq.events" in failure.message
     assert not failure.details and not cut.last_heartbeat_details
     if limit:
         assert record_size(b"wf", encode(cut), headers_for(cut)) <= limit
     if limit != 1_500:
-        assert failure.cause is not None and (failure.cause.type, failure.cause.message) == ("ValueError", "the cause")
-    assert len(whole.failure.message) == 1_500_006, "the record of the attempt itself is nobody's to change"
+        assert failure.cause is not None and (failure.cause.type, failure.cause.message) == (
+            "ValueError",
+            "the cause",
+        )
+    assert len(whole.failure.message) == 1_500_006, (
+        "the record of the attempt itself is nobody's to change"
+    )
     (said,) = caplog.records
     assert said.levelname == "WARNING" and "max.message.bytes" in said.getMessage()
 
@@ -579,7 +680,11 @@ async def test_a_chain_too_large_keeps_its_first_links(caplog: pytest.LogCapture
         found, link = 0, cut.failure
         while link is not None:
             found, link = found + 1, link.cause
-        assert found == links and cut.failure.message.startswith("99 xx") and record_size(b"wf", encode(cut), headers_for(cut)) <= limit
+        assert (
+            found == links
+            and cut.failure.message.startswith("99 xx")
+            and record_size(b"wf", encode(cut), headers_for(cut)) <= limit
+        )
 
 
 async def test_every_answer_says_where_its_command_stood() -> None:
@@ -598,7 +703,10 @@ async def test_every_answer_says_where_its_command_stood() -> None:
     await bench.until(lambda: bench.answers.kinds == ["Started", "Started"])
     bench.answers.deliver()
     await asyncio.wait_for(bench.service.idle.wait(), 30)
-    places = {(type(one).__name__, one.activity_id, one.command_partition, one.command_offset) for one in bench.answers.records}
+    places = {
+        (type(one).__name__, one.activity_id, one.command_partition, one.command_offset)
+        for one in bench.answers.records
+    }
     assert places == {
         ("ActivityTaskStarted", "1", 4, 1),
         ("ActivityTaskCompleted", "1", 4, 1),
@@ -618,7 +726,9 @@ async def test_dynamic_activity_gets_raw_values() -> None:
 
 
 async def test_types_that_are_not_registered_are_no_labels() -> None:
-    """Neither those of a dynamic activity, in what it records itself too, nor those that are refused."""
+    """Neither those of a dynamic activity, in what it records itself too, nor those that are
+    refused.
+    """
 
     @activity.defn(dynamic=True)
     async def anything(args: Sequence[RawValue]) -> None:
@@ -633,9 +743,10 @@ async def test_types_that_are_not_registered_are_no_labels() -> None:
     for kind in ("made-up", "known", "other"):
         await bench.run(kind)
     ((_, series),) = recorded.read()
-    assert series == {(("activity_type", "known"),): 1, (("activity_type", "(unknown)"),): 2}, (
-        "namespace and queue are the host's own, not what a command names"
-    )
+    assert series == {
+        (("activity_type", "known"),): 1,
+        (("activity_type", "(unknown)"),): 2,
+    }, "namespace and queue are the host's own, not what a command names"
     assert bench.service.tally.starts == {"known": 1, "(unknown)": 2}
     refusing = Bench([known])
     await refusing.run("made-up")
@@ -671,11 +782,25 @@ async def test_info_and_client() -> None:
         return activity.client() == "the client"  # type: ignore[comparison-overlap]
 
     details = DataConverter.default.payload_converter.to_payloads(["so far"])
-    task: dict[str, Any] = {"attempt": 3, "heartbeat_details": details, "heartbeat_timeout_ms": 5_000, "scheduled_time_ms": 1_000}
+    task: dict[str, Any] = {
+        "attempt": 3,
+        "heartbeat_details": details,
+        "heartbeat_timeout_ms": 5_000,
+        "scheduled_time_ms": 1_000,
+    }
     assert value_of(await Bench([look]).run("look", **task))
     (info,) = seen
-    assert (info.attempt, info.heartbeat_details, info.workflow_id, info.task_queue) == (3, ["so far"], "wf", "q")
-    assert info.heartbeat_timeout is not None and info.heartbeat_timeout.total_seconds() == 5 and info.schedule_to_close_timeout is None
+    assert (info.attempt, info.heartbeat_details, info.workflow_id, info.task_queue) == (
+        3,
+        ["so far"],
+        "wf",
+        "q",
+    )
+    assert (
+        info.heartbeat_timeout is not None
+        and info.heartbeat_timeout.total_seconds() == 5
+        and info.schedule_to_close_timeout is None
+    )
     assert info.scheduled_time.timestamp() == 1.0 and info.started_time.timestamp() > 1e9
     assert info.idempotency_key == f"run/1/{info.scheduled_event_id}" and info.in_workflow
 
@@ -750,7 +875,9 @@ async def test_cancelled_before_it_began_never_runs() -> None:
     bench.service.cancel_requested(request(waiting.task))
     bench.service.cancel_requested(request(blocker.task))
     await bench.service.idle.wait()
-    assert bench.answers.kinds[-2:] == ["Canceled", "Canceled"] and not any(k == "Completed" for k in bench.answers.kinds)
+    assert bench.answers.kinds[-2:] == ["Canceled", "Canceled"] and not any(
+        k == "Completed" for k in bench.answers.kinds
+    )
 
 
 @pytest.mark.parametrize("reason", ["cancel requested", "workflow execution closed", "timed out"])
@@ -762,18 +889,33 @@ async def test_cancelled_before_its_command_came_never_runs(reason: str) -> None
     first, second = bench.give(task), bench.give(other)
     bench.service.pump()
     await asyncio.wait_for(bench.service.idle.wait(), 30)
-    assert bench.answers.kinds == (["Canceled", "Completed"] if reason == "cancel requested" else ["Completed"])
+    assert bench.answers.kinds == (
+        ["Canceled", "Completed"] if reason == "cancel requested" else ["Completed"]
+    )
     assert value_of(bench.answers.records[-1]) == 3 and second.entered
     assert first.cell.acknowledged or reason == "cancel requested"
 
 
 @pytest.mark.parametrize("limit", ["schedule_to_start_timeout_ms", "schedule_to_close_timeout_ms"])
-@pytest.mark.parametrize("ahead_ms", [0, 3_600_000, -3_600_000], ids=["right", "an hour ahead", "an hour behind"])
+@pytest.mark.parametrize(
+    "ahead_ms", [0, 3_600_000, -3_600_000], ids=["right", "an hour ahead", "an hour behind"]
+)
 async def test_its_own_clock_ends_no_attempt(limit: str, ahead_ms: int) -> None:
-    """The engine's timers do, and `control` names what they ended: a service whose clock is ahead would refuse all that it is given."""
+    """The engine's timers do, and `control` names what they ended: a service whose clock is
+    ahead would refuse all that it is given.
+    """
     bench = Bench(ALL)
     now_ms = int(time.time() * 1_000) - ahead_ms
-    bench.give(bench.task("add", 1, 1, scheduled_time_ms=now_ms, current_attempt_scheduled_time_ms=now_ms, **{limit: 5_000}))
+    bench.give(
+        bench.task(
+            "add",
+            1,
+            1,
+            scheduled_time_ms=now_ms,
+            current_attempt_scheduled_time_ms=now_ms,
+            **{limit: 5_000},
+        )
+    )
     bench.service.pump()
     await asyncio.wait_for(bench.service.idle.wait(), 30)
     assert bench.answers.kinds == ["Completed"] and bench.service.counts["dropped"] == 0
@@ -784,7 +926,16 @@ async def test_what_has_been_over_for_half_a_day_does_not_begin(limit: str) -> N
     """`control`, which named it, forgets after a day; and no clock is wrong by so much."""
     bench = Bench(ALL)
     now_ms = int(time.time() * 1_000) - 13 * 3_600_000
-    bench.give(bench.task("add", 1, 1, scheduled_time_ms=now_ms, current_attempt_scheduled_time_ms=now_ms, **{limit: 5_000}))
+    bench.give(
+        bench.task(
+            "add",
+            1,
+            1,
+            scheduled_time_ms=now_ms,
+            current_attempt_scheduled_time_ms=now_ms,
+            **{limit: 5_000},
+        )
+    )
     bench.service.pump()
     await asyncio.wait_for(bench.service.idle.wait(), 30)
     assert bench.answers.kinds == [] and bench.service.counts["dropped"] == 1
@@ -821,13 +972,19 @@ async def test_returning_after_a_cancellation_completes() -> None:
 @pytest.mark.parametrize(
     ("reason", "beats", "details"),
     [
-        ("timed out", 0, ActivityCancellationDetails(not_found=True, timed_out=True)),  # also without heartbeats: gives the slot back
+        (
+            "timed out",
+            0,
+            ActivityCancellationDetails(not_found=True, timed_out=True),
+        ),  # also without heartbeats: gives the slot back
         ("no longer awaited", 1, ActivityCancellationDetails(not_found=True)),
         ("workflow execution closed", 1, ActivityCancellationDetails(not_found=True)),
         ("cancel requested", 1, ActivityCancellationDetails(cancel_requested=True)),
     ],
 )
-async def test_reason_tells_the_activity_why(reason: str, beats: int, details: ActivityCancellationDetails) -> None:
+async def test_reason_tells_the_activity_why(
+    reason: str, beats: int, details: ActivityCancellationDetails
+) -> None:
     bench = Bench(ALL)
     attempt = bench.give(bench.task("forever", beats))
     bench.service.pump()
@@ -836,7 +993,10 @@ async def test_reason_tells_the_activity_why(reason: str, beats: int, details: A
     bench.service.cancel_requested(request(attempt.task, reason))
     await asyncio.wait_for(bench.service.idle.wait(), 30)
     assert attempt.cancel_details == details
-    assert isinstance(bench.answers.records[-1], ActivityTaskCanceled if details.cancel_requested else ActivityTaskFailed)
+    assert isinstance(
+        bench.answers.records[-1],
+        ActivityTaskCanceled if details.cancel_requested else ActivityTaskFailed,
+    )
 
 
 async def test_request_for_another_attempt_changes_nothing() -> None:
@@ -869,12 +1029,18 @@ async def test_shutdown_cancels_and_the_attempt_is_retried_elsewhere() -> None:
     bench.service.cancel_all()
     await bench.service.idle.wait()
     outcome = bench.answers.records[-1]
-    assert isinstance(outcome, ActivityTaskFailed) and outcome.failure.type == "WorkerShutdown" and not outcome.failure.non_retryable
+    assert (
+        isinstance(outcome, ActivityTaskFailed)
+        and outcome.failure.type == "WorkerShutdown"
+        and not outcome.failure.non_retryable
+    )
 
 
 @pytest.mark.parametrize("threaded", [False, True])
 async def test_deadline_gives_the_slot_back(threaded: bool) -> None:
-    """Said as the engine would: that one may have been away, and hear of it with Started. A cancellation would be final."""
+    """Said as the engine would: that one may have been away, and hear of it with Started. A
+    cancellation would be final.
+    """
 
     running = threading.Event()
 
@@ -891,8 +1057,13 @@ async def test_deadline_gives_the_slot_back(threaded: bool) -> None:
     assert bench.service.timer_due(TimerKind.DEADLINE, attempt) is None
     await asyncio.wait_for(bench.service.idle.wait(), 30)
     outcome = bench.answers.records[-1]
-    assert isinstance(outcome, ActivityTaskFailed) and outcome.failure.timeout_type == "START_TO_CLOSE"
-    assert outcome.failure.message == "activity StartToClose timeout" and not outcome.failure.non_retryable
+    assert (
+        isinstance(outcome, ActivityTaskFailed) and outcome.failure.timeout_type == "START_TO_CLOSE"
+    )
+    assert (
+        outcome.failure.message == "activity StartToClose timeout"
+        and not outcome.failure.non_retryable
+    )
 
 
 # --- heartbeats
@@ -902,13 +1073,22 @@ async def test_heartbeats_are_throttled_and_the_newest_is_sent_when_the_interval
     bench = Bench(ALL)
     attempt = bench.give(bench.task("forever", 3, heartbeat_timeout_ms=10_000))
     bench.service.pump()
-    await bench.until(lambda: any(kind is TimerKind.HEARTBEAT for _, kind, _ in bench.service.timer_requests))
+    await bench.until(
+        lambda: any(kind is TimerKind.HEARTBEAT for _, kind, _ in bench.service.timer_requests)
+    )
     due = next(due for due, kind, _ in bench.service.timer_requests if kind is TimerKind.HEARTBEAT)
     assert due == pytest.approx(108.0)
     bench.clock.now = due
     bench.service.timer_due(TimerKind.HEARTBEAT, attempt)
-    beats = [record.details for record in bench.answers.records if type(record).__name__ == "ActivityTaskHeartbeat"]
-    assert [DataConverter.default.payload_converter.from_payloads(found) for found in beats] == [[0], [2]]
+    beats = [
+        record.details
+        for record in bench.answers.records
+        if type(record).__name__ == "ActivityTaskHeartbeat"
+    ]
+    assert [DataConverter.default.payload_converter.from_payloads(found) for found in beats] == [
+        [0],
+        [2],
+    ]
     assert bench.answers.kinds == ["Started", "Heartbeat", "Heartbeat"]
     bench.service.cancel_all()
     await bench.service.idle.wait()
@@ -934,11 +1114,19 @@ async def test_unconvertible_details_cancel_the_activity_and_fail_it(threaded: b
 class Reverse(PayloadCodec):
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         await asyncio.sleep(0)
-        return [Payload({"encoding": b"reversed", "of": payload.metadata["encoding"]}, payload.data[::-1]) for payload in payloads]
+        return [
+            Payload(
+                {"encoding": b"reversed", "of": payload.metadata["encoding"]}, payload.data[::-1]
+            )
+            for payload in payloads
+        ]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         await asyncio.sleep(0)
-        return [Payload({"encoding": payload.metadata["of"]}, payload.data[::-1]) for payload in payloads]
+        return [
+            Payload({"encoding": payload.metadata["of"]}, payload.data[::-1])
+            for payload in payloads
+        ]
 
 
 @pytest.mark.parametrize("name", ["fails", "fails_in_thread"])
@@ -956,7 +1144,9 @@ async def test_codec_is_applied_to_arguments_results_heartbeats_and_failures(nam
         raise ApplicationError("no", "detail")
 
     converter = dataclasses.replace(DataConverter.default, payload_codec=Reverse())
-    outcome = await Bench([fails, fails_in_thread], converter=converter).run(name, input=await converter.encode(["abc"]))
+    outcome = await Bench([fails, fails_in_thread], converter=converter).run(
+        name, input=await converter.encode(["abc"])
+    )
     assert await converter.decode(outcome.last_heartbeat_details) == ["abc"]
     assert outcome.failure.details[0].data == b'"detail"'[::-1]
 
@@ -969,7 +1159,10 @@ async def test_interceptors_wrap_in_order_and_see_headers_info_and_heartbeats() 
 
     class Outbound(ActivityOutboundInterceptor):
         def heartbeat(self, *details: Any) -> None:
-            log.append(f"heartbeat {details} on loop {asyncio.get_running_loop() is not None} in {activity.info().activity_type}")
+            log.append(
+                f"heartbeat {details} on loop {asyncio.get_running_loop() is not None} in"
+                f" {activity.info().activity_type}"
+            )
             super().heartbeat(*details)
 
     class Inbound(ActivityInboundInterceptor):
@@ -989,7 +1182,9 @@ async def test_interceptors_wrap_in_order_and_see_headers_info_and_heartbeats() 
         def __init__(self, name: str) -> None:
             self._name = name
 
-        def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        def intercept_activity(
+            self, next: ActivityInboundInterceptor
+        ) -> ActivityInboundInterceptor:
             return Inbound(next, self._name)
 
     @activity.defn
@@ -1005,7 +1200,9 @@ async def test_interceptors_wrap_in_order_and_see_headers_info_and_heartbeats() 
 
 async def test_error_in_an_interceptor_fails_the_attempt() -> None:
     class Broken:
-        def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        def intercept_activity(
+            self, next: ActivityInboundInterceptor
+        ) -> ActivityInboundInterceptor:
             raise RuntimeError("interceptor")
 
     outcome = await Bench(ALL, interceptors=[Broken()]).run("add", 1, 1)
@@ -1025,7 +1222,11 @@ async def test_broken_executor_is_fatal_to_the_service() -> None:
 def no_leftovers() -> Iterator[None]:
     before = set(threading.enumerate())  # the server's pools of other tests stay
     yield
-    assert not [thread for thread in threading.enumerate() if thread not in before and thread.name.startswith("odradek")]
+    assert not [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and thread.name.startswith("odradek")
+    ]
 
 
 # --- outcomes and heartbeats that are no records
@@ -1055,9 +1256,13 @@ async def unwritable(how: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["result", "error", "heartbeat", "late heartbeat"])
-async def test_what_cannot_be_written_fails_the_attempt(how: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_cannot_be_written_fails_the_attempt(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Neither the attempt is lost, nor the thread that sends held back heartbeats."""
-    caplog.set_level(logging.CRITICAL, logger="odradek")  # xdist cannot carry such texts in what a test logged
+    caplog.set_level(
+        logging.CRITICAL, logger="odradek"
+    )  # xdist cannot carry such texts in what a test logged
     bench = Bench([unwritable, add], converter=DataConverter(payload_converter_class=_Unwritable))
     report = bench.answers.report
 
@@ -1070,7 +1275,11 @@ async def test_what_cannot_be_written_fails_the_attempt(how: str, caplog: pytest
     bench.service.pump()
     if how == "late heartbeat":
         await bench.until(
-            lambda: attempt.heartbeats is not None and attempt.heartbeats.last is not None and len(bench.service.timer_requests) > 1
+            lambda: (
+                attempt.heartbeats is not None
+                and attempt.heartbeats.last is not None
+                and len(bench.service.timer_requests) > 1
+            )
         )
         bench.clock.now += 60.0
         await asyncio.to_thread(bench.service.timer_due, TimerKind.HEARTBEAT, attempt)
@@ -1078,7 +1287,10 @@ async def test_what_cannot_be_written_fails_the_attempt(how: str, caplog: pytest
     outcome = bench.answers.records[-1]
     assert isinstance(outcome, ActivityTaskFailed)
     if how == "error":
-        assert (outcome.failure.message, outcome.failure.type) == ("cannot read bad-\\udcff", "bad-\\udcff")
+        assert (outcome.failure.message, outcome.failure.type) == (
+            "cannot read bad-\\udcff",
+            "bad-\\udcff",
+        )
     else:
         assert "cannot be written" in outcome.failure.message
     assert attempt.reported and not bench.service.running

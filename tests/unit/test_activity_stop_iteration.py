@@ -1,4 +1,6 @@
-"""StopIteration out of user code: asyncio refuses it on a future, so who awaits an executor that lets it through waits for ever."""
+"""StopIteration out of user code: asyncio refuses it on a future, so who awaits an executor that
+lets it through waits for ever.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +78,14 @@ def chain_of(outcome: Any) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("interceptors", [[], [Passing()]], ids=["no interceptor", "an interceptor"])
-@pytest.mark.parametrize("function", [first_row, first_row_uninterrupted, first_row_on_the_loop], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "interceptors", [[], [Passing()]], ids=["no interceptor", "an interceptor"]
+)
+@pytest.mark.parametrize(
+    "function",
+    [first_row, first_row_uninterrupted, first_row_on_the_loop],
+    ids=lambda function: function.__name__,
+)
 async def test_activity_that_raises_it_fails_as_a_runtime_error_and_gives_its_slot_back(
     function: Callable[..., Any], interceptors: list[Any]
 ) -> None:
@@ -98,7 +106,9 @@ async def test_activity_that_raises_it_fails_as_a_runtime_error_and_gives_its_sl
     ],
     ids=["interceptor", "converter", "codec"],
 )
-async def test_what_stands_around_an_activity_and_raises_it_fails_the_attempt(options: dict[str, Any]) -> None:
+async def test_what_stands_around_an_activity_and_raises_it_fails_the_attempt(
+    options: dict[str, Any],
+) -> None:
     bench = Bench([healthy], slots=1, **options)
     assert "StopIteration" in str(chain_of(await bench.run("healthy")))
     assert bench.service.running == {}

@@ -1,4 +1,6 @@
-"""`CancelledError` raised into a thread: at once, after a shield, before the start, and never after the function returned."""
+"""`CancelledError` raised into a thread: at once, after a shield, before the start, and never
+after the function returned.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,9 @@ def test_cancel_after_the_return_changes_nothing() -> None:
 
 
 def test_the_pool_thread_survives_cancels_at_the_very_end() -> None:
-    """Races the return many times: the result is the function's or CancelledError, and the thread always lives on."""
+    """Races the return many times: the result is the function's or CancelledError, and the
+    thread always lives on.
+    """
     with ThreadPoolExecutor(1) as pool:
         thread = pool.submit(threading.get_ident).result()
         ends = {"returned": 0, "cancelled": 0}

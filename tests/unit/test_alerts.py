@@ -1,4 +1,6 @@
-"""The alerts, evaluated by Prometheus' own tool over made-up series: what each fires at, and what it leaves alone."""
+"""The alerts, evaluated by Prometheus' own tool over made-up series: what each fires at, and
+what it leaves alone.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,22 @@ import pytest
 import yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy/prometheus"
-ALERTS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
+ALERTS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0][
+    "rules"
+]
 TESTS: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]
 
 PROMTOOL = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool here (Debian: apt-get install prometheus)")
+needs_promtool = pytest.mark.skipif(
+    PROMTOOL is None, reason="no promtool here (Debian: apt-get install prometheus)"
+)
 
 
 def _promtool(*arguments: str) -> None:
     assert PROMTOOL is not None
-    done = subprocess.run([PROMTOOL, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [PROMTOOL, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -36,8 +44,14 @@ def test_the_configuration_is_one() -> None:
 
 @pytest.mark.parametrize("alert", [rule["alert"] for rule in ALERTS])
 def test_each_is_seen_firing_beside_what_it_leaves_alone(alert: str) -> None:
-    """Once with what fires; and before its time, where it has one. What must not fire stands among the same series: the lists are exact."""
-    seen = [case for test in TESTS for case in test["alert_rule_test"] if case["alertname"] == alert]
+    """Once with what fires; and before its time, where it has one. What must not fire stands
+    among the same series: the lists are exact.
+    """
+    seen = [
+        case for test in TESTS for case in test["alert_rule_test"] if case["alertname"] == alert
+    ]
     assert any(case["exp_alerts"] for case in seen), f"alerts_test.yml never sees {alert} fire"
     waits = next(rule for rule in ALERTS if rule["alert"] == alert).get("for")
-    assert waits is None or any(not case["exp_alerts"] for case in seen), f"alerts_test.yml does not see that {alert} waits {waits}"
+    assert waits is None or any(not case["exp_alerts"] for case in seen), (
+        f"alerts_test.yml does not see that {alert} waits {waits}"
+    )

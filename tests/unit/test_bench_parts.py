@@ -1,4 +1,6 @@
-"""A part of the benchmark that dies early is noticed at once, with the end of its log; what it opened is closed before its broker ends."""
+"""A part of the benchmark that dies early is noticed at once, with the end of its log; what it
+opened is closed before its broker ends.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ _DIES = [sys.executable, "-c", "print('the cause', flush=True); raise SystemExit
 _WAITS = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
-@pytest.fixture(autouse=True, params=[signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
+@pytest.fixture(
+    autouse=True,
+    params=[signal.default_int_handler, signal.SIG_IGN],
+    ids=["foreground", "background"],
+)
 def interrupts(request: pytest.FixtureRequest) -> Iterator[None]:
     """What a shell starts behind a `&` ignores them from the beginning."""
     before = signal.signal(signal.SIGINT, request.param)
@@ -39,7 +45,9 @@ def test_early_death_interrupts_what_waits_and_tells_the_cause(tmp_path: Path) -
         asyncio.run(asyncio.sleep(600))  # the test's own timeout is shorter
 
 
-def test_one_that_dies_before_its_body_begins_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_dies_before_its_body_begins_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The interrupt came out as it was, and ended whoever ran the tests."""
     start = threading.Thread.start
 
@@ -48,7 +56,10 @@ def test_one_that_dies_before_its_body_begins_is_told_too(tmp_path: Path, monkey
         time.sleep(600)
 
     monkeypatch.setattr(threading.Thread, "start", slow)
-    with pytest.raises(RuntimeError, match=r"(?s)quick ended with status 3.*the cause"), _process("quick", _DIES, tmp_path):
+    with (
+        pytest.raises(RuntimeError, match=r"(?s)quick ended with status 3.*the cause"),
+        _process("quick", _DIES, tmp_path),
+    ):
         raise AssertionError("it had ended before")
 
 
@@ -58,9 +69,15 @@ def test_a_body_that_ends_first_ends_the_process(tmp_path: Path) -> None:
     assert part._process.is_running() is False
 
 
-def test_a_part_gets_nothing_that_the_shell_says_of_another_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_gets_nothing_that_the_shell_says_of_another_kafka(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ODRADEK_ADDRESS", "living:9092")
-    shows = [sys.executable, "-c", "import os; raise SystemExit(f'address: {os.environ.get(\"ODRADEK_ADDRESS\")}')"]
+    shows = [
+        sys.executable,
+        "-c",
+        "import os; raise SystemExit(f'address: {os.environ.get(\"ODRADEK_ADDRESS\")}')",
+    ]
     with pytest.raises(RuntimeError, match="address: None"), _process("shows", shows, tmp_path):
         asyncio.run(asyncio.sleep(600))
 

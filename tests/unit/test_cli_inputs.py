@@ -22,7 +22,10 @@ JSON = {"encoding": b"json/plain"}
 
 
 def given(*arguments: str, name: str = "input") -> list[Any]:
-    return inputs_of(build_parser().parse_args(["workflow", "signal", "-w", "w", "--name", "s", *arguments]), name)
+    return inputs_of(
+        build_parser().parse_args(["workflow", "signal", "-w", "w", "--name", "s", *arguments]),
+        name,
+    )
 
 
 def payloads(*arguments: str) -> list[Payload]:
@@ -55,7 +58,10 @@ def test_an_empty_workflow_id(command: list[str], capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("option", ["--limit", "--page-size"])
 def test_limits_that_are_no_number(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for given, says in (("x", "'x' is no whole number: give 1 or more"), ("0", "0 is out of range: give 1 or more")):
+    for given, says in (
+        ("x", "'x' is no whole number: give 1 or more"),
+        ("0", "0 is out of range: give 1 or more"),
+    ):
         with pytest.raises(SystemExit) as ended:
             build_parser().parse_args(["workflow", "list", option, given])
         assert ended.value.code == 2 and says in capsys.readouterr().err
@@ -73,7 +79,11 @@ def test_metadata_once_is_for_every_argument() -> None:
 
 
 def test_metadata_for_each_argument_in_their_order() -> None:
-    metas = [word for meta in ("encoding=text/odd", "encoding=json/plain", "a=b=c") for word in ("--input-meta", meta)]
+    metas = [
+        word
+        for meta in ("encoding=text/odd", "encoding=json/plain", "a=b=c")
+        for word in ("--input-meta", meta)
+    ]
     found = payloads("-i", "not JSON", "-i", "2", "-i", "3", *metas)
     assert [(one.metadata["encoding"], one.metadata["a"], one.data) for one in found] == [
         (b"text/odd", b"b=c", b"not JSON"),
@@ -83,18 +93,37 @@ def test_metadata_for_each_argument_in_their_order() -> None:
 
 
 def test_base64() -> None:
-    assert payloads("-i", base64.b64encode(b"\x00\xff").decode(), "--input-base64", "--input-meta", "encoding=binary/plain") == [
-        Payload({"encoding": b"binary/plain"}, b"\x00\xff")
+    assert payloads(
+        "-i",
+        base64.b64encode(b"\x00\xff").decode(),
+        "--input-base64",
+        "--input-meta",
+        "encoding=binary/plain",
+    ) == [Payload({"encoding": b"binary/plain"}, b"\x00\xff")]
+    assert payloads("-i", base64.b64encode(b'{"a": 1}').decode(), "--input-base64") == [
+        Payload(JSON, b'{"a": 1}')
     ]
-    assert payloads("-i", base64.b64encode(b'{"a": 1}').decode(), "--input-base64") == [Payload(JSON, b'{"a": 1}')]
 
 
 def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bytes").write_bytes(b"\x00\xff\n")
-    (tmp_path / "lines").write_text(base64.b64encode(b"x" * 100).decode()[:70] + "\n" + base64.b64encode(b"x" * 100).decode()[70:] + "\n")
-    (found,) = payloads("--input-file", str(tmp_path / "bytes"), "--input-meta", "encoding=binary/plain")
+    (tmp_path / "lines").write_text(
+        base64.b64encode(b"x" * 100).decode()[:70]
+        + "\n"
+        + base64.b64encode(b"x" * 100).decode()[70:]
+        + "\n"
+    )
+    (found,) = payloads(
+        "--input-file", str(tmp_path / "bytes"), "--input-meta", "encoding=binary/plain"
+    )
     assert found.data == b"\x00\xff\n"
-    (found,) = payloads("--input-file", str(tmp_path / "lines"), "--input-base64", "--input-meta", "encoding=binary/plain")
+    (found,) = payloads(
+        "--input-file",
+        str(tmp_path / "lines"),
+        "--input-base64",
+        "--input-meta",
+        "encoding=binary/plain",
+    )
     assert found.data == b"x" * 100
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"from": "stdin"}')))
     assert given("--input-file", "-") == [{"from": "stdin"}]
@@ -111,9 +140,15 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("-i", "bm90IEpTT04=", "--input-base64"), "is not JSON"),
         (("-i", "1", "--input-meta", "encoding"), "write KEY=VALUE"),
         (("-i", "1", "--input-meta", "=x"), "write KEY=VALUE"),
-        (("-i", "1", "--input-meta", "a=1", "--input-meta", "a=2"), "a is given 2 times, for 1 argument"),
+        (
+            ("-i", "1", "--input-meta", "a=1", "--input-meta", "a=2"),
+            "a is given 2 times, for 1 argument",
+        ),
         (("--input-meta", "a=1"), "a is given 1 times, for 0 arguments"),
-        (("-i", "1", "--input-file", "x", "--input-meta", "a=1"), "give --input or --input-file, not both"),
+        (
+            ("-i", "1", "--input-file", "x", "--input-meta", "a=1"),
+            "give --input or --input-file, not both",
+        ),
     ],
 )
 def test_what_is_wrong(arguments: tuple[str, ...], said: str) -> None:
@@ -122,14 +157,26 @@ def test_what_is_wrong(arguments: tuple[str, ...], said: str) -> None:
 
 
 def test_an_argument_that_is_no_json_may_be_given_with_an_encoding() -> None:
-    assert payloads("-i", "{", "--input-meta", "encoding=text/x") == [Payload({"encoding": b"text/x"}, b"{")]
-    assert payloads("-i", "\udcff", "--input-meta", "encoding=binary/plain") == [Payload({"encoding": b"binary/plain"}, b"\xff")]
+    assert payloads("-i", "{", "--input-meta", "encoding=text/x") == [
+        Payload({"encoding": b"text/x"}, b"{")
+    ]
+    assert payloads("-i", "\udcff", "--input-meta", "encoding=binary/plain") == [
+        Payload({"encoding": b"binary/plain"}, b"\xff")
+    ]
 
 
-@pytest.mark.parametrize(("command", "name"), [("start", "start-signal-input"), ("signal-with-start", "signal-input")])
+@pytest.mark.parametrize(
+    ("command", "name"), [("start", "start-signal-input"), ("signal-with-start", "signal-input")]
+)
 def test_inputs_of_the_signal_of_a_start(command: str, name: str) -> None:
     signal = "--start-signal" if command == "start" else "--signal-name"
     line = ["workflow", command, "-w", "w", "--type", "T", "-t", "q", "-i", "1", signal, "s"]
-    assert start_keywords(build_parser().parse_args([*line, f"--{name}", '"x"']))["start_signal_args"] == ["x"]
-    keywords = start_keywords(build_parser().parse_args([*line, f"--{name}", "x", f"--{name}-meta", "encoding=text/x"]))
-    assert keywords["start_signal_args"] == [RawValue(Payload({"encoding": b"text/x"}, b"x"))] and keywords["args"] == [1]
+    assert start_keywords(build_parser().parse_args([*line, f"--{name}", '"x"']))[
+        "start_signal_args"
+    ] == ["x"]
+    keywords = start_keywords(
+        build_parser().parse_args([*line, f"--{name}", "x", f"--{name}-meta", "encoding=text/x"])
+    )
+    assert keywords["start_signal_args"] == [
+        RawValue(Payload({"encoding": b"text/x"}, b"x"))
+    ] and keywords["args"] == [1]

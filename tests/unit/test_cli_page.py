@@ -1,4 +1,6 @@
-"""Every command of the parser: its examples parse, its help shows them and its exit statuses, `docs/cli.md` has it; completion knows it."""
+"""Every command of the parser: its examples parse, its help shows them and its exit statuses,
+`docs/cli.md` has it; completion knows it.
+"""
 
 from __future__ import annotations
 
@@ -71,12 +73,20 @@ def test_the_page_has_it(command: Command) -> None:
 
 def test_the_page_has_the_options_of_every_command_once() -> None:
     head = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
-    assert all(f"`{flag}`" in head for flag in (*EACH, *(flag for flag in ANYWHERE if flag.startswith("--"))))
-    assert all({flag for option in command.options for flag in option.flags} >= set(EACH) for command in LEAVES)
+    assert all(
+        f"`{flag}`" in head
+        for flag in (*EACH, *(flag for flag in ANYWHERE if flag.startswith("--")))
+    )
+    assert all(
+        {flag for option in command.options for flag in option.flags} >= set(EACH)
+        for command in LEAVES
+    )
 
 
 def test_the_page_is_the_parsers() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page.page(), "python -m odradek.cli.page > docs/cli.md"
+    assert PAGE.read_text(encoding="utf-8") == page.page(), (
+        "python -m odradek.cli.page > docs/cli.md"
+    )
 
 
 def test_statuses_of_a_command_are_those_it_lists() -> None:
@@ -95,7 +105,9 @@ def complete(line: str, tmp_path: Path) -> list[str]:
     asked = f"""source {script}
 COMP_WORDS=({" ".join(f"'{word}'" for word in words)}); COMP_CWORD={len(words) - 1}
 _odradek; printf '%s\\n' "${{COMPREPLY[@]}}" """
-    done = subprocess.run(["bash", "--norc", "-c", asked], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        ["bash", "--norc", "-c", asked], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert done.stderr == ""
     return done.stdout.split()
 
@@ -114,15 +126,24 @@ _odradek; printf '%s\\n' "${{COMPREPLY[@]}}" """
         ("odradek operator cluster de", {"describe"}),
         ("odradek operator cluster describe --det", {"--detail"}),
         ("odradek workflow list --time-format ", {"relative", "iso", "raw"}),
-        ("odradek workflow start --id-conflict-policy ", {"Fail", "UseExisting", "TerminateExisting"}),
-        ("odradek workflow execute --id-reuse-policy Allow", {"AllowDuplicate", "AllowDuplicateFailedOnly"}),
+        (
+            "odradek workflow start --id-conflict-policy ",
+            {"Fail", "UseExisting", "TerminateExisting"},
+        ),
+        (
+            "odradek workflow execute --id-reuse-policy Allow",
+            {"AllowDuplicate", "AllowDuplicateFailedOnly"},
+        ),
         ("odradek -o ", {"text", "table", "json", "jsonl", "none"}),
         ("odradek -o json work", {"worker", "workflow"}),
         ("odradek --namespace ", set()),
         ("odradek --out", {"--output"}),
         # as bash splits them, unless somebody has taken `=` from COMP_WORDBREAKS
         ("odradek workflow list --output =", {"text", "table", "json", "jsonl", "none"}),
-        ("odradek workflow execute --id-reuse-policy = AllowD", {"AllowDuplicate", "AllowDuplicateFailedOnly"}),
+        (
+            "odradek workflow execute --id-reuse-policy = AllowD",
+            {"AllowDuplicate", "AllowDuplicateFailedOnly"},
+        ),
         ("odradek workflow list --output=js", {"--output=json", "--output=jsonl"}),
         ("odradek --output = js", {"json", "jsonl"}),
         ("odradek workflow start --type =", set()),
@@ -138,17 +159,26 @@ def test_completion_of_files(tmp_path: Path) -> None:
     (tmp_path / "order.json").write_text("{}")
     assert complete("odradek workflow start --input-file or", tmp_path) == ["order.json"]
     assert complete("odradek workflow start --input-file = or", tmp_path) == ["order.json"]
-    assert complete("odradek workflow start --input-file=or", tmp_path) == ["--input-file=order.json"]
+    assert complete("odradek workflow start --input-file=or", tmp_path) == [
+        "--input-file=order.json"
+    ]
 
 
 def test_what_stands_before_the_command_is_known_to_every_shell() -> None:
     """zsh takes the value of an option that it does not know for the command."""
     zsh, fish = SHELLS["zsh"](TREE), SHELLS["fish"](TREE)
-    before = zsh[zsh.index("_odradek() {") : zsh.index("'1: :->command'", zsh.index("_odradek() {"))]
-    assert "'*--output=[" in before and "'*-o[" in before and "(text table json jsonl none)" in before
+    before = zsh[
+        zsh.index("_odradek() {") : zsh.index("'1: :->command'", zsh.index("_odradek() {"))
+    ]
+    assert (
+        "'*--output=[" in before and "'*-o[" in before and "(text table json jsonl none)" in before
+    )
     assert "complete -c odradek -n 'not __fish_seen_subcommand_from" in fish
     first = next(line for line in fish.splitlines() if "-l output" in line)
-    assert first.startswith("complete -c odradek -n 'not __fish_seen_subcommand_from dev ") and "-s o -x -a 'text table" in first
+    assert (
+        first.startswith("complete -c odradek -n 'not __fish_seen_subcommand_from dev ")
+        and "-s o -x -a 'text table" in first
+    )
 
 
 @pytest.mark.parametrize("shell", list(SHELLS))
@@ -161,4 +191,7 @@ def test_scripts_are_valid(shell: str, tmp_path: Path, capsys: pytest.CaptureFix
         pytest.skip(f"no {shell} here to read it")
     file = tmp_path / "script"
     file.write_text(script)
-    assert subprocess.run([shell, "-n", str(file)], capture_output=True, text=True, check=False).stderr == ""
+    assert (
+        subprocess.run([shell, "-n", str(file)], capture_output=True, text=True, check=False).stderr
+        == ""
+    )

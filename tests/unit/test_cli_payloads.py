@@ -1,4 +1,6 @@
-"""Payloads that the command line cannot decode (a codec wrote them, their bytes are damaged) are shown as such, and end no command."""
+"""Payloads that the command line cannot decode (a codec wrote them, their bytes are damaged) are
+shown as such, and end no command.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from odradek import cli
 from odradek.client import Client
 from odradek.converter import DataConverter
 from odradek.wire import events, outcomes
-from odradek.wire.history import HistoryEvent, WorkflowExecutionFailed, WorkflowExecutionSignaled, WorkflowExecutionStarted
+from odradek.wire.history import (
+    HistoryEvent,
+    WorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+)
 from odradek.wire.outcomes import ExecutionSummary, WorkflowDescription
 from odradek.wire.payload import Failure, Payload
 from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to
@@ -24,7 +31,14 @@ LONG = {
     "metadata": {name: base64.b64encode(value).decode() for name, value in SECRET.metadata.items()},
     "data": base64.b64encode(SECRET.data).decode(),
 }
-RESULT = {"workflowId": "w", "runId": "run", "namespace": "default", "status": "COMPLETED", "closeEvent": None, "result": LONG}
+RESULT = {
+    "workflowId": "w",
+    "runId": "run",
+    "namespace": "default",
+    "status": "COMPLETED",
+    "closeEvent": None,
+    "result": LONG,
+}
 TEXT = "unreadable: encoding binary/encrypted, 8 bytes, written by a payload codec"
 
 
@@ -46,8 +60,18 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return status, said.out, said.err
 
 
-def test_describe_shows_a_memo_that_it_cannot_read(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    summary = ExecutionSummary("default", "q", "w", "r", "T", "RUNNING", memo={"card": SECRET, "bad": DAMAGED, "note": READABLE})
+def test_describe_shows_a_memo_that_it_cannot_read(
+    transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = ExecutionSummary(
+        "default",
+        "q",
+        "w",
+        "r",
+        "T",
+        "RUNNING",
+        memo={"card": SECRET, "bad": DAMAGED, "note": READABLE},
+    )
     description = WorkflowDescription(summary, static_summary=SECRET, static_details=SECRET)
     transport.serve("q", lambda _, record: reply_to(record, description=description))
     status, out, err = run(capsys, "workflow", "describe")
@@ -55,9 +79,14 @@ def test_describe_shows_a_memo_that_it_cannot_read(transport: FakeTransport, cap
     assert (status, err) == (0, "") and lines["Summary"] == lines["Details"] == TEXT
     memo = json.loads(lines["Memo"])
     assert memo["card"] == TEXT and memo["note"] == "fragile"
-    assert memo["bad"].startswith("unreadable: encoding json/plain, 9 bytes, ") and "codec" not in memo["bad"]
+    assert (
+        memo["bad"].startswith("unreadable: encoding json/plain, 9 bytes, ")
+        and "codec" not in memo["bad"]
+    )
     status, out, err = run(capsys, "workflow", "describe", "-o", "json")
-    assert (status, err) == (0, "") and json.loads(out)["workflowExecutionInfo"]["memo"]["fields"]["card"] == LONG
+    assert (status, err) == (0, "") and json.loads(out)["workflowExecutionInfo"]["memo"]["fields"][
+        "card"
+    ] == LONG
 
 
 @pytest.mark.parametrize(
@@ -68,7 +97,9 @@ def test_describe_shows_a_memo_that_it_cannot_read(transport: FakeTransport, cap
         (["-o", "jsonl"], RESULT),
     ],
 )
-def test_results(arguments: list[str], shown: Any, transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results(
+    arguments: list[str], shown: Any, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
     def answer(_: str, record: Any) -> Any:
         if isinstance(record, events.FetchHistory):
             return reply_to(record, outcomes.NOT_FOUND)
@@ -82,8 +113,12 @@ def test_results(arguments: list[str], shown: Any, transport: FakeTransport, cap
     assert out == TEXT + "\n" if shown is None else json.loads(out) == shown
 
 
-@pytest.mark.parametrize(("arguments", "shown"), [([], None), (["-o", "json"], {"queryResult": {"payloads": [LONG]}})])
-def test_answers_of_queries(arguments: list[str], shown: Any, transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "shown"), [([], None), (["-o", "json"], {"queryResult": {"payloads": [LONG]}})]
+)
+def test_answers_of_queries(
+    arguments: list[str], shown: Any, transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
     transport.serve("q", lambda _, record: reply_to(record, payloads=[SECRET]))
     status, out, err = run(capsys, "workflow", "query", "--name", "x", *arguments)
     assert (status, err) == (0, "")
@@ -91,17 +126,27 @@ def test_answers_of_queries(arguments: list[str], shown: Any, transport: FakeTra
 
 
 def test_events_in_detail(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    """Wherever payloads stand in an event: alone, in a list beside one that can be read, by name, in a failure."""
+    """Wherever payloads stand in an event: alone, in a list beside one that can be read, by
+    name, in a failure.
+    """
     failure = Failure(message="no", encoded_attributes=SECRET, details=[READABLE, SECRET])
     noted = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"x"')
     bare = Payload({}, b"12")
     events = [
-        HistoryEvent(1, 1_000, WorkflowExecutionStarted("w", "r", "T", "q", [READABLE, SECRET], {"h": SECRET}, {"m": DAMAGED, "n": noted})),
+        HistoryEvent(
+            1,
+            1_000,
+            WorkflowExecutionStarted(
+                "w", "r", "T", "q", [READABLE, SECRET], {"h": SECRET}, {"m": DAMAGED, "n": noted}
+            ),
+        ),
         HistoryEvent(2, 2_000, WorkflowExecutionSignaled("s", [SECRET])),
         HistoryEvent(3, 3_000, WorkflowExecutionSignaled("t", [READABLE, bare])),
         HistoryEvent(4, 4_000, WorkflowExecutionFailed(failure)),
     ]
-    transport.serve("q", lambda _, record: reply_to(record, history=events, workflow_status="FAILED"))
+    transport.serve(
+        "q", lambda _, record: reply_to(record, history=events, workflow_status="FAILED")
+    )
     status, out, err = run(capsys, "workflow", "show", "--detailed")
     assert (status, err) == (0, "")
     lines = [line.strip() for line in out.splitlines()]
@@ -110,11 +155,23 @@ def test_events_in_detail(transport: FakeTransport, capsys: pytest.CaptureFixtur
     (memo,) = [line.removeprefix("memo: ") for line in lines if line.startswith("memo: ")]
     shown = json.loads(memo)["fields"]
     assert shown["m"].startswith("unreadable: encoding json/plain, 9 bytes, ")
-    assert base64.b64decode(shown["n"]["data"]) == b'"x"', "what can be read keeps metadata of its own"
-    assert 'input: ["fragile", "unreadable: encoding none, 2 bytes, written by a payload codec"]' in lines
-    (failed,) = [json.loads(line.removeprefix("failure: ")) for line in lines if line.startswith("failure: ")]
-    assert failed["encodedAttributes"] == TEXT and failed["applicationFailureInfo"]["details"] == ["fragile", TEXT]
-    written = [json.loads(line) for line in run(capsys, "workflow", "show", "-o", "jsonl")[1].splitlines()]
+    assert base64.b64decode(shown["n"]["data"]) == b'"x"', (
+        "what can be read keeps metadata of its own"
+    )
+    assert (
+        'input: ["fragile", "unreadable: encoding none, 2 bytes, written by a payload codec"]'
+        in lines
+    )
+    (failed,) = [
+        json.loads(line.removeprefix("failure: ")) for line in lines if line.startswith("failure: ")
+    ]
+    assert failed["encodedAttributes"] == TEXT and failed["applicationFailureInfo"]["details"] == [
+        "fragile",
+        TEXT,
+    ]
+    written = [
+        json.loads(line) for line in run(capsys, "workflow", "show", "-o", "jsonl")[1].splitlines()
+    ]
     assert written[1]["workflowExecutionSignaledEventAttributes"]["input"]["payloads"] == [LONG]
 
 
@@ -130,7 +187,9 @@ def test_details_of_a_failure(transport: FakeTransport, capsys: pytest.CaptureFi
     assert status == 1 and err.startswith("odradek: workflow failed: ") and err.count("\n") == 1
 
 
-def test_arguments_are_written_as_ever(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_are_written_as_ever(
+    transport: FakeTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
     transport.serve("q", lambda _, record: reply_to(record))
     assert run(capsys, "workflow", "signal", "--name", "s", "-i", '{"a": 1}')[0] == 0
     (signal,) = transport.records(events.SignalWorkflow)

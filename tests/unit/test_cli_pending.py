@@ -1,4 +1,6 @@
-"""Accepted is not done: how the command line tells of requests that no processor has answered. More in tests/kafka/test_cli_kafka.py."""
+"""Accepted is not done: how the command line tells of requests that no processor has answered.
+More in tests/kafka/test_cli_kafka.py.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ def test_a_batch_counts_accepted_requests_apart(capsys: pytest.CaptureFixture[st
     async def run() -> None:
         client = connect(transport, rpc_timeout=0.1)
         transport.existing.add("q")
-        await asyncio.gather(*(batch._ask(client, execution, lambda handle: handle.terminate(), outcome) for _ in range(2)))
+        await asyncio.gather(
+            *(
+                batch._ask(client, execution, lambda handle: handle.terminate(), outcome)
+                for _ in range(2)
+            )
+        )
         transport.serve("q", lambda _, record: reply_to(record))
         await batch._ask(client, execution, lambda handle: handle.terminate(), outcome)
 
@@ -36,4 +43,7 @@ def test_a_batch_counts_accepted_requests_apart(capsys: pytest.CaptureFixture[st
     }  # fmt: skip
     options.output = "text"
     batch._report(options, "q", "terminated", outcome)
-    assert "terminated: 1  accepted, not applied before a processor is up: 2" in capsys.readouterr().out
+    assert (
+        "terminated: 1  accepted, not applied before a processor is up: 2"
+        in capsys.readouterr().out
+    )

@@ -1,4 +1,6 @@
-"""`odradek server` and `odradek dev` in an installation without the extra `server`; ports; their help."""
+"""`odradek server` and `odradek dev` in an installation without the extra `server`; ports; their
+help.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ from odradek.cli.status import Status
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if uvicorn and jinja2 were not installed."""
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in ("uvicorn", "jinja2") else find(name, *more))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name in ("uvicorn", "jinja2") else find(name, *more),
+    )
 
 
 @pytest.fixture
@@ -40,18 +46,25 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 @pytest.mark.usefixtures("bare")
 def test_server_says_which_packages_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["server", "--address", "localhost:1"]) == Status.USAGE
-    assert capsys.readouterr().err == "odradek: `odradek server` needs uvicorn, jinja2: pip install 'odradek[server]'\n"
+    assert (
+        capsys.readouterr().err
+        == "odradek: `odradek server` needs uvicorn, jinja2: pip install 'odradek[server]'\n"
+    )
 
 
 @pytest.mark.usefixtures("bare")
-def test_dev_runs_the_broker_alone_and_says_how_to_get_the_rest(brokers: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_dev_runs_the_broker_alone_and_says_how_to_get_the_rest(
+    brokers: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["dev", "--port", "9092"]) == 0
     assert brokers == [{"port": 9092, "data_dir": None, "brokers": 1}]
     (line,) = capsys.readouterr().err.splitlines()
     assert "broker alone" in line and "pip install 'odradek[server]'" in line
 
 
-def test_no_server_is_the_broker_alone(brokers: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_server_is_the_broker_alone(
+    brokers: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["dev", "--no-server"]) == 0
     assert brokers == [{"port": None, "data_dir": None, "brokers": 1}]
     assert capsys.readouterr().err == ""
@@ -59,16 +72,38 @@ def test_no_server_is_the_broker_alone(brokers: list[dict[str, Any]], capsys: py
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(bytes(range(128, 228)), "is no text"), (b"1" * 16 + b"\n" + b"2" * 16 + b"\n", "has 2 lines: a token is one line")],
+    [
+        (bytes(range(128, 228)), "is no text"),
+        (b"1" * 16 + b"\n" + b"2" * 16 + b"\n", "has 2 lines: a token is one line"),
+    ],
 )
-def test_a_token_file_that_holds_no_token(content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_file_that_holds_no_token(
+    content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "token").write_bytes(content)
-    assert cli.main(["server", "--address", "127.0.0.1:1", "--port", "0", "--token-file", str(tmp_path / "token")]) == Status.USAGE
+    assert (
+        cli.main(
+            [
+                "server",
+                "--address",
+                "127.0.0.1:1",
+                "--port",
+                "0",
+                "--token-file",
+                str(tmp_path / "token"),
+            ]
+        )
+        == Status.USAGE
+    )
     err = capsys.readouterr().err
-    assert err.startswith(f"odradek: token file {tmp_path / 'token'} {said}") and err.count("\n") == 1
+    assert (
+        err.startswith(f"odradek: token file {tmp_path / 'token'} {said}") and err.count("\n") == 1
+    )
 
 
-def test_a_token_of_the_environment_that_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_of_the_environment_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("ODRADEK_API_KEY", "1" * 16 + "\n" + "2" * 16)
     assert cli.main(["server", "--address", "127.0.0.1:1", "--port", "0"]) == Status.USAGE
     assert capsys.readouterr().err == "odradek: ODRADEK_API_KEY has 2 lines: a token is one line\n"
@@ -90,7 +125,11 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(
 
 
 def test_the_default_port_gives_way_and_says_so(
-    taken: int, brokers: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    taken: int,
+    brokers: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     served: list[Any] = []
 
@@ -103,4 +142,7 @@ def test_the_default_port_gives_way_and_says_so(
     assert brokers[0]["beside"]("127.0.0.1:9", tmp_path, threading.Event()) is True
     ((address, state_dir, port),) = served
     assert (address, state_dir) == ("127.0.0.1:9", tmp_path / "server") and port > taken
-    assert capsys.readouterr().err == f"port {taken} is in use by another program: the server takes {port}\n"
+    assert (
+        capsys.readouterr().err
+        == f"port {taken} is in use by another program: the server takes {port}\n"
+    )

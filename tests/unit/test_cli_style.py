@@ -1,4 +1,6 @@
-"""`--color` and `--time-format`: what they do to tables, fields and lines, and that programs never see them."""
+"""`--color` and `--time-format`: what they do to tables, fields and lines, and that programs
+never see them.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,12 @@ def take() -> Iterator[Take]:
     """Options of a command, for the rest of the test."""
     with contextlib.ExitStack() as stack:
 
-        def taken(color: str | None = None, *, form: str = "text", time_format: str | None = None) -> Style:
-            stack.enter_context(style.styled(argparse.Namespace(color=color, output=form, time_format=time_format)))
+        def taken(
+            color: str | None = None, *, form: str = "text", time_format: str | None = None
+        ) -> Style:
+            stack.enter_context(
+                style.styled(argparse.Namespace(color=color, output=form, time_format=time_format))
+            )
             return style.style()
 
         yield taken
@@ -85,26 +91,42 @@ def test_where_there_are_colors(
     assert take(color, form=form).color is wanted
 
 
-def test_a_table_has_the_same_text_with_colors(take: Take, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [[status_text("FAILED", "Failed"), "b\x1b[2J", "-"], [status_text("COMPLETED", "Completed"), "long-one", Painted("x", YELLOW)]]
+def test_a_table_has_the_same_text_with_colors(
+    take: Take, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        [status_text("FAILED", "Failed"), "b\x1b[2J", "-"],
+        [status_text("COMPLETED", "Completed"), "long-one", Painted("x", YELLOW)],
+    ]
     output.print_table(["STATUS", "ID", "LAST"], rows)
     plain = capsys.readouterr().out
     take("always")
     output.print_table(["STATUS", "ID", "LAST"], rows)
     colored = capsys.readouterr().out
     assert ESCAPE.sub("", colored) == plain and "\x1b" not in plain
-    assert colored.startswith("\x1b[35mSTATUS\x1b[0m     \x1b[35mID\x1b[0m") and f"\x1b[{RED}mFailed\x1b[0m     b\\x1b[2J" in colored
+    assert (
+        colored.startswith("\x1b[35mSTATUS\x1b[0m     \x1b[35mID\x1b[0m")
+        and f"\x1b[{RED}mFailed\x1b[0m     b\\x1b[2J" in colored
+    )
     assert f"\x1b[{GREEN}mCompleted\x1b[0m  long-one  \x1b[{YELLOW}mx\x1b[0m\n" in colored
 
 
-def test_a_table_on_a_narrow_terminal_is_cut_by_what_is_seen(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_on_a_narrow_terminal_is_cut_by_what_is_seen(
+    take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((40, 24)))
     take("always")
-    output.print_table(["STATUS", "MESSAGE"], [[status_text("FAILED"), Painted("word " * 20, RED)], ["-", "short"]])
+    output.print_table(
+        ["STATUS", "MESSAGE"], [[status_text("FAILED"), Painted("word " * 20, RED)], ["-", "short"]]
+    )
     lines = [ESCAPE.sub("", line) for line in terminal.getvalue().splitlines()]
-    assert [len(line) for line in lines[:2]] == [15, 40] and lines[1].endswith("…") and lines[2] == "-       short"
+    assert (
+        [len(line) for line in lines[:2]] == [15, 40]
+        and lines[1].endswith("…")
+        and lines[2] == "-       short"
+    )
 
 
 def test_fields_and_cells_keep_their_color(take: Take, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,12 +164,16 @@ def test_types_of_events(name: str, color: int) -> None:
 
 @pytest.mark.parametrize(("problems", "color"), [([], BLUE), (["category=Parked"], RED)])
 def test_a_run_that_does_not_get_on_is_red(problems: list[str], color: int) -> None:
-    run = WorkflowExecution._from_summary(summary("order-1", reported_problems=problems), DataConverter.default)
+    run = WorkflowExecution._from_summary(
+        summary("order-1", reported_problems=problems), DataConverter.default
+    )
     cell = lists._row(run)[0]
     assert isinstance(cell, Painted) and cell.color == color
 
 
-def test_a_command_leaves_no_style_behind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_leaves_no_style_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen: list[Style] = []
 
     def run(_: argparse.Namespace) -> int:
@@ -183,7 +209,9 @@ with style.styled(app.build_parser().parse_args([*sys.argv[1:], "workflow", "lis
 
     assert on_terminal() == "\x1b[35mSTATUS\x1b[0m\n\x1b[31mFAILED\x1b[0m\n"
     assert on_terminal("--color", "never") == "STATUS\nFAILED\n"
-    piped = subprocess.run([*command, "--color", "auto"], capture_output=True, text=True, env=environment, check=True)
+    piped = subprocess.run(
+        [*command, "--color", "auto"], capture_output=True, text=True, env=environment, check=True
+    )
     assert piped.stdout == "STATUS\nFAILED\n"
 
 
@@ -202,7 +230,9 @@ AT_MS = 1_790_000_000_500  # 2026-09-21T14:13:20.500Z
         ("raw", "2026-09-21 14:13:20.5 +0000 UTC", "2026-09-21 14:13:20.5 +0000 UTC"),
     ],
 )
-def test_forms_of_times(take: Take, form: str | None, event: str, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forms_of_times(
+    take: Take, form: str | None, event: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(times, "now_ms", lambda: AT_MS + 301_000)
     take(time_format=form)
     assert (times.time_text(AT_MS), times.since_text(AT_MS)) == (event, other)
@@ -211,7 +241,9 @@ def test_forms_of_times(take: Take, form: str | None, event: str, other: str, mo
 
 @pytest.mark.parametrize(("milliseconds", "text"), [(0, ""), (1, ".001"), (120, ".12")])
 def test_raw_times_have_no_zeros_at_their_end(milliseconds: int, text: str) -> None:
-    assert times.raw_text(1_790_000_000_000 + milliseconds) == f"2026-09-21 14:13:20{text} +0000 UTC"
+    assert (
+        times.raw_text(1_790_000_000_000 + milliseconds) == f"2026-09-21 14:13:20{text} +0000 UTC"
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,8 +268,12 @@ def test_relative_times(ago_s: float, text: str, monkeypatch: pytest.MonkeyPatch
     assert times.relative_text(AT_MS - round(ago_s * 1_000)) == text
 
 
-def test_the_list_has_the_times_that_were_asked_for(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = WorkflowExecution._from_summary(summary("order-1", start_time_ms=START_MS), DataConverter.default)
+def test_the_list_has_the_times_that_were_asked_for(
+    take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = WorkflowExecution._from_summary(
+        summary("order-1", start_time_ms=START_MS), DataConverter.default
+    )
     monkeypatch.setattr(times, "now_ms", lambda: START_MS + 7_200_000)
     assert lists._row(run)[3:5] == ["2 hours ago", "-"]
     take(time_format="iso")

@@ -1,4 +1,6 @@
-"""`workflow trace`: the tree of a run from its events and its description; how it is drawn on a terminal, and written elsewhere."""
+"""`workflow trace`: the tree of a run from its events and its description; how it is drawn on a
+terminal, and written elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,12 @@ def test_activities() -> None:
         history.ActivityTaskCompletedEvent(2, 3),
         SCHEDULED,
         history.ActivityTaskStartedEvent(5, 1),
-        history.ActivityTaskFailedEvent(5, 6, Failure("declined\nfor good", cause=Failure("no funds")), "MAXIMUM_ATTEMPTS_REACHED"),
+        history.ActivityTaskFailedEvent(
+            5,
+            6,
+            Failure("declined\nfor good", cause=Failure("no funds")),
+            "MAXIMUM_ATTEMPTS_REACHED",
+        ),
         SCHEDULED,
         history.ActivityTaskStartedEvent(8),
         history.ActivityTaskTimedOutEvent(8, 9, Failure("too late"), "TIMEOUT"),
@@ -99,14 +106,24 @@ def test_timers() -> None:
         (history.WorkflowExecutionCompleted(), "✓", []),
         (history.WorkflowExecutionFailed(Failure("no")), "!", [" │   Failure: no"]),
         (
-            history.WorkflowExecutionFailed(Failure("no"), "IN_PROGRESS", new_execution_run_id="run-2"),
+            history.WorkflowExecutionFailed(
+                Failure("no"), "IN_PROGRESS", new_execution_run_id="run-2"
+            ),
             "!",
             [" │   Failure: no", " │   Retry state: IN_PROGRESS", " │   Goes on in runId: run-2"],
         ),
         (history.WorkflowExecutionTimedOut("TIMEOUT"), "⏱", [" │   Retry state: TIMEOUT"]),
         (history.WorkflowExecutionCanceled(), "x", []),
-        (history.WorkflowExecutionTerminated("stale", identity="me"), "x", [" │   Termination reason: stale", " │   Terminated by: me"]),
-        (history.WorkflowExecutionContinuedAsNew("run-2", "OrderSaga", "orders"), "»", [" │   Goes on in runId: run-2"]),
+        (
+            history.WorkflowExecutionTerminated("stale", identity="me"),
+            "x",
+            [" │   Termination reason: stale", " │   Terminated by: me"],
+        ),
+        (
+            history.WorkflowExecutionContinuedAsNew("run-2", "OrderSaga", "orders"),
+            "»",
+            [" │   Goes on in runId: run-2"],
+        ),
     ],
 )
 def test_ends(attributes: Any, icon: str, more: list[str]) -> None:
@@ -116,7 +133,13 @@ def test_ends(attributes: Any, icon: str, more: list[str]) -> None:
 def test_a_cancel_request_and_the_attempt_of_a_retried_run() -> None:
     run = traced(history.WorkflowExecutionCancelRequested("customer called", "me"))
     assert text(run)[2:] == [" │   Cancel cause: customer called", " │   Cancel requested by: me"]
-    run.update(HistoryEvent(1, START_MS, history.WorkflowExecutionStarted("order-1", "run-1", "OrderSaga", "orders", attempt=2)))
+    run.update(
+        HistoryEvent(
+            1,
+            START_MS,
+            history.WorkflowExecutionStarted("order-1", "run-1", "OrderSaga", "orders", attempt=2),
+        )
+    )
     assert text(run)[0] == " ╪ ▷ OrderSaga (1 minute ago, 2 attempts)"
 
 
@@ -135,8 +158,17 @@ def test_what_no_trace_shows_is_passed_over() -> None:
 
 
 def test_icons_have_colors() -> None:
-    run = traced(SCHEDULED, history.ActivityTaskStartedEvent(2), history.ActivityTaskFailedEvent(2, 3, Failure("no")))
-    colors = {str(part): part.color for line in run.lines() for part in line if isinstance(part, trace.Painted)}
+    run = traced(
+        SCHEDULED,
+        history.ActivityTaskStartedEvent(2),
+        history.ActivityTaskFailedEvent(2, 3, Failure("no")),
+    )
+    colors = {
+        str(part): part.color
+        for line in run.lines()
+        for part in line
+        if isinstance(part, trace.Painted)
+    }
     assert (colors["▷"], colors["!"], colors["Failure:"], colors["order-1"]) == (34, 31, 31, 34)
 
 
@@ -146,17 +178,27 @@ def test_icons_have_colors() -> None:
 def described(run: TracedRun, **fields: Any) -> list[str]:
     status = fields.pop("status", "RUNNING")
     parked = fields.pop("parked_reason", "")
-    run.describe(WorkflowDescription(summary("order-1", "run-1", status=status, parked_reason=parked), **fields))
+    run.describe(
+        WorkflowDescription(
+            summary("order-1", "run-1", status=status, parked_reason=parked), **fields
+        )
+    )
     return text(run)
 
 
 def pending(state: str, attempt: int, **fields: Any) -> PendingActivity:
-    return PendingActivity("a", "charge", "payments", state, attempt, scheduled_event_id=2, **fields)
+    return PendingActivity(
+        "a", "charge", "payments", state, attempt, scheduled_event_id=2, **fields
+    )
 
 
 def test_an_activity_between_two_attempts() -> None:
     activity = pending(
-        "SCHEDULED", 4, last_started_time_ms=NOW_MS - 9_000, next_attempt_time_ms=NOW_MS + 3_000, last_failure=Failure("declined")
+        "SCHEDULED",
+        4,
+        last_started_time_ms=NOW_MS - 9_000,
+        next_attempt_time_ms=NOW_MS + 3_000,
+        last_failure=Failure("declined"),
     )
     run = traced(SCHEDULED)
     assert described(run, pending_activities=[activity])[2:] == [
@@ -164,23 +206,33 @@ def test_an_activity_between_two_attempts() -> None:
         " │   │   Failure: declined",
         " │   │   attempt 4: 3 seconds from now",
     ]
-    assert described(run, pending_activities=[pending("STARTED", 5, last_started_time_ms=NOW_MS)])[2:] == [
-        " │   ┼ ▷ charge (now, 5 attempts)"
-    ]
+    assert described(run, pending_activities=[pending("STARTED", 5, last_started_time_ms=NOW_MS)])[
+        2:
+    ] == [" │   ┼ ▷ charge (now, 5 attempts)"]
     run.update(HistoryEvent(3, NOW_MS, history.ActivityTaskStartedEvent(2, 5)))
     run.update(HistoryEvent(4, NOW_MS + 2_000, history.ActivityTaskCompletedEvent(2, 3)))
-    late = described(run, pending_activities=[pending("STARTED", 5, last_started_time_ms=NOW_MS, waiting_reason="slow")])
+    late = described(
+        run,
+        pending_activities=[
+            pending("STARTED", 5, last_started_time_ms=NOW_MS, waiting_reason="slow")
+        ],
+    )
     assert late[2:] == [" │   ┼ ✓ charge (2.0 s, 5 attempts)"], "its end is known already"
 
 
 def test_an_activity_whose_last_start_is_not_known() -> None:
     run = traced(SCHEDULED)
-    assert described(run, pending_activities=[pending("SCHEDULED", 3, last_failure=Failure("no"))])[2] == " │   ┼ • charge (2 attempts)"
+    assert (
+        described(run, pending_activities=[pending("SCHEDULED", 3, last_failure=Failure("no"))])[2]
+        == " │   ┼ • charge (2 attempts)"
+    )
     assert described(run, pending_activities=[pending("SCHEDULED", 2)])[2] == " │   ┼ • charge"
 
 
 def test_an_activity_that_nobody_takes() -> None:
-    assert described(traced(SCHEDULED), pending_activities=[pending("SCHEDULED", 1, waiting_reason="no service")])[2:] == [
+    assert described(
+        traced(SCHEDULED), pending_activities=[pending("SCHEDULED", 1, waiting_reason="no service")]
+    )[2:] == [
         " │   ┼ • charge",
         " │   │   waits: no service",
     ]
@@ -188,7 +240,10 @@ def test_an_activity_that_nobody_takes() -> None:
 
 def test_a_timer_that_is_due() -> None:
     run = traced(history.TimerStarted("1", 90_000))
-    assert described(run, pending_timers=[PendingTimer("1", 2, START_MS + 91_000)])[3] == " │   │   due 2026-09-21T14:14:51.000Z"
+    assert (
+        described(run, pending_timers=[PendingTimer("1", 2, START_MS + 91_000)])[3]
+        == " │   │   due 2026-09-21T14:14:51.000Z"
+    )
     run.update(HistoryEvent(3, NOW_MS, history.TimerFired("1", 2)))
     assert len(text(run)) == 3
 
@@ -196,20 +251,26 @@ def test_a_timer_that_is_due() -> None:
 def test_a_run_that_does_not_get_on() -> None:
     run = traced()
     failing = " │   Does not get on: workflow task fails, attempt 3: bug"
-    assert described(run, pending_task_attempt=3, pending_task_failure=Failure("bug"))[2:] == [failing]
+    assert described(run, pending_task_attempt=3, pending_task_failure=Failure("bug"))[2:] == [
+        failing
+    ]
     assert described(run, parked_reason="it blocks")[2:] == [" │   Does not get on: it blocks"]
     run.update(HistoryEvent(2, NOW_MS, history.WorkflowExecutionTerminated()))
     assert described(run, parked_reason="it blocks") == [" ╪ x OrderSaga (1.0 min)", HEAD[1]]
 
 
 def test_what_is_pending_of_a_run_that_has_closed_is_not_taken() -> None:
-    assert described(traced(SCHEDULED), status="COMPLETED", pending_activities=[pending("STARTED", 9)])[2:] == [" │   ┼ • charge"]
+    assert described(
+        traced(SCHEDULED), status="COMPLETED", pending_activities=[pending("STARTED", 9)]
+    )[2:] == [" │   ┼ • charge"]
 
 
 def test_it_steers_no_terminal() -> None:
     evil = "a\x1b[2J\nb"
     run = TracedRun(evil, evil, evil)
-    for number, one in enumerate((history.ActivityTaskScheduled("a", evil, evil), history.TimerStarted(evil, 1)), 1):
+    for number, one in enumerate(
+        (history.ActivityTaskScheduled("a", evil, evil), history.TimerStarted(evil, 1)), 1
+    ):
         run.update(HistoryEvent(number, START_MS, one))
     run.update(HistoryEvent(3, START_MS, history.WorkflowExecutionFailed(Failure(evil))))
     lines = text(run)
@@ -241,7 +302,9 @@ def close(owner: Owner, *attributes: history.Attributes, status: str) -> None:
     run = owner.runs["order-1"]
     run.status, run.close_time_ms = status, START_MS + 2_000
     events = owner.events["order-1"]
-    events.extend(HistoryEvent(20 + number, START_MS + 2_000, one) for number, one in enumerate(attributes))
+    events.extend(
+        HistoryEvent(20 + number, START_MS + 2_000, one) for number, one in enumerate(attributes)
+    )
 
 
 def test_a_run_that_has_closed(owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,22 +334,39 @@ def test_a_run_that_has_closed(owner: Owner, capsys: pytest.CaptureFixture[str])
         (history.WorkflowExecutionTimedOut(), "TIMED_OUT", 1),
         (history.WorkflowExecutionCanceled(), "CANCELED", 1),
         (history.WorkflowExecutionTerminated(), "TERMINATED", 1),
-        (history.WorkflowExecutionContinuedAsNew("next", "OrderSaga", "orders"), "CONTINUED_AS_NEW", 0),
+        (
+            history.WorkflowExecutionContinuedAsNew("next", "OrderSaga", "orders"),
+            "CONTINUED_AS_NEW",
+            0,
+        ),
     ],
 )
-def test_its_exit_status(attributes: Any, status: str, returned: int, owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_exit_status(
+    attributes: Any, status: str, returned: int, owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
     owner.add(summary("order-1"))
     close(owner, attributes, status=status)
     assert cli.main(COMMAND) == returned
     err = capsys.readouterr().err
-    assert (err == "") if not returned else (f"workflow 'order-1' is {status}" in err and err.count("\n") == 1)
+    assert (
+        (err == "")
+        if not returned
+        else (f"workflow 'order-1' is {status}" in err and err.count("\n") == 1)
+    )
     assert ("no money" in err) is (status == "FAILED")
 
 
 def test_on_a_terminal_it_is_drawn_anew_until_the_run_closes(
     transport: FakeTransport, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner.add(summary("order-1"), [HistoryEvent(1, START_MS, history.WorkflowExecutionStarted("order-1", "r", "OrderSaga", "orders"))])
+    owner.add(
+        summary("order-1"),
+        [
+            HistoryEvent(
+                1, START_MS, history.WorkflowExecutionStarted("order-1", "r", "OrderSaga", "orders")
+            )
+        ],
+    )
     terminal, asked = Terminal(), []
 
     def answered(queue: str, record: Any) -> Any:
@@ -305,28 +385,60 @@ def test_on_a_terminal_it_is_drawn_anew_until_the_run_closes(
     assert cli.main(COMMAND) == 0
     frames = terminal.getvalue().split("Progress:")[1]
     erased = re.findall(r"\x1b\[(\d+)A\x1b\[0G\x1b\[0J", frames)
-    assert len(erased) >= 3 and erased[0] == "2" and erased[-1] == "3", "each over the last, as many lines as that had"
+    assert len(erased) >= 3 and erased[0] == "2" and erased[-1] == "3", (
+        "each over the last, as many lines as that had"
+    )
     last = ESCAPE.sub("", re.split(r"\x1b\[\d+A\x1b\[0G\x1b\[0J", frames)[-1]).splitlines()
-    assert last[0].startswith(" ╪ ✓ OrderSaga") and last[2] == " │   ┼ • charge" and frames.count("✓") == 1
+    assert (
+        last[0].startswith(" ╪ ✓ OrderSaga")
+        and last[2] == " │   ┼ • charge"
+        and frames.count("✓") == 1
+    )
 
 
 def test_a_tree_that_is_too_large_for_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((30, 12)))
-    run = traced(*(history.ActivityTaskScheduled("a", f"activity-{number}-{'x' * 40}", "payments") for number in range(40)))
+    run = traced(
+        *(
+            history.ActivityTaskScheduled("a", f"activity-{number}-{'x' * 40}", "payments")
+            for number in range(40)
+        )
+    )
     drawing = trace._Drawing()
     drawing.draw(run)
     lines = terminal.getvalue().splitlines()
-    assert len(lines) == 10 and all(len(line) < 30 for line in lines) and lines[2] == " … 33 lines more"
-    assert lines[0].startswith(" ╪ ▷") and "activity-33" in lines[3] and "activity-39" in lines[-1] and lines[-1].endswith("…")
+    assert (
+        len(lines) == 10
+        and all(len(line) < 30 for line in lines)
+        and lines[2] == " … 33 lines more"
+    )
+    assert (
+        lines[0].startswith(" ╪ ▷")
+        and "activity-33" in lines[3]
+        and "activity-39" in lines[-1]
+        and lines[-1].endswith("…")
+    )
     drawing.end(run)
-    assert terminal.getvalue().count("\x1b[10A") == 1 and len(terminal.getvalue().splitlines()) == 10 + 42
+    assert (
+        terminal.getvalue().count("\x1b[10A") == 1
+        and len(terminal.getvalue().splitlines()) == 10 + 42
+    )
 
 
 def test_ctrl_c_writes_what_there_is(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    owner.add(summary("order-1"), [HistoryEvent(1, START_MS, history.WorkflowExecutionStarted("order-1", "r", "OrderSaga", "orders"))])
-    owner.descriptions["order-1"] = WorkflowDescription(owner.runs["order-1"], pending_task_attempt=3, pending_task_failure=Failure("bug"))
+    owner.add(
+        summary("order-1"),
+        [
+            HistoryEvent(
+                1, START_MS, history.WorkflowExecutionStarted("order-1", "r", "OrderSaga", "orders")
+            )
+        ],
+    )
+    owner.descriptions["order-1"] = WorkflowDescription(
+        owner.runs["order-1"], pending_task_attempt=3, pending_task_failure=Failure("bug")
+    )
     monkeypatch.setattr(trace, "_LAST_WORD_S", 60.0)
     assert interrupted(owner)[:3] == [
         " ╪ ▷ OrderSaga (1 minute ago)",
@@ -335,17 +447,28 @@ def test_ctrl_c_writes_what_there_is(owner: Owner, monkeypatch: pytest.MonkeyPat
     ]
     monkeypatch.setattr(trace, "_LAST_WORD_S", 0.05)
     began = time.monotonic()
-    assert interrupted(owner, muted=True)[:1] == [" ╪ ▷ OrderSaga (1 minute ago)"] and time.monotonic() - began < 60, "nobody answers"
+    assert (
+        interrupted(owner, muted=True)[:1] == [" ╪ ▷ OrderSaga (1 minute ago)"]
+        and time.monotonic() - began < 60
+    ), "nobody answers"
 
 
 def interrupted(owner: Owner, *, muted: bool = False) -> list[str]:
-    """What a trace writes that is cancelled, as by Ctrl-C, once it has read the history. muted: its owner says nothing any more then."""
+    """What a trace writes that is cancelled, as by Ctrl-C, once it has read the history. muted:
+    its owner says nothing any more then.
+    """
 
     async def run() -> None:
-        client: Client = await Client.connect(settings=None, api_key=None, lazy=True)  # the scripted one
+        client: Client = await Client.connect(
+            settings=None, api_key=None, lazy=True
+        )  # the scripted one
         handle = client.get_workflow_handle("order-1", task_queue="orders")
         run = TracedRun("order-1", "r", "OrderSaga")
-        tracing = asyncio.ensure_future(trace._follow(handle, run, build_parser().parse_args([*COMMAND, "--rpc-timeout", "120s"])))
+        tracing = asyncio.ensure_future(
+            trace._follow(
+                handle, run, build_parser().parse_args([*COMMAND, "--rpc-timeout", "120s"])
+            )
+        )
         while not run.started_ms:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         owner.muted = muted
@@ -359,12 +482,22 @@ def interrupted(owner: Owner, *, muted: bool = False) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def test_a_history_that_cannot_be_read_ends_it(owner: Owner, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_history_that_cannot_be_read_ends_it(
+    owner: Owner, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     owner.add(summary("order-1"))
-    monkeypatch.setattr(owner, "_page", lambda _, record, run: reply_to(record, "NOT_FOUND", message="deleted meanwhile"))
+    monkeypatch.setattr(
+        owner,
+        "_page",
+        lambda _, record, run: reply_to(record, "NOT_FOUND", message="deleted meanwhile"),
+    )
     assert cli.main(COMMAND) == 4
     said = capsys.readouterr()
-    assert "deleted meanwhile" in said.err and said.err.count("\n") == 1 and " ╪ ▷ OrderSaga" in said.out
+    assert (
+        "deleted meanwhile" in said.err
+        and said.err.count("\n") == 1
+        and " ╪ ▷ OrderSaga" in said.out
+    )
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl"])
@@ -381,5 +514,7 @@ def test_the_history_of_the_example_has_no_step_without_a_name() -> None:
     run = TracedRun("w", "r", "?")
     for event in completed_history(summary("order-1")):
         run.update(event)
-    assert [(step.name, step.status, step.attempt) for step in run.steps.values()] == [("charge", "COMPLETED", 2)]
+    assert [(step.name, step.status, step.attempt) for step in run.steps.values()] == [
+        ("charge", "COMPLETED", 2)
+    ]
     assert run.workflow_type == "OrderSaga"

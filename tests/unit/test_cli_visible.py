@@ -1,4 +1,6 @@
-"""What users and workflows name cannot steer the terminal: control characters are written as escapes, in tables, texts and on stderr."""
+"""What users and workflows name cannot steer the terminal: control characters are written as
+escapes, in tables, texts and on stderr.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ def test_visible() -> None:
     assert output.visible("tab\tnew\nline\r\n", lines=True) == "tab\tnew\nline\\r\n"
     plain = "zażółć 中文 שלום 🧵 C:\\dir"
     assert output.visible(plain) == plain
-    for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029):
+    for code in (
+        *range(0x20),
+        *range(0x7F, 0xA0),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+        0x2028,
+        0x2029,
+    ):
         assert output.visible(chr(code)).isascii() and output.visible(chr(code)).isprintable()
 
 
@@ -40,7 +49,11 @@ def test_tables_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_has_the_same_value(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     output.print_value(argparse.Namespace(output=form), {"k": EVIL, "plain": "中"})
     out = capsys.readouterr().out
-    assert json.loads(out) == {"k": EVIL, "plain": "中"} and out.replace("\n", "").isprintable() and "中" in out
+    assert (
+        json.loads(out) == {"k": EVIL, "plain": "中"}
+        and out.replace("\n", "").isprintable()
+        and "中" in out
+    )
 
 
 def test_records_and_their_values(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,20 +63,28 @@ def test_records_and_their_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
 
-def test_errors_are_one_line_that_steers_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line_that_steers_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(_: argparse.Namespace) -> int:
         raise RPCError(f"no workflow {EVIL}", RPCStatusCode.NOT_FOUND)
 
     parser = app.build_parser()
     parser.set_defaults(run=fail)
-    monkeypatch.setattr("odradek.cli.workflow.describe.handle_of", lambda *_: fail(argparse.Namespace()))
-    monkeypatch.setattr("odradek.cli.workflow.describe.with_client", lambda options, use: fail(options))
+    monkeypatch.setattr(
+        "odradek.cli.workflow.describe.handle_of", lambda *_: fail(argparse.Namespace())
+    )
+    monkeypatch.setattr(
+        "odradek.cli.workflow.describe.with_client", lambda options, use: fail(options)
+    )
     assert cli.main(["workflow", "describe", "-w", "w"]) == 4
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and err[:-1].isprintable() and "\\x1b[2J" in err
 
 
-def test_usage_errors_and_questions(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_and_questions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         cli.main(["workflow", "describe", "-w", "w", "--x\x1b[2J\u202e"])
     monkeypatch.setattr("builtins.input", lambda *_: "y")
@@ -76,7 +97,9 @@ def test_usage_errors_and_questions(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 @pytest.mark.parametrize("token", ["two\nlines", "two\r\nlines", "nul\x00", "zażółć", "…"])
-def test_tokens_that_fit_no_header(token: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tokens_that_fit_no_header(
+    token: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     list_them = ["workflow", "list", "--server-address", "127.0.0.1:1"]
     assert cli.main([*list_them, "--api-key", token]) == 2
     err = capsys.readouterr().err
@@ -84,7 +107,9 @@ def test_tokens_that_fit_no_header(token: str, monkeypatch: pytest.MonkeyPatch, 
     if "\x00" in token:
         return  # no environment holds it
     monkeypatch.setenv("ODRADEK_API_KEY", token)
-    assert cli.main(list_them) == 2 and capsys.readouterr().err.startswith("odradek: ODRADEK_API_KEY: ")
+    assert cli.main(list_them) == 2 and capsys.readouterr().err.startswith(
+        "odradek: ODRADEK_API_KEY: "
+    )
     monkeypatch.delenv("ODRADEK_API_KEY")
     monkeypatch.setenv("ODRADEK_SERVER_TOKEN", token)
     assert cli.main(list_them) == 2 and "`server_token`" in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""A task queue that was deleted, or was never there: what each call on a workflow of it says, and where it looks else."""
+"""A task queue that was deleted, or was never there: what each call on a workflow of it says,
+and where it looks else.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ from odradek.converter import DataConverter
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
 from odradek.wire import history as events
 from odradek.wire import outcomes
-from odradek.wire.events import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow, StartWorkflow
+from odradek.wire.events import (
+    AwaitResult,
+    DescribeWorkflow,
+    FetchHistory,
+    QueryWorkflow,
+    StartWorkflow,
+)
 from odradek.wire.outcomes import ExecutionSummary, PendingActivity, Reply, WorkflowDescription
 from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to, started
 
@@ -68,7 +76,9 @@ def answer(_: str, record: Any) -> Any:
     if isinstance(record, DescribeWorkflow):
         return reply_to(record, run_id="run", description=WorkflowDescription(SUMMARY))
     if isinstance(record, FetchHistory):
-        page = [events.HistoryEvent(1, 0, events.WorkflowExecutionStarted("w", "run", "W", "orders"))]
+        page = [
+            events.HistoryEvent(1, 0, events.WorkflowExecutionStarted("w", "run", "W", "orders"))
+        ]
         return reply_to(record, run_id="run", history=page, next_event_id=0)
     if isinstance(record, QueryWorkflow):
         return reply_to(record, payloads=DataConverter.default.payload_converter.to_payloads([1]))
@@ -98,8 +108,13 @@ async def test_workflow_of_a_queue_without_topics_is_not_found(call: str, named:
     await client.start_workflow("W", id="w", task_queue="orders")
     transport.delete("orders")
     with pytest.raises(RPCError) as caught:
-        await asyncio.wait_for(CALLS[call](client.get_workflow_handle("w", task_queue="orders" if named else None)), 30)
-    assert caught.value.status is RPCStatusCode.NOT_FOUND and "workflow not found for ID: w" in caught.value.message
+        await asyncio.wait_for(
+            CALLS[call](client.get_workflow_handle("w", task_queue="orders" if named else None)), 30
+        )
+    assert (
+        caught.value.status is RPCStatusCode.NOT_FOUND
+        and "workflow not found for ID: w" in caught.value.message
+    )
     assert ("task queue 'orders' was never used" in caught.value.message) is named
     assert transport.created == [] and client.statistics().waiting == 0
 
@@ -116,8 +131,12 @@ async def test_handle_of_a_start_whose_queue_was_deleted() -> None:
 
 async def open_run(transport: FakeTransport, client: Client, **options: Any) -> asyncio.Task[Any]:
     """Executes a workflow that is started and stays open."""
-    transport.serve("orders", lambda _, record: started(record) if isinstance(record, StartWorkflow) else None)
-    executing = asyncio.ensure_future(client.execute_workflow("W", id="w", task_queue="orders", **options))
+    transport.serve(
+        "orders", lambda _, record: started(record) if isinstance(record, StartWorkflow) else None
+    )
+    executing = asyncio.ensure_future(
+        client.execute_workflow("W", id="w", task_queue="orders", **options)
+    )
     await until(lambda: any(getattr(call, "poll", None) for call in client._channel._calls()))
     return executing
 
@@ -129,7 +148,9 @@ async def test_execute_of_a_run_whose_queue_is_deleted_is_not_found(may_create: 
     transport.delete("orders")
     transport.refuses = not may_create
     _poll_now(transport)
-    with pytest.raises(RPCError, match="workflow not found for ID: w: task queue 'orders' was never used") as caught:
+    with pytest.raises(
+        RPCError, match="workflow not found for ID: w: task queue 'orders' was never used"
+    ) as caught:
         await asyncio.wait_for(executing, 30)
     assert caught.value.status is RPCStatusCode.NOT_FOUND and transport.created == []
 
@@ -143,7 +164,12 @@ async def test_execute_of_a_run_whose_queue_is_made_anew_starts_nothing_there() 
     transport = FakeTransport()
     executing = await open_run(transport, connect(transport), rpc_timeout=SOON)
     transport.delete("orders")
-    transport.serve("orders", lambda _, record: transport.loop.call_later(0.1, transport.reply, not_found(record)) and None)
+    transport.serve(
+        "orders",
+        lambda _, record: (
+            transport.loop.call_later(0.1, transport.reply, not_found(record)) and None
+        ),
+    )
     _poll_now(transport)
     with pytest.raises(RPCError, match=r"^workflow not found for ID: w$"):
         await asyncio.wait_for(executing, 30)
@@ -151,10 +177,14 @@ async def test_execute_of_a_run_whose_queue_is_made_anew_starts_nothing_there() 
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-async def test_execute_that_nobody_answered_makes_the_queue_again_or_says_that_it_may_not(refuses: bool) -> None:
+async def test_execute_that_nobody_answered_makes_the_queue_again_or_says_that_it_may_not(
+    refuses: bool,
+) -> None:
     transport = FakeTransport()
     transport.existing.add("orders")
-    executing = asyncio.ensure_future(connect(transport).execute_workflow("W", id="w", task_queue="orders", rpc_timeout=SOON))
+    executing = asyncio.ensure_future(
+        connect(transport).execute_workflow("W", id="w", task_queue="orders", rpc_timeout=SOON)
+    )
     await until(lambda: len(transport.records(StartWorkflow)) == 2)  # accepted, and sent again
     transport.delete("orders")
     transport.answers["orders"] = lambda _, record: [started(record), closed(record, value=7)]
@@ -168,14 +198,18 @@ async def test_execute_that_nobody_answered_makes_the_queue_again_or_says_that_i
 
 
 def _poll_now(transport: FakeTransport) -> None:
-    transport.loop.call_later(0.6, transport.on_owners, None)  # what was sent half a second ago is asked again
+    transport.loop.call_later(
+        0.6, transport.on_owners, None
+    )  # what was sent half a second ago is asked again
 
 
 async def test_broker_that_goes_after_a_start_was_accepted_is_unavailable() -> None:
     transport = FakeTransport()
     transport.existing.add("orders")
     client = connect(transport, rpc_timeout=0.1)
-    executing = asyncio.ensure_future(client.execute_workflow("W", id="w", task_queue="orders", rpc_timeout=SOON))
+    executing = asyncio.ensure_future(
+        client.execute_workflow("W", id="w", task_queue="orders", rpc_timeout=SOON)
+    )
     await until(lambda: bool(transport.sent))
     transport.deliver = BrokerUnreachableError("fake:9092")
     with pytest.raises(RPCError) as caught:
@@ -195,7 +229,9 @@ async def test_broker_that_does_not_tell_the_queues_is_unavailable() -> None:
             continue  # it waits
         with pytest.raises(RPCError) as caught:
             await call(connect(transport).get_workflow_handle("w"))
-        assert caught.value.status is RPCStatusCode.UNAVAILABLE and "fake:9092" in caught.value.message
+        assert (
+            caught.value.status is RPCStatusCode.UNAVAILABLE and "fake:9092" in caught.value.message
+        )
 
 
 async def test_follower_asks_again_with_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +242,9 @@ async def test_follower_asks_again_with_growing_pauses(monkeypatch: pytest.Monke
     transport.deliver = BrokerUnreachableError("fake:9092")
     loop = asyncio.get_running_loop()
     began = loop.time()
-    following = asyncio.ensure_future(follow(connect(transport).get_workflow_handle("w", task_queue="orders")))
+    following = asyncio.ensure_future(
+        follow(connect(transport).get_workflow_handle("w", task_queue="orders"))
+    )
     await until(lambda: len(transport.sent) == 5)
     assert loop.time() - began >= 0.05 + 0.1 + 0.2 + 0.2
     transport.deliver = True
@@ -220,10 +258,22 @@ async def test_report_on_an_activity_whose_queue_is_deleted_is_not_found() -> No
 
     def describe(_: str, record: Any) -> Any:
         transport.delete("orders")  # behind the look whether it still waits
-        return reply_to(record, run_id="run", description=WorkflowDescription(SUMMARY, pending_activities=[pending]))
+        return reply_to(
+            record,
+            run_id="run",
+            description=WorkflowDescription(SUMMARY, pending_activities=[pending]),
+        )
 
     transport.serve("orders", describe)
-    token = TaskToken(namespace="default", queue="orders", workflow_id="w", run_id="run", scheduled_event_id=5, activity_id="1", attempt=1)
+    token = TaskToken(
+        namespace="default",
+        queue="orders",
+        workflow_id="w",
+        run_id="run",
+        scheduled_event_id=5,
+        activity_id="1",
+        attempt=1,
+    )
     with pytest.raises(RPCError, match="'orders' was never used") as caught:
         await connect(transport).get_async_activity_handle(task_token=token.encode()).complete(1)
     assert caught.value.status is RPCStatusCode.NOT_FOUND

@@ -1,4 +1,6 @@
-"""`list_workflows` and `count_workflows` over HTTP: the whole server application on a port, a real store, the client's own HTTP."""
+"""`list_workflows` and `count_workflows` over HTTP: the whole server application on a port, a
+real store, the client's own HTTP.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ from typing import Any
 import pytest
 
 from odradek.cli.workflow import lists
-from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecution, WorkflowExecutionStatus
+from odradek.client import (
+    Client,
+    RPCError,
+    RPCStatusCode,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+)
 from odradek.client.connection import Connection
 from odradek.client.server_api import url_of
 from odradek.client.visibility import summary_of
@@ -53,15 +61,32 @@ def web(tmp_path: Path) -> Iterator[WebServer]:
     server.store.close()
 
 
-def client_of(address: str | None, *, transport: FakeTransport | None = None, **settings: Any) -> Client:
+def client_of(
+    address: str | None, *, transport: FakeTransport | None = None, **settings: Any
+) -> Client:
     made = Settings(server_address=address, **{"rpc_timeout": 5.0, "identity": "me", **settings})
-    return Client(Connection(made, make_transport=lambda _: transport or FakeTransport()), namespace=made.namespace)
+    return Client(
+        Connection(made, make_transport=lambda _: transport or FakeTransport()),
+        namespace=made.namespace,
+    )
 
 
 async def test_lists_page_by_page(web: WebServer) -> None:
     for number in range(7):
-        web.add(summary(f"order-{number}", start_time_ms=START_MS + number, memo={"n": plain(number)}), owner=False)
-    web.add(summary("other", workflow_type="Other", status=COMPLETED, start_time_ms=START_MS, close_time_ms=START_MS + 5), owner=False)
+        web.add(
+            summary(f"order-{number}", start_time_ms=START_MS + number, memo={"n": plain(number)}),
+            owner=False,
+        )
+    web.add(
+        summary(
+            "other",
+            workflow_type="Other",
+            status=COMPLETED,
+            start_time_ms=START_MS,
+            close_time_ms=START_MS + 5,
+        ),
+        owner=False,
+    )
     async with serving(web) as address:
         client = client_of(address)
         found = client.list_workflows("WorkflowType = 'OrderSaga' ORDER BY StartTime", page_size=3)
@@ -70,10 +95,19 @@ async def test_lists_page_by_page(web: WebServer) -> None:
         assert ids == [f"order-{number}" for number in range(7)] and found.next_page_token is None
         pages = client.list_workflows("WorkflowType = 'OrderSaga' ORDER BY StartTime", page_size=3)
         await pages.fetch_next_page()
-        assert [one.id for one in pages.current_page or []] == ids[:3] and pages.current_page_index == 0
-        rest = client.list_workflows("WorkflowType = 'OrderSaga' ORDER BY StartTime", page_size=100, next_page_token=pages.next_page_token)
+        assert [one.id for one in pages.current_page or []] == ids[
+            :3
+        ] and pages.current_page_index == 0
+        rest = client.list_workflows(
+            "WorkflowType = 'OrderSaga' ORDER BY StartTime",
+            page_size=100,
+            next_page_token=pages.next_page_token,
+        )
         assert [one.id async for one in rest] == ids[3:]
-        assert [one.id async for one in client.list_workflows("ORDER BY StartTime DESC", page_size=2, limit=3)] == [
+        assert [
+            one.id
+            async for one in client.list_workflows("ORDER BY StartTime DESC", page_size=2, limit=3)
+        ] == [
             "order-6",
             "order-5",
             "order-4",
@@ -81,15 +115,28 @@ async def test_lists_page_by_page(web: WebServer) -> None:
         (first,) = [one async for one in client.list_workflows("WorkflowId = 'order-0'")]
         assert (await first.memo())["n"] == 0
         (other,) = [one async for one in client.list_workflows("WorkflowType = 'Other'")]
-        assert other.status is WorkflowExecutionStatus.COMPLETED and other.workflow_type == "Other" and other.task_queue == "orders"
+        assert (
+            other.status is WorkflowExecutionStatus.COMPLETED
+            and other.workflow_type == "Other"
+            and other.task_queue == "orders"
+        )
         assert other.close_time == datetime.fromtimestamp((START_MS + 5) / 1000, UTC)
 
 
 async def test_problems_of_a_run_come_through(web: WebServer) -> None:
-    problems = ["category=WorkflowTaskFailed", "cause=WorkflowTaskFailedCauseNonDeterministicError", "category=Parked"]
+    problems = [
+        "category=WorkflowTaskFailed",
+        "cause=WorkflowTaskFailedCauseNonDeterministicError",
+        "category=Parked",
+    ]
     web.add(summary("order-1", reported_problems=problems, memo={"n": plain(1)}), owner=False)
     async with serving(web) as address:
-        (one,) = [one async for one in client_of(address).list_workflows("TemporalReportedProblems IS NOT NULL")]
+        (one,) = [
+            one
+            async for one in client_of(address).list_workflows(
+                "TemporalReportedProblems IS NOT NULL"
+            )
+        ]
     assert one.search_attributes == {"TemporalReportedProblems": problems}
     key = SearchAttributeKey.for_keyword_list("TemporalReportedProblems")
     assert one.typed_search_attributes[key] == problems
@@ -108,7 +155,10 @@ async def test_a_search_attribute_that_nobody_can_read_is_left_out(web: WebServe
     web.add(summary("order-2"), owner=False)
     async with serving(web) as address:
         found = [one async for one in client_of(address).list_workflows("ORDER BY WorkflowId")]
-    assert [(one.id, one.search_attributes) for one in found] == [("order-1", {"Tier": ["gold"], "Type": [1]}), ("order-2", {})]
+    assert [(one.id, one.search_attributes) for one in found] == [
+        ("order-1", {"Tier": ["gold"], "Type": [1]}),
+        ("order-2", {}),
+    ]
     assert [pair.key.name for pair in found[0].typed_search_attributes] == ["Tier"]
     assert found[0].raw_info.search_attributes.keys() == {"Tier", *bad}
     assert lists._row(found[0]) and lists.info_json(found[0])
@@ -116,10 +166,16 @@ async def test_a_search_attribute_that_nobody_can_read_is_left_out(web: WebServe
 
 @pytest.mark.parametrize(
     ("problems", "says"),
-    [([], "Running"), (["category=WorkflowTaskFailed"], "Running (task failing)"), (["category=Parked"], "Running (parked)")],
+    [
+        ([], "Running"),
+        (["category=WorkflowTaskFailed"], "Running (task failing)"),
+        (["category=Parked"], "Running (parked)"),
+    ],
 )
 def test_the_command_line_marks_it(problems: list[str], says: str) -> None:
-    run = WorkflowExecution._from_summary(summary("order-1", reported_problems=problems), DataConverter.default)
+    run = WorkflowExecution._from_summary(
+        summary("order-1", reported_problems=problems), DataConverter.default
+    )
     assert lists._row(run)[0] == says
     assert ("searchAttributes" in lists.info_json(run)) is bool(problems)
 
@@ -141,21 +197,34 @@ async def test_counts_and_groups(web: WebServer) -> None:
         client = client_of(address)
         assert (await client.count_workflows()).count == 4
         counted = await client.count_workflows("GROUP BY ExecutionStatus")
-        assert counted.count == 4 and [(group.group_values, group.count) for group in counted.groups] == [
+        assert counted.count == 4 and [
+            (group.group_values, group.count) for group in counted.groups
+        ] == [
             (["Running"], 3),
             (["Completed"], 1),
         ]
         grouped = await client.count_workflows("GROUP BY StartTime, ParentWorkflowId")
-        assert grouped.groups[0].group_values == [datetime.fromtimestamp(START_MS / 1000, UTC), None]
+        assert grouped.groups[0].group_values == [
+            datetime.fromtimestamp(START_MS / 1000, UTC),
+            None,
+        ]
 
 
 async def test_groups_of_times_are_as_exact_as_they_are_kept(web: WebServer) -> None:
-    times = ["2026-01-01T00:00:00.000100Z", "2026-01-01T00:00:00.000400Z", "2026-01-01T00:00:00.999999Z", "0001-01-01T00:00:00Z"]
+    times = [
+        "2026-01-01T00:00:00.000100Z",
+        "2026-01-01T00:00:00.000400Z",
+        "2026-01-01T00:00:00.999999Z",
+        "0001-01-01T00:00:00Z",
+    ]
     for number, time in enumerate([*times, *times[:1]]):
         payload = Payload({"encoding": b"json/plain", "type": b"Datetime"}, f'"{time}"'.encode())
         web.add(summary(f"a-{number}", search_attributes={"When": payload}), owner=False)
     async with serving(web) as address:
-        found = {group.group_values[0]: group.count for group in (await client_of(address).count_workflows("GROUP BY When")).groups}
+        found = {
+            group.group_values[0]: group.count
+            for group in (await client_of(address).count_workflows("GROUP BY When")).groups
+        }
     assert found == {datetime.fromisoformat(time): 2 if time == times[0] else 1 for time in times}
 
 
@@ -177,8 +246,13 @@ async def test_histories_of_a_list(web: WebServer) -> None:
     web.add(summary("order-2"))
     async with serving(web) as address:
         client = client_of(address, transport=web.transport)
-        histories = [history async for history in client.list_workflows("ORDER BY WorkflowId").map_histories()]
-    assert [history.workflow_id for history in histories] == ["order-1", "order-2"] and all(history.events for history in histories)
+        histories = [
+            history
+            async for history in client.list_workflows("ORDER BY WorkflowId").map_histories()
+        ]
+    assert [history.workflow_id for history in histories] == ["order-1", "order-2"] and all(
+        history.events for history in histories
+    )
 
 
 async def test_a_wrong_query_says_where(web: WebServer) -> None:
@@ -216,7 +290,9 @@ async def test_a_server_that_is_down() -> None:
     with socket.socket() as closed:  # bound, never listening: refused at once
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-        with pytest.raises(RPCError, match=f"http://{address}.*server_address.*refused.*Start it") as caught:
+        with pytest.raises(
+            RPCError, match=f"http://{address}.*server_address.*refused.*Start it"
+        ) as caught:
             await client_of(address).list_workflows().__anext__()
     assert caught.value.status is RPCStatusCode.UNAVAILABLE
 
@@ -226,7 +302,9 @@ async def test_a_server_that_does_not_answer_in_time() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen(1)
         with pytest.raises(RPCError, match=r"longer than 0.3 s") as caught:
-            await client_of(f"127.0.0.1:{silent.getsockname()[1]}", rpc_timeout=0.3).count_workflows()
+            await client_of(
+                f"127.0.0.1:{silent.getsockname()[1]}", rpc_timeout=0.3
+            ).count_workflows()
     assert caught.value.status is RPCStatusCode.DEADLINE_EXCEEDED
 
 
@@ -253,7 +331,9 @@ def test_addresses(address: str, url: str) -> None:
     assert url_of(address) == url
 
 
-@pytest.mark.parametrize("address", ["ftp://x", "http://", "host:port", "x?y", "a:99999", "http://me:secret@x"])
+@pytest.mark.parametrize(
+    "address", ["ftp://x", "http://", "host:port", "x?y", "a:99999", "http://me:secret@x"]
+)
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(ConfigurationError, match="HOST:PORT"):
         url_of(address)
@@ -271,7 +351,9 @@ def test_addresses_that_are_none(address: str) -> None:
         ("ftp://x", "ftp://x"),
     ],
 )
-def test_an_address_that_is_none_is_shown_without_what_may_be_secret(address: str, shown: str) -> None:
+def test_an_address_that_is_none_is_shown_without_what_may_be_secret(
+    address: str, shown: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
         url_of(address)
     assert f"is {shown!r}: write" in str(caught.value)

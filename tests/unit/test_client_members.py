@@ -38,7 +38,9 @@ def test_a_first_look_without_a_broker_is_one_line_and_tried_again(
     with socket.socket() as unused, caplog.at_level(logging.INFO, "odradek.client.members"):
         unused.bind(("127.0.0.1", 0))  # nobody listens on it
         settings = Settings(address=f"127.0.0.1:{unused.getsockname()[1]}")
-        reader = members.MembersReader(settings, "odradek.default.members", Codec(), end, lambda queues: None)
+        reader = members.MembersReader(
+            settings, "odradek.default.members", Codec(), end, lambda queues: None
+        )
         try:
             assert reader.wait_complete(20)
         finally:
@@ -46,7 +48,11 @@ def test_a_first_look_without_a_broker_is_one_line_and_tried_again(
             reader.join(10)
     assert looks == 4 and died == [] and reader.view.complete
     (line,) = [record for record in caplog.records if record.name == "odradek.client.members"]
-    assert line.levelname == "WARNING" and "odradek.default.members" in line.getMessage() and "nowhere:1" in line.getMessage()
+    assert (
+        line.levelname == "WARNING"
+        and "odradek.default.members" in line.getMessage()
+        and "nowhere:1" in line.getMessage()
+    )
     assert line.exc_info is None and "\n" not in line.getMessage()
 
 
@@ -62,7 +68,10 @@ class Record:
 
 @pytest.mark.parametrize(
     ("problem", "owner"),
-    [(SchemaRegistryUnreachableError("http://registry", "it is away"), Owner.UNKNOWN), (UndecodableRecord("garbage"), Owner.NONE)],
+    [
+        (SchemaRegistryUnreachableError("http://registry", "it is away"), Owner.UNKNOWN),
+        (UndecodableRecord("garbage"), Owner.NONE),
+    ],
 )
 def test_a_member_that_a_registry_keeps_from_being_read_may_be_alive(
     monkeypatch: pytest.MonkeyPatch, problem: WireError, owner: Owner
@@ -75,7 +84,9 @@ def test_a_member_that_a_registry_keeps_from_being_read_may_be_alive(
     codec = Codec()
     monkeypatch.setattr(codec, "decode", decode)
     settings = Settings(address="host:1")
-    reader = members.MembersReader(settings, "odradek.default.members", codec, _nowhere, lambda queues: None)
+    reader = members.MembersReader(
+        settings, "odradek.default.members", codec, _nowhere, lambda queues: None
+    )
     reader.stop()
     reader.join(10)
     reader.view.complete = True

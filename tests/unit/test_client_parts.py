@@ -33,7 +33,9 @@ class Entry:
 
 
 class Clockwork(asyncio.SelectorEventLoop):
-    """A loop whose clock the test moves: on the machine's own any timer may be called seconds late."""
+    """A loop whose clock the test moves: on the machine's own any timer may be called seconds
+    late.
+    """
 
     now = 1_000.0
 
@@ -44,7 +46,9 @@ class Clockwork(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
         self.timers.append(asyncio.TimerHandle(when, callback, args, self, context))
         return self.timers[-1]
 
@@ -90,7 +94,9 @@ def test_wheel_is_armed_for_the_earliest(clockwork: Clockwork) -> None:
 
 
 async def test_wheel_keeps_nobody_alive() -> None:
-    """A call that was answered goes at once; its client would stay with it, with seventeen threads."""
+    """A call that was answered goes at once; its client would stay with it, with seventeen
+    threads.
+    """
     loop = asyncio.get_running_loop()
     wheel = TimerWheel(loop)
     entry = Entry(loop.time() + 0.05)
@@ -106,17 +112,31 @@ async def test_wheel_keeps_nobody_alive() -> None:
 
 @pytest.mark.parametrize("waits", ["for its start", "for its result"])
 async def test_what_only_the_loop_runs_is_kept_while_it_waits(waits: str) -> None:
-    """asyncio holds tasks weakly; here nobody holds the task that asks, and the client is its local variable."""
-    transport, asked, waiting, got, gone = FakeTransport(), list[Any](), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    """asyncio holds tasks weakly; here nobody holds the task that asks, and the client is its
+    local variable.
+    """
+    transport, asked, waiting, got, gone = (
+        FakeTransport(),
+        list[Any](),
+        asyncio.Event(),
+        asyncio.Event(),
+        asyncio.Event(),
+    )
 
     def answer(_: str, record: Any) -> Any:
         asked[:] = [record]
         if waits == "for its start" or not isinstance(record, StartWorkflow):
             waiting.set()
-        return reply_to(record, run_id="r") if isinstance(record, StartWorkflow) and waits == "for its result" else None
+        return (
+            reply_to(record, run_id="r")
+            if isinstance(record, StartWorkflow) and waits == "for its result"
+            else None
+        )
 
     async def ask() -> None:
-        handle = await connect(transport, rpc_timeout=60).start_workflow("W", id="w", task_queue="q")
+        handle = await connect(transport, rpc_timeout=60).start_workflow(
+            "W", id="w", task_queue="q"
+        )
         if waits == "for its result":
             assert await handle.result() == 42
         got.set()
@@ -125,7 +145,9 @@ async def test_what_only_the_loop_runs_is_kept_while_it_waits(waits: str) -> Non
     weakref.finalize(asyncio.get_running_loop().create_task(ask()), gone.set)
     await asyncio.wait_for(waiting.wait(), 30)
     gc.collect()
-    transport.on_replies([reply_to(asked[0], run_id="r") if waits == "for its start" else closed(asked[0], value=42)])
+    transport.on_replies(
+        [reply_to(asked[0], run_id="r") if waits == "for its start" else closed(asked[0], value=42)]
+    )
     await asyncio.wait_for(got.wait(), 30)
     await asyncio.wait_for(gone.wait(), 30)  # without the collector
 
@@ -133,8 +155,18 @@ async def test_what_only_the_loop_runs_is_kept_while_it_waits(waits: str) -> Non
 # --- members
 
 
-def member(queue: str, lanes: dict[int, str], time_ms: int = 0, kind: str = "PROCESSOR") -> MemberStatus:
-    return MemberStatus("m", kind, "n", queue, "i", time_ms, lanes=[LaneStatus(p, state) for p, state in lanes.items()])
+def member(
+    queue: str, lanes: dict[int, str], time_ms: int = 0, kind: str = "PROCESSOR"
+) -> MemberStatus:
+    return MemberStatus(
+        "m",
+        kind,
+        "n",
+        queue,
+        "i",
+        time_ms,
+        lanes=[LaneStatus(p, state) for p, state in lanes.items()],
+    )
 
 
 def test_nothing_is_known_before_the_topic_is_read() -> None:
@@ -153,7 +185,10 @@ def test_owners() -> None:
     assert view.owner("q", 0, 1) is Owner.ALIVE
     assert view.owner("q", 1, 1) is Owner.UNKNOWN and view.owner("q", 3, 1) is Owner.UNKNOWN
     assert view.living_queues(1) == {"q", "other"}
-    assert view.owner("q", 0, SILENCE_S + 1) is Owner.NONE and view.living_queues(SILENCE_S + 1) == set()
+    assert (
+        view.owner("q", 0, SILENCE_S + 1) is Owner.NONE
+        and view.living_queues(SILENCE_S + 1) == set()
+    )
     view.update("a", None, 2, 0)
     assert view.owner("q", 0, 2) is Owner.NONE
 
@@ -171,7 +206,9 @@ def test_old_statuses_are_as_old_as_they_say() -> None:
 
 def test_new_owners_are_told() -> None:
     view = MembersView()
-    assert view.update("a", member("q", {0: "RUNNING"}, time_ms=1), 0, 1) == set(), "what was there before is no news"
+    assert view.update("a", member("q", {0: "RUNNING"}, time_ms=1), 0, 1) == set(), (
+        "what was there before is no news"
+    )
     view.complete = True
     assert view.update("a", member("q", {0: "RUNNING"}), 1, 1) == set()
     assert view.update("b", member("q", {0: "RESTORING"}), 2, 1) == set()
@@ -201,15 +238,25 @@ async def test_located_once_then_remembered() -> None:
     client = connect(transport)
     await client.get_workflow_handle("w").signal("s")
     await client.get_workflow_handle("w").signal("s")
-    assert len(transport.records(DescribeWorkflow)) == 2 and len(transport.records(SignalWorkflow)) == 2
-    assert [queue for queue, record in transport.sent if isinstance(record, SignalWorkflow)] == ["b", "b"]
+    assert (
+        len(transport.records(DescribeWorkflow)) == 2
+        and len(transport.records(SignalWorkflow)) == 2
+    )
+    assert [queue for queue, record in transport.sent if isinstance(record, SignalWorkflow)] == [
+        "b",
+        "b",
+    ]
 
 
 async def test_workflow_whose_description_no_reply_takes_is_located() -> None:
     """The owner says that it cannot tell all of it, so it has it."""
     transport = FakeTransport()
     transport.serve(
-        "a", lambda _, record: reply_to(record, outcomes.RESOURCE_EXHAUSTED if isinstance(record, DescribeWorkflow) else outcomes.OK)
+        "a",
+        lambda _, record: reply_to(
+            record,
+            outcomes.RESOURCE_EXHAUSTED if isinstance(record, DescribeWorkflow) else outcomes.OK,
+        ),
     )
     await connect(transport).get_workflow_handle("w").signal("s")
     assert len(transport.records(SignalWorkflow)) == 1
@@ -235,7 +282,9 @@ async def test_two_owners_are_an_error_that_names_both() -> None:
     assert not transport.records(SignalWorkflow)
 
 
-async def test_silent_queue_is_unavailable_and_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_queue_is_unavailable_and_nothing_is_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from odradek.client import call
 
     monkeypatch.setattr(call, "NO_OWNER_GRACE_S", 0.1)
@@ -244,7 +293,9 @@ async def test_silent_queue_is_unavailable_and_nothing_is_changed(monkeypatch: p
     transport.existing.add("silent")
     status, message = await status_of(transport, rpc_timeout=0.3)
     assert status == RPCStatusCode.UNAVAILABLE and "'silent'" in message
-    assert {type(record) for _, record in transport.sent} == {DescribeWorkflow} and not transport.created
+    assert {type(record) for _, record in transport.sent} == {
+        DescribeWorkflow
+    } and not transport.created
 
 
 async def test_no_queue_at_all() -> None:
@@ -263,4 +314,6 @@ def test_owner_that_restarts_under_its_name_is_new() -> None:
     two.lanes[0].state = "RESTORING"
     assert view.update("a", two, 4, 0) == set()
     two.lanes[0].state = "RUNNING"
-    assert view.update("a", two, 5, 0) == {"q"}, "it lost the partition in between, and forgot who waits"
+    assert view.update("a", two, 5, 0) == {"q"}, (
+        "it lost the partition in between, and forgot who waits"
+    )

@@ -1,4 +1,6 @@
-"""Requests and replies over a scripted transport: verdicts, asking again, no owner, deadlines, misuse."""
+"""Requests and replies over a scripted transport: verdicts, asking again, no owner, deadlines,
+misuse.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from odradek.client.pacing import FIRST_MIN_S, ResponseTimes, poll_interval
 from odradek.client.transport import Owner
 from odradek.common import WorkflowIDConflictPolicy
 from odradek.config import Settings
-from odradek.exceptions import BrokerUnreachableError, TopicMissingError, WorkflowAlreadyStartedError
+from odradek.exceptions import (
+    BrokerUnreachableError,
+    TopicMissingError,
+    WorkflowAlreadyStartedError,
+)
 from odradek.wire import outcomes
 from odradek.wire.events import (
     AwaitResult,
@@ -47,10 +53,17 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_execute_is_one_request() -> None:
     transport = FakeTransport()
     transport.serve("q", lambda _, r: [started(r), closed(r, value={"total": 3})])
-    assert await connect(transport).execute_workflow("W", {"a": 1}, id="w", task_queue="q") == {"total": 3}
+    assert await connect(transport).execute_workflow("W", {"a": 1}, id="w", task_queue="q") == {
+        "total": 3
+    }
     (record,) = [r for _, r in transport.sent]
     assert isinstance(record, StartWorkflow) and record.await_result
-    assert record.reply_to == transport.client_id and record.request_id and record.run_id and record.identity == "me"
+    assert (
+        record.reply_to == transport.client_id
+        and record.request_id
+        and record.run_id
+        and record.identity == "me"
+    )
     assert record.id_conflict_policy == "FAIL" and record.id_reuse_policy == "ALLOW_DUPLICATE"
 
 
@@ -67,12 +80,22 @@ async def test_start_returns_on_the_verdict() -> None:
     handle = await connect(transport).start_workflow("W", id="w", task_queue="q")
     (record,) = transport.records(StartWorkflow)
     assert not record.await_result
-    assert (handle.id, handle.run_id, handle.result_run_id, handle.first_execution_run_id) == ("w", None, record.run_id, record.run_id)
+    assert (handle.id, handle.run_id, handle.result_run_id, handle.first_execution_run_id) == (
+        "w",
+        None,
+        record.run_id,
+        record.run_id,
+    )
 
 
 async def test_already_started() -> None:
     transport = FakeTransport()
-    transport.serve("q", lambda _, r: reply_to(r, outcomes.ALREADY_EXISTS, run_id="other", first_execution_run_id="first"))
+    transport.serve(
+        "q",
+        lambda _, r: reply_to(
+            r, outcomes.ALREADY_EXISTS, run_id="other", first_execution_run_id="first"
+        ),
+    )
     client = connect(transport)
     for call in (client.start_workflow, client.execute_workflow):
         with pytest.raises(WorkflowAlreadyStartedError) as caught:
@@ -107,7 +130,11 @@ async def test_start_without_owner_is_accepted_and_its_result_comes_later(fast: 
     transport.serve("q", lambda _, r: [started(r), closed(r, value="done")])
     assert await handle.result() == "done"
     again = transport.records(StartWorkflow)[-1]
-    assert again.request_id == record.request_id and again.run_id == record.run_id and again.await_result
+    assert (
+        again.request_id == record.request_id
+        and again.run_id == record.run_id
+        and again.await_result
+    )
 
 
 async def test_refusal_of_an_accepted_start_comes_from_result(fast: None) -> None:
@@ -117,11 +144,17 @@ async def test_refusal_of_an_accepted_start_comes_from_result(fast: None) -> Non
     with pytest.raises(WorkflowAlreadyStartedError) as caught:
         await handle.result()
     assert caught.value.run_id == "other" and caught.value.workflow_type == "W"
-    transport.serve("q", lambda _, r: [started(r), closed(r, value="done")])  # the other one has closed: asked again, it would start
+    transport.serve(
+        "q", lambda _, r: [started(r), closed(r, value="done")]
+    )  # the other one has closed: asked again, it would start
     sent = len(transport.sent)
     with pytest.raises(WorkflowAlreadyStartedError) as again:
         await handle.result()
-    assert again.value.run_id == "other" and again.value.workflow_type == "W" and len(transport.sent) == sent
+    assert (
+        again.value.run_id == "other"
+        and again.value.workflow_type == "W"
+        and len(transport.sent) == sent
+    )
 
 
 async def test_an_accepted_start_that_found_another_run_is_a_handle_of_that_run(fast: None) -> None:
@@ -139,11 +172,19 @@ async def test_an_accepted_start_that_found_another_run_is_a_handle_of_that_run(
 
     transport.serve("q", answer)
     assert [await handle.result() for _ in range(2)] == ["done", "done"]
-    assert (handle.run_id, handle.result_run_id, handle.first_execution_run_id) == (None, "other", "first")
+    assert (handle.run_id, handle.result_run_id, handle.first_execution_run_id) == (
+        None,
+        "other",
+        "first",
+    )
 
 
-async def test_a_long_poll_that_goes_wrong_is_no_verdict_on_the_accepted_start_before_it(fast: None) -> None:
-    """Its record was set aside, say. The handle kept that as the refusal of its start, and never told the result."""
+async def test_a_long_poll_that_goes_wrong_is_no_verdict_on_the_accepted_start_before_it(
+    fast: None,
+) -> None:
+    """Its record was set aside, say. The handle kept that as the refusal of its start, and never
+    told the result.
+    """
     transport = FakeTransport()
     handle = await connect(transport, rpc_timeout=0.2).start_workflow(
         "W", id="w", task_queue="q", id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING
@@ -160,7 +201,9 @@ async def test_a_long_poll_that_goes_wrong_is_no_verdict_on_the_accepted_start_b
     assert handle.result_run_id == "other"
     transport.serve("q", lambda _, r: closed(r, value="done"))
     assert await handle.result() == "done"
-    assert transport.sent[-1][1].run_id == "other" and isinstance(transport.sent[-1][1], AwaitResult)
+    assert transport.sent[-1][1].run_id == "other" and isinstance(
+        transport.sent[-1][1], AwaitResult
+    )
 
 
 async def test_own_deadline_with_a_living_owner_is_deadline_exceeded() -> None:
@@ -174,8 +217,12 @@ async def test_own_deadline_with_a_living_owner_is_deadline_exceeded() -> None:
     await client.start_workflow("W", id="w", task_queue="q")
 
 
-@pytest.mark.parametrize(("given", "told"), [(timedelta(seconds=-1), "must not be negative"), (5, "must be a timedelta")])
-async def test_timeout_that_is_none_is_refused_before_anything_is_sent(given: Any, told: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "told"), [(timedelta(seconds=-1), "must not be negative"), (5, "must be a timedelta")]
+)
+async def test_timeout_that_is_none_is_refused_before_anything_is_sent(
+    given: Any, told: str
+) -> None:
     """As in Temporal's client, which raises ValueError for a negative one."""
     transport = FakeTransport()
     transport.serve("q", lambda _, r: reply_to(r, outcomes.OK, run_id="r"))
@@ -209,7 +256,9 @@ async def test_changes_without_owner_are_accepted(call: str) -> None:
 
 
 @pytest.mark.parametrize("call", ["query", "describe", "fetch_history"])
-async def test_reads_without_owner_are_unavailable_and_name_the_queue(call: str, fast: None) -> None:
+async def test_reads_without_owner_are_unavailable_and_name_the_queue(
+    call: str, fast: None
+) -> None:
     transport = FakeTransport()
     transport.existing.add("orders")
     handle = connect(transport, rpc_timeout=120).get_workflow_handle("w", task_queue="orders")
@@ -217,7 +266,9 @@ async def test_reads_without_owner_are_unavailable_and_name_the_queue(call: str,
     with pytest.raises(RPCError) as caught:
         await (handle.query("s") if call == "query" else getattr(handle, call)())
     assert caught.value.status == RPCStatusCode.UNAVAILABLE and "'orders'" in caught.value.message
-    assert time.monotonic() - began < 60, "it waited for its whole deadline although nobody lives there"
+    assert time.monotonic() - began < 60, (
+        "it waited for its whole deadline although nobody lives there"
+    )
 
 
 async def test_read_of_a_slow_owner_is_deadline_exceeded() -> None:
@@ -225,7 +276,9 @@ async def test_read_of_a_slow_owner_is_deadline_exceeded() -> None:
     transport.serve("q", lambda _, r: None)
     began_ms = time.time() * 1000
     with pytest.raises(RPCError) as caught:
-        await connect(transport, rpc_timeout=0.2).get_workflow_handle("w", task_queue="q").query("s")
+        await (
+            connect(transport, rpc_timeout=0.2).get_workflow_handle("w", task_queue="q").query("s")
+        )
     assert caught.value.status == RPCStatusCode.DEADLINE_EXCEEDED
     (record,) = transport.records(QueryWorkflow)
     said = "a query carries its deadline, or it may run long after"
@@ -243,7 +296,9 @@ async def test_broker_that_takes_nothing_is_unavailable() -> None:
     for call in (client.start_workflow, client.execute_workflow):
         with pytest.raises(RPCError) as caught:
             await call("W", id="w", task_queue="q")
-        assert caught.value.status == RPCStatusCode.UNAVAILABLE and "fake:9092" in caught.value.message
+        assert (
+            caught.value.status == RPCStatusCode.UNAVAILABLE and "fake:9092" in caught.value.message
+        )
 
 
 async def test_full_producer_is_tried_again() -> None:
@@ -266,10 +321,14 @@ async def _until(condition: Callable[[], bool], hint: Callable[[], None] = lambd
 
 
 async def test_a_long_poll_is_asked_once(fast: None) -> None:
-    """Silence is what it waits in; a new owner is asked at once, one that nobody can see fails it early, patience asked for is short."""
+    """Silence is what it waits in; a new owner is asked at once, one that nobody can see fails
+    it early, patience asked for is short.
+    """
     transport = FakeTransport()
     transport.serve("q", lambda _, r: None)
-    channel = Connection(Settings(identity="me"), make_transport=lambda _: transport).channel("default")
+    channel = Connection(Settings(identity="me"), make_transport=lambda _: transport).channel(
+        "default"
+    )
     await channel.prepare("q", create=False)
 
     def polls() -> list[FetchHistory]:
@@ -300,13 +359,24 @@ async def test_request_for_patience_is_asked_again(fast: None) -> None:
     assert len(transport.sent) == 3
     transport.serve("q", lambda _, r: reply_to(r, outcomes.UNAVAILABLE, message="still restoring"))
     with pytest.raises(RPCError) as caught:
-        await connect(transport, rpc_timeout=0.3).get_workflow_handle("w", task_queue="q").signal("s")
-    assert caught.value.status == RPCStatusCode.UNAVAILABLE and caught.value.message == "still restoring"
+        await (
+            connect(transport, rpc_timeout=0.3).get_workflow_handle("w", task_queue="q").signal("s")
+        )
+    assert (
+        caught.value.status == RPCStatusCode.UNAVAILABLE
+        and caught.value.message == "still restoring"
+    )
 
 
 async def test_result_too_large_for_a_reply_is_not_waited_for() -> None:
     transport = FakeTransport()
-    transport.serve("q", lambda _, r: [started(r), reply_to(r, outcomes.RESOURCE_EXHAUSTED, kind="AwaitResult", message="too large")])
+    transport.serve(
+        "q",
+        lambda _, r: [
+            started(r),
+            reply_to(r, outcomes.RESOURCE_EXHAUSTED, kind="AwaitResult", message="too large"),
+        ],
+    )
     with pytest.raises(RPCError, match="too large") as caught:
         await connect(transport).execute_workflow("W", id="w", task_queue="q")
     assert caught.value.status == RPCStatusCode.RESOURCE_EXHAUSTED
@@ -321,15 +391,23 @@ async def test_result_is_polled_over_restarts(fast: None) -> None:
         if isinstance(record, StartWorkflow):
             return started(record)
         assert isinstance(record, AwaitResult)
-        assert not record.deadline_ms, "an owner whose clock is ahead would drop it, and nobody would ever be told"
+        assert not record.deadline_ms, (
+            "an owner whose clock is ahead would drop it, and nobody would ever be told"
+        )
         polls.append(record)
         if len(polls) == 1:
             return None  # the owner dies
-        return reply_to(record, outcomes.DEADLINE_EXCEEDED) if len(polls) == 2 else closed(record, value=7)
+        return (
+            reply_to(record, outcomes.DEADLINE_EXCEEDED)
+            if len(polls) == 2
+            else closed(record, value=7)
+        )
 
     transport.serve("q", answer)  # type: ignore[arg-type]
     assert await connect(transport).execute_workflow("W", id="w", task_queue="q") == 7
-    assert len({poll.request_id for poll in polls}) == 1 and len(transport.records(StartWorkflow)) == 1
+    assert (
+        len({poll.request_id for poll in polls}) == 1 and len(transport.records(StartWorkflow)) == 1
+    )
     assert polls[0].run_id == transport.records(StartWorkflow)[0].run_id
 
 
@@ -339,7 +417,9 @@ async def test_new_owner_is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(pacing, "POLL_INTERVALS_S", (600.0,))
     transport = FakeTransport()
-    transport.serve("q", lambda _, r: started(r) if isinstance(r, StartWorkflow) else closed(r, value=1))
+    transport.serve(
+        "q", lambda _, r: started(r) if isinstance(r, StartWorkflow) else closed(r, value=1)
+    )
     client = connect(transport)
     waiting = asyncio.create_task(client.execute_workflow("W", id="w", task_queue="q"))
     await asyncio.sleep(0.6)
@@ -353,8 +433,12 @@ async def test_start_is_not_repeated_into_a_log_that_nobody_reads(fast: None) ->
     await connect(transport, rpc_timeout=1.0).start_workflow("W", id="w", task_queue="q")
     assert len(transport.records(StartWorkflow)) == 1
     transport.owners["q"] = Owner.UNKNOWN
-    asking = asyncio.create_task(connect(transport, rpc_timeout=600).start_workflow("W", id="w2", task_queue="q"))
-    await _until(lambda: len(transport.records(StartWorkflow)) > 2)  # an owner that is not known of may be there
+    asking = asyncio.create_task(
+        connect(transport, rpc_timeout=600).start_workflow("W", id="w2", task_queue="q")
+    )
+    await _until(
+        lambda: len(transport.records(StartWorkflow)) > 2
+    )  # an owner that is not known of may be there
     asking.cancel()
 
 
@@ -362,7 +446,11 @@ async def test_result_timeout() -> None:
     transport = FakeTransport()
     transport.serve("q", lambda _, r: None)
     with pytest.raises(RPCError) as caught:
-        await connect(transport).get_workflow_handle("w", task_queue="q").result(rpc_timeout=timedelta(seconds=0.1))
+        await (
+            connect(transport)
+            .get_workflow_handle("w", task_queue="q")
+            .result(rpc_timeout=timedelta(seconds=0.1))
+        )
     assert caught.value.status == RPCStatusCode.DEADLINE_EXCEEDED
 
 
@@ -475,11 +563,20 @@ async def test_records_of_the_calls() -> None:
     await handle.cancel(reason="why")
     await handle.terminate("detail", reason="because")
     signal, cancel, terminate = (record for _, record in transport.sent)
-    assert isinstance(signal, SignalWorkflow) and (signal.signal_name, signal.run_id, len(signal.input)) == ("s", "r", 2)
+    assert isinstance(signal, SignalWorkflow) and (
+        signal.signal_name,
+        signal.run_id,
+        len(signal.input),
+    ) == ("s", "r", 2)
     assert isinstance(cancel, CancelWorkflow)
     assert (cancel.run_id, cancel.first_execution_run_id, cancel.reason) == ("r", "f", "why")
     assert isinstance(terminate, TerminateWorkflow)
-    assert (terminate.run_id, terminate.first_execution_run_id, terminate.reason, len(terminate.details)) == ("r", "f", "because", 1)
+    assert (
+        terminate.run_id,
+        terminate.first_execution_run_id,
+        terminate.reason,
+        len(terminate.details),
+    ) == ("r", "f", "because", 1)
     assert len({signal.request_id, cancel.request_id, terminate.request_id}) == 3
 
 
@@ -487,7 +584,9 @@ async def test_statuses_become_rpc_errors() -> None:
     transport = FakeTransport()
     client = connect(transport)
     for status in ("NOT_FOUND", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "INTERNAL"):
-        transport.serve("q", lambda _, r, status=status: reply_to(r, status, message=f"it is {status}"))  # type: ignore[misc]
+        transport.serve(
+            "q", lambda _, r, status=status: reply_to(r, status, message=f"it is {status}")
+        )  # type: ignore[misc]
         with pytest.raises(RPCError, match=f"it is {status}") as caught:
             await client.get_workflow_handle("w", task_queue="q").signal("s")
         assert caught.value.status == RPCStatusCode[status]
@@ -497,7 +596,9 @@ async def test_many_at_once() -> None:
     transport = FakeTransport()
     transport.serve("q", lambda _, r: [started(r), closed(r, value=r.workflow_id)])
     client = connect(transport)
-    results = await asyncio.gather(*(client.execute_workflow("W", id=f"w{n}", task_queue="q") for n in range(500)))
+    results = await asyncio.gather(
+        *(client.execute_workflow("W", id=f"w{n}", task_queue="q") for n in range(500))
+    )
     assert results == [f"w{n}" for n in range(500)]
     assert client.statistics().waiting == 0 and client.statistics().asked_again == 0
 
@@ -522,7 +623,9 @@ def _different() -> list[tuple[str, Request]]:
 
 @pytest.mark.parametrize("told", [True, False], ids=["queue in the reply", "no queue"])
 async def test_one_id_for_requests_that_differ_gets_each_its_own_answer(told: bool) -> None:
-    """Answered in reverse order, as they become sendable: an answer reaches the one that it is of, and nobody else."""
+    """Answered in reverse order, as they become sendable: an answer reaches the one that it is
+    of, and nobody else.
+    """
     transport = FakeTransport()
     for queue in ("q", "p") if told else ("q",):
         transport.serve(queue, lambda _, record: None)
@@ -537,13 +640,20 @@ async def test_one_id_for_requests_that_differ_gets_each_its_own_answer(told: bo
             await asyncio.sleep(0)
             asked, answered = transport.sent[answered:], len(transport.sent)
             for queue, record in reversed(asked):
-                transport.reply(reply_to(record, message=_name(queue, record), task_queue=queue if told else ""))
-    assert [(await call).message for call in calls] == [_name(queue, record) for queue, record in requests]
+                transport.reply(
+                    reply_to(record, message=_name(queue, record), task_queue=queue if told else "")
+                )
+    assert [(await call).message for call in calls] == [
+        _name(queue, record) for queue, record in requests
+    ]
     assert channel.statistics().waiting == channel.statistics().unmatched_replies == 0
 
 
 def _name(queue: str, record: Any) -> str:
-    return f"{type(record).__name__} {queue} {record.workflow_id} {record.run_id} {getattr(record, 'signal_name', '')}"
+    return (
+        f"{type(record).__name__} {queue} {record.workflow_id} {record.run_id}"
+        f" {getattr(record, 'signal_name', '')}"
+    )
 
 
 async def test_request_whose_turn_does_not_come_was_not_sent() -> None:

@@ -1,4 +1,6 @@
-"""What an answer that does not come means: accepted and told so, which queues may have an unknown id, how long was waited, who is dead."""
+"""What an answer that does not come means: accepted and told so, which queues may have an
+unknown id, how long was waited, who is dead.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ async def change(client: Any, call: str, queue: str) -> None:
 
 
 @pytest.mark.parametrize("call", [*CHANGES, "start"])
-async def test_requests_without_a_verdict_are_noted(call: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_requests_without_a_verdict_are_noted(
+    call: str, caplog: pytest.LogCaptureFixture
+) -> None:
     transport = FakeTransport()
     transport.existing.add("nobody")
     transport.serve("q", lambda _, r: reply_to(r))
@@ -44,9 +48,13 @@ async def test_requests_without_a_verdict_are_noted(call: str, caplog: pytest.Lo
         await ask("q")
         assert noted == []
         await ask("nobody")
-        assert noted == ["nobody"] and not [one for one in caplog.records if one.levelno >= logging.WARNING]
+        assert noted == ["nobody"] and not [
+            one for one in caplog.records if one.levelno >= logging.WARNING
+        ]
     await ask("nobody")
-    assert noted == ["nobody"] and "'nobody' answered within 0.1 s" in caplog.text, "without it the library warns"
+    assert noted == ["nobody"] and "'nobody' answered within 0.1 s" in caplog.text, (
+        "without it the library warns"
+    )
 
 
 async def test_requests_side_by_side_note_their_own() -> None:
@@ -60,7 +68,11 @@ async def test_requests_side_by_side_note_their_own() -> None:
             await change(client, "cancel", queue)
         return found
 
-    assert await asyncio.gather(*(noted(queue) for queue in ("q", "nobody", "q"))) == [[], ["nobody"], []]
+    assert await asyncio.gather(*(noted(queue) for queue in ("q", "nobody", "q"))) == [
+        [],
+        ["nobody"],
+        [],
+    ]
 
 
 # --- which queues may have an id
@@ -95,20 +107,33 @@ async def test_a_queue_that_was_served_before_may_have_it() -> None:
     transport.never_served.add("mistyped")
     error, took_s = await unknown(transport)
     assert error.status is RPCStatusCode.UNAVAILABLE and took_s < 20, "it waited for its deadline"
-    assert "'away'" in error.message and "mistyped" not in error.message and "`task_queue`" in error.message
+    assert (
+        "'away'" in error.message
+        and "mistyped" not in error.message
+        and "`task_queue`" in error.message
+    )
 
 
 @pytest.mark.parametrize(
     ("workflow_id", "run_id", "told"),
     [("", None, "WorkflowId is not set on request."), ("w", "a/b", "Invalid RunId.")],
 )
-async def test_what_no_queue_can_have_is_not_looked_for(workflow_id: str, run_id: str | None, told: str) -> None:
+async def test_what_no_queue_can_have_is_not_looked_for(
+    workflow_id: str, run_id: str | None, told: str
+) -> None:
     """Nor is it UNAVAILABLE while a queue is silent."""
     transport = FakeTransport()
     transport.serve("a", lambda _, r: reply_to(r, outcomes.NOT_FOUND))
     transport.existing.add("away")
     handle = connect(transport).get_workflow_handle(workflow_id, run_id=run_id)
-    for call in (handle.describe, handle.cancel, handle.terminate, handle.result, handle.fetch_history, lambda: handle.signal("s")):
+    for call in (
+        handle.describe,
+        handle.cancel,
+        handle.terminate,
+        handle.result,
+        handle.fetch_history,
+        lambda: handle.signal("s"),
+    ):
         with pytest.raises(RPCError) as caught:
             await call()
         assert (caught.value.status, caught.value.message) == (RPCStatusCode.INVALID_ARGUMENT, told)
@@ -149,12 +174,16 @@ async def test_messages_tell_how_long_was_waited(monkeypatch: pytest.MonkeyPatch
     transport.existing.add("q")
     transport.deliver = False
     with pytest.raises(RPCError, match=r"did not take the request within \d\d?\.\d+ s") as caught:
-        await connect(transport, rpc_timeout=600).get_workflow_handle("w", task_queue="q").query("s")
+        await (
+            connect(transport, rpc_timeout=600).get_workflow_handle("w", task_queue="q").query("s")
+        )
     assert caught.value.status is RPCStatusCode.UNAVAILABLE
     transport.serve("q", lambda _, r: None)
     transport.deliver = True
     with pytest.raises(RPCError, match=r"did not answer within 0\.2 s"):
-        await connect(transport, rpc_timeout=0.2).get_workflow_handle("w", task_queue="q").query("s")
+        await (
+            connect(transport, rpc_timeout=0.2).get_workflow_handle("w", task_queue="q").query("s")
+        )
 
 
 async def test_a_read_waits_as_long_as_its_caller_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +203,9 @@ async def test_a_read_waits_as_long_as_its_caller_says(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("call", ["query", "cancel"])
 async def test_an_owner_that_was_killed_just_now_is_none(call: str) -> None:
-    """Members count as living for 15 s; one that has been silent in every way all the while is dead before."""
+    """Members count as living for 15 s; one that has been silent in every way all the while is
+    dead before.
+    """
     transport = FakeTransport()
     transport.serve("q", lambda _, r: None)
     transport.quiet.add("q")
@@ -190,6 +221,14 @@ async def test_an_owner_that_was_killed_just_now_is_none(call: str) -> None:
 def test_silence_of_members() -> None:
     view = MembersView()
     view.complete = True
-    view.update("a", MemberStatus("m", "PROCESSOR", "n", "q", "i", 0, lanes=[LaneStatus(0, "RUNNING")]), 0, 0)
-    assert view.owner("q", 0, QUIET_S + 1) is Owner.ALIVE and view.owner("q", 0, QUIET_S + 1, QUIET_S) is Owner.NONE
+    view.update(
+        "a",
+        MemberStatus("m", "PROCESSOR", "n", "q", "i", 0, lanes=[LaneStatus(0, "RUNNING")]),
+        0,
+        0,
+    )
+    assert (
+        view.owner("q", 0, QUIET_S + 1) is Owner.ALIVE
+        and view.owner("q", 0, QUIET_S + 1, QUIET_S) is Owner.NONE
+    )
     assert view.owner("q", 0, QUIET_S - 1, QUIET_S) is Owner.ALIVE

@@ -13,7 +13,12 @@ class Machine:
 
     def __init__(self, turned_at: float = 100.0) -> None:
         self.wall, self.monotonic, self.turned_at = 1_000_000.0, 100.0, turned_at
-        self.watch = ClockWatch(lambda: self.turned_at, lambda error: None, wall=lambda: self.wall, monotonic=lambda: self.monotonic)
+        self.watch = ClockWatch(
+            lambda: self.turned_at,
+            lambda error: None,
+            wall=lambda: self.wall,
+            monotonic=lambda: self.monotonic,
+        )
 
     def seconds(self, count: int, *, sleeps: bool = False) -> OdradekError | None:
         for _ in range(count):

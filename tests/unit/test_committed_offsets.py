@@ -1,4 +1,6 @@
-"""Offsets of a group, asked of a broker that has just come back: it coordinates nothing yet, and says so."""
+"""Offsets of a group, asked of a broker that has just come back: it coordinates nothing yet, and
+says so.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> ClusterAdmin:
     return ClusterAdmin(Settings(address="127.0.0.1:1"), request_timeout_s=60)
 
 
-@pytest.mark.parametrize("code", [KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS])
+@pytest.mark.parametrize(
+    "code", [KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS]
+)
 def test_it_is_asked_again_until_it_does(asked: ClusterAdmin, code: int) -> None:
     Reader.answers = [code, code, "offsets"]
     assert asked.committed_offsets("g", "t", [0, 3]) == {0: 7, 3: 7}

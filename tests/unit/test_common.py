@@ -1,4 +1,6 @@
-"""The shared vocabulary: policies, search attributes, versioning, raw values, reading type hints from functions."""
+"""The shared vocabulary: policies, search attributes, versioning, raw values, reading type hints
+from functions.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +32,24 @@ from odradek.wire.payload import Payload
 
 def test_retry_policy_defaults_go_to_the_wire() -> None:
     record = RetryPolicy().to_wire()
-    assert (record.initial_interval_ms, record.backoff_coefficient, record.maximum_interval_ms) == (1_000, 2.0, 100_000)
+    assert (record.initial_interval_ms, record.backoff_coefficient, record.maximum_interval_ms) == (
+        1_000,
+        2.0,
+        100_000,
+    )
     assert (record.maximum_attempts, record.non_retryable_error_types) == (0, [])
 
 
 def test_an_interval_below_a_millisecond_does_not_become_zero() -> None:
-    assert RetryPolicy(initial_interval=timedelta(microseconds=1)).to_wire().initial_interval_ms == 1
+    assert (
+        RetryPolicy(initial_interval=timedelta(microseconds=1)).to_wire().initial_interval_ms == 1
+    )
 
 
 @pytest.mark.parametrize("maximum", [None, timedelta.max])
-def test_the_longest_interval_that_python_has_is_refused_by_who_runs_it(maximum: timedelta | None) -> None:
+def test_the_longest_interval_that_python_has_is_refused_by_who_runs_it(
+    maximum: timedelta | None,
+) -> None:
     """Not here, where it would be an OverflowError that names nothing."""
     record = RetryPolicy(initial_interval=timedelta.max, maximum_interval=maximum).to_wire()
     assert "longer than" in problem_of(record)
@@ -53,19 +63,36 @@ def test_the_longest_interval_that_python_has_is_refused_by_who_runs_it(maximum:
     attempts=st.integers(0, 100),
     types=st.lists(st.text(min_size=1), max_size=3),
 )
-def test_retry_policy_round_trip(initial_ms: int, factor: float, extra_ms: int, attempts: int, types: list[str]) -> None:
-    policy = RetryPolicy(timedelta(milliseconds=initial_ms), factor, timedelta(milliseconds=initial_ms + extra_ms), attempts, types or None)
+def test_retry_policy_round_trip(
+    initial_ms: int, factor: float, extra_ms: int, attempts: int, types: list[str]
+) -> None:
+    policy = RetryPolicy(
+        timedelta(milliseconds=initial_ms),
+        factor,
+        timedelta(milliseconds=initial_ms + extra_ms),
+        attempts,
+        types or None,
+    )
     assert RetryPolicy.from_wire(policy.to_wire()) == policy
 
 
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        (RetryPolicy(initial_interval=timedelta(seconds=-1)), "Initial interval cannot be negative"),
+        (
+            RetryPolicy(initial_interval=timedelta(seconds=-1)),
+            "Initial interval cannot be negative",
+        ),
         (RetryPolicy(backoff_coefficient=0.5), "Backoff coefficient cannot be less than 1"),
         (RetryPolicy(backoff_coefficient=math.nan), "Backoff coefficient cannot be less than 1"),
-        (RetryPolicy(maximum_interval=timedelta(seconds=-1)), "Maximum interval cannot be negative"),
-        (RetryPolicy(maximum_interval=timedelta(milliseconds=1)), "Maximum interval cannot be less than initial interval"),
+        (
+            RetryPolicy(maximum_interval=timedelta(seconds=-1)),
+            "Maximum interval cannot be negative",
+        ),
+        (
+            RetryPolicy(maximum_interval=timedelta(milliseconds=1)),
+            "Maximum interval cannot be less than initial interval",
+        ),
         (RetryPolicy(maximum_attempts=-1), "Maximum attempts cannot be negative"),
     ],
 )
@@ -93,20 +120,36 @@ def test_enum_values_are_temporals() -> None:
         assert [int(member) for member in enum] == expected, enum
 
 
-NAME, COUNT, TAGS = SearchAttributeKey.for_keyword("name"), SearchAttributeKey.for_int("count"), SearchAttributeKey.for_keyword_list("tags")
+NAME, COUNT, TAGS = (
+    SearchAttributeKey.for_keyword("name"),
+    SearchAttributeKey.for_int("count"),
+    SearchAttributeKey.for_keyword_list("tags"),
+)
 
 
 def test_search_attribute_keys_are_equal_by_name_and_type() -> None:
     assert SearchAttributeKey.for_int("count") == COUNT
     assert SearchAttributeKey.for_float("count") != COUNT
     assert TAGS.origin_value_type is Sequence
-    assert (COUNT.value_set(3).key, COUNT.value_set(3).value, COUNT.value_unset().value) == (COUNT, 3, None)
+    assert (COUNT.value_set(3).key, COUNT.value_set(3).value, COUNT.value_unset().value) == (
+        COUNT,
+        3,
+        None,
+    )
 
 
 def test_typed_search_attributes() -> None:
-    attributes = TypedSearchAttributes([SearchAttributePair(NAME, "x"), SearchAttributePair(COUNT, 3)])
+    attributes = TypedSearchAttributes(
+        [SearchAttributePair(NAME, "x"), SearchAttributePair(COUNT, 3)]
+    )
     assert [pair.key.name for pair in attributes] == ["count", "name"]
-    assert (len(attributes), attributes[NAME], attributes.get(COUNT), attributes.get(TAGS), attributes.get(TAGS, ["z"])) == (
+    assert (
+        len(attributes),
+        attributes[NAME],
+        attributes.get(COUNT),
+        attributes.get(TAGS),
+        attributes.get(TAGS, ["z"]),
+    ) == (
         2,
         "x",
         3,
@@ -117,9 +160,19 @@ def test_typed_search_attributes() -> None:
     with pytest.raises(KeyError):
         attributes[TAGS]
     changed = attributes.updated(SearchAttributePair(COUNT, 4), SearchAttributePair(TAGS, ["a"]))
-    assert (changed[COUNT], changed[TAGS], attributes[COUNT], len(TypedSearchAttributes.empty)) == (4, ["a"], 3, 0)
+    assert (changed[COUNT], changed[TAGS], attributes[COUNT], len(TypedSearchAttributes.empty)) == (
+        4,
+        ["a"],
+        3,
+        0,
+    )
     with pytest.raises(ValueError, match="Duplicate search attribute entries found for key name"):
-        TypedSearchAttributes([SearchAttributePair(NAME, "x"), SearchAttributePair(SearchAttributeKey.for_text("name"), "y")])
+        TypedSearchAttributes(
+            [
+                SearchAttributePair(NAME, "x"),
+                SearchAttributePair(SearchAttributeKey.for_text("name"), "y"),
+            ]
+        )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +194,11 @@ def test_older_search_attributes_are_typed_by_their_values(values: Any, expected
 
 def test_versions_and_priority() -> None:
     version = WorkerDeploymentVersion.from_canonical_string("shop.1.2")
-    assert (version.deployment_name, version.build_id, version.to_canonical_string()) == ("shop", "1.2", "shop.1.2")
+    assert (version.deployment_name, version.build_id, version.to_canonical_string()) == (
+        "shop",
+        "1.2",
+        "shop.1.2",
+    )
     with pytest.raises(ValueError, match="Cannot parse version string: shop"):
         WorkerDeploymentVersion.from_canonical_string("shop")
     with pytest.raises(ValueError, match="positive"):

@@ -1,4 +1,6 @@
-"""Settings: four sources in rising order, unknown keys named wherever they stand, librdkafka settings passed through, docs up to date."""
+"""Settings: four sources in rising order, unknown keys named wherever they stand, librdkafka
+settings passed through, docs up to date.
+"""
 
 from __future__ import annotations
 
@@ -52,20 +54,39 @@ def test_defaults() -> None:
     )
     assert (settings.partitions, settings.create_topics, settings.kafka) == (8, True, {})
     assert (settings.retention, settings.audit_window) == (timedelta(days=3), timedelta(hours=1))
-    assert (settings.history_max_events, settings.history_suggest_continue_as_new_events) == (51_200, 10_240)
-    assert (settings.rpc_timeout, settings.transaction_timeout) == (timedelta(seconds=10), timedelta(seconds=10))
-    assert (settings.deadlock_timeout, settings.session_timeout) == (timedelta(seconds=2), timedelta(seconds=6))
+    assert (settings.history_max_events, settings.history_suggest_continue_as_new_events) == (
+        51_200,
+        10_240,
+    )
+    assert (settings.rpc_timeout, settings.transaction_timeout) == (
+        timedelta(seconds=10),
+        timedelta(seconds=10),
+    )
+    assert (settings.deadlock_timeout, settings.session_timeout) == (
+        timedelta(seconds=2),
+        timedelta(seconds=6),
+    )
     assert str(os.getpid()) in settings.identity
 
 
 def test_later_sources_win(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write("address: from-file:1\nnamespace: from-file\ntask_queue: from-file\nretention: 7 d\n")
+    file = write(
+        "address: from-file:1\nnamespace: from-file\ntask_queue: from-file\nretention: 7 d\n"
+    )
     monkeypatch.setenv("ODRADEK_NAMESPACE", "from-environment")
     monkeypatch.setenv("ODRADEK_TASK_QUEUE", "from-environment")
     monkeypatch.setenv("ODRADEK_PARTITIONS", "3")
     settings = Settings.load(file, task_queue="from-argument")
-    assert (settings.address, settings.namespace, settings.task_queue) == ("from-file:1", "from-environment", "from-argument")
-    assert (settings.partitions, settings.retention, settings.client_id) == (3, timedelta(days=7), "odradek")
+    assert (settings.address, settings.namespace, settings.task_queue) == (
+        "from-file:1",
+        "from-environment",
+        "from-argument",
+    )
+    assert (settings.partitions, settings.retention, settings.client_id) == (
+        3,
+        timedelta(days=7),
+        "odradek",
+    )
 
 
 def test_the_environment_can_name_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,13 +95,21 @@ def test_the_environment_can_name_the_file(write: Write, monkeypatch: pytest.Mon
 
 
 def test_a_section_leaves_the_rest_to_its_owner(write: Write) -> None:
-    assert Settings.load(write("odradek:\n  namespace: shop\ndatabase: orders.sqlite\n")).namespace == "shop"
+    assert (
+        Settings.load(write("odradek:\n  namespace: shop\ndatabase: orders.sqlite\n")).namespace
+        == "shop"
+    )
     assert Settings.load(write("odradek:\ndatabase: orders.sqlite\n")).namespace == "default"
     assert Settings.load(write("")).namespace == "default"
 
 
-def test_librdkafka_settings_pass_through_and_merge(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write("kafka:\n  security.protocol: PLAINTEXT\n  socket:\n    keepalive.enable: true\n  linger.ms: 5\n")
+def test_librdkafka_settings_pass_through_and_merge(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(
+        "kafka:\n  security.protocol: PLAINTEXT\n  socket:\n    keepalive.enable: true\n "
+        " linger.ms: 5\n"
+    )
     monkeypatch.setenv("ODRADEK_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv("ODRADEK_KAFKA__SASL_MECHANISM", "PLAIN")
     settings = Settings.load(file, kafka={"sasl": {"username": "me"}, "queued.min.messages": 10})
@@ -97,23 +126,37 @@ def test_librdkafka_settings_pass_through_and_merge(write: Write, monkeypatch: p
 def test_librdkafka_settings_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ODRADEK_KAFKA", '{"ssl_key": "x", "security.protocol": "ssl"}')
     monkeypatch.setenv("ODRADEK_KAFKA__SASL_MECHANISM", "PLAIN")
-    assert Settings().kafka == {"ssl_key": "x", "security.protocol": "ssl", "sasl.mechanism": "PLAIN"}
+    assert Settings().kafka == {
+        "ssl_key": "x",
+        "security.protocol": "ssl",
+        "sasl.mechanism": "PLAIN",
+    }
     monkeypatch.setenv("ODRADEK_KAFKA", "{")
     with pytest.raises(ConfigurationError, match="kafka"):
         Settings()
 
 
-def test_unknown_keys_are_named_wherever_they_stand(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match=r"unknown setting `adress` \(argument\)\. Did you mean `address`\?") as caught:
+def test_unknown_keys_are_named_wherever_they_stand(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        ConfigurationError,
+        match=r"unknown setting `adress` \(argument\)\. Did you mean `address`\?",
+    ) as caught:
         Settings(adress="x")
     assert (caught.value.key, caught.value.source) == ("adress", "argument")
     file = write("odradek:\n  taskqueue: x\n")
-    with pytest.raises(ConfigurationError, match=r"`taskqueue` .*service.yaml.* Did you mean `task_queue`"):
+    with pytest.raises(
+        ConfigurationError, match=r"`taskqueue` .*service.yaml.* Did you mean `task_queue`"
+    ):
         Settings.load(file)
     with pytest.raises(ConfigurationError, match=r"`security\.protocol` .*belong under `kafka`"):
         Settings.load(write("security.protocol: SSL"))
     monkeypatch.setenv("ODRADEK_NAMESPCE", "x")
-    with pytest.raises(ConfigurationError, match=r"`namespce` .environment variable ODRADEK_NAMESPCE.. Did you mean `namespace`"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"`namespce` .environment variable ODRADEK_NAMESPCE.. Did you mean `namespace`",
+    ):
         Settings()
 
 
@@ -124,7 +167,9 @@ def test_unknown_keys_are_named_wherever_they_stand(write: Write, monkeypatch: p
         "ODRADEK_SERVICE_HOST", "ODRADEK_PORT", "ODRADEK_PORT_9092_TCP_ADDR", "ODRADEK_KAFKA_SERVICE_PORT_HTTP", "ODRADEK_UI_PORT_80_TCP",
     ],
 )  # fmt: skip
-def test_variables_that_are_no_settings_are_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_are_no_settings_are_left_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "tcp://10.0.0.1:80")
     assert Settings().kafka == {}
 
@@ -135,31 +180,60 @@ def test_bad_values_are_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ConfigurationError, match=r"`retention` .*service.yaml.* 'soon'"):
         Settings.load(write("retention: soon"))
     monkeypatch.setenv("ODRADEK_RPC_TIMEOUT", "-1")
-    with pytest.raises(ConfigurationError, match="environment variable ODRADEK_RPC_TIMEOUT") as caught:
+    with pytest.raises(
+        ConfigurationError, match="environment variable ODRADEK_RPC_TIMEOUT"
+    ) as caught:
         Settings()
     assert caught.value.key == "rpc_timeout"
 
 
 @pytest.mark.parametrize(
-    "url", ["registry:8080", "registry", "//registry", "ftp://registry", "http://", "http://r:port", "http://[r", "http://a,b"]
+    "url",
+    [
+        "registry:8080",
+        "registry",
+        "//registry",
+        "ftp://registry",
+        "http://",
+        "http://r:port",
+        "http://[r",
+        "http://a,b",
+    ],
 )
 def test_a_registry_without_a_url_is_a_bad_value(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match=r"`schema_registry_url` \(argument\) has a bad value .* such as http://registry:8081"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"`schema_registry_url` \(argument\) has a bad value .* such as http://registry:8081",
+    ):
         Settings(schema_registry_url=url)
     monkeypatch.setenv("ODRADEK_SCHEMA_REGISTRY_URL", f"user:hidden@{url}")
-    with pytest.raises(ConfigurationError, match="environment variable ODRADEK_SCHEMA_REGISTRY_URL") as caught:
+    with pytest.raises(
+        ConfigurationError, match="environment variable ODRADEK_SCHEMA_REGISTRY_URL"
+    ) as caught:
         Settings()
     assert "hidden" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["", "http://r", "https://me:secret@r:8081/apis/ccompat/v7", "http://[::1]:8081", "http://a, http://b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://r",
+        "https://me:secret@r:8081/apis/ccompat/v7",
+        "http://[::1]:8081",
+        "http://a, http://b",
+    ],
+)
 def test_registries(url: str) -> None:
     assert Settings(schema_registry_url=url).schema_registry_url == url
 
 
 def test_the_scheme_of_a_registry_is_in_small_letters() -> None:
     """Confluent's client takes no other."""
-    given, wanted = "HTTP://Me:Secret@R:8081/V7, Https://b,MOCK://", "http://Me:Secret@R:8081/V7, https://b,mock://"
+    given, wanted = (
+        "HTTP://Me:Secret@R:8081/V7, Https://b,MOCK://",
+        "http://Me:Secret@R:8081/V7, https://b,mock://",
+    )
     assert Settings(schema_registry_url=given).schema_registry_url == wanted
 
 
@@ -176,11 +250,23 @@ def test_a_duration_without_bound_is_a_bad_value(duration: Any) -> None:
         Settings(retention=duration)
 
 
-@pytest.mark.parametrize("name", ["retention", "session_timeout", "partitions", "replication_factor", "telemetry_port", "namespace"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "retention",
+        "session_timeout",
+        "partitions",
+        "replication_factor",
+        "telemetry_port",
+        "namespace",
+    ],
+)
 @pytest.mark.parametrize("word", ["true", "no"])
 def test_a_truth_value_is_no_number(write: Write, name: str, word: str) -> None:
     """YAML's `yes` and `off` are such too; as numbers they would be 1 and 0."""
-    with pytest.raises(ConfigurationError, match=rf"`{name}` .*service\.yaml.* has a bad value (True|False)"):
+    with pytest.raises(
+        ConfigurationError, match=rf"`{name}` .*service\.yaml.* has a bad value (True|False)"
+    ):
         Settings.load(write(f"{name}: {word}"))
 
 
@@ -191,13 +277,21 @@ def test_a_lower_case_variable_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ODRADEK_KAFKA__EMPTY", "")
     assert Settings().kafka == {"security.protocol": "SSL"}
     monkeypatch.setenv("odradek_adress", "lower:1")
-    with pytest.raises(ConfigurationError, match=r"`adress` .environment variable odradek_adress.. Did you mean `address`"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"`adress` .environment variable odradek_adress.. Did you mean `address`",
+    ):
         Settings()
 
 
-def test_a_librdkafka_setting_given_twice_names_both(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_librdkafka_setting_given_twice_names_both(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     twice = {"security": {"protocol": "SSL"}, "security.protocol": "PLAINTEXT"}
-    told = r"`kafka\.security\.protocol` .*twice, as `security: \{protocol: …\}` and as `security\.protocol: …`"
+    told = (
+        r"`kafka\.security\.protocol` .*twice, as `security: \{protocol: …\}` and as"
+        r" `security\.protocol: …`"
+    )
     with pytest.raises(ConfigurationError, match=told) as caught:
         Settings(kafka=twice)
     assert (caught.value.key, caught.value.source) == ("kafka.security.protocol", "argument")
@@ -205,14 +299,24 @@ def test_a_librdkafka_setting_given_twice_names_both(write: Write, monkeypatch: 
         Settings.load(write("kafka: {security: {protocol: SSL}, security.protocol: PLAINTEXT}"))
     # In two places the stronger one wins, however it is written.
     nested = write("kafka: {security: {protocol: SSL}}")
-    assert Settings.load(nested, kafka={"security.protocol": "PLAINTEXT"}).kafka == {"security.protocol": "PLAINTEXT"}
+    assert Settings.load(nested, kafka={"security.protocol": "PLAINTEXT"}).kafka == {
+        "security.protocol": "PLAINTEXT"
+    }
     flat = write("kafka: {security.protocol: SSL}")
-    assert Settings.load(flat, kafka={"security": {"protocol": "PLAINTEXT"}}).kafka == {"security.protocol": "PLAINTEXT"}
+    assert Settings.load(flat, kafka={"security": {"protocol": "PLAINTEXT"}}).kafka == {
+        "security.protocol": "PLAINTEXT"
+    }
     monkeypatch.setenv("ODRADEK_KAFKA", json.dumps({"security": {"protocol": "SSL"}}))
-    assert Settings.load(write("kafka: {security.protocol: x}")).kafka == {"security.protocol": "SSL"}
+    assert Settings.load(write("kafka: {security.protocol: x}")).kafka == {
+        "security.protocol": "SSL"
+    }
     monkeypatch.setenv("ODRADEK_KAFKA__SECURITY_PROTOCOL", "PLAINTEXT")
     with pytest.raises(
-        ConfigurationError, match=r"`kafka\.security\.protocol` .*`ODRADEK_KAFKA` and as `ODRADEK_KAFKA__SECURITY_PROTOCOL`"
+        ConfigurationError,
+        match=(
+            r"`kafka\.security\.protocol` .*`ODRADEK_KAFKA` and as"
+            r" `ODRADEK_KAFKA__SECURITY_PROTOCOL`"
+        ),
     ):
         Settings()
 
@@ -220,7 +324,11 @@ def test_a_librdkafka_setting_given_twice_names_both(write: Write, monkeypatch: 
 def test_bad_files_are_named(write: Write, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml cannot be read"):
         Settings.load(tmp_path / "nowhere.yaml")
-    for text, message in [("a: [", "not valid YAML"), ("- a", "must hold a mapping, not a list"), ("odradek: 5", "not a int")]:
+    for text, message in [
+        ("a: [", "not valid YAML"),
+        ("- a", "must hold a mapping, not a list"),
+        ("odradek: 5", "not a int"),
+    ]:
         with pytest.raises(ConfigurationError, match=message):
             Settings.load(write(text))
 
@@ -228,9 +336,18 @@ def test_bad_files_are_named(write: Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("task_queue: a\npartitions: 2\ntask_queue: b\n", "`task_queue` stands twice in one mapping, in lines 1 and 3"),
-        ("odradek:\n  kafka:\n    acks: 1\n    acks: all\n", "`acks` stands twice in one mapping, in lines 3 and 4"),
-        ("{task_queue: a, task_queue: b}", "`task_queue` stands twice in one mapping, in lines 1 and 1"),
+        (
+            "task_queue: a\npartitions: 2\ntask_queue: b\n",
+            "`task_queue` stands twice in one mapping, in lines 1 and 3",
+        ),
+        (
+            "odradek:\n  kafka:\n    acks: 1\n    acks: all\n",
+            "`acks` stands twice in one mapping, in lines 3 and 4",
+        ),
+        (
+            "{task_queue: a, task_queue: b}",
+            "`task_queue` stands twice in one mapping, in lines 1 and 1",
+        ),
         ("odradek: {}\nodradek: {}\n", "`odradek` stands twice"),
     ],
 )
@@ -286,9 +403,19 @@ def test_secrets_of_the_wrong_kind_are_not_shown(write: Write, text: str) -> Non
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("text", ["server_token: @hunter2", 'server_token: "hunter2', "kafka: {sasl.password: *hunter2}", "a: b\nhunter2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "server_token: @hunter2",
+        'server_token: "hunter2',
+        "kafka: {sasl.password: *hunter2}",
+        "a: b\nhunter2",
+    ],
+)
 def test_what_is_no_yaml_is_told_by_its_place_alone(write: Write, text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"service\.yaml is not valid YAML: .* \(line \d, column \d+\)$") as caught:
+    with pytest.raises(
+        ConfigurationError, match=r"service\.yaml is not valid YAML: .* \(line \d, column \d+\)$"
+    ) as caught:
         Settings.load(write(text))
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
@@ -298,7 +425,12 @@ def test_replace(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ODRADEK_NAMESPACE", "later")
     monkeypatch.setenv("ODRADEK_KAFKA__C_D", "later")
     changed = settings.replace(partitions=3, kafka={})
-    assert (changed.partitions, changed.namespace, changed.kafka, changed.identity) == (3, "default", {}, "me")
+    assert (changed.partitions, changed.namespace, changed.kafka, changed.identity) == (
+        3,
+        "default",
+        {},
+        "me",
+    )
     assert settings.partitions == 8
     with pytest.raises(ConfigurationError, match="partitions"):
         settings.replace(partitions=0)
@@ -316,19 +448,33 @@ def test_a_user_without_a_home_has_settings(monkeypatch: pytest.MonkeyPatch) -> 
     def nobody(*_: object) -> NoReturn:
         raise KeyError("uid not found: 12345")
 
-    for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "ODRADEK_CACHE_DIR"):
+    for name in (
+        "HOME",
+        "XDG_STATE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+        "ODRADEK_CACHE_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     assert Settings().state_dir == Path("/.local/state/odradek")
     assert cache_root() == Path("/.cache/odradek")
     assert ClientConfig.load_client_connect_config() is not None
     for path in ("~/x", "~"):
-        with pytest.raises(ConfigurationError, match=r"`state_dir`.* begins with `~`, and this user has no home.* write the whole path"):
+        with pytest.raises(
+            ConfigurationError,
+            match=(
+                r"`state_dir`.* begins with `~`, and this user has no home.* write the whole path"
+            ),
+        ):
             Settings.load(state_dir=path)
 
 
 def test_a_home_of_a_user_that_does_not_exist_names_him() -> None:
-    with pytest.raises(ConfigurationError, match=r"`state_dir`.* ~no-such-user/x.*no user 'no-such-user'.* write the whole path") as caught:
+    with pytest.raises(
+        ConfigurationError,
+        match=r"`state_dir`.* ~no-such-user/x.*no user 'no-such-user'.* write the whole path",
+    ) as caught:
         Settings.load(state_dir="~no-such-user/x")
     assert "this user" not in str(caught.value)
 
@@ -348,7 +494,16 @@ def test_durations_round_trip(milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("500ms", 0.5), ("10s", 10), ("1.5 min", 90), ("2h", 7200), ("3 d", 259200), ("PT5S", 5), (7, 7)]
+    ("text", "expected"),
+    [
+        ("500ms", 0.5),
+        ("10s", 10),
+        ("1.5 min", 90),
+        ("2h", 7200),
+        ("3 d", 259200),
+        ("PT5S", 5),
+        (7, 7),
+    ],
 )
 def test_durations_are_read(text: str | int, expected: float) -> None:
     assert Settings(retention=text).retention == timedelta(seconds=expected)
@@ -356,7 +511,9 @@ def test_durations_are_read(text: str | int, expected: float) -> None:
 
 def test_the_page_is_up_to_date() -> None:
     page = Path(__file__).parents[2] / "docs" / "settings.md"
-    assert page.read_text(encoding="utf-8") == config.settings_page(), "run `python -m odradek.config > docs/settings.md`"
+    assert page.read_text(encoding="utf-8") == config.settings_page(), (
+        "run `python -m odradek.config > docs/settings.md`"
+    )
     for name in Settings.model_fields:
         assert f"| `{name}` |" in config.settings_table()
 

@@ -15,7 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
-from odradek.contrib.pydantic import PydanticJSONPlainPayloadConverter, PydanticPayloadConverter, ToJsonOptions, pydantic_data_converter
+from odradek.contrib.pydantic import (
+    PydanticJSONPlainPayloadConverter,
+    PydanticPayloadConverter,
+    ToJsonOptions,
+    pydantic_data_converter,
+)
 
 CONVERTER = pydantic_data_converter.payload_converter
 
@@ -48,7 +53,14 @@ class Dog(BaseModel):
 
 VALUES: list[tuple[Any, Any]] = [
     (Item(product="p", quantity=1), Item),
-    (Order(items=[Item(product="p", quantity=2)], placed=datetime(2026, 1, 2, tzinfo=UTC), by=UUID(int=1)), Order),
+    (
+        Order(
+            items=[Item(product="p", quantity=2)],
+            placed=datetime(2026, 1, 2, tzinfo=UTC),
+            by=UUID(int=1),
+        ),
+        Order,
+    ),
     (Note("x", date(2026, 1, 2)), Note),
     ([Dog(), Cat()], list[Annotated[Cat | Dog, Field(discriminator="kind")]]),
     ({date(2026, 1, 2): {1, 2}}, dict[date, set[int]]),
@@ -67,11 +79,22 @@ def test_round_trips(value: Any, hint: Any) -> None:
 def test_none_bytes_and_text_are_as_without_pydantic() -> None:
     values = [None, b"x", "x"]
     payloads = CONVERTER.to_payloads(values)
-    assert [p.metadata["encoding"] for p in payloads] == [b"binary/null", b"binary/plain", b"json/plain"]
+    assert [p.metadata["encoding"] for p in payloads] == [
+        b"binary/null",
+        b"binary/plain",
+        b"json/plain",
+    ]
     assert CONVERTER.from_payloads(payloads, [type(None), bytes, str]) == values
 
 
-@given(st.builds(Item, product=st.text(), quantity=st.integers(1, 2**60), price=st.decimals(allow_nan=False, allow_infinity=False)))
+@given(
+    st.builds(
+        Item,
+        product=st.text(),
+        quantity=st.integers(1, 2**60),
+        price=st.decimals(allow_nan=False, allow_infinity=False),
+    )
+)
 def test_models_round_trip(item: Item) -> None:
     assert CONVERTER.from_payload(CONVERTER.to_payload(item), Item) == item
 
@@ -82,7 +105,10 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_equal_unions_keep_their_own_order() -> None:
-    left, right = Annotated[int | float, Field(union_mode="left_to_right")], Annotated[float | int, Field(union_mode="left_to_right")]
+    left, right = (
+        Annotated[int | float, Field(union_mode="left_to_right")],
+        Annotated[float | int, Field(union_mode="left_to_right")],
+    )
     payload = CONVERTER.to_payload(1)
     hints: list[Any] = [left, right, left]
     assert [type(CONVERTER.from_payload(payload, hint)) for hint in hints] == [int, float, int]
@@ -110,4 +136,6 @@ def test_adapters_are_kept_and_dropped() -> None:
 
 def test_exclude_unset() -> None:
     converter = PydanticPayloadConverter(ToJsonOptions(exclude_unset=True))
-    assert converter.to_payload(Item(product="p", quantity=1)).data == b'{"product":"p","quantity":1}'
+    assert (
+        converter.to_payload(Item(product="p", quantity=1)).data == b'{"product":"p","quantity":1}'
+    )

@@ -1,4 +1,6 @@
-"""Values to payloads and back: encodings, their order, custom ones, the codec, what is remembered, and what must stay as in `json`."""
+"""Values to payloads and back: encodings, their order, custom ones, the codec, what is
+remembered, and what must stay as in `json`.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,12 @@ def test_every_value_has_its_payload_and_hints_stand_in_order() -> None:
     values = [None, b"x", "s", Order("u", 1)]
     payloads = DEFAULT.to_payloads(values)
     assert DEFAULT.from_payloads(payloads, [str, bytes, str, Order]) == values
-    assert DEFAULT.from_payloads(payloads) == [None, b"x", "s", {"user_id": "u", "amount": 1, "placed": None}]
+    assert DEFAULT.from_payloads(payloads) == [
+        None,
+        b"x",
+        "s",
+        {"user_id": "u", "amount": 1, "placed": None},
+    ]
     assert DEFAULT.from_payloads_wrapper(DEFAULT.to_payloads_wrapper(values[:2])) == values[:2]
     assert DEFAULT.from_payloads_wrapper(None) == []
     assert DEFAULT.from_payload(DEFAULT.to_payload(values[3]), Order) == values[3]
@@ -129,8 +136,15 @@ def test_circular_values_are_refused_as_json_does() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=[])),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(exclude_categories=[])), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=[])),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=[])), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 
@@ -148,7 +162,10 @@ def test_json_is_the_standard_librarys(value: Any) -> None:
     assert repr(loads(text)) == repr(json.loads(text))
 
 
-@given(st.binary(max_size=20) | st.text('0123456789+-.eE[]{}",:untrefalsINy \n\\dc8', max_size=12).map(str.encode))
+@given(
+    st.binary(max_size=20)
+    | st.text('0123456789+-.eE[]{}",:untrefalsINy \n\\dc8', max_size=12).map(str.encode)
+)
 def test_bytes_are_read_as_the_standard_library_reads_them(data: bytes) -> None:
     try:
         expected = json.loads(data)
@@ -165,7 +182,9 @@ def test_threads_share_a_converter() -> None:
     wrong: list[Any] = []
 
     def work() -> None:
-        wrong.extend(payloads for _ in range(100) if (payloads := DEFAULT.to_payloads([shared])) != expected)
+        wrong.extend(
+            payloads for _ in range(100) if (payloads := DEFAULT.to_payloads([shared])) != expected
+        )
 
     threads = [Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -191,9 +210,14 @@ class AddressDecoder(JSONTypeConverter):
 
 class AddressConverter(CompositePayloadConverter):
     def __init__(self) -> None:
-        own = JSONPlainPayloadConverter(encoder=AddressEncoder, custom_type_converters=[AddressDecoder()])
+        own = JSONPlainPayloadConverter(
+            encoder=AddressEncoder, custom_type_converters=[AddressDecoder()]
+        )
         super().__init__(
-            *(own if isinstance(c, JSONPlainPayloadConverter) else c for c in DefaultPayloadConverter.default_encoding_payload_converters)
+            *(
+                own if isinstance(c, JSONPlainPayloadConverter) else c
+                for c in DefaultPayloadConverter.default_encoding_payload_converters
+            )
         )
 
 
@@ -223,7 +247,12 @@ class Halved(json.JSONDecoder):
 
 def test_encoder_and_decoder_classes_with_ways_of_their_own() -> None:
     assert JSONPlainPayloadConverter(encoder=Whole).to_payload(1) == payload("json/plain", b"<1>")
-    assert JSONPlainPayloadConverter(decoder=Halved, encoding="json/halved").from_payload(payload("json/halved", b"4")) == 2
+    assert (
+        JSONPlainPayloadConverter(decoder=Halved, encoding="json/halved").from_payload(
+            payload("json/halved", b"4")
+        )
+        == 2
+    )
     with pytest.raises(TypeError):
         JSONPlainPayloadConverter(encoder=None).to_payload(Order("u", 1))
     copy = pickle.loads(pickle.dumps(JSONPlainPayloadConverter(encoder=AddressEncoder)))
@@ -238,7 +267,11 @@ class Even(EncodingPayloadConverter):
         return "even"
 
     def to_payload(self, value: Any) -> Payload | None:
-        return payload("even", str(value // 2).encode()) if isinstance(value, int) and value % 2 == 0 else None
+        return (
+            payload("even", str(value // 2).encode())
+            if isinstance(value, int) and value % 2 == 0
+            else None
+        )
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
         return int(payload.data) * 2
@@ -255,7 +288,16 @@ def test_encodings_that_look_at_the_value_are_always_asked() -> None:
     composite = CompositePayloadConverter(LoudNull(), Even(), JSONPlainPayloadConverter())
     values = [1, 2, 3, 4, 7, 5, None, 7]
     encodings = [p.metadata["encoding"] for p in composite.to_payloads(values)]
-    assert encodings == [b"json/plain", b"even", b"json/plain", b"even", b"binary/null", b"json/plain", b"binary/null", b"binary/null"]
+    assert encodings == [
+        b"json/plain",
+        b"even",
+        b"json/plain",
+        b"even",
+        b"binary/null",
+        b"json/plain",
+        b"binary/null",
+        b"binary/null",
+    ]
     assert composite.from_payloads(composite.to_payloads([1, 2, 4])) == [1, 2, 4]
 
 
@@ -306,7 +348,11 @@ class Signed(EncodingPayloadConverter, WithSerializationContext):
         return payload.data.decode()
 
     def with_context(self, context: SerializationContext) -> Self:
-        return type(self)(context.workflow_id) if isinstance(context, WorkflowSerializationContext) else self
+        return (
+            type(self)(context.workflow_id)
+            if isinstance(context, WorkflowSerializationContext)
+            else self
+        )
 
 
 class SignedConverter(CompositePayloadConverter):
@@ -352,7 +398,11 @@ def test_transfer_types() -> None:
 
 def test_payload_validation_error() -> None:
     error = converter_module.create_payload_validation_error({"field": "amount"})
-    assert (error.type, error.non_retryable, error.details) == ("PayloadValidationError", True, ({"field": "amount"},))
+    assert (error.type, error.non_retryable, error.details) == (
+        "PayloadValidationError",
+        True,
+        ({"field": "amount"},),
+    )
     assert converter_module.create_payload_validation_error(None).details == ()
 
 
@@ -397,8 +447,14 @@ def test_search_attributes_that_nobody_can_read_are_left_out() -> None:
         "bad type": json_of(b"\xff", b'"x"'),
         "good": json_of(b"Keyword", b'"x"'),
     }
-    assert decode_search_attributes(fields) == {"good": ["x"], "bad type": ["x"], "too large": [int("1" * 400)]}
-    assert [(pair.key.name, pair.value) for pair in decode_typed_search_attributes(fields)] == [("good", "x")]
+    assert decode_search_attributes(fields) == {
+        "good": ["x"],
+        "bad type": ["x"],
+        "too large": [int("1" * 400)],
+    }
+    assert [(pair.key.name, pair.value) for pair in decode_typed_search_attributes(fields)] == [
+        ("good", "x")
+    ]
 
 
 def test_search_attribute_errors() -> None:

@@ -17,7 +17,9 @@ NO_LEADER = RuntimeError("no leader")
 
 
 class FakeAdmin:
-    """`ClusterAdmin`, as far as it is used. The test answers; a request is the partitions it was for."""
+    """`ClusterAdmin`, as far as it is used. The test answers; a request is the partitions it was
+    for.
+    """
 
     def __init__(self) -> None:
         self.requests: list[list[int]] = []
@@ -25,7 +27,9 @@ class FakeAdmin:
         self.refreshed = threading.Event()
         self.refusal: Exception | None = None
 
-    def ask_ends(self, topic: str, partitions: Iterable[int], answer: EndAnswer, *, timeout_s: float) -> None:
+    def ask_ends(
+        self, topic: str, partitions: Iterable[int], answer: EndAnswer, *, timeout_s: float
+    ) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.answers.append(answer)
@@ -48,7 +52,9 @@ class Bench:
 
     def ask(self, *partitions: int) -> None:
         for partition in partitions:
-            self.ends.ask(partition, lambda end, partition=partition: self.told.append((partition, end)))  # type: ignore[misc]
+            self.ends.ask(
+                partition, lambda end, partition=partition: self.told.append((partition, end))
+            )  # type: ignore[misc]
 
     def wait_for_requests(self, count: int) -> list[list[int]]:
         until(lambda: len(self.admin.requests) >= count)
@@ -110,7 +116,9 @@ def test_one_that_fails_is_asked_for_by_itself_until_it_is_answered(bench: Bench
     assert bench.wait_for_requests(8)[6:] == [[2], [0, 1]]  # together again
 
 
-def test_a_request_that_is_never_answered_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_is_never_answered_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("TOGETHER_SECONDS", "APART_SECONDS", "_GRACE_SECONDS"):
         monkeypatch.setattr(offsets, name, 0.02)
     bench.ask(0)

@@ -1,4 +1,6 @@
-"""Client configuration from TOML and environment: Temporal's names and rules, Odradek's names over them, mistakes named."""
+"""Client configuration from TOML and environment: Temporal's names and rules, Odradek's names
+over them, mistakes named.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,15 @@ api_key = "k"
 """
 
 
-def load(profile: str | None = None, source: Any = FILE, env: dict[str, str] | None = None, **options: Any) -> ClientConfigProfile:
-    return ClientConfigProfile.load(profile, config_source=source, override_env_vars=env or {}, **options)
+def load(
+    profile: str | None = None,
+    source: Any = FILE,
+    env: dict[str, str] | None = None,
+    **options: Any,
+) -> ClientConfigProfile:
+    return ClientConfigProfile.load(
+        profile, config_source=source, override_env_vars=env or {}, **options
+    )
 
 
 def test_a_profile() -> None:
@@ -49,7 +58,11 @@ def test_a_profile() -> None:
 
 
 def test_an_api_key_turns_tls_on_unless_disabled() -> None:
-    assert load("cloud").to_client_connect_config() == {"target_host": "b:9093", "api_key": "k", "tls": True}
+    assert load("cloud").to_client_connect_config() == {
+        "target_host": "b:9093",
+        "api_key": "k",
+        "tls": True,
+    }
     assert load("cloud", env={"TEMPORAL_TLS": "false"}).to_client_connect_config()["tls"] is False
 
 
@@ -57,7 +70,9 @@ def test_profiles_are_chosen_by_argument_then_environment() -> None:
     assert load(env={"TEMPORAL_PROFILE": "cloud"}).address == "b:9093"
     assert load(env={"TEMPORAL_PROFILE": "none", "ODRADEK_PROFILE": "cloud"}).address == "b:9093"
     assert load("default", env={"ODRADEK_PROFILE": "cloud"}).address == "a:9092"
-    with pytest.raises(ConfigurationError, match="profile `none` not found; the file has cloud, default"):
+    with pytest.raises(
+        ConfigurationError, match="profile `none` not found; the file has cloud, default"
+    ):
         load("none")
     assert load(source="") == ClientConfigProfile()
 
@@ -76,7 +91,12 @@ def test_variables_override() -> None:
         "TEMPORAL_TLS_CLIENT_KEY_DATA": "key",
     }
     profile = load(env=env)
-    assert (profile.address, profile.namespace, profile.api_key, profile.grpc_meta) == ("t:1", "on", None, {"foo-bar": "o"})
+    assert (profile.address, profile.namespace, profile.api_key, profile.grpc_meta) == (
+        "t:1",
+        "on",
+        None,
+        {"foo-bar": "o"},
+    )
     assert profile.tls == ClientConfigTLS(False, "s", b"root", Path("/cert"), b"key")
     assert load(env=env, disable_env=True) == load()
 
@@ -89,27 +109,44 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
     assert ClientConfig.load_client_connect_config(disable_file=True) == {"target_host": "here:1"}
 
 
-def test_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert load(source=None) == ClientConfigProfile()
     assert caplog.records == []
-    for folder, name in [("temporalio", "temporal.toml"), ("odradek", "odradek.toml")]:  # the second wins
+    for folder, name in [
+        ("temporalio", "temporal.toml"),
+        ("odradek", "odradek.toml"),
+    ]:  # the second wins
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / name).write_text(f'[profile.default]\naddress = "{folder}"', encoding="utf-8")
+        (tmp_path / folder / name).write_text(
+            f'[profile.default]\naddress = "{folder}"', encoding="utf-8"
+        )
         assert load(source=None).address == folder
     named = tmp_path / "named.toml"
     named.write_text(FILE, encoding="utf-8")
     assert load(source=None, env={"TEMPORAL_CONFIG_FILE": str(named)}).address == "a:9092"
-    assert ClientConfig.load_client_connect_config("cloud", config_file=str(named), override_env_vars={})["target_host"] == "b:9093"
+    assert (
+        ClientConfig.load_client_connect_config(
+            "cloud", config_file=str(named), override_env_vars={}
+        )["target_host"]
+        == "b:9093"
+    )
     assert load(source=None, disable_file=True).address is None
     assert load(source=tmp_path / "gone.toml") == ClientConfigProfile()
     assert "gone.toml does not exist" in caplog.text
 
 
 def test_all_profiles_and_dicts() -> None:
-    config = ClientConfig.load(config_source=FILE.encode(), override_env_vars={"TEMPORAL_ADDRESS": "ignored"})
-    assert {name: profile.address for name, profile in config.profiles.items()} == {"default": "a:9092", "cloud": "b:9093"}
+    config = ClientConfig.load(
+        config_source=FILE.encode(), override_env_vars={"TEMPORAL_ADDRESS": "ignored"}
+    )
+    assert {name: profile.address for name, profile in config.profiles.items()} == {
+        "default": "a:9092",
+        "cloud": "b:9093",
+    }
     assert config.to_dict()["default"] == {
         "address": "a:9092",
         "namespace": "n",
@@ -127,7 +164,10 @@ def test_all_profiles_and_dicts() -> None:
     [
         ("foo = 1", "unknown key `foo` in given text. Known are: profile"),
         ("[profile.default]\nadress = 1", r"`profile\.default\.adress`.* Did you mean `address`"),
-        ("[profile.x.tls]\nclient_crt_path = 'a'", r"`profile\.x\.tls\.client_crt_path`.* Did you mean `client_cert_path`"),
+        (
+            "[profile.x.tls]\nclient_crt_path = 'a'",
+            r"`profile\.x\.tls\.client_crt_path`.* Did you mean `client_cert_path`",
+        ),
     ],
 )
 def test_strict_files(text: str, message: str) -> None:
@@ -142,9 +182,21 @@ def test_strict_files(text: str, message: str) -> None:
         ("a =", {}, "not valid TOML"),
         ("profile = 5", {}, "`profile` in given text must be a table"),
         ("[profile]\ndefault = 5", {}, r"`profile\.default` in given text must be a table"),
-        ("[profile.default]\ntls = true", {}, r"`profile\.default\.tls` in given text must be a table"),
-        ("[profile.default.tls]\nclient_cert_path = 'a'\nclient_cert_data = 'b'", {}, "both `client_cert_path` and `client_cert_data`"),
-        ("", {"ODRADEK_TLS_CLIENT_KEY_PATH": "a", "TEMPORAL_TLS_CLIENT_KEY_DATA": "b"}, "both `client_key_path`"),
+        (
+            "[profile.default]\ntls = true",
+            {},
+            r"`profile\.default\.tls` in given text must be a table",
+        ),
+        (
+            "[profile.default.tls]\nclient_cert_path = 'a'\nclient_cert_data = 'b'",
+            {},
+            "both `client_cert_path` and `client_cert_data`",
+        ),
+        (
+            "",
+            {"ODRADEK_TLS_CLIENT_KEY_PATH": "a", "TEMPORAL_TLS_CLIENT_KEY_DATA": "b"},
+            "both `client_key_path`",
+        ),
         ("", {"TEMPORAL_TLS": "maybe"}, "must be true or false, not 'maybe'"),
     ],
 )
@@ -161,5 +213,10 @@ def test_more_mistakes(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load(source=tmp_path)
     (tmp_path / "cert.pem").write_bytes(b"PEM")
-    assert ClientConfigTLS(client_cert=tmp_path / "cert.pem").to_connect_tls_config() == TLSConfig(client_cert=b"PEM")
-    assert ClientConfigTLS(disabled=True, client_cert=tmp_path / "gone").to_connect_tls_config() is False
+    assert ClientConfigTLS(client_cert=tmp_path / "cert.pem").to_connect_tls_config() == TLSConfig(
+        client_cert=b"PEM"
+    )
+    assert (
+        ClientConfigTLS(disabled=True, client_cert=tmp_path / "gone").to_connect_tls_config()
+        is False
+    )

@@ -1,4 +1,6 @@
-"""The error tree: what is a kind of what, what `str()` says, that every operational error names its cause and its cure."""
+"""The error tree: what is a kind of what, what `str()` says, that every operational error names
+its cause and its cure.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +66,23 @@ def test_application_error_text_and_attributes() -> None:
         "no stock", {"left": 0}, 7, type="OutOfStock", non_retryable=True, next_retry_delay=timedelta(seconds=3),
         category=ApplicationErrorCategory.BENIGN,
     )  # fmt: skip
-    assert (str(plain), plain.message, plain.type, plain.details) == ("no stock", "no stock", None, ())
-    assert (str(typed), typed.message, typed.type, typed.details) == ("OutOfStock: no stock", "no stock", "OutOfStock", ({"left": 0}, 7))
-    assert typed.non_retryable and typed.next_retry_delay == timedelta(seconds=3) and typed.category is ApplicationErrorCategory.BENIGN
+    assert (str(plain), plain.message, plain.type, plain.details) == (
+        "no stock",
+        "no stock",
+        None,
+        (),
+    )
+    assert (str(typed), typed.message, typed.type, typed.details) == (
+        "OutOfStock: no stock",
+        "no stock",
+        "OutOfStock",
+        ({"left": 0}, 7),
+    )
+    assert (
+        typed.non_retryable
+        and typed.next_retry_delay == timedelta(seconds=3)
+        and typed.category is ApplicationErrorCategory.BENIGN
+    )
 
 
 def test_enum_values_are_temporals() -> None:
@@ -84,12 +100,29 @@ def test_enum_values_are_temporals() -> None:
 
 def test_is_cancelled_exception() -> None:
     child = ChildWorkflowError(
-        "x", namespace="n", workflow_id="w", run_id="r", workflow_type="t", initiated_event_id=1, started_event_id=2, retry_state=None
+        "x",
+        namespace="n",
+        workflow_id="w",
+        run_id="r",
+        workflow_type="t",
+        initiated_event_id=1,
+        started_event_id=2,
+        retry_state=None,
     )
     assert not is_cancelled_exception(child)
     child.__cause__ = CancelledError()
-    cancelled = [asyncio.CancelledError(), CancelledError(), activity_error(CancelledError()), child]
-    others = [activity_error(), activity_error(ApplicationError("x")), ApplicationError("x"), ValueError("cancelled")]
+    cancelled = [
+        asyncio.CancelledError(),
+        CancelledError(),
+        activity_error(CancelledError()),
+        child,
+    ]
+    others = [
+        activity_error(),
+        activity_error(ApplicationError("x")),
+        ApplicationError("x"),
+        ValueError("cancelled"),
+    ]
     assert all(map(is_cancelled_exception, cancelled))
     assert not any(map(is_cancelled_exception, others))
 
@@ -102,20 +135,44 @@ def test_cause_is_what_it_was_raised_from() -> None:
 
 
 OPERATIONAL = [
-    (exceptions.BrokerUnreachableError("kafka:9092", reason="refused"), ["kafka:9092", "`address`", "refused", "odradek dev"]),
-    (exceptions.TopicMissingError("t", partitions=8), ["topic t", "Create it with 8 partitions and the settings of", "create_topics"]),
+    (
+        exceptions.BrokerUnreachableError("kafka:9092", reason="refused"),
+        ["kafka:9092", "`address`", "refused", "odradek dev"],
+    ),
+    (
+        exceptions.TopicMissingError("t", partitions=8),
+        ["topic t", "Create it with 8 partitions and the settings of", "create_topics"],
+    ),
     (exceptions.TopicMissingError("t"), ["Create it with the settings of docs/operate.md"]),
-    (exceptions.PartitionCountError("t", expected=8, found=12), ["topic t", "12 partitions", "8 are expected", "`partitions`"]),
+    (
+        exceptions.PartitionCountError("t", expected=8, found=12),
+        ["topic t", "12 partitions", "8 are expected", "`partitions`"],
+    ),
     (
         exceptions.PartitionCountError("t", expected=8, found=1, beside_state=False),
-        ["topic t", "1 partitions", "8 are expected", "auto.create.topics.enable", "--alter --topic t --partitions 8", "or delete it"],
+        [
+            "topic t",
+            "1 partitions",
+            "8 are expected",
+            "auto.create.topics.enable",
+            "--alter --topic t --partitions 8",
+            "or delete it",
+        ],
     ),
     (
         exceptions.PartitionCountError("t", expected=8, found=1, beside_state=True),
-        ["topic t", "made anew", "--alter --topic t --partitions 8", "from a backup", "`odradek task-queue delete`"],
+        [
+            "topic t",
+            "made anew",
+            "--alter --topic t --partitions 8",
+            "from a backup",
+            "`odradek task-queue delete`",
+        ],
     ),
     (
-        exceptions.TopicSettingError("t", setting="cleanup.policy", value="delete", wanted="compact", reason="rows expire"),
+        exceptions.TopicSettingError(
+            "t", setting="cleanup.policy", value="delete", wanted="compact", reason="rows expire"
+        ),
         [
             "topic t",
             "cleanup.policy=delete",
@@ -124,18 +181,39 @@ OPERATIONAL = [
             "--entity-name t --add-config cleanup.policy=compact",
         ],
     ),
-    (exceptions.TopicRecreatedError("t", expected_id="A", found_id="B"), ["topic t", "made anew", "A", "B", "`state`"]),
-    (exceptions.ClockError("t", reason="Invalid timestamp"), ["topic t", "Invalid timestamp", "clock of this machine", "UTC", "NTP"]),
+    (
+        exceptions.TopicRecreatedError("t", expected_id="A", found_id="B"),
+        ["topic t", "made anew", "A", "B", "`state`"],
+    ),
+    (
+        exceptions.ClockError("t", reason="Invalid timestamp"),
+        ["topic t", "Invalid timestamp", "clock of this machine", "UTC", "NTP"],
+    ),
     (exceptions.LaneFencedError("lost", topic="t", partition=3), ["t[3]", "lost"]),
     (exceptions.TopicMissingError("t", text="never used"), ["never used"]),
-    (exceptions.InputGapError(position=5, log_start=9, topic="t", partition=0), ["t[0]", "5 to 8", "retention"]),
-    (exceptions.StateStoreError("/x", "locked", topic="t", partition=0), ["/x", "locked", "`state_dir`", "Nothing is lost"]),
+    (
+        exceptions.InputGapError(position=5, log_start=9, topic="t", partition=0),
+        ["t[0]", "5 to 8", "retention"],
+    ),
+    (
+        exceptions.StateStoreError("/x", "locked", topic="t", partition=0),
+        ["/x", "locked", "`state_dir`", "Nothing is lost"],
+    ),
     (exceptions.StateFormatError(found=3, supported=2), ["format 3", "up to 2"]),
     (exceptions.DiskFullError("/x"), ["no space left", "/x", "`state_dir`", "nothing is lost"]),
     (exceptions.DuplicateIdentityError("me@host"), ["me@host", "`state_dir`"]),
-    (exceptions.RecordTooLargeError("t", size=10, limit=5), ["topic t", "10 bytes", "5 bytes", "max.message.bytes"]),
-    (exceptions.RecordTooLargeError("t", size=10, limit=0), ["10 bytes exceeds what topic t takes", "max.message.bytes"]),
-    (exceptions.DecodeError("bad marker", topic="t", partition=1, offset=7), ["t[1]@7", "bad marker"]),
+    (
+        exceptions.RecordTooLargeError("t", size=10, limit=5),
+        ["topic t", "10 bytes", "5 bytes", "max.message.bytes"],
+    ),
+    (
+        exceptions.RecordTooLargeError("t", size=10, limit=0),
+        ["10 bytes exceeds what topic t takes", "max.message.bytes"],
+    ),
+    (
+        exceptions.DecodeError("bad marker", topic="t", partition=1, offset=7),
+        ["t[1]@7", "bad marker"],
+    ),
 ]
 
 

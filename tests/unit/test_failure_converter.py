@@ -1,4 +1,6 @@
-"""Exceptions to failures and back: every kind, chains of causes, encoded attributes, the codec, and that records stay untouched."""
+"""Exceptions to failures and back: every kind, chains of causes, encoded attributes, the codec,
+and that records stay untouched.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from odradek import exceptions as ex
-from odradek.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, FailureConverter
+from odradek.converter import (
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    FailureConverter,
+)
 from odradek.wire import payload as wire
 from odradek.wire.payload import Failure
 
@@ -38,7 +44,9 @@ def raised(action: Callable[[], Any]) -> Exception:
     return caught.value
 
 
-details = st.lists(st.none() | st.integers() | st.text(max_size=5) | st.binary(max_size=3), max_size=3)
+details = st.lists(
+    st.none() | st.integers() | st.text(max_size=5) | st.binary(max_size=3), max_size=3
+)
 message = st.text(min_size=1, max_size=10)
 retry_state = st.none() | st.sampled_from(ex.RetryState)
 number = st.integers(0, 2**31)
@@ -54,7 +62,9 @@ def leaf(draw: st.DrawFn) -> ex.FailureError:
                 *values,
                 type=draw(st.none() | message),
                 non_retryable=draw(st.booleans()),
-                next_retry_delay=draw(st.none() | st.integers(1, 10**6).map(lambda ms: timedelta(milliseconds=ms))),
+                next_retry_delay=draw(
+                    st.none() | st.integers(1, 10**6).map(lambda ms: timedelta(milliseconds=ms))
+                ),
                 category=draw(st.sampled_from(ex.ApplicationErrorCategory)),
             )
         case "cancelled":
@@ -62,7 +72,11 @@ def leaf(draw: st.DrawFn) -> ex.FailureError:
         case "terminated":
             return ex.TerminatedError(text, *values)
         case "timeout":
-            return ex.TimeoutError(text, type=draw(st.none() | st.sampled_from(ex.TimeoutType)), last_heartbeat_details=values)
+            return ex.TimeoutError(
+                text,
+                type=draw(st.none() | st.sampled_from(ex.TimeoutType)),
+                last_heartbeat_details=values,
+            )
         case _:
             return ex.ServerError(text, non_retryable=draw(st.booleans()))
 
@@ -91,7 +105,11 @@ def seen(error: BaseException | None) -> Any:
     """All that a receiver can see of an error."""
     if error is None:
         return None
-    state = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(error).items() if name != "_failure"}
+    state = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(error).items()
+        if name != "_failure"
+    }
     return type(error), str(error), state, seen(error.__cause__)
 
 
@@ -103,7 +121,9 @@ def test_round_trips(error: ex.FailureError) -> None:
 @given(errors)
 async def test_round_trips_encoded_and_encrypted(error: ex.FailureError) -> None:
     data_converter = dataclasses.replace(
-        DEFAULT, payload_codec=Zlib(), failure_converter_class=DefaultFailureConverterWithEncodedAttributes
+        DEFAULT,
+        payload_codec=Zlib(),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )
     failure = Failure()
     await data_converter.encode_failure(error, failure)
@@ -134,8 +154,17 @@ def test_a_plain_exception_becomes_an_application_error() -> None:
     assert "1 / 0" in failure.stack_trace
     error = from_failure(failure)
     assert isinstance(error, ex.ApplicationError)
-    assert (error.type, error.message, str(error)) == ("ZeroDivisionError", "division by zero", "ZeroDivisionError: division by zero")
-    assert (error.failure, error.non_retryable, error.next_retry_delay, error.details) == (failure, False, None, ())
+    assert (error.type, error.message, str(error)) == (
+        "ZeroDivisionError",
+        "division by zero",
+        "ZeroDivisionError: division by zero",
+    )
+    assert (error.failure, error.non_retryable, error.next_retry_delay, error.details) == (
+        failure,
+        False,
+        None,
+        (),
+    )
 
 
 def test_asyncio_timeout_is_named_timeout_error() -> None:
@@ -170,7 +199,13 @@ def test_circles_end() -> None:
 
 
 def test_a_received_failure_travels_on_unchanged() -> None:
-    failure = Failure(message="m", kind=wire.ACTIVITY, stack_trace="far away", source="JavaSDK", cause=Failure(message="c", type="T"))
+    failure = Failure(
+        message="m",
+        kind=wire.ACTIVITY,
+        stack_trace="far away",
+        source="JavaSDK",
+        cause=Failure(message="c", type="T"),
+    )
     before = deepcopy(failure)
     again = to_failure(from_failure(failure))
     assert again == failure == before
@@ -193,14 +228,19 @@ def test_empty_messages_and_unknown_kinds() -> None:
 
 
 def test_attributes_of_a_missing_codec_stay_hidden() -> None:
-    failure = Failure(message="Encoded failure", encoded_attributes=wire.Payload({"encoding": b"secret"}, b"?"))
+    failure = Failure(
+        message="Encoded failure", encoded_attributes=wire.Payload({"encoding": b"secret"}, b"?")
+    )
     assert str(from_failure(failure)) == "Encoded failure"
 
 
 def test_errors_without_a_wire_form_keep_their_name() -> None:
     error = from_failure(to_failure(ex.WorkflowAlreadyStartedError("w", "t")))
     assert isinstance(error, ex.ApplicationError)
-    assert (error.type, error.message) == ("WorkflowAlreadyStartedError", "Workflow execution already started")
+    assert (error.type, error.message) == (
+        "WorkflowAlreadyStartedError",
+        "Workflow execution already started",
+    )
 
 
 def test_defaults() -> None:

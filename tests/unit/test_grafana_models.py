@@ -1,4 +1,6 @@
-"""The dashboard as Grafana's own models read it, which are generated from its schemas: what they do not know would be lost."""
+"""The dashboard as Grafana's own models read it, which are generated from its schemas: what they
+do not know would be lost.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,17 @@ def plugins() -> None:
 def lost(ours: Any, theirs: Any, path: str = "$") -> list[str]:
     """What of ours does not stand in theirs."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        return [line for key, value in ours.items() for line in lost(value, theirs.get(key, "missing"), f"{path}.{key}")]
+        return [
+            line
+            for key, value in ours.items()
+            for line in lost(value, theirs.get(key, "missing"), f"{path}.{key}")
+        ]
     if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        return [line for number, pair in enumerate(zip(ours, theirs, strict=True)) for line in lost(*pair, f"{path}[{number}]")]
+        return [
+            line
+            for number, pair in enumerate(zip(ours, theirs, strict=True))
+            for line in lost(*pair, f"{path}[{number}]")
+        ]
     return [] if ours == theirs else [f"{path}: {ours!r}, as Grafana reads it {theirs!r}"]
 
 
@@ -42,11 +52,24 @@ def test_grafana_knows_every_field_of_the_dashboard() -> None:
 
 @pytest.mark.parametrize(
     ("where", "field"),
-    [("fieldConfig", "units"), ("options", "legends"), ("targets", "expression"), ("gridPos", "width")],
+    [
+        ("fieldConfig", "units"),
+        ("options", "legends"),
+        ("targets", "expression"),
+        ("gridPos", "width"),
+    ],
 )
 def test_a_field_that_it_does_not_know_is_found(where: str, field: str) -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     panel = next(panel for panel in dashboard["panels"] if panel["type"] == "timeseries")
-    place = panel[where][0] if where == "targets" else panel[where]["defaults"] if where == "fieldConfig" else panel[where]
+    place = (
+        panel[where][0]
+        if where == "targets"
+        else panel[where]["defaults"]
+        if where == "fieldConfig"
+        else panel[where]
+    )
     place[field] = "?"
-    assert [line.partition(":")[0].rpartition(".")[2] for line in lost(dashboard, read(dashboard))] == [field]
+    assert [
+        line.partition(":")[0].rpartition(".")[2] for line in lost(dashboard, read(dashboard))
+    ] == [field]

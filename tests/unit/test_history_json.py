@@ -1,4 +1,6 @@
-"""Temporal's JSON histories: every event type both ways, nothing lost of what Temporal wrote, readable errors."""
+"""Temporal's JSON histories: every event type both ways, nothing lost of what Temporal wrote,
+readable errors.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,9 @@ FULL: list[Any] = [
     h.WorkflowExecutionTimedOut("TIMEOUT", "run-2"),
     h.WorkflowExecutionCanceled(P, 4),
     h.WorkflowExecutionTerminated("why", P, "me"),
-    h.WorkflowExecutionContinuedAsNew("run-2", "Order", "q", P, MAP, MAP, MAP, 1_000, 2_000, 3_000, "CRON_SCHEDULE", chain(), P, 4),
+    h.WorkflowExecutionContinuedAsNew(
+        "run-2", "Order", "q", P, MAP, MAP, MAP, 1_000, 2_000, 3_000, "CRON_SCHEDULE", chain(), P, 4
+    ),
     h.WorkflowExecutionCancelRequested("why", "me", "r"),
     h.WorkflowExecutionSignaled("s", P, MAP, "me", "r"),
     h.WorkflowTaskScheduled("q", 2, 10_000),
@@ -145,7 +149,9 @@ EMPTY: list[Any] = [
 
 
 def numbered(attributes: list[Any]) -> list[h.HistoryEvent]:
-    return [h.HistoryEvent(n, T0 + n, a, n * 10 if n % 2 else -1) for n, a in enumerate(attributes, 1)]
+    return [
+        h.HistoryEvent(n, T0 + n, a, n * 10 if n % 2 else -1) for n, a in enumerate(attributes, 1)
+    ]
 
 
 def test_the_table_has_every_event_type() -> None:
@@ -181,7 +187,9 @@ def test_shorthand_is_expanded() -> None:
     ]
     members = to_json_dict(events)["events"]
     assert [member["eventId"] for member in members] == ["1", "2", "3", "4", "5"]
-    names = [member["eventType"].removeprefix("EVENT_TYPE_WORKFLOW_TASK_") for member in members[1:4]]
+    names = [
+        member["eventType"].removeprefix("EVENT_TYPE_WORKFLOW_TASK_") for member in members[1:4]
+    ]
     assert names == ["SCHEDULED", "STARTED", "COMPLETED"]
     assert members[2]["workflowTaskStartedEventAttributes"] == {
         "scheduledEventId": "2",
@@ -189,7 +197,9 @@ def test_shorthand_is_expanded() -> None:
         "suggestContinueAsNew": True,
         "historySizeBytes": "300",
     }
-    assert members[3]["workflowTaskCompletedEventAttributes"]["sdkMetadata"] == {"langUsedFlags": [2]}
+    assert members[3]["workflowTaskCompletedEventAttributes"]["sdkMetadata"] == {
+        "langUsedFlags": [2]
+    }
     assert from_json({"events": members}).events[1:] == expand(events)[1:]
 
 
@@ -203,7 +213,9 @@ TEMPORAL: dict[str, Any] = {
             "workflowExecutionStartedEventAttributes": {
                 "workflowType": {"name": "Greet"},
                 "taskQueue": {"name": "q", "kind": "TASK_QUEUE_KIND_NORMAL"},
-                "input": {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "IngiCg=="}]},
+                "input": {
+                    "payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "IngiCg=="}]
+                },
                 "workflowExecutionTimeout": "0s",
                 "workflowTaskTimeout": "10s",
                 "originalExecutionRunId": "9c0e4a0c-5a9c-4f0d-a6d5-1d1b0a1c7f51",
@@ -223,7 +235,11 @@ TEMPORAL: dict[str, Any] = {
             "workflowTaskCompletedEventAttributes": {
                 "scheduledEventId": "2",
                 "startedEventId": "3",
-                "sdkMetadata": {"coreUsedFlags": [1, 2], "langUsedFlags": [4], "sdkName": "temporal-python"},
+                "sdkMetadata": {
+                    "coreUsedFlags": [1, 2],
+                    "langUsedFlags": [4],
+                    "sdkName": "temporal-python",
+                },
             },
         },
         {
@@ -237,7 +253,10 @@ TEMPORAL: dict[str, Any] = {
             "eventTime": "2022-01-10T22:35:21.5Z",
             "eventType": "EVENT_TYPE_ACTIVITY_TASK_FAILED",
             "activityTaskFailedEventAttributes": {
-                "failure": {"message": "m", "resetWorkflowFailureInfo": {"lastHeartbeatDetails": {"payloads": [{}]}}},
+                "failure": {
+                    "message": "m",
+                    "resetWorkflowFailureInfo": {"lastHeartbeatDetails": {"payloads": [{}]}},
+                },
                 "retryState": "RETRY_STATE_UNSPECIFIED",
             },
         },
@@ -251,7 +270,11 @@ def test_nothing_of_what_temporal_wrote_is_lost() -> None:
     assert [event.event_time_ms % 1_000 for event in read.events] == [648, 0, 0, 500]
     started = read.events[0].attributes
     assert isinstance(started, h.WorkflowExecutionStarted)
-    assert (started.run_id, started.task_timeout_ms, started.attempt) == ("9c0e4a0c-5a9c-4f0d-a6d5-1d1b0a1c7f51", 10_000, 1)
+    assert (started.run_id, started.task_timeout_ms, started.attempt) == (
+        "9c0e4a0c-5a9c-4f0d-a6d5-1d1b0a1c7f51",
+        10_000,
+        1,
+    )
     assert started.random_seed == random_seed(started.run_id)
     assert isinstance(read.events[2].attributes, h.OtherEvent)
 
@@ -262,7 +285,11 @@ def test_ids_that_an_older_history_does_not_hold() -> None:
     read = from_json(value, workflow_id="w", run_id="r")
     started = read.events[0].attributes
     assert isinstance(started, h.WorkflowExecutionStarted)
-    assert (started.workflow_id, started.run_id, started.random_seed) == ("w", "r", random_seed("r"))
+    assert (started.workflow_id, started.run_id, started.random_seed) == (
+        "w",
+        "r",
+        random_seed("r"),
+    )
     assert to_json_dict(read) == value
 
 
@@ -273,7 +300,10 @@ def test_names_of_older_dumps() -> None:
                 "eventId": 1,
                 "eventTime": "2022-01-10T22:35:21Z",
                 "eventType": "WorkflowTaskTimedOut",
-                "workflowTaskTimedOutEventAttributes": {"scheduledEventId": "1", "timeoutType": "ScheduleToStart"},
+                "workflowTaskTimedOutEventAttributes": {
+                    "scheduledEventId": "1",
+                    "timeoutType": "ScheduleToStart",
+                },
             }
         ]
     }
@@ -287,10 +317,19 @@ def test_names_of_older_dumps() -> None:
     [
         ("[]", "list named 'events'"),
         ('{"events": [{}]}', "event 1"),
-        ('{"events": [{"eventId": "1", "eventType": "EVENT_TYPE_TIMER_FIRED", "eventTime": "yesterday"}]}', "yesterday"),
         (
-            '{"events": [{"eventId": "1", "eventType": "EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED",'
-            ' "workflowExecutionSignaledEventAttributes": {"input": ["plain"]}}]}',
+            (
+                '{"events": [{"eventId": "1", "eventType": "EVENT_TYPE_TIMER_FIRED", "eventTime":'
+                ' "yesterday"}]}'
+            ),
+            "yesterday",
+        ),
+        (
+            (
+                '{"events": [{"eventId": "1", "eventType":'
+                ' "EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED",'
+                ' "workflowExecutionSignaledEventAttributes": {"input": ["plain"]}}]}'
+            ),
             "shorthand",
         ),
         ('{"events": ["x"]}', "event 1"),
@@ -301,11 +340,16 @@ def test_what_is_no_history_says_where(text: str, words: str) -> None:
         from_json(text)
 
 
-@pytest.mark.parametrize(("ms", "text"), [(0, "0s"), (10_000, "10s"), (1_500, "1.500s"), (86_400_000, "86400s"), (1, "0.001s")])
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [(0, "0s"), (10_000, "10s"), (1_500, "1.500s"), (86_400_000, "86400s"), (1, "0.001s")],
+)
 def test_durations(ms: int, text: str) -> None:
     assert write_duration(ms) == text and read_duration(text) == ms
 
 
-@pytest.mark.parametrize(("ms", "text"), [(0, "1970-01-01T00:00:00Z"), (T0, "2023-11-14T22:13:20.123Z")])
+@pytest.mark.parametrize(
+    ("ms", "text"), [(0, "1970-01-01T00:00:00Z"), (T0, "2023-11-14T22:13:20.123Z")]
+)
 def test_times(ms: int, text: str) -> None:
     assert write_time(ms) == text and read_time(text) == ms

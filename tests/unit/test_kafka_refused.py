@@ -1,4 +1,6 @@
-"""`kafka` settings that librdkafka does not take: one line that names the key, where it came from and the cure."""
+"""`kafka` settings that librdkafka does not take: one line that names the key, where it came
+from and the cure.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +26,55 @@ ADDRESS = "127.0.0.1:1"
     [
         ({"foo.bar": "1"}, "kafka.foo.bar", "knows no such setting"),
         ({"security.protocol": "nope"}, "kafka.security.protocol", 'Invalid value "nope"'),
-        ({"linger.ms": "x"}, "kafka.linger.ms", "does not take its value"),  # a producer's, and librdkafka names its alias
-        ({"fetch.min.bytes": "-1"}, "kafka.fetch.min.bytes", "outside allowed range"),  # a consumer's
-        ({"socket.timeout.ms": "100", "fetch.nonsense": "1"}, "kafka.fetch.nonsense", "knows no such setting"),
-        ({"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN"}, "kafka", "sasl.username and sasl.password must be set"),
+        (
+            {"linger.ms": "x"},
+            "kafka.linger.ms",
+            "does not take its value",
+        ),  # a producer's, and librdkafka names its alias
+        (
+            {"fetch.min.bytes": "-1"},
+            "kafka.fetch.min.bytes",
+            "outside allowed range",
+        ),  # a consumer's
+        (
+            {"socket.timeout.ms": "100", "fetch.nonsense": "1"},
+            "kafka.fetch.nonsense",
+            "knows no such setting",
+        ),
+        (
+            {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN"},
+            "kafka",
+            "sasl.username and sasl.password must be set",
+        ),
         ({"group.id": "mine"}, "kafka.group.id", "wire contract"),
-        ({"partition.assignment.strategy": "range"}, "kafka.partition.assignment.strategy", "cooperative-sticky"),
+        (
+            {"partition.assignment.strategy": "range"},
+            "kafka.partition.assignment.strategy",
+            "cooperative-sticky",
+        ),
         # Only one kind of client refuses these, and only together with what is ours.
         ({"retries": "0"}, "kafka.retries", "enable.idempotence"),
-        ({"message.send.max.retries": "0", "linger.ms": "5"}, "kafka.message.send.max.retries", "enable.idempotence"),
+        (
+            {"message.send.max.retries": "0", "linger.ms": "5"},
+            "kafka.message.send.max.retries",
+            "enable.idempotence",
+        ),
         ({"queuing.strategy": "lifo"}, "kafka.queuing.strategy", "enable.idempotence"),
-        ({"receive.message.max.bytes": "1000"}, "kafka.receive.message.max.bytes", "fetch.max.bytes"),
+        (
+            {"receive.message.max.bytes": "1000"},
+            "kafka.receive.message.max.bytes",
+            "fetch.max.bytes",
+        ),
         ({"max.poll.interval.ms": "5000"}, "kafka.max.poll.interval.ms", "session.timeout.ms"),
         ({"linger.ms": "60000"}, "kafka.linger.ms", "does not take its value"),
         ({"default.topic.config": "x"}, "kafka.default.topic.config", "does not take its value"),
         ({"logger": "x"}, "kafka.logger", "odradek.kafka"),
         (
-            {"fetch.max.bytes": "2000000", "message.max.bytes": "1500000", "receive.message.max.bytes": "1000"},
+            {
+                "fetch.max.bytes": "2000000",
+                "message.max.bytes": "1500000",
+                "receive.message.max.bytes": "1000",
+            },
             "kafka.receive.message.max.bytes",
             "fetch.max.bytes",
         ),
@@ -54,14 +88,23 @@ def test_the_key_is_named(kafka: dict[str, Any], key: str, said: str) -> None:
 
 
 def test_every_client_can_be_made_with_what_passes() -> None:
-    settings = Settings(address=ADDRESS, kafka={"max.poll.interval.ms": "6000", "fetch.max.bytes": "9000000", "retries": "3"})
+    settings = Settings(
+        address=ADDRESS,
+        kafka={"max.poll.interval.ms": "6000", "fetch.max.bytes": "9000000", "retries": "3"},
+    )
     check_kafka_settings(settings)
-    Consumer(reader_config(settings)).close()  # nobody's session, and yet compared with the interval
+    Consumer(
+        reader_config(settings)
+    ).close()  # nobody's session, and yet compared with the interval
 
 
 def test_good_ones_pass_quickly(caplog: pytest.LogCaptureFixture) -> None:
     took_s = []
-    for _ in range(5):  # this machine may stand still for a second in some of them; waiting for a broker takes that long in each
+    for _ in range(
+        5
+        # this machine may stand still for a second in some of them; waiting for a broker takes that
+        # long in each
+    ):
         began = time.monotonic()
         kafka = {"security.protocol": "plaintext", "linger.ms": "5", "fetch.min.bytes": "1"}
         check_kafka_settings(Settings(address=ADDRESS, kafka=kafka))
@@ -92,4 +135,7 @@ def test_the_command_line_says_where_it_stands(
     monkeypatch.setenv("ODRADEK_KAFKA__FOO_BAR", "1")
     assert cli.main([*command, "--address", ADDRESS]) == cli.Status.USAGE
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "`kafka.foo.bar` (environment variable ODRADEK_KAFKA__FOO_BAR)" in err
+    assert (
+        err.count("\n") == 1
+        and "`kafka.foo.bar` (environment variable ODRADEK_KAFKA__FOO_BAR)" in err
+    )

@@ -1,4 +1,6 @@
-"""Lines of logs as JSON: whatever is given with one, it is one object of JSON, and says whom it is about."""
+"""Lines of logs as JSON: whatever is given with one, it is one object of JSON, and says whom it
+is about.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,12 @@ for _ in range(100_000):
     ],
 )
 def test_what_json_has_no_form_for_is_text(value: Any, written: Any) -> None:
-    """No line is lost over what somebody gives with it, and none is what only Python takes for JSON."""
-    record = logging.makeLogRecord({"name": "x", "msg": "measured", "what": value, "order": 7, "levelname": "INFO"})
+    """No line is lost over what somebody gives with it, and none is what only Python takes for
+    JSON.
+    """
+    record = logging.makeLogRecord(
+        {"name": "x", "msg": "measured", "what": value, "order": 7, "levelname": "INFO"}
+    )
 
     def no_json(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
@@ -77,7 +83,9 @@ def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("root")
-def test_lines_of_a_process_that_stays_have_its_namespace(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_a_process_that_stays_have_its_namespace(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     log_as_set(Settings(namespace="shop", log_format="json"), None)
     logging.getLogger("x").warning("one")
     set_log_fields(namespace="another")
@@ -107,13 +115,22 @@ async def test_a_line_of_a_request_names_it(server: WebServer) -> None:
     async with server.client() as client:
         assert (await client.get(f"{API}/workflows?query=secret")).status_code == 500
     (line,) = map(json.loads, stream.getvalue().splitlines())
-    assert line["request"] == f"GET {API}/workflows" and line["message"].endswith(f": GET {API}/workflows")
+    assert line["request"] == f"GET {API}/workflows" and line["message"].endswith(
+        f": GET {API}/workflows"
+    )
 
 
 def test_a_line_about_one_workflow_has_its_id(caplog: pytest.LogCaptureFixture) -> None:
     for trouble in ("", "its owner is frozen"):
         unanswered = Unanswered(True, Owner.NONE, None, 0.1)
         unanswered.trouble = trouble
-        accept(unanswered, what="cancel of workflow 'w'", workflow_id="w", task_queue="q", address="a:1", explicit=False)
+        accept(
+            unanswered,
+            what="cancel of workflow 'w'",
+            workflow_id="w",
+            task_queue="q",
+            address="a:1",
+            explicit=False,
+        )
     lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
     assert [(line["workflow_id"], line["task_queue"]) for line in lines] == [("w", "q")] * 2

@@ -1,4 +1,6 @@
-"""Lone surrogates, which JSON in a payload may hold: whoever shows such text shows it escaped, and never fails over it."""
+"""Lone surrogates, which JSON in a payload may hold: whoever shows such text shows it escaped,
+and never fails over it.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def test_our_api(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(operation, "server_of", lambda request: Server())
     response = TestClient(Starlette(routes=[shown.route()])).get(f"{operation.PREFIX}/shown")
-    assert response.status_code == 200 and json.loads(response.content) == {"memo": {BAD: BAD}, "size": 0}
+    assert response.status_code == 200 and json.loads(response.content) == {
+        "memo": {BAD: BAD},
+        "size": 0,
+    }
 
 
 def test_events_of_a_stream() -> None:

@@ -1,5 +1,6 @@
-"""NaN, Infinity and numbers beyond a double, which Python reads and writes and JSON has not: payloads that hold them are shown as what
-they are, whole answers stay JSON, and nobody's input becomes one.
+"""NaN, Infinity and numbers beyond a double, which Python reads and writes and JSON has not:
+payloads that hold them are shown as what they are, whole answers stay JSON, and nobody's input
+becomes one.
 """
 
 from __future__ import annotations
@@ -42,12 +43,17 @@ def odd(text: str) -> Payload:
 
 
 def long_form(text: str) -> Any:
-    return {name: _deep_base64(value) for name, value in (("metadata", {"encoding": "json/plain"}), ("data", text))}
+    return {
+        name: _deep_base64(value)
+        for name, value in (("metadata", {"encoding": "json/plain"}), ("data", text))
+    }
 
 
 def _deep_base64(value: Any) -> Any:
     return (
-        {key: _deep_base64(part) for key, part in value.items()} if isinstance(value, dict) else base64.b64encode(value.encode()).decode()
+        {key: _deep_base64(part) for key, part in value.items()}
+        if isinstance(value, dict)
+        else base64.b64encode(value.encode()).decode()
     )
 
 
@@ -72,7 +78,9 @@ def test_parsers(text: str) -> None:
     for parse in (loads, parse_shown):
         with pytest.raises(ValueError, match=r"no JSON (value|number)"):
             parse(text)
-        assert parse('{"a": [1.5, -1e300, 1e-999, 12345678901234567890]}') == {"a": [1.5, -1e300, 0.0, 12345678901234567890]}
+        assert parse('{"a": [1.5, -1e300, 1e-999, 12345678901234567890]}') == {
+            "a": [1.5, -1e300, 0.0, 12345678901234567890]
+        }
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -92,8 +100,12 @@ async def test_temporals_api(server: WebServer, text: str) -> None:
     server.add(run, events)
     server.transport.serve("other", lambda _, record: reply_to(record, payloads=[odd(text)]))
     async with server.client() as client:
-        history = strict((await client.get(f"{API}/workflows/order-1/history")).content)["history"]["events"]
-        assert history[-1]["workflowExecutionCompletedEventAttributes"]["result"] == {"payloads": [long_form(text)]}
+        history = strict((await client.get(f"{API}/workflows/order-1/history")).content)["history"][
+            "events"
+        ]
+        assert history[-1]["workflowExecutionCompletedEventAttributes"]["result"] == {
+            "payloads": [long_form(text)]
+        }
         listed = strict((await client.get(f"{API}/workflows")).content)["executions"]
         assert listed[0]["memo"]["fields"]["x"] == long_form(text)
         queried = await client.post(f"{API}/workflows/q/query/state?taskQueue=other", json={})
@@ -108,26 +120,44 @@ async def test_our_api(server: WebServer, text: str) -> None:
     server.add(run, events)
 
     def shown(payload: dict[str, Any]) -> None:
-        assert "value" not in payload and "is no JSON" in payload["unreadable"] and base64.b64decode(payload["data"]) == text.encode()
+        assert (
+            "value" not in payload
+            and "is no JSON" in payload["unreadable"]
+            and base64.b64decode(payload["data"]) == text.encode()
+        )
 
     async with server.client() as client:
-        shown(strict((await client.get(f"{OURS}/workflows/order-1/history")).content)["events"][-1]["attributes"]["result"][0])
+        shown(
+            strict((await client.get(f"{OURS}/workflows/order-1/history")).content)["events"][-1][
+                "attributes"
+            ]["result"][0]
+        )
         shown(strict((await client.get(f"{OURS}/workflows")).content)["runs"][0]["memo"]["x"])
         stream = await client.get(f"{OURS}/workflows/order-1/events")
-        messages = [strict(line.removeprefix("data: ")) for line in stream.text.splitlines() if line.startswith("data: ")]
+        messages = [
+            strict(line.removeprefix("data: "))
+            for line in stream.text.splitlines()
+            if line.startswith("data: ")
+        ]
         shown(messages[0]["events"][-1]["attributes"]["result"][0])
 
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("form", ["text", "json", "jsonl"])
-def test_command_line_shows_them(text: str, form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_shows_them(
+    text: str, form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     transport = FakeTransport()
 
     async def connected(*, settings: Any, api_key: Any, lazy: bool, **more: Any) -> Any:
         return connect(transport, **more)
 
     def answer(_: str, record: Any) -> Any:
-        reply = closed(record) if type(record).__name__ == "AwaitResult" else reply_to(record, payloads=[odd(text)])
+        reply = (
+            closed(record)
+            if type(record).__name__ == "AwaitResult"
+            else reply_to(record, payloads=[odd(text)])
+        )
         if reply.result is not None:
             reply.result.result = [odd(text)]
         return reply
@@ -153,8 +183,16 @@ async def test_bodies(server: WebServer, text: str) -> None:
     server.add(summary("order-1"))
     async with server.client() as client:
         for path, name in (("new", "input"), ("order-1/signal/go", "input")):
-            body = json.dumps(START if path == "new" else {})[:-1].rstrip() + ("," if path == "new" else "") + f'"{name}":[{text}]}}'
-            answer = await client.post(f"{API}/workflows/{path}", content=body, headers={"content-type": "application/json"})
+            body = (
+                json.dumps(START if path == "new" else {})[:-1].rstrip()
+                + ("," if path == "new" else "")
+                + f'"{name}":[{text}]}}'
+            )
+            answer = await client.post(
+                f"{API}/workflows/{path}",
+                content=body,
+                headers={"content-type": "application/json"},
+            )
             assert answer.status_code == 400 and "no JSON" in answer.json()["message"], answer.text
     assert not server.transport.records(StartWorkflow)
 
@@ -170,8 +208,16 @@ def test_arguments_of_the_command_line(text: str, tmp_path: Path) -> None:
     file = tmp_path / "input.json"
     file.write_text(text)
     parser = build_parser()
-    for more in ([f"--input={text}"], ["--input-file", str(file)], [f"--input={text}", "--input-meta", "kind=x"]):
+    for more in (
+        [f"--input={text}"],
+        ["--input-file", str(file)],
+        [f"--input={text}", "--input-meta", "kind=x"],
+    ):
         with pytest.raises(UsageError, match="no JSON"):
             inputs_of(parser.parse_args(["workflow", "signal", "-w", "w", "--name", "s", *more]))
     with pytest.raises(UsageError, match="no JSON"):
-        start_keywords(parser.parse_args(["workflow", "start", "-w", "w", "-t", "q", "--type", "T", "--memo", f"x={text}"]))
+        start_keywords(
+            parser.parse_args(
+                ["workflow", "start", "-w", "w", "-t", "q", "--type", "T", "--memo", f"x={text}"]
+            )
+        )

@@ -1,4 +1,6 @@
-"""The protobuf form of payloads: bytes as Temporal's own classes write them, and damage that is noticed."""
+"""The protobuf form of payloads: bytes as Temporal's own classes write them, and damage that is
+noticed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from odradek.wire.protobuf import read_varint, varint
 payloads = st.builds(Payload, st.dictionaries(st.text(), st.binary(), max_size=3), st.binary())
 
 # Written by temporalio.api.common.v1 (protobuf 7) for the same content.
-GOLDEN = bytes.fromhex("0a160a08656e636f64696e67120a6a736f6e2f706c61696e") + b"\x12\xc8\x01" + b"x" * 200
+GOLDEN = (
+    bytes.fromhex("0a160a08656e636f64696e67120a6a736f6e2f706c61696e") + b"\x12\xc8\x01" + b"x" * 200
+)
 
 
 def test_the_class_is_the_wire_class() -> None:
@@ -49,11 +53,15 @@ def test_varints(value: int) -> None:
 
 
 def test_unknown_fields_are_skipped() -> None:
-    unknown = b"\x18\x96\x01" + b"\x21" + b"\0" * 8 + b"\x2d" + b"\0" * 4 + b"\x32\x02hi"  # varint, 64 bits, 32 bits, bytes
+    unknown = (
+        b"\x18\x96\x01" + b"\x21" + b"\0" * 8 + b"\x2d" + b"\0" * 4 + b"\x32\x02hi"
+    )  # varint, 64 bits, 32 bits, bytes
     assert Payload.FromString(unknown + GOLDEN) == Payload.FromString(GOLDEN)
 
 
-@pytest.mark.parametrize("damaged", [GOLDEN[:-1], b"\x0a", b"\x12\x05ab", b"\x80" * 11, b"\x13", b"\x00", b"\x21\x00"])
+@pytest.mark.parametrize(
+    "damaged", [GOLDEN[:-1], b"\x0a", b"\x12\x05ab", b"\x80" * 11, b"\x13", b"\x00", b"\x21\x00"]
+)
 def test_damage_is_noticed(damaged: bytes) -> None:
     with pytest.raises(ValueError, match="protobuf message is"):
         Payload.FromString(damaged)

@@ -21,7 +21,9 @@ from odradek.wire.partitioner import partition_for
 
 
 class FakeClient:
-    """confluent-kafka's Producer, as far as it is used. `deliver` reports; reports come out of `poll` and `flush`, as there."""
+    """confluent-kafka's Producer, as far as it is used. `deliver` reports; reports come out of
+    `poll` and `flush`, as there.
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
@@ -32,7 +34,16 @@ class FakeClient:
         self._reports: list[tuple[Callable[..., None], KafkaError | None, FakeMessage]] = []
         self._wake = threading.Condition()
 
-    def produce(self, topic: str, value: bytes, key: bytes, partition: int, *, on_delivery: Callable[..., None], headers: Any) -> None:
+    def produce(
+        self,
+        topic: str,
+        value: bytes,
+        key: bytes,
+        partition: int,
+        *,
+        on_delivery: Callable[..., None],
+        headers: Any,
+    ) -> None:
         if value in self.refusals:
             raise self.refusals[value]
         if len(self.on_the_way) >= self.room:
@@ -112,7 +123,12 @@ class Bench:
     def send(self, *numbers: int) -> None:
         for number in numbers:
             value = b"%d" % number
-            self.producer.produce("t", b"k", value, on_delivery=lambda error, value=value: self.results.append((value, error)))  # type: ignore[misc]
+            self.producer.produce(
+                "t",
+                b"k",
+                value,
+                on_delivery=lambda error, value=value: self.results.append((value, error)),
+            )  # type: ignore[misc]
 
 
 @pytest.fixture
@@ -155,7 +171,9 @@ def test_at_most_so_many_bursts_and_what_comes_meanwhile_is_one(bench: Bench) ->
     until(lambda: bench.client.values == values(*range(12)))
 
 
-def test_bursts_that_take_long_hold_nobody_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bursts_that_take_long_hold_nobody_for_long(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(producer_module, "OVERDUE_PATIENCE_S", 0.02)
     began = time.monotonic()
     bench.send(*range(BURSTS))  # for a partition without a leader
@@ -176,7 +194,9 @@ def test_bursts_that_take_long_hold_nobody_for_long(bench: Bench, monkeypatch: p
     bench.client.deliver(4)
 
 
-def test_overdue_bursts_that_fill_the_clients_queue_lose_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overdue_bursts_that_fill_the_clients_queue_lose_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.02)
     bench.client.room = BURSTS
     bench.send(*range(6))
@@ -192,8 +212,12 @@ def test_overdue_bursts_that_fill_the_clients_queue_lose_nothing(bench: Bench, m
     assert len(bench.producer) == 0
 
 
-def test_records_in_the_hands_of_a_thread_are_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`flush` and `close` went by what librdkafka and the backlog have: what was between them was taken for delivered."""
+def test_records_in_the_hands_of_a_thread_are_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`flush` and `close` went by what librdkafka and the backlog have: what was between them
+    was taken for delivered.
+    """
     given, counted = bench.client.produce, []
 
     def produce(*args: Any, **options: Any) -> None:
@@ -238,10 +262,14 @@ def test_order_of_each_thread_is_kept_whoever_hands_over(bench: Bench) -> None:
         thread.join()
     sent = [int(value) for value in bench.client.values]
     for number in range(3):
-        assert [n for n in sent if n // 10_000 == number] == list(range(number * 10_000, number * 10_000 + 2_000))
+        assert [n for n in sent if n // 10_000 == number] == list(
+            range(number * 10_000, number * 10_000 + 2_000)
+        )
 
 
-def test_failures_and_refusals_reach_their_own_callback_and_let_the_next_burst_go(bench: Bench) -> None:
+def test_failures_and_refusals_reach_their_own_callback_and_let_the_next_burst_go(
+    bench: Bench,
+) -> None:
     bench.client.refusals[b"4"] = KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
     bench.client.refusals[b"5"] = ValueError("no")
     bench.send(0, 1, 2, 3, 4, 5, 6)
@@ -319,14 +347,28 @@ def test_partition_without_a_leader_holds_no_other_of_a_topic_that_takes_less_th
     monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.1)
     bench.producer.limits["t"] = 60_000
     bench.producer.partitions["t"] = 2
-    dead, alive = (next(b"%d" % n for n in range(100) if partition_for(b"%d" % n, 2) == partition) for partition in (0, 1))
-    for key, value in [(dead, b"1"), (dead, b"2"), (dead, b"3"), (alive, b"4"), (alive, b"5"), (alive, b"6")]:
+    dead, alive = (
+        next(b"%d" % n for n in range(100) if partition_for(b"%d" % n, 2) == partition)
+        for partition in (0, 1)
+    )
+    for key, value in [
+        (dead, b"1"),
+        (dead, b"2"),
+        (dead, b"3"),
+        (alive, b"4"),
+        (alive, b"5"),
+        (alive, b"6"),
+    ]:
         bench.producer.produce("t", key, value + bytes(25_000))
-    until(lambda: [value[:1] for value in bench.client.values] == values(1, 2, 4, 5))  # once the burst of the dead is overdue
+    until(
+        lambda: [value[:1] for value in bench.client.values] == values(1, 2, 4, 5)
+    )  # once the burst of the dead is overdue
     assert len(bench.producer) == 6
 
 
-def test_a_limit_that_was_guessed_is_asked_for_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_was_guessed_is_asked_for_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
     def ask(topic: str) -> int:
@@ -343,14 +385,19 @@ def test_a_limit_that_was_guessed_is_asked_for_again(bench: Bench, monkeypatch: 
     until(lambda: bench.results == [(value, None) for value in values(1, 2)])
 
 
-@pytest.mark.parametrize(("share", "size"), [("PARTITION_RECORDS_MAX", 1), ("PARTITION_BYTES_MAX", 1_000)])
+@pytest.mark.parametrize(
+    ("share", "size"), [("PARTITION_RECORDS_MAX", 1), ("PARTITION_BYTES_MAX", 1_000)]
+)
 def test_partition_without_a_leader_takes_its_share_of_the_queue_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, share: str, size: int
 ) -> None:
     monkeypatch.setattr(producer_module, share, 20 * size)
     monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 60.0)
     bench.producer.partitions["t"] = 2
-    dead, alive = (next(b"%d" % n for n in range(100) if partition_for(b"%d" % n, 2) == partition) for partition in (0, 1))
+    dead, alive = (
+        next(b"%d" % n for n in range(100) if partition_for(b"%d" % n, 2) == partition)
+        for partition in (0, 1)
+    )
     errors: list[BaseException | None] = []
 
     def produce(key: bytes) -> None:
@@ -380,7 +427,9 @@ def test_what_was_refused_takes_no_share(bench: Bench, monkeypatch: pytest.Monke
     monkeypatch.setattr(producer_module, "BURST_PATIENCE_S", 0.02)
     bench.producer.partitions["t"] = 1
     for number in (0, 3, 5):
-        bench.client.refusals[b"%d" % number] = KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+        bench.client.refusals[b"%d" % number] = KafkaException(
+            KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+        )
     bench.client.refusals[b"6"] = BufferError("too much for the queue")
     with pytest.raises(RecordTooLargeError):
         bench.send(0)
@@ -397,7 +446,13 @@ def test_what_was_refused_takes_no_share(bench: Bench, monkeypatch: pytest.Monke
 def test_flush_waits_for_what_gathers_too(bench: Bench) -> None:
     bench.send(*range(5))
     assert bench.producer.flush(0.0) == 5
-    deliveries = threading.Thread(target=lambda: [bench.client.deliver(5), until(lambda: len(bench.client) == 3), bench.client.deliver(5)])
+    deliveries = threading.Thread(
+        target=lambda: [
+            bench.client.deliver(5),
+            until(lambda: len(bench.client) == 3),
+            bench.client.deliver(5),
+        ]
+    )
     deliveries.start()
     assert bench.producer.flush(10.0) == 0
     deliveries.join()
@@ -416,8 +471,12 @@ def test_close_fails_what_waits_and_what_comes_later(bench: Bench) -> None:
     assert bench.producer.close() == 0
 
 
-def test_close_fails_what_a_thread_puts_back_just_then(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client's queue is full when a thread hands over what `close` could not see, as it was in its hands."""
+def test_close_fails_what_a_thread_puts_back_just_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's queue is full when a thread hands over what `close` could not see, as it was
+    in its hands.
+    """
     handing, go_on = threading.Event(), threading.Event()
 
     def produce(*args: Any, **options: Any) -> None:
@@ -436,12 +495,19 @@ def test_close_fails_what_a_thread_puts_back_just_then(bench: Bench, monkeypatch
     go_on.set()
     for thread in (delivering, closing):
         thread.join(10)
-    assert sorted(value for value, _ in bench.results) == values(*range(BURSTS + 3)) and len(bench.producer) == 0
+    assert (
+        sorted(value for value, _ in bench.results) == values(*range(BURSTS + 3))
+        and len(bench.producer) == 0
+    )
 
 
 @pytest.mark.parametrize("who", ["sender", "flusher"])
-def test_close_fails_what_a_thread_is_just_handing_over(bench: Bench, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
-    """It reaches the client when `close` has told all others their failure, and nobody polls any more."""
+def test_close_fails_what_a_thread_is_just_handing_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """It reaches the client when `close` has told all others their failure, and nobody polls any
+    more.
+    """
     handing, go_on = threading.Event(), threading.Event()
     given = bench.client.produce
     first = values(0 if who == "sender" else BURSTS)
@@ -457,9 +523,13 @@ def test_close_fails_what_a_thread_is_just_handing_over(bench: Bench, monkeypatc
         thread = threading.Thread(target=bench.send, args=(0,))
     else:  # its flush serves the reports that let the next burst go
         polling = threading.Event()
-        monkeypatch.setattr(bench.client, "poll", lambda timeout: polling.set() or time.sleep(min(timeout, 0.01)))  # type: ignore[func-returns-value]
+        monkeypatch.setattr(
+            bench.client, "poll", lambda timeout: polling.set() or time.sleep(min(timeout, 0.01))
+        )  # type: ignore[func-returns-value]
         assert polling.wait(10)
-        monkeypatch.setattr(bench.client, "flush", lambda timeout: FakeClient.poll(bench.client, min(timeout, 0.01)))
+        monkeypatch.setattr(
+            bench.client, "flush", lambda timeout: FakeClient.poll(bench.client, min(timeout, 0.01))
+        )
         bench.send(*range(BURSTS + 3))
         bench.client.deliver()
         thread = threading.Thread(target=bench.producer.flush, args=(30.0,))

@@ -1,4 +1,6 @@
-"""How long a process may take that comes to no end by itself: from a signal, or from a fatal error on. Of workers and of the services."""
+"""How long a process may take that comes to no end by itself: from a signal, or from a fatal
+error on. Of workers and of the services.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ ENDS = pytest.mark.parametrize(
     ("code", "why"),
     [
         pytest.param(WORKER_ENDS, f"{WHY}\n", id="worker"),
-        pytest.param(SERVICE_ENDS, "not drained within 0 s; what was under way comes again\n", id="service"),
+        pytest.param(
+            SERVICE_ENDS, "not drained within 0 s; what was under way comes again\n", id="service"
+        ),
     ],
 )
 
@@ -57,21 +61,37 @@ sys.stderr = sys.__stderr__ = Odd()
 """
 
 
-def _run(code: str, *, shell: str = 'exec "$0" -c "$1"', folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def _run(
+    code: str, *, shell: str = 'exec "$0" -c "$1"', folder: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'streams'}:{ROOT}"}
     command = ["sh", "-c", shell, sys.executable, code]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command,
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @ENDS
-@pytest.mark.parametrize(("stderr", "said"), [(TEE, True), ("sys.stderr = None", True), (RAISES, False)], ids=["tee", "none", "raises"])
+@pytest.mark.parametrize(
+    ("stderr", "said"),
+    [(TEE, True), ("sys.stderr = None", True), (RAISES, False)],
+    ids=["tee", "none", "raises"],
+)
 def test_it_ends_whatever_stands_for_stderr(code: str, why: str, stderr: str, said: bool) -> None:
     done = _run(code.replace("STDERR", stderr))
     assert (done.returncode, done.stderr) == (1, why if said else ""), done
 
 
 @ENDS
-def test_what_took_the_place_of_a_closed_stderr_gets_no_line(code: str, why: str, tmp_path: Path) -> None:
+def test_what_took_the_place_of_a_closed_stderr_gets_no_line(
+    code: str, why: str, tmp_path: Path
+) -> None:
     """The next file that is opened is number 2: it may be a store's."""
     opens = "taken = os.open('store', os.O_CREAT | os.O_WRONLY); assert taken == 2"
     done = _run(code.replace("STDERR", opens), shell='exec "$0" -c "$1" 2>&-', folder=tmp_path)
@@ -80,7 +100,8 @@ def test_what_took_the_place_of_a_closed_stderr_gets_no_line(code: str, why: str
 
 # --- after a fatal error
 
-#: A worker that fails, says so, and waits for an activity that never ends; with as much of the rest as is looked at.
+#: A worker that fails, says so, and waits for an activity that never ends; with as much of the rest
+#: as is looked at.
 FAILS = """
 import asyncio, sys, threading
 from datetime import timedelta
@@ -135,7 +156,11 @@ worker_process.run(settings, activities=[])
 def test_a_fatal_error_ends_it_whatever_its_activities_do(code: str) -> None:
     done = _run(code)
     error, why = done.stderr.splitlines()
-    assert done.returncode == 1 and "another one has its identity" in error and "not drained within 0 s" in why
+    assert (
+        done.returncode == 1
+        and "another one has its identity" in error
+        and "not drained within 0 s" in why
+    )
 
 
 class Drains:
@@ -156,7 +181,9 @@ class Drains:
     def join(self) -> None: ...
 
 
-async def test_an_activity_host_that_fails_is_told_of_before_its_activities_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_activity_host_that_fails_is_told_of_before_its_activities_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """An activity that never ends kept its worker from saying why it serves nothing any more."""
     told: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 

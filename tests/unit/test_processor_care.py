@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from odradek.processor.care import CAREFUL_INPUTS, CAREFUL_TIMERS, DEATHS_BEFORE_HOLDING, OWNS_BEFORE_CARE, PROVEN_AFTER_SECONDS, Care
+from odradek.processor.care import (
+    CAREFUL_INPUTS,
+    CAREFUL_TIMERS,
+    DEATHS_BEFORE_HOLDING,
+    OWNS_BEFORE_CARE,
+    PROVEN_AFTER_SECONDS,
+    Care,
+)
 from odradek.wire.state import PositionRow
 
 
 def _row(care: Care) -> PositionRow:
     """What an owner leaves that dies now."""
-    counts = {"owns": care.input_owns, "timer_owns": care.owns, "processing": care.processing, "deaths": care.deaths}
+    counts = {
+        "owns": care.input_owns,
+        "timer_owns": care.owns,
+        "processing": care.processing,
+        "deaths": care.deaths,
+    }
     return PositionRow(offset=0, events_topic_id="e", state_topic_id="s", partitions=1, **counts)
 
 
 def _deaths(count: int, processing: str = "") -> Care:
-    """The next owner after so many of them died, each in a process of its own; the careful ones over this."""
+    """The next owner after so many of them died, each in a process of its own; the careful ones
+    over this.
+    """
     row: PositionRow | None = None
     for _ in range(count):
         care = Care()
@@ -54,7 +68,9 @@ def test_what_was_named_is_accused_once_with_the_number_of_owners_that_died_over
     assert care.accuse("input/1/w") == 0
     other = _deaths(OWNS_BEFORE_CARE + 2, "input/1/w")
     assert other.accuse("input/0/other") == 0
-    assert other.accuse("input/1/w") == 2, "something else, a parked run or a timer, may come before it"
+    assert other.accuse("input/1/w") == 2, (
+        "something else, a parked run or a timer, may come before it"
+    )
 
 
 def test_what_owners_were_killed_over_by_chance_is_no_culprit() -> None:
@@ -73,11 +89,15 @@ def test_who_dies_before_it_comes_to_what_is_accused_did_not_die_over_it() -> No
     for _ in range(10):
         assert care.deaths_over("input/1/w") == 1 and care.accused == "input/1/w"
         care = _next(care)  # its own row, and it ends
-    assert _next(_named(care, "input/1/w")).deaths_over("input/1/w") == 2, "but who had come to it did"
+    assert _next(_named(care, "input/1/w")).deaths_over("input/1/w") == 2, (
+        "but who had come to it did"
+    )
 
 
 def test_what_came_before_it_and_is_done_keeps_it_accused() -> None:
-    """A timer comes behind the inputs that were there: another lane of the process may kill all of them in between."""
+    """A timer comes behind the inputs that were there: another lane of the process may kill all
+    of them in between.
+    """
     care = _next(_named(_deaths(OWNS_BEFORE_CARE), "timer/k"))
     for number in range(10):
         _named(care, f"input/{number}/w")
@@ -115,7 +135,9 @@ def test_who_comes_through_what_was_there_ends_the_count_but_not_the_care_of_inp
     for _ in range(CAREFUL_INPUTS):
         assert careful.careful_of_inputs
         assert not careful.took_one(timer=False)
-    assert not careful.careful_of_inputs and careful.careful_of_timers, "inputs without end keep no timer from being named"
+    assert not careful.careful_of_inputs and careful.careful_of_timers, (
+        "inputs without end keep no timer from being named"
+    )
     careful.came_through()
     assert not careful.careful and careful.owns == 0
 
@@ -149,7 +171,9 @@ def test_so_many_timers_are_enough_too() -> None:
 
 
 def test_a_timer_that_kills_is_held_whatever_is_applied_before_it() -> None:
-    """Each owner applies inputs and dies over the same timer: the sixth, if the first had come through what it found."""
+    """Each owner applies inputs and dies over the same timer: the sixth, if the first had come
+    through what it found.
+    """
     care, deaths = Care(), 0
     care.own(None)
     care.came_through()
@@ -192,7 +216,9 @@ def test_a_lane_that_was_careful_accuses_nobody_over_the_cluster() -> None:
 
 
 def test_an_own_that_ended_before_it_read_the_row_says_nothing_of_it() -> None:
-    """Such as over a restore that failed, or a store that somebody still has open, after one that ended over the cluster."""
+    """Such as over a restore that failed, or a store that somebody still has open, after one
+    that ended over the cluster.
+    """
     care = _deaths(OWNS_BEFORE_CARE)
     for _ in range(4):
         row = _row(_named(care, "input/1/w"))

@@ -24,7 +24,9 @@ from odradek.processor.lane_state import LaneState
 
 
 class FakeLane:
-    def __init__(self, state: LaneState, error: OdradekError | None = None, alive: bool = False) -> None:
+    def __init__(
+        self, state: LaneState, error: OdradekError | None = None, alive: bool = False
+    ) -> None:
         self.state, self.error, self._alive = state, error, alive
 
     def is_alive(self) -> bool:
@@ -46,7 +48,9 @@ def running() -> Any:
         DiskFullError("/d"),
         TopicMissingError("t"),
         TopicError("no right", topic="t"),
-        TopicSettingError("t", setting="cleanup.policy", value="delete", wanted="compact", reason="rows expire"),
+        TopicSettingError(
+            "t", setting="cleanup.policy", value="delete", wanted="compact", reason="rows expire"
+        ),
         OdradekError("no right"),
     ],
 )

@@ -18,7 +18,10 @@ from odradek.processor.timers import Timers
 from odradek.processor.work import Work, timer_row_key
 from odradek.wire.state import TimerRow
 
-DUE = [TimerRow(workflow_id="w", run_id=f"r{number}", kind="USER", id=number, due_ms=1_000 + number) for number in range(3)]
+DUE = [
+    TimerRow(workflow_id="w", run_id=f"r{number}", kind="USER", id=number, due_ms=1_000 + number)
+    for number in range(3)
+]
 
 
 class Tables:
@@ -27,8 +30,16 @@ class Tables:
     def get(self, table: str, key: str) -> None:
         raise NotImplementedError
 
-    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Any]]:
-        return iter([(key, row) for row in DUE if (key := timer_key(row.due_ms, row.run_id, row.kind, row.id)) >= start])
+    def scan(
+        self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False
+    ) -> Iterator[tuple[str, Any]]:
+        return iter(
+            [
+                (key, row)
+                for row in DUE
+                if (key := timer_key(row.due_ms, row.run_id, row.kind, row.id)) >= start
+            ]
+        )
 
 
 class Record:
@@ -45,7 +56,9 @@ class Record:
 
 
 class Taking:
-    """An intake of three timers and of inputs that arrive without end, from offset 0 on; what is taken is applied."""
+    """An intake of three timers and of inputs that arrive without end, from offset 0 on; what is
+    taken is applied.
+    """
 
     def __init__(self) -> None:
         def ask(partition: int, tell: Callable[[int], None]) -> None:
@@ -55,13 +68,17 @@ class Taking:
             return Sorted(taken=len(messages))
 
         self.timers = Timers(Tables())
-        self.intake = Intake(cast(LaneServices, SimpleNamespace(ends=SimpleNamespace(ask=ask))), 0, lambda: None)
+        self.intake = Intake(
+            cast(LaneServices, SimpleNamespace(ends=SimpleNamespace(ask=ask))), 0, lambda: None
+        )
         self.epoch = self.intake.seeks()
         self.intake.begin(self.timers, cast(Sorter, SimpleNamespace(sort=sort)))
         self.position = self.sent = 0
 
     def send(self, count: int) -> None:
-        self.intake.inbox.put(self.epoch, cast(Any, [Record(self.sent + number) for number in range(count)]))
+        self.intake.inbox.put(
+            self.epoch, cast(Any, [Record(self.sent + number) for number in range(count)])
+        )
         self.sent += count
 
     def take(self, **one: bool) -> str:
@@ -80,8 +97,16 @@ class Taking:
     ("one", "taken"),
     [
         pytest.param({}, ["ii", "iittt", "ii"], id="together"),
-        pytest.param({"one_input": True, "one_timer": True}, ["i", "t", "i", "t", "i", "t", "i", "i"], id="each by itself, in turns"),
-        pytest.param({"one_timer": True}, ["ii", "t", "iiii", "t", "iiii", "t", "iiii"], id="timers by themselves"),
+        pytest.param(
+            {"one_input": True, "one_timer": True},
+            ["i", "t", "i", "t", "i", "t", "i", "i"],
+            id="each by itself, in turns",
+        ),
+        pytest.param(
+            {"one_timer": True},
+            ["ii", "t", "iiii", "t", "iiii", "t", "iiii"],
+            id="timers by themselves",
+        ),
         pytest.param({"one_input": True}, ["i", "ttt", "i", "i"], id="inputs by themselves"),
     ],
 )
@@ -101,9 +126,15 @@ def test_timers_alone_need_no_turn() -> None:
     assert "".join(taken) == "ittt"
 
 
-@pytest.mark.parametrize("offsets", [[1], [1, 2], [2, 2], [3, 2]], ids=["again", "again, and one more", "twice", "out of order"])
+@pytest.mark.parametrize(
+    "offsets",
+    [[1], [1, 2], [2, 2], [3, 2]],
+    ids=["again", "again, and one more", "twice", "out of order"],
+)
 def test_a_record_that_comes_again_is_not_taken(offsets: list[int]) -> None:
-    """One that was polled before a seek and handed on behind it was applied twice; the lane seeks again instead."""
+    """One that was polled before a seek and handed on behind it was applied twice; the lane
+    seeks again instead.
+    """
     taking = Taking()
     taking.send(2)
     taking.take()

@@ -1,4 +1,6 @@
-"""Damaged files of a local store: found before RocksDB meets them, which over some of them never returns."""
+"""Damaged files of a local store: found before RocksDB meets them, which over some of them never
+returns.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def path(tmp_path: Path) -> Path:
         store = LaneStore.open(path, ME)
         for flush in range(40):
             key = f"timer/{opening}-{flush}".encode()
-            store.apply([(key, encode_row(TimerRow(1, "w", "r", "USER", 1)))], opening * 100 + flush + 1, 1)
+            store.apply(
+                [(key, encode_row(TimerRow(1, "w", "r", "USER", 1)))], opening * 100 + flush + 1, 1
+            )
             store.flush()
         store.close()
     return path
@@ -86,7 +90,12 @@ def _log(records: list[bytes]) -> bytes:
             kind = (1 if first else 4) if not rest else (2 if first else 3)
             crc = google_crc32c.value(bytes([kind]) + part)
             masked = ((crc >> 15 | crc << 17 & 0xFFFFFFFF) + 0xA282EAD8) & 0xFFFFFFFF
-            out += masked.to_bytes(4, "little") + len(part).to_bytes(2, "little") + bytes([kind]) + part
+            out += (
+                masked.to_bytes(4, "little")
+                + len(part).to_bytes(2, "little")
+                + bytes([kind])
+                + part
+            )
             first = False
             if not rest:
                 break
@@ -134,7 +143,9 @@ def test_rebuilt_whatever_the_damage(path: Path, tmp_path: Path) -> None:
     for number in range(150):
         copy = tmp_path / "damaged" / str(number)
         shutil.copytree(path, copy)
-        files = [f for pattern in ("*.sst", "MANIFEST-*", "CURRENT", "*.log") for f in copy.glob(pattern)]
+        files = [
+            f for pattern in ("*.sst", "MANIFEST-*", "CURRENT", "*.log") for f in copy.glob(pattern)
+        ]
         for file in files if number % 2 else [_manifest(copy)]:
             data = file.read_bytes()
             file.write_bytes(data[: len(data) // 3] + random.randbytes(len(data) // 3))

@@ -1,4 +1,6 @@
-"""How many bytes a transaction may hold: halved by those that took long in vain, back with those that get through."""
+"""How many bytes a transaction may hold: halved by those that took long in vain, back with those
+that get through.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def test_it_has_a_floor() -> None:
 
 
 def test_a_small_one_that_fails_says_nothing_of_sizes() -> None:
-    """A position row that a broker which is away does not take: it halved the bound down to its floor."""
+    """A position row that a broker which is away does not take: it halved the bound down to its
+    floor.
+    """
     bound = ByteBound()
     bound.failed(300, 60.0)
     assert bound.limit == BYTES_MAX

@@ -10,7 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_CREATE_TIME,
+    TIMESTAMP_LOG_APPEND_TIME,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from odradek.engine.activation import Activation, Commands, TaskFailed
 from odradek.engine.ports import Effects
@@ -57,31 +63,57 @@ class Raises(Codec):
         return super().decode(data)
 
 
-def record(value: bytes, offset: int, written_ms: int = 1_000, kind: int = TIMESTAMP_CREATE_TIME, headers: Any = ()) -> Any:
+def record(
+    value: bytes,
+    offset: int,
+    written_ms: int = 1_000,
+    kind: int = TIMESTAMP_CREATE_TIME,
+    headers: Any = (),
+) -> Any:
     """What a Sorter reads of a message."""
     timestamp = (kind, written_ms)
     return SimpleNamespace(
-        value=lambda: value, key=lambda: b"w", headers=lambda: list(headers), offset=lambda: offset, timestamp=lambda: timestamp
+        value=lambda: value,
+        key=lambda: b"w",
+        headers=lambda: list(headers),
+        offset=lambda: offset,
+        timestamp=lambda: timestamp,
     )
 
 
-def test_a_sender_that_counts_other_partitions_is_a_warning_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sender_that_counts_other_partitions_is_a_warning_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     services: Any = SimpleNamespace(events_topic="forwarded-events")
     caplog.set_level(logging.DEBUG)
     for offset, workflow_id in enumerate(["alpha", "beta", "gamma"]):
         for partition in (0, 2):  # 2: one too many, whose lane says so
-            work: Any = SimpleNamespace(sorted=SimpleNamespace(forwards=[(record(b"x", offset), workflow_id)], letters=[]))
+            work: Any = SimpleNamespace(
+                sorted=SimpleNamespace(forwards=[(record(b"x", offset), workflow_id)], letters=[])
+            )
             (made,) = output_records(services, work, Effects(), partition, 2)
-            assert made.headers == [(FORWARDED_FROM, f"forwarded-events/{partition}/{offset}".encode())]
+            assert made.headers == [
+                (FORWARDED_FROM, f"forwarded-events/{partition}/{offset}".encode())
+            ]
     said = [(found.levelname, found.workflow_id) for found in caplog.records]  # type: ignore[attr-defined]
     assert [id for level, id in said if level == "WARNING"] == ["alpha"]
-    assert [id for level, id in said if level == "DEBUG"] == ["alpha"] * 2 + ["beta"] * 2 + ["gamma"] * 2
+    assert [id for level, id in said if level == "DEBUG"] == ["alpha"] * 2 + ["beta"] * 2 + [
+        "gamma"
+    ] * 2
 
 
-def test_unforeseen_error_of_one_record_is_its_dead_letter(caplog: pytest.LogCaptureFixture) -> None:
+def test_unforeseen_error_of_one_record_is_its_dead_letter(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     sound = encode(SignalWorkflow("w", "s"))
     messages = [record(sound, 5), record(b"strange", 6), record(sound, 7)]
-    sorter = Sorter(Raises(RuntimeError("who would have thought")), topic="t", topic_id="id", partition=0, partitions=1)
+    sorter = Sorter(
+        Raises(RuntimeError("who would have thought")),
+        topic="t",
+        topic_id="id",
+        partition=0,
+        partitions=1,
+    )
     found = sorter.sort(messages, 0)
     assert [each.offset for each in found.inputs] == [5, 7] and found.taken == 3
     (letter,) = found.letters
@@ -91,7 +123,9 @@ def test_unforeseen_error_of_one_record_is_its_dead_letter(caplog: pytest.LogCap
     assert "t/0/6" in logged.getMessage() and logged.exc_info
 
 
-@pytest.mark.parametrize("error", [SchemaRegistryUnreachableError("http://registry", "refused"), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [SchemaRegistryUnreachableError("http://registry", "refused"), MemoryError()]
+)
 def test_what_is_no_fault_of_the_record_passes(error: Exception) -> None:
     sorter = Sorter(Raises(error), topic="t", topic_id="id", partition=0, partitions=1)
     with pytest.raises(type(error)):
@@ -114,13 +148,21 @@ def test_dead_letter_that_was_put_back_has_the_ids_of_its_first_place(event: Any
     """Wherever, however often and over however many letters: one request."""
 
     def ids(value: bytes, offset: int, *marks: bytes) -> tuple[str, str, bool]:
-        (found,) = sorted_by([record(value, offset, headers=[("x", None), *((REDRIVEN_FROM, mark) for mark in marks)])]).inputs
+        (found,) = sorted_by(
+            [
+                record(
+                    value, offset, headers=[("x", None), *((REDRIVEN_FROM, mark) for mark in marks)]
+                )
+            ]
+        ).inputs
         made: Any = found.event
         return made.request_id, made.run_id, found.redriven
 
     value = encode(event)
     first = ids(value, 5, b"letters/0/3")
-    assert first[2] and is_made_once(first[0]) and bool(first[1]) == isinstance(event, StartWorkflow)
+    assert (
+        first[2] and is_made_once(first[0]) and bool(first[1]) == isinstance(event, StartWorkflow)
+    )
     assert ids(value, 6, b"letters/0/3") == ids(value, 7, b"letters/0/3", b"letters/0/9") == first
     assert ids(value, 8, b"letters/0/4")[0] != first[0]
     assert ids(value, 5) == ("", "", False)
@@ -130,8 +172,13 @@ def test_dead_letter_that_was_put_back_has_the_ids_of_its_first_place(event: Any
 
 def test_dead_letter_that_was_put_back_keeps_the_ids_that_it_has() -> None:
     mark = [(REDRIVEN_FROM, b"letters/0/3")]
-    start, report = StartWorkflow("w", "t", request_id="mine", run_id="own"), ActivityTaskCompleted("w", "r", 5, "a", 1)
-    found = sorted_by([record(encode(start), 5, headers=mark), record(encode(report), 6, headers=mark)])
+    start, report = (
+        StartWorkflow("w", "t", request_id="mine", run_id="own"),
+        ActivityTaskCompleted("w", "r", 5, "a", 1),
+    )
+    found = sorted_by(
+        [record(encode(start), 5, headers=mark), record(encode(report), 6, headers=mark)]
+    )
     assert [each.event for each in found.inputs] == [start, report]
 
 
@@ -141,12 +188,21 @@ NOW_MS = 1_700_000_000_000
 def query(written_ms: int, patience_ms: int, **more: Any) -> Any:
     """A query whose writer waits for so long by his own clock, which says `written_ms`."""
     return record(
-        encode(QueryWorkflow("w", "s", request_id="r", reply_to="me", deadline_ms=written_ms + patience_ms)), 0, written_ms, **more
+        encode(
+            QueryWorkflow(
+                "w", "s", request_id="r", reply_to="me", deadline_ms=written_ms + patience_ms
+            )
+        ),
+        0,
+        written_ms,
+        **more,
     )
 
 
 def sorted_by(messages: list[Any]) -> Sorted:
-    return Sorter(Codec(), topic="t", topic_id="id", partition=0, partitions=1).sort(messages, NOW_MS)
+    return Sorter(Codec(), topic="t", topic_id="id", partition=0, partitions=1).sort(
+        messages, NOW_MS
+    )
 
 
 @pytest.mark.parametrize("behind_ms", [0, 15_000, 70_000])
@@ -154,7 +210,9 @@ def test_read_of_a_client_whose_clock_is_behind_is_answered(behind_ms: int) -> N
     found = sorted_by([query(NOW_MS - behind_ms, 10_000)])
     assert found.expired == 0
     (event,) = [each.event for each in found.inputs]
-    assert isinstance(event, QueryWorkflow) and event.deadline_ms == NOW_MS + 10_000  # by the engine's clock now
+    assert (
+        isinstance(event, QueryWorkflow) and event.deadline_ms == NOW_MS + 10_000
+    )  # by the engine's clock now
 
 
 @pytest.mark.parametrize(
@@ -163,7 +221,10 @@ def test_read_of_a_client_whose_clock_is_behind_is_answered(behind_ms: int) -> N
         ("by its own clock", [query(NOW_MS, -1)]),
         ("by any clock", [query(NOW_MS - CLOCKS_APART_MS - 10_001, 10_000)]),
         ("one of a backlog", [query(NOW_MS - 15_000, 10_000)] * BACKLOG),
-        ("by the broker's clock, which ours is close to", [query(NOW_MS - 15_000, 0, kind=TIMESTAMP_LOG_APPEND_TIME)]),
+        (
+            "by the broker's clock, which ours is close to",
+            [query(NOW_MS - 15_000, 0, kind=TIMESTAMP_LOG_APPEND_TIME)],
+        ),
     ],
 )
 def test_expired_read(what: str, messages: list[Any]) -> None:
@@ -172,7 +233,9 @@ def test_expired_read(what: str, messages: list[Any]) -> None:
 
 
 def test_read_in_a_backlog_is_as_young_as_what_came_before_it() -> None:
-    """Records before it were written before it: by their clocks it cannot have lain there for long."""
+    """Records before it were written before it: by their clocks it cannot have lain there for
+    long.
+    """
     young = record(encode(SignalWorkflow("w", "s")), 0, NOW_MS - 1_000)
     late = query(NOW_MS - 70_000, 10_000)
     found = sorted_by([late] + [young] * BACKLOG + [late])
@@ -235,13 +298,17 @@ def test_inbox_drops_what_was_dispatched_before_a_seek() -> None:
 
 
 def test_a_seek_left_over_from_a_lane_of_before_moves_nothing() -> None:
-    """The group's thread takes requests of lanes in turn: a lane may have ended and have a successor when its seek comes up."""
+    """The group's thread takes requests of lanes in turn: a lane may have ended and have a
+    successor when its seek comes up.
+    """
     seats = [SimpleNamespace(inbox=Inbox(), epoch=0) for _ in range(2)]
     for lane in seats:
         lane.epoch = lane.inbox.new_epoch()
     old, new = seats
     seeks: list[int] = []
-    consumer: Any = SimpleNamespace(seek=lambda place: seeks.append(place.offset), resume=lambda places: None)
+    consumer: Any = SimpleNamespace(
+        seek=lambda place: seeks.append(place.offset), resume=lambda places: None
+    )
     rest: Any = {"settling": Settling(None, 3.0), "partitions": 1}
     group = Group(lambda: consumer, "t", "me", lambda *_: old, lambda _: {}, lambda _: None, **rest)  # type: ignore[arg-type, return-value]
     group._consumer = consumer
@@ -253,14 +320,26 @@ def test_a_seek_left_over_from_a_lane_of_before_moves_nothing() -> None:
 
 
 @pytest.mark.parametrize(("taken", "left"), [([], "[0, 1]"), ([1], '"moving"')])
-def test_a_processor_that_leaves_marks_no_move_but_one_that_was_under_way(tmp_path: Path, taken: list[int], left: str) -> None:
+def test_a_processor_that_leaves_marks_no_move_but_one_that_was_under_way(
+    tmp_path: Path, taken: list[int], left: str
+) -> None:
     """Closing gives everything back, by the callback that the group's moves come by."""
     places = [TopicPartition("t", number) for number in (0, 1)]
     turns = iter(["joins", "ends"])
-    rests: Any = {"has_row": False, "intake": SimpleNamespace(awaited_end=-1), "state": LaneState.RUNNING}
+    rests: Any = {
+        "has_row": False,
+        "intake": SimpleNamespace(awaited_end=-1),
+        "state": LaneState.RUNNING,
+    }
 
     def lane(partition: int, _: object) -> Any:
-        return SimpleNamespace(partition=partition, start=lambda: None, stop=lambda: None, is_alive=lambda: False, **rests)
+        return SimpleNamespace(
+            partition=partition,
+            start=lambda: None,
+            stop=lambda: None,
+            is_alive=lambda: False,
+            **rests,
+        )
 
     def subscribe(_: object, *, on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
         consumer.on_assign, consumer.on_revoke = on_assign, on_revoke
@@ -317,7 +396,9 @@ def test_place_is_given_back_once_and_by_its_holder_alone() -> None:
     assert not places.held
 
 
-def test_restore_that_waited_goes_on_with_a_place_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restore_that_waited_goes_on_with_a_place_and_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(restore, "_STUCK_SECONDS", 0.02)
     monkeypatch.setattr(restore, "_PLACE_SECONDS", 0.01)
     at, places, stuck, stopping = [0], Places(1), threading.Event(), threading.Event()
@@ -326,9 +407,14 @@ def test_restore_that_waited_goes_on_with_a_place_and_can_be_stopped(monkeypatch
         stuck.wait(timeout)
 
     consumer: Any = SimpleNamespace(
-        assign=lambda _: None, poll=poll, position=lambda _: [SimpleNamespace(offset=at[0])], close=lambda: None
+        assign=lambda _: None,
+        poll=poll,
+        position=lambda _: [SimpleNamespace(offset=at[0])],
+        close=lambda: None,
     )
-    store: Any = SimpleNamespace(apply=lambda *_: pytest.fail("without a place"), changelog_offset=0)
+    store: Any = SimpleNamespace(
+        apply=lambda *_: pytest.fail("without a place"), changelog_offset=0
+    )
 
     def progress(remaining: int) -> None:
         if stopping.is_set():
@@ -336,7 +422,9 @@ def test_restore_that_waited_goes_on_with_a_place_and_can_be_stopped(monkeypatch
 
     def run() -> None:
         with places, pytest.raises(Stopping):
-            Restorer("state", lambda: consumer, places).restore(store, 0, 0, 5, progress, lambda _: stuck.set())
+            Restorer("state", lambda: consumer, places).restore(
+                store, 0, 0, 5, progress, lambda _: stuck.set()
+            )
 
     lane = threading.Thread(target=run)
     lane.start()
@@ -400,11 +488,20 @@ class Fed:
         self.paused: set[int] = set()
         consumer: Any = SimpleNamespace(
             pause=lambda places: self.paused.update(place.partition for place in places),
-            resume=lambda places: self.paused.difference_update(place.partition for place in places),
+            resume=lambda places: self.paused.difference_update(
+                place.partition for place in places
+            ),
         )
         self.consumer = consumer
         self.group = Group(
-            lambda: consumer, "t", "me", lambda *_: None, lambda _: {}, lambda _: None, settling=Settling(None, 3.0), partitions=1
+            lambda: consumer,
+            "t",
+            "me",
+            lambda *_: None,
+            lambda _: {},
+            lambda _: None,
+            settling=Settling(None, 3.0),
+            partitions=1,
         )  # type: ignore[arg-type, return-value]
         self.group._consumer = consumer
         for partition in range(lanes):
@@ -427,7 +524,9 @@ class Fed:
 
 
 def test_inboxes_of_many_lanes_share_one_bound() -> None:
-    """64 lanes with a backlog would hold 512 MiB. None of them is starved: each takes at least a record, whatever the others hold."""
+    """64 lanes with a backlog would hold 512 MiB. None of them is starved: each takes at least a
+    record, whatever the others hold.
+    """
     fed, record = Fed(64), 512 * 1024
     for _ in range(BYTES_MAX // record + 1):
         for partition in range(63):
@@ -453,7 +552,9 @@ def test_a_lane_that_is_empty_goes_on_while_others_are_full() -> None:
             fed.feed(partition, 2 * 1024 * 1024)
             assert fed.inbox(partition).take(1, 0)
         fed.group._resume_drained(fed.consumer)
-        assert fed.paused == set(range(10)), "those that hold nothing go on, those that hold much wait"
+        assert fed.paused == set(range(10)), (
+            "those that hold nothing go on, those that hold much wait"
+        )
 
 
 def test_few_lanes_have_what_they_had() -> None:
@@ -501,7 +602,9 @@ def test_no_fault_is_no_hook(monkeypatch: pytest.MonkeyPatch) -> None:
     assert faults.fault_hook() is None
 
 
-@pytest.mark.parametrize("text", ["nowhere:kill", "after-init", "after-init:explode", "after-init:kill:x"])
+@pytest.mark.parametrize(
+    "text", ["nowhere:kill", "after-init", "after-init:explode", "after-init:kill:x"]
+)
 def test_wrong_fault_is_an_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(faults.VARIABLE, text)
     with pytest.raises(ConfigurationError):
@@ -543,7 +646,10 @@ def test_held_run_runs_nothing() -> None:
     assert failed.park
     # The engine writes cause and message into the row; what was held stays held.
     assert why_held(f"{failed.cause}: {failed.failure.message}") == "owners died"
-    assert isinstance(activator.create(workflow_id="w", run_id="r2", workflow_type="T").activate(activation), Commands)
+    assert isinstance(
+        activator.create(workflow_id="w", run_id="r2", workflow_type="T").activate(activation),
+        Commands,
+    )
 
 
 def test_held_reason_is_one_bounded_line() -> None:
@@ -567,7 +673,11 @@ def test_held_reason_is_one_bounded_line() -> None:
         (KafkaError.UNKNOWN_TOPIC_OR_PART, Dropped, False),
         (KafkaError._UNKNOWN_PARTITION, Refused, False),
         (KafkaError._FENCED, Dropped, True),
-        (KafkaError.INVALID_PRODUCER_ID_MAPPING, Dropped, True),  # abortable to librdkafka, and deadly: a zombie comes back by an abort
+        (
+            KafkaError.INVALID_PRODUCER_ID_MAPPING,
+            Dropped,
+            True,
+        ),  # abortable to librdkafka, and deadly: a zombie comes back by an abort
         (KafkaError.UNKNOWN_PRODUCER_ID, Dropped, True),
         (KafkaError._TIMED_OUT, Dropped, False),  # outcome unknown
         (KafkaError._TRANSPORT, Dropped, False),

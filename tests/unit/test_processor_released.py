@@ -1,4 +1,6 @@
-"""Names in the position row that count for nothing: whoever reads the row next, and whatever became of the cluster."""
+"""Names in the position row that count for nothing: whoever reads the row next, and whatever
+became of the cluster.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +51,23 @@ def _next(path: Path) -> Released:
     return Released(path)
 
 
-def test_an_own_that_ended_over_the_cluster_forgives_its_own_row_alone(released: Released, path: Path) -> None:
+def test_an_own_that_ended_over_the_cluster_forgives_its_own_row_alone(
+    released: Released, path: Path
+) -> None:
     _named(released).begins()
     assert not _next(path).forgives(ROW), "who dies now has died over it"
     assert released.ended(blameless=True)
     after = _next(path)
-    assert after.forgives(ROW) and after.forgives(replace(ROW)), "as often as it is read, before another row stands"
-    for other in ({"time_ms": 1_001}, {"owns": 4, "timer_owns": 4}, {"deaths": 2}, {"processing": "input/8/w"}, {"events_topic_id": "new"}):
+    assert after.forgives(ROW) and after.forgives(replace(ROW)), (
+        "as often as it is read, before another row stands"
+    )
+    for other in (
+        {"time_ms": 1_001},
+        {"owns": 4, "timer_owns": 4},
+        {"deaths": 2},
+        {"processing": "input/8/w"},
+        {"events_topic_id": "new"},
+    ):
         assert not after.forgives(replace(ROW, **other))
     after.sends(replace(ROW, time_ms=2_000, processing=""), names=False)
     assert after.forgives(ROW), "it is not committed"
@@ -90,7 +102,9 @@ def test_what_has_no_name_needs_no_file(released: Released, path: Path) -> None:
     assert not list(path.parent.iterdir())
 
 
-def test_a_stop_while_the_code_runs_is_written_once_it_is_over(released: Released, path: Path) -> None:
+def test_a_stop_while_the_code_runs_is_written_once_it_is_over(
+    released: Released, path: Path
+) -> None:
     """The commit behind it may hang for longer than the process lives."""
     _named(released).begins()
     released.leave()
@@ -104,7 +118,9 @@ def test_a_stop_while_the_code_runs_is_written_once_it_is_over(released: Release
 
 
 @pytest.mark.parametrize("committed", [True, False])
-def test_a_stop_before_the_code_runs_keeps_it_from_running(released: Released, path: Path, committed: bool) -> None:
+def test_a_stop_before_the_code_runs_keeps_it_from_running(
+    released: Released, path: Path, committed: bool
+) -> None:
     released.sends(ROW, names=True)
     if committed:
         released.stands(names=True)
@@ -124,7 +140,9 @@ def test_a_stop_while_a_commit_hangs(released: Released, path: Path) -> None:
     assert _next(path).forgives(ROW)
 
 
-@pytest.mark.parametrize("found", [b"", b"{", b'{"offset": "x"}', b"[" * 100_000, b"\xff\xfe", b"null"])
+@pytest.mark.parametrize(
+    "found", [b"", b"{", b'{"offset": "x"}', b"[" * 100_000, b"\xff\xfe", b"null"]
+)
 def test_a_damaged_file_is_as_none(released: Released, path: Path, found: bytes) -> None:
     path.write_bytes(found)
     assert not released.forgives(ROW)
@@ -132,7 +150,9 @@ def test_a_damaged_file_is_as_none(released: Released, path: Path, found: bytes)
     assert _next(path).forgives(ROW)
 
 
-def test_a_disk_that_takes_nothing_is_as_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disk_that_takes_nothing_is_as_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     path = tmp_path / "gone" / "1.released"
     released = _named(Released(path))
@@ -146,8 +166,12 @@ def test_a_disk_that_takes_nothing_is_as_none(tmp_path: Path, caplog: pytest.Log
 
 
 def test_who_is_spared_by_it_is_not_counted(path: Path, released: Released) -> None:
-    """Seven processes that are stopped in the middle of a cluster's trouble, each with its input named."""
-    row: PositionRow | None = replace(ROW, processing="", owns=OWNS_BEFORE_CARE, timer_owns=OWNS_BEFORE_CARE, deaths=0)
+    """Seven processes that are stopped in the middle of a cluster's trouble, each with its input
+    named.
+    """
+    row: PositionRow | None = replace(
+        ROW, processing="", owns=OWNS_BEFORE_CARE, timer_owns=OWNS_BEFORE_CARE, deaths=0
+    )
     for life in range(7):
         care = Care()
         if row is not None and released.forgives(row):
@@ -158,7 +182,14 @@ def test_who_is_spared_by_it_is_not_counted(path: Path, released: Released) -> N
         assert care.careful and not care.blames
         care.accuse("input/7/w")
         assert care.blames
-        row = replace(ROW, processing=care.processing, deaths=care.deaths, owns=care.input_owns, timer_owns=care.owns, time_ms=life)
+        row = replace(
+            ROW,
+            processing=care.processing,
+            deaths=care.deaths,
+            owns=care.input_owns,
+            timer_owns=care.owns,
+            time_ms=life,
+        )
         _named(released, row).begins()
         released.ended(blameless=True)
     died = Care()

@@ -1,4 +1,6 @@
-"""The local store: what is applied together is there together, in key order, for its own identity only."""
+"""The local store: what is applied together is there together, in key order, for its own
+identity only.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,15 @@ from odradek.engine.ports import OutletUnavailableError
 from odradek.exceptions import DiskFullError, StateFormatError, StateStoreError
 from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.processor import store as store_module
-from odradek.processor.store import LaneStore, StoreCorruptError, StoreIdentity, StoreLockedError, UnreadableRowError, prune, translate
+from odradek.processor.store import (
+    LaneStore,
+    StoreCorruptError,
+    StoreIdentity,
+    StoreLockedError,
+    UnreadableRowError,
+    prune,
+    translate,
+)
 from odradek.wire.codec import encode_row
 from odradek.wire.rows import state_key
 from odradek.wire.state import RequestRow, TimerRow
@@ -63,7 +73,8 @@ def test_a_row_whose_schema_a_registry_cannot_tell_now_is_nobodys_fault(store: L
 def test_scan(store: LaneStore) -> None:
     names = ["a/1", "a/2", "a/3", "b/1", "é/1"]
     store.apply(
-        [_timer(name, n) for n, name in enumerate(names)] + [(state_key(ports.REQUEST, "a/9"), encode_row(RequestRow("r", "k", "OK")))],
+        [_timer(name, n) for n, name in enumerate(names)]
+        + [(state_key(ports.REQUEST, "a/9"), encode_row(RequestRow("r", "k", "OK")))],
         1,
         1,
     )
@@ -124,7 +135,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def _piled(path: Path, damaged_at: int) -> None:
-    """A store of five files, so many that a compaction begins with its opening, which meets the damage in the newest."""
+    """A store of five files, so many that a compaction begins with its opening, which meets the
+    damage in the newest.
+    """
     LaneStore.open(path, ME).close()
     db = Rdict(os.fspath(path), store_module._options())
     db.set_options({"disable_auto_compactions": "true"})
@@ -137,7 +150,11 @@ def _piled(path: Path, damaged_at: int) -> None:
         db.flush()
     db.close()
     for file in path.glob("OPTIONS-*"):  # which are read again with the files
-        file.write_text(file.read_text().replace("disable_auto_compactions=true", "disable_auto_compactions=false"))
+        file.write_text(
+            file.read_text().replace(
+                "disable_auto_compactions=true", "disable_auto_compactions=false"
+            )
+        )
     newest = max(path.glob("*.sst"), key=lambda file: file.name)
     data = bytearray(newest.read_bytes())
     data[damaged_at] ^= 1
@@ -146,7 +163,11 @@ def _piled(path: Path, damaged_at: int) -> None:
 
 @pytest.mark.parametrize(
     ("damaged_at", "identity", "oldest_ms"),
-    [(5, ME, 0), (20_000, ME, 1 << 60), (20_000, StoreIdentity("another", "state-id", "events-id", 3), 0)],
+    [
+        (5, ME, 0),
+        (20_000, ME, 1 << 60),
+        (20_000, StoreIdentity("another", "state-id", "events-id", 3), 0),
+    ],
     ids=["its mark", "too old", "of another cluster"],
 )
 def test_a_damaged_store_is_rebuilt_also_where_its_close_tells_of_the_damage(
@@ -229,13 +250,20 @@ def test_stores_that_nobody_came_back_to(tmp_path: Path) -> None:
 
 
 def test_errors_by_their_text() -> None:
-    assert isinstance(translate(Exception("IO error: No space left on device: While appending"), "p"), DiskFullError)
-    assert isinstance(translate(Exception("Corruption: block checksum mismatch"), "p"), StoreCorruptError)
+    assert isinstance(
+        translate(Exception("IO error: No space left on device: While appending"), "p"),
+        DiskFullError,
+    )
+    assert isinstance(
+        translate(Exception("Corruption: block checksum mismatch"), "p"), StoreCorruptError
+    )
     assert type(translate(Exception("IO error: Permission denied"), "p")) is StateStoreError
 
 
 def test_killed_store_stands_at_a_commit(tmp_path: Path) -> None:
-    """There is no write-ahead log: after kill -9 it is as of some earlier commit, rows and offset together."""
+    """There is no write-ahead log: after kill -9 it is as of some earlier commit, rows and
+    offset together.
+    """
     script = f"""
 import os, signal
 from pathlib import Path
@@ -248,7 +276,13 @@ for n in range(1, 400):
 os.kill(os.getpid(), signal.SIGKILL)
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["streams", "."])}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=Path(__file__).parents[2], check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == -9
     store = LaneStore.open(tmp_path / "s", ME)
     assert store.changelog_offset >= 250
@@ -273,7 +307,15 @@ except DiskFullError as error:
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["streams", "."])}
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.stdout.startswith("full no space left on the disk"), done
     store = LaneStore.open(tmp_path / "s", ME)
     assert len(list(store.items())) == store.changelog_offset * 5

@@ -1,4 +1,6 @@
-"""Timers: the near ones in memory, in order, released only behind the end that was asked for when they fell due."""
+"""Timers: the near ones in memory, in order, released only behind the end that was asked for
+when they fell due.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def test_far_timers_wait_in_the_store() -> None:
 
 
 def test_memory_is_bounded_and_nothing_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an outage everything may be due: it passes through in chunks, also what is put meanwhile."""
+    """After an outage everything may be due: it passes through in chunks, also what is put
+    meanwhile.
+    """
     monkeypatch.setattr(module, "ROWS_MAX", 10)
     table = Table(*(_put(NOW + n, n) for n in range(0, 100, 2)))
     assert table.timers.next_due_ms(NOW + 1_000) == NOW
@@ -149,7 +153,9 @@ def test_postponed() -> None:
 
 
 def test_a_clock_that_is_set_back_releases_nothing_early() -> None:
-    """It was ten minutes ahead, and a timer was released by it. One that is set now waits for its own time, and for an end of its own."""
+    """It was ten minutes ahead, and a timer was released by it. One that is set now waits for
+    its own time, and for an end of its own.
+    """
     ahead = NOW + 600_000
     table = Table(_put(ahead - 5, 1))
     table.release(ahead)

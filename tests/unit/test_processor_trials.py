@@ -111,7 +111,9 @@ def test_a_step_that_does_not_end_is_told_and_keeps_nobody(monkeypatch: pytest.M
 
         assert pool.submit(trial).result(10) is False
         monkeypatch.setattr(trials, "_LOOK_SECONDS", 60)
-        assert pool.submit(trial).result(10) is False, "nor does the next wait for what is known not to end"
+        assert pool.submit(trial).result(10) is False, (
+            "nor does the next wait for what is known not to end"
+        )
 
 
 def test_others_go_on_beside_a_trial_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,8 +135,12 @@ def test_others_go_on_beside_a_trial_that_takes_too_long(monkeypatch: pytest.Mon
             pass
 
 
-def test_what_owners_died_over_does_not_pass_a_long_trial_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be what kills the process, and the one beside it, which was slow and nothing else, was held in its place."""
+def test_what_owners_died_over_does_not_pass_a_long_trial_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be what kills the process, and the one beside it, which was slow and nothing else,
+    was held in its place.
+    """
     monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.05)
     of_process, ran, tried = Trials(), threading.Event(), threading.Event()
 
@@ -167,12 +173,20 @@ def test_a_trial_that_nobody_ends_keeps_another_for_a_time(monkeypatch: pytest.M
         with of_process.alone(at(1), goes_on) as alone:
             return alone
 
-    with ThreadPoolExecutor() as pool, of_process.alone(at(0), goes_on), of_process.step(at(0), goes_on):
+    with (
+        ThreadPoolExecutor() as pool,
+        of_process.alone(at(0), goes_on),
+        of_process.step(at(0), goes_on),
+    ):
         assert pool.submit(trial).result(10) is False
 
 
-def test_the_successor_of_a_lane_that_does_not_come_back_says_nothing_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both have the same partition; the successor is dropped again and again, since the store is still locked."""
+def test_the_successor_of_a_lane_that_does_not_come_back_says_nothing_of_its_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both have the same partition; the successor is dropped again and again, since the store is
+    still locked.
+    """
     monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.05)
     of_process = Trials()
     with of_process.step(at(0), goes_on):

@@ -1,4 +1,6 @@
-"""Which ends without an end are told to the lanes, and what is written there is skipped by readers."""
+"""Which ends without an end are told to the lanes, and what is written there is skipped by
+readers.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,25 @@ class Cluster:
     topics: Topics = TOPICS
 
     def topic_names(self) -> list[str]:
-        return [*self.ends, "somebody.elses", Topics("other").results, TOPICS.state("q"), TOPICS.replies]
+        return [
+            *self.ends,
+            "somebody.elses",
+            Topics("other").results,
+            TOPICS.state("q"),
+            TOPICS.replies,
+        ]
 
     def describe(self, names: list[str]) -> dict[str, TopicFacts]:
-        return {name: TopicFacts(name, "id", len(self.ends[name]), self.rights.get(name)) for name in names}
+        return {
+            name: TopicFacts(name, "id", len(self.ends[name]), self.rights.get(name))
+            for name in names
+        }
 
     def end_offsets(self, topic: str, partitions: range, *, committed: bool) -> dict[int, int]:
-        return {partition: self.ends[topic][partition][0 if committed else 1] for partition in partitions}
+        return {
+            partition: self.ends[topic][partition][0 if committed else 1]
+            for partition in partitions
+        }
 
 
 def _watch(cluster: Cluster) -> tuple[UnendedTransactions, list[list[Place]]]:

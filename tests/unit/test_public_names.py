@@ -1,6 +1,7 @@
 """Public names of every front door, pinned: one that comes, goes or moves unnoticed fails here.
 
-Meant so? `python tests/unit/test_public_names.py` writes `golden/public_names.txt` anew; say in the commit what changed.
+Meant so? `python tests/unit/test_public_names.py` writes `golden/public_names.txt` anew; say in
+the commit what changed.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ def pinned() -> dict[str, set[str]]:
 @pytest.mark.parametrize("module", FRONT_DOORS)
 def test_names_are_those_that_were_agreed(module: str) -> None:
     now, then = set(public_names(module)), pinned().get(module, set())
-    assert now == then, f"{module}: new {sorted(now - then)}, gone {sorted(then - now)}; if meant so: python {Path(__file__).name}"
+    assert now == then, (
+        f"{module}: new {sorted(now - then)}, gone {sorted(then - now)}; if meant so: python"
+        f" {Path(__file__).name}"
+    )
 
 
 @pytest.mark.parametrize("module", FRONT_DOORS)

@@ -1,8 +1,10 @@
-"""What every public name takes and has is a promise: a change must be meant, and shows up in the file beside, a line a name.
+"""What every public name takes and has is a promise: a change must be meant, and shows up in the
+file beside, a line a name.
 
-Parameters with their kinds and whether they have a default; a class's public methods, properties and attributes; members of enums. Which
-names are public is pinned by `test_public_names.py`. After a change that is meant:
-`UPDATE_PROMISED=1 pytest tests/unit/test_public_signatures.py`, and look at the difference.
+Parameters with their kinds and whether they have a default; a class's public methods, properties
+and attributes; members of enums. Which names are public is pinned by `test_public_names.py`.
+After a change that is meant: `UPDATE_PROMISED=1 pytest tests/unit/test_public_signatures.py`,
+and look at the difference.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ PROMISED = Path(__file__).parent / "promised" / "public_signatures.txt"
 OPTIONAL = {"BinaryProtoPayloadConverter", "JSONProtoPayloadConverter"}
 #: What a language construct calls: `async with client`, `async for run in …`, `await handle`.
 CALLED_BY_PYTHON = frozenset(
-    "__aenter__ __aexit__ __aiter__ __anext__ __await__ __call__ __enter__ __exit__ __getitem__ __init__ __iter__ __len__ __next__".split()
+    "__aenter__ __aexit__ __aiter__ __anext__ __await__ __call__ __enter__ __exit__ __getitem__"
+    " __init__ __iter__ __len__ __next__".split()
 )
 
 
@@ -41,7 +44,9 @@ class _Some:
 
 def signature(function: Any) -> str:
     """As it is called; one that takes any keyword says in its overloads which."""
-    any_keyword = inspect.Parameter.VAR_KEYWORD in {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+    any_keyword = inspect.Parameter.VAR_KEYWORD in {
+        parameter.kind for parameter in inspect.signature(function).parameters.values()
+    }
     said = sorted({_taken(one) for one in get_overloads(function)}) if any_keyword else []
     return " | ".join([_taken(function), *said])
 
@@ -55,7 +60,9 @@ def _taken(function: Any) -> str:
         for parameter in taken.parameters.values()
     ]
     spoken = "async " if inspect.iscoroutinefunction(function) else ""
-    return f"{spoken}{taken.replace(parameters=parameters, return_annotation=inspect.Signature.empty)}"
+    return (
+        f"{spoken}{taken.replace(parameters=parameters, return_annotation=inspect.Signature.empty)}"
+    )
 
 
 def kind(member: Any) -> str:
@@ -83,11 +90,18 @@ def members(value: type) -> dict[str, str]:
         own = dict.fromkeys(fields | dict.fromkeys(set_on_self(base)), "attribute") | {
             name: kind(member) for name, member in vars(base).items()
         }
-        found |= {name: said for name, said in own.items() if not name.startswith("_") or name in CALLED_BY_PYTHON}
+        found |= {
+            name: said
+            for name, said in own.items()
+            if not name.startswith("_") or name in CALLED_BY_PYTHON
+        }
     if getattr(value, "_is_protocol", False):
         del found["__init__"]  # Python's own, and another one in each version
     if issubclass(value, BaseModel):
-        found |= {name: "field, required" if field.is_required() else "field" for name, field in value.model_fields.items()}
+        found |= {
+            name: "field, required" if field.is_required() else "field"
+            for name, field in value.model_fields.items()
+        }
     return found
 
 
@@ -96,8 +110,18 @@ def set_on_self(value: type) -> set[str]:
     """Public attributes that the code of a class gives its instances."""
     targets: list[ast.AST] = []
     for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(value)))):
-        targets += node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    names = {target.attr for target in targets if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self"}
+        targets += (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+    names = {
+        target.attr
+        for target in targets
+        if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self"
+    }
     return {name for name in names if not name.startswith("_")}
 
 
@@ -110,7 +134,9 @@ def lines(module: str) -> Iterator[str]:
             continue
         yield f"{module}:{name} {kind(value)}"
         if inspect.isclass(value):
-            yield from sorted(f"{module}:{name}.{member} {said}" for member, said in members(value).items())
+            yield from sorted(
+                f"{module}:{name}.{member} {said}" for member, said in members(value).items()
+            )
 
 
 def promised() -> list[str]:
@@ -122,13 +148,22 @@ def promised() -> list[str]:
 def renewed() -> None:
     """Write it anew, if that was asked for."""
     if os.environ.get("UPDATE_PROMISED"):
-        PROMISED.write_text("".join(f"{line}\n" for module in FRONT_DOORS for line in lines(module)), encoding="utf-8")
+        PROMISED.write_text(
+            "".join(f"{line}\n" for module in FRONT_DOORS for line in lines(module)),
+            encoding="utf-8",
+        )
 
 
 @pytest.mark.parametrize("module", FRONT_DOORS)
 def test_signatures_are_as_promised(module: str) -> None:
-    now, then = list(lines(module)), [line for line in promised() if line.partition(":")[0] == module]
-    new, gone = [line for line in now if line not in then], [line for line in then if line not in now]
+    now, then = (
+        list(lines(module)),
+        [line for line in promised() if line.partition(":")[0] == module],
+    )
+    new, gone = (
+        [line for line in now if line not in then],
+        [line for line in then if line not in now],
+    )
     assert (new, gone) == ([], []), f"if meant so: UPDATE_PROMISED=1 pytest {Path(__file__).name}"
     assert now == then
 

@@ -1,4 +1,6 @@
-"""A schema registry in trouble: how much of their time those lose who ask it, who asks it at all, and what its refusals say."""
+"""A schema registry in trouble: how much of their time those lose who ask it, who asks it at
+all, and what its refusals say.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from tests.kafka.fake_registry import FakeRegistry, fake_registry
 
 pytest.importorskip("authlib", reason="needs odradek[registry]")
 
-UNKNOWN, ANOTHER = (CONFLUENT_MARKER + schema_id.to_bytes(4, "big") + b"body" for schema_id in (4_711, 4_712))
+UNKNOWN, ANOTHER = (
+    CONFLUENT_MARKER + schema_id.to_bytes(4, "big") + b"body" for schema_id in (4_711, 4_712)
+)
 
 
 @pytest.fixture
@@ -56,7 +60,9 @@ class Away:
 
 
 def lost(client: Away, until_s: float) -> float:
-    """Seconds of `until_s` in which somebody stands who has records with unknown ids, and looks at them every half a second."""
+    """Seconds of `until_s` in which somebody stands who has records with unknown ids, and looks
+    at them every half a second.
+    """
     framing = RegistryFraming("http://registry", client=client, clock=lambda: client.now)
     stood = 0.0
     while client.now < until_s:
@@ -70,7 +76,9 @@ def lost(client: Away, until_s: float) -> float:
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 2.0, 4.0])
-def test_who_asks_a_registry_that_takes_its_time_to_fail_loses_a_small_part_of_his(after_s: float) -> None:
+def test_who_asks_a_registry_that_takes_its_time_to_fail_loses_a_small_part_of_his(
+    after_s: float,
+) -> None:
     assert lost(Away(after_s), 600.0) < 60.0
 
 
@@ -106,11 +114,18 @@ def test_one_process_has_one_registry(registry: FakeRegistry) -> None:
 def test_those_who_start_together_ask_together(registry: FakeRegistry) -> None:
     """A worker's processor and activities: neither asks for what the other has asked for."""
     with ThreadPoolExecutor(4) as starting:
-        list(starting.map(lambda codec: codec.prepare(RECORD_TYPES), [make_codec(settings(registry)) for _ in range(4)]))
+        list(
+            starting.map(
+                lambda codec: codec.prepare(RECORD_TYPES),
+                [make_codec(settings(registry)) for _ in range(4)],
+            )
+        )
     assert len(registry.asked) == len(RECORD_TYPES)
 
 
-def test_what_was_read_once_is_read_by_all_while_the_registry_is_away(registry: FakeRegistry) -> None:
+def test_what_was_read_once_is_read_by_all_while_the_registry_is_away(
+    registry: FakeRegistry,
+) -> None:
     writer, reader = make_codec(settings(registry)), make_codec(settings(registry))
     value = writer.encode(SignalWorkflow("w", "s"))
     framing = reader._framing
@@ -127,7 +142,10 @@ def test_another_registry_is_another(registry: FakeRegistry) -> None:
     with fake_registry() as other:
         other.add("something else")
         codecs = [make_codec(settings(one)) for one in (registry, other)]
-        assert [codec.encode(SignalWorkflow("w", "s"))[:5] for codec in codecs] == [b"\0\0\0\0\1", b"\0\0\0\0\2"]
+        assert [codec.encode(SignalWorkflow("w", "s"))[:5] for codec in codecs] == [
+            b"\0\0\0\0\1",
+            b"\0\0\0\0\2",
+        ]
 
 
 @dataclass
@@ -148,7 +166,9 @@ class Without:
 
 
 @pytest.mark.parametrize(("after_s", "stood_s"), [(0.01, 2.0), (1.8, 12.0)])
-def test_many_records_of_an_id_that_a_registry_does_not_have_ask_for_it_once(after_s: float, stood_s: float) -> None:
+def test_many_records_of_an_id_that_a_registry_does_not_have_ask_for_it_once(
+    after_s: float, stood_s: float
+) -> None:
     """They are looked at again every half a second, in case it comes."""
     client = Without(after_s)
     framing = RegistryFraming("http://registry", client=client, clock=lambda: client.now)
@@ -194,13 +214,17 @@ class NoTimers:
 
     def get(self, table: str, key: str) -> None: ...
 
-    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Any]]:
+    def scan(
+        self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False
+    ) -> Iterator[tuple[str, Any]]:
         return iter(())
 
 
 @pytest.mark.parametrize("after_s", [0.01, 0.1, 1.8])
 @pytest.mark.parametrize("comes", [True, False])
-def test_a_lane_asks_once_more_before_it_gives_a_schema_up(after_s: float, comes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lane_asks_once_more_before_it_gives_a_schema_up(
+    after_s: float, comes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However slowly the registry said that it has none: one that lags may have it by now."""
     monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.01)
     client = Without(after_s)
@@ -212,12 +236,32 @@ def test_a_lane_asks_once_more_before_it_gives_a_schema_up(after_s: float, comes
 
     partition = partition_for(b"w", 4)
     intake = Intake(cast(LaneServices, SimpleNamespace()), partition, look)
-    intake.begin(Timers(NoTimers()), Sorter(codec, topic="events", topic_id="t", partition=partition, partitions=4))
-    intake.inbox.put(intake.seeks(), cast(Any, [Record(CONFLUENT_MARKER + (7).to_bytes(4, "big") + encode(SignalWorkflow("w", "s"))[10:])]))
+    intake.begin(
+        Timers(NoTimers()),
+        Sorter(codec, topic="events", topic_id="t", partition=partition, partitions=4),
+    )
+    intake.inbox.put(
+        intake.seeks(),
+        cast(
+            Any,
+            [
+                Record(
+                    CONFLUENT_MARKER
+                    + (7).to_bytes(4, "big")
+                    + encode(SignalWorkflow("w", "s"))[10:]
+                )
+            ],
+        ),
+    )
     found = [intake.next(0, wait_seconds=0, gathering=lambda: None) for _ in range(2)]
     assert found[0] is None and found[1] is not None and client.asked == 2
-    inputs, letters = [one.event for one in found[1].sorted.inputs], [one.reason for one in found[1].sorted.letters]
-    assert (inputs, letters) == (([SignalWorkflow("w", "s")], []) if comes else ([], [dead_letters.UNKNOWN_SCHEMA]))
+    inputs, letters = (
+        [one.event for one in found[1].sorted.inputs],
+        [one.reason for one in found[1].sorted.letters],
+    )
+    assert (inputs, letters) == (
+        ([SignalWorkflow("w", "s")], []) if comes else ([], [dead_letters.UNKNOWN_SCHEMA])
+    )
 
 
 # --- what it says
@@ -229,7 +273,13 @@ def test_a_lane_asks_once_more_before_it_gives_a_schema_up(after_s: float, comes
         (401, "Correct user and password in `schema_registry_url`"),
         (403, "Give its user the right to register schemas"),
         (404, "Correct `schema_registry_url`"),
-        (409, "If it calls the schema incompatible, a newer version was registered that this one cannot read"),
+        (
+            409,
+            (
+                "If it calls the schema incompatible, a newer version was registered that this one"
+                " cannot read"
+            ),
+        ),
         (400, "SR code 1)"),
     ],
 )
@@ -237,7 +287,9 @@ def test_a_refusal_says_what_to_do_about_it(registry: FakeRegistry, status: int,
     registry.always = (status, b'{"error_code": 1, "message": "no"}')
     with pytest.raises(OdradekError, match=r"refuses odradek\.SignalWorkflow: no") as refused:
         make_codec(settings(registry)).encode(SignalWorkflow("w", "s"))
-    assert str(refused.value).endswith(cure) and not isinstance(refused.value, SchemaRegistryUnreachableError)
+    assert str(refused.value).endswith(cure) and not isinstance(
+        refused.value, SchemaRegistryUnreachableError
+    )
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
@@ -248,9 +300,13 @@ def test_what_passes_is_no_refusal(registry: FakeRegistry, status: int) -> None:
 
 
 @pytest.mark.parametrize("found", [1 << 40, 1 << 32, -1])
-def test_an_id_that_no_record_can_have_is_an_error_that_says_so(registry: FakeRegistry, found: int) -> None:
+def test_an_id_that_no_record_can_have_is_an_error_that_says_so(
+    registry: FakeRegistry, found: int
+) -> None:
     registry.always = (200, b'{"id": %d}' % found)
-    with pytest.raises(OdradekError, match=f"{registry.url} gives odradek.SignalWorkflow the id {found}, which") as odd:
+    with pytest.raises(
+        OdradekError, match=f"{registry.url} gives odradek.SignalWorkflow the id {found}, which"
+    ) as odd:
         make_codec(settings(registry)).encode(SignalWorkflow("w", "s"))
     assert not isinstance(odd.value, SchemaRegistryUnreachableError)
 
@@ -269,4 +325,7 @@ def test_an_answer_that_says_nothing_refuses_no_record(registry: FakeRegistry, b
         framing.schema_id(SignalWorkflow)
     registry.always = None
     now[0] += 60.0
-    assert framing.find_by_id(1) == registry.schemas[0] and value[5:] == encode(SignalWorkflow("w", "s"))[10:]
+    assert (
+        framing.find_by_id(1) == registry.schemas[0]
+        and value[5:] == encode(SignalWorkflow("w", "s"))[10:]
+    )

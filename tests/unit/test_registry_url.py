@@ -21,4 +21,8 @@ def test_nobody_is_told_the_password_of_any(urls: str, shown: str) -> None:
     last = urls.split(",")[-1].strip().rstrip("/")  # the client tries each in turn and tells of one
     error = SchemaRegistryUnreachableError(urls, f"{urls} and {last}/schemas are away")
     assert error.address == shown and f"schema registry {shown} does not answer" in str(error)
-    assert "hidden" not in str(error) and "hidden" not in error.reason and "/schemas are away" in error.reason
+    assert (
+        "hidden" not in str(error)
+        and "hidden" not in error.reason
+        and "/schemas are away" in error.reason
+    )

@@ -8,12 +8,21 @@ import pytest
 from confluent_kafka import Producer
 
 from odradek.exceptions import ConfigurationError, FailureError, TemporalError
-from odradek.service import KeepAliveConfig, PayloadLimitsConfig, RPCError, RPCStatusCode, TLSConfig, tls_kafka_settings
+from odradek.service import (
+    KeepAliveConfig,
+    PayloadLimitsConfig,
+    RPCError,
+    RPCStatusCode,
+    TLSConfig,
+    tls_kafka_settings,
+)
 
 
 def test_rpc_error() -> None:
     error = RPCError("workflow not found", RPCStatusCode.NOT_FOUND, b"")
-    assert (str(error), error.message, error.status, error.raw_grpc_status) == ("workflow not found",) * 2 + (RPCStatusCode.NOT_FOUND, b"")
+    assert (str(error), error.message, error.status, error.raw_grpc_status) == (
+        "workflow not found",
+    ) * 2 + (RPCStatusCode.NOT_FOUND, b"")
     assert isinstance(error, TemporalError) and not isinstance(error, FailureError)
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.status) == (str(error), error.status)
@@ -21,7 +30,11 @@ def test_rpc_error() -> None:
 
 def test_status_codes_are_grpcs() -> None:
     assert [code.value for code in RPCStatusCode] == list(range(17))
-    assert (RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED) == (5, 14, 4)
+    assert (
+        RPCStatusCode.NOT_FOUND,
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+    ) == (5, 14, 4)
 
 
 def test_defaults_are_temporals() -> None:

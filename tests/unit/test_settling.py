@@ -90,8 +90,12 @@ def test_it_joins_once_more_once_and_keeps_what_comes_of_it(tmp_path: Path, cloc
     assert kept(tmp_path) == "[2, 3]"
 
 
-def test_from_the_first_move_on_it_is_known_to_move_until_the_group_is_at_rest(tmp_path: Path, clock: Clock) -> None:
-    """One that is killed between the rounds, however soon after others, must not find what it is left with."""
+def test_from_the_first_move_on_it_is_known_to_move_until_the_group_is_at_rest(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """One that is killed between the rounds, however soon after others, must not find what it is
+    left with.
+    """
     settling = back(tmp_path, clock, had="[0, 1]")
     assert not settling.must_rejoin([0, 1], ALL)
     assert kept(tmp_path) == "[0, 1]"
@@ -107,8 +111,12 @@ def test_from_the_first_move_on_it_is_known_to_move_until_the_group_is_at_rest(t
 
 
 @pytest.mark.parametrize(("moves", "left"), [(False, "[0, 1]"), (True, MOVES)])
-def test_what_a_consumer_gives_back_when_it_closes_is_no_move(tmp_path: Path, clock: Clock, moves: bool, left: str) -> None:
-    """The broker keeps it for a static member: one that is back finds it, unless the group took something of it before."""
+def test_what_a_consumer_gives_back_when_it_closes_is_no_move(
+    tmp_path: Path, clock: Clock, moves: bool, left: str
+) -> None:
+    """The broker keeps it for a static member: one that is back finds it, unless the group took
+    something of it before.
+    """
     settling = back(tmp_path, clock, had="[0, 1]")
     assert not settling.must_rejoin([0, 1], ALL)
     if moves:
@@ -123,7 +131,9 @@ def test_what_a_consumer_gives_back_when_it_closes_is_no_move(tmp_path: Path, cl
     assert kept(tmp_path) == MOVES
 
 
-def test_a_new_consumer_of_the_same_process_asks_as_one_that_was_killed(tmp_path: Path, clock: Clock) -> None:
+def test_a_new_consumer_of_the_same_process_asks_as_one_that_was_killed(
+    tmp_path: Path, clock: Clock
+) -> None:
     settling = back(tmp_path, clock, had="[0, 1]")
     assert not settling.must_rejoin([0, 1], ALL)
     for moves, again in ((True, True), (False, False)):
@@ -138,7 +148,9 @@ def test_a_new_consumer_of_the_same_process_asks_as_one_that_was_killed(tmp_path
         assert not settling.must_rejoin([0, 1], ALL)
 
 
-def test_a_member_that_is_not_static_or_cannot_write_never_does(tmp_path: Path, clock: Clock) -> None:
+def test_a_member_that_is_not_static_or_cannot_write_never_does(
+    tmp_path: Path, clock: Clock
+) -> None:
     settling = Settling(None, QUIET_S, clock)
     settling.assigned()
     clock.now_s += QUIET_S

@@ -1,4 +1,6 @@
-"""`ShareCommands` against a client that is played: what is said of each record, and what a pause of the process does."""
+"""`ShareCommands` against a client that is played: what is said of each record, and what a pause
+of the process does.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,13 @@ class Setting:
         self.clients: list[Client] = []
         self.gate = StartGate(3.0, lambda: self.now)
         self.commands = ShareCommands(
-            self._client, "commands", "group", members=2, partitions=1, done_before={0: done_before}, gate=self.gate
+            self._client,
+            "commands",
+            "group",
+            members=2,
+            partitions=1,
+            done_before={0: done_before},
+            gate=self.gate,
         )
         self.commands.subscribe()
 
@@ -71,7 +79,10 @@ class Setting:
 
     def poll(self) -> dict[int, Any]:
         """Offset -> (owner, cell)."""
-        return {message.offset() or 0: self.commands.take(message) for message in self.commands.poll(0, 100)}
+        return {
+            message.offset() or 0: self.commands.take(message)
+            for message in self.commands.poll(0, 100)
+        }
 
 
 @pytest.fixture
@@ -95,7 +106,10 @@ def test_a_member_polls_again_once_all_of_its_batch_is_answered_for(setting: Set
 def test_only_what_was_delivered_before_may_be_a_redelivery(setting: Setting) -> None:
     setting.clients[0].ready = [[Record(7), Record(8, deliveries=2)]]
     taken = setting.poll()
-    assert [offset < owner.end_at_assignment for offset, (owner, _) in sorted(taken.items())] == [False, True]
+    assert [offset < owner.end_at_assignment for offset, (owner, _) in sorted(taken.items())] == [
+        False,
+        True,
+    ]
 
 
 def test_what_a_classic_group_did_is_accepted_unseen() -> None:
@@ -118,10 +132,14 @@ def test_after_a_pause_nothing_begins_that_was_held_or_had_just_come(setting: Se
     held[0][1].acknowledged = True  # it ran, over the pause
     held[1][1].returned = True  # it was dropped
     assert sorted(setting.poll()) == [3]
-    assert one.said == {0: AcknowledgeType.ACCEPT, 1: AcknowledgeType.RELEASE} and two.said == {2: AcknowledgeType.RELEASE}
+    assert one.said == {0: AcknowledgeType.ACCEPT, 1: AcknowledgeType.RELEASE} and two.said == {
+        2: AcknowledgeType.RELEASE
+    }
 
 
-def test_a_shutdown_closes_members_as_they_become_free_and_releases_the_rest(setting: Setting) -> None:
+def test_a_shutdown_closes_members_as_they_become_free_and_releases_the_rest(
+    setting: Setting,
+) -> None:
     one, two = setting.clients
     one.ready = [[Record(0)]]
     setting.poll()
@@ -131,6 +149,11 @@ def test_a_shutdown_closes_members_as_they_become_free_and_releases_the_rest(set
     assert one.closed and one.said == {0: AcknowledgeType.RELEASE}
 
 
-@pytest.mark.parametrize(("slots", "members", "records"), [(1, 2, 1), (2, 2, 1), (3, 3, 1), (4, 4, 1), (10, 4, 2), (100, 4, 25)])
-def test_members_ask_for_about_as_much_as_there_are_slots(slots: int, members: int, records: int) -> None:
+@pytest.mark.parametrize(
+    ("slots", "members", "records"),
+    [(1, 2, 1), (2, 2, 1), (3, 3, 1), (4, 4, 1), (10, 4, 2), (100, 4, 25)],
+)
+def test_members_ask_for_about_as_much_as_there_are_slots(
+    slots: int, members: int, records: int
+) -> None:
     assert members_for(slots) == (members, records)

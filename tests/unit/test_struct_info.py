@@ -1,4 +1,6 @@
-"""Threads that convert to the same Struct for the first time, all at once: each time it ended the process."""
+"""Threads that convert to the same Struct for the first time, all at once: each time it ended
+the process.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +40,13 @@ for _ in range(10):
 
 def test_records_of_another_version_may_be_read_by_several_threads_at_once() -> None:
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'streams'}{os.pathsep}{ROOT}"}
-    done = subprocess.run([sys.executable, "-c", CONVERTS], env=environment, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CONVERTS],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
     ends = [int(line) for line in done.stdout.split()]
     assert -signal.SIGSEGV not in ends and ends == [0] * 10, ends

@@ -39,16 +39,38 @@ def _run(folder: Path, files: dict[str, str], *options: str) -> str:
     """What pytest says of a suite with our settings and our conftest."""
     for name, text in files.items():
         (folder / f"test_{name}.py").write_text(text)
-    settings = ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={folder}", "-p", "no:cacheprovider", "-p", "tests.conftest", *options]
+    settings = [
+        "-c",
+        str(ROOT / "pyproject.toml"),
+        f"--rootdir={folder}",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tests.conftest",
+        *options,
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *settings, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-m", "pytest", *settings, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     return done.stdout + done.stderr
 
 
 def test_a_worker_that_dies_is_a_failure_with_its_test_and_no_endless_wait(tmp_path: Path) -> None:
     """pytest-xdist's own default waits for ever."""
-    said = _run(tmp_path, {"a": QUICK, "b": DIES, "c": QUICK, "d": QUICK}, "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    said = _run(
+        tmp_path,
+        {"a": QUICK, "b": DIES, "c": QUICK, "d": QUICK},
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+    )
     assert "crashed while running" in said and "test_dies[4]" in said and "1 failed" in said, said
 
 
@@ -64,7 +86,8 @@ def test_a_run_in_which_nothing_happens_ends_with_what_was_under_way() -> None:
     for name in ("a", "b"):
         stalled.pytest_runtest_logstart(name)
     stalled.pytest_runtest_logfinish("a")
-    stalled.pytest_sessionstart()  # it counts from here on, and this machine may stand still between the lines above
+    # it counts from here on, and this machine may stand still between the lines above
+    stalled.pytest_sessionstart()
     assert ended.wait(20)
     assert said == ["error: no test has begun or ended for 0.3 s. Under way: b\n"]
 

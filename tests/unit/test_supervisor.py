@@ -1,4 +1,6 @@
-"""A signal that comes while the supervisor is busy with a child reaches it too. The rest: `tests/chaos/test_lane_owners.py`."""
+"""A signal that comes while the supervisor is busy with a child reaches it too. The rest:
+`tests/chaos/test_lane_owners.py`.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         process.wait()
 
 
-def stop_within_the_spawn(monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor, *, number: int, times: int = 1) -> None:
+def stop_within_the_spawn(
+    monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor, *, number: int, times: int = 1
+) -> None:
     inner, count = supervisor_module.subprocess.Popen, 0
 
     def popen(*arguments: Any, **options: Any) -> Any:
@@ -79,7 +83,9 @@ def stop_within_the_spawn(monkeypatch: pytest.MonkeyPatch, supervisor: Superviso
     monkeypatch.setattr(supervisor_module.subprocess, "Popen", popen)
 
 
-def test_child_that_is_being_started_is_told(spawned: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_that_is_being_started_is_told(
+    spawned: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     supervisor = Supervisor(SLEEPS, 3)
     stop_within_the_spawn(monkeypatch, supervisor, number=2)
     assert Runs(supervisor).ended() == 0
@@ -87,7 +93,11 @@ def test_child_that_is_being_started_is_told(spawned: list[Any], monkeypatch: py
 
 
 def test_second_signal_kills_it(spawned: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    deaf = [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"]
+    deaf = [
+        sys.executable,
+        "-c",
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)",
+    ]
     supervisor = Supervisor(deaf, 1)
     stop_within_the_spawn(monkeypatch, supervisor, number=1, times=2)
     assert Runs(supervisor).ended() == 143, "as one process without a parent"
@@ -97,11 +107,21 @@ def test_second_signal_kills_it(spawned: list[Any], monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_status_after_a_second_signal_names_it(second: signal.Signals) -> None:
     deaf = (
-        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('told', flush=True)); print('deaf', flush=True); "
-        "[time.sleep(1) for _ in range(60)]"
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('told', flush=True));"
+        " print('deaf', flush=True); [time.sleep(1) for _ in range(60)]"
     )
-    command = [sys.executable, "-m", "odradek.processor.supervisor", "1", sys.executable, "-c", deaf]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+    command = [
+        sys.executable,
+        "-m",
+        "odradek.processor.supervisor",
+        "1",
+        sys.executable,
+        "-c",
+        deaf,
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as parent:
         assert parent.stdout is not None and parent.stdout.readline() == "deaf\n"
         parent.send_signal(signal.SIGTERM)
         assert parent.stdout.readline() == "told\n"  # two signals of a kind at once would be one
@@ -109,7 +129,9 @@ def test_status_after_a_second_signal_names_it(second: signal.Signals) -> None:
         assert parent.wait(20) == 128 + second
 
 
-def test_child_that_dies_meanwhile_is_not_restarted(spawned: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_that_dies_meanwhile_is_not_restarted(
+    spawned: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The signal comes between the look at the dead child and the note that it is to be restarted."""
     supervisor = Supervisor(DIES, 1)
     real = supervisor_module.logger.error
@@ -127,7 +149,9 @@ def test_child_that_dies_meanwhile_is_not_restarted(spawned: list[Any], monkeypa
 
 
 def test_an_end_of_its_own_is_no_signal_of_the_operators(tmp_path: Path) -> None:
-    """One child cannot run as it is configured; the other one drains, also when somebody sends the one SIGTERM that asks for it."""
+    """One child cannot run as it is configured; the other one drains, also when somebody sends
+    the one SIGTERM that asks for it.
+    """
     drains = (
         "import os, pathlib, signal, sys, time\n"
         f"told = pathlib.Path({str(tmp_path / 'told')!r})\n"
@@ -174,12 +198,24 @@ def test_a_log_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
         while True:
             os.write(write, b"x" * select.PIPE_BUF)
     os.set_blocking(write, True)
-    command = [sys.executable, "-m", "odradek.processor.supervisor", "1", sys.executable, "-c", DIES_OFTEN, str(starts)]
+    command = [
+        sys.executable,
+        "-m",
+        "odradek.processor.supervisor",
+        "1",
+        sys.executable,
+        "-c",
+        DIES_OFTEN,
+        str(starts),
+    ]
     parent = subprocess.Popen(command, stderr=write, env=os.environ | {"PYTHONPATH": str(STREAMS)})
     try:
         until(lambda: starts.exists() and starts.stat().st_size >= 20)
         parent.send_signal(signal.SIGTERM)
-        assert parent.wait(20) in (0, 143)  # 143: the child had not come to its handler, which a second start would have told
+        assert parent.wait(20) in (
+            0,
+            143,
+        )  # 143: the child had not come to its handler, which a second start would have told
     finally:
         parent.kill()
         parent.wait()
@@ -190,6 +226,24 @@ def test_a_log_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
 def test_its_lines_are_written_as_ever(tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     starts.write_text("")
-    command = [sys.executable, "-m", "odradek.processor.supervisor", "1", sys.executable, "-c", "raise SystemExit(2)"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(STREAMS)}, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (2, "process 0 cannot run as it is configured; ending all\n")
+    command = [
+        sys.executable,
+        "-m",
+        "odradek.processor.supervisor",
+        "1",
+        sys.executable,
+        "-c",
+        "raise SystemExit(2)",
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(STREAMS)},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "process 0 cannot run as it is configured; ending all\n",
+    )

@@ -1,4 +1,6 @@
-"""The catalog is what is exported, what the page says, and what dashboard, alerts and scrape configuration use."""
+"""The catalog is what is exported, what the page says, and what dashboard, alerts and scrape
+configuration use.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from odradek.activities.statistics import ActivityStatistics
 from odradek.config import Settings
 from odradek.kafka.producer import ProducerStatistics
-from odradek.processor.statistics import LaneStatistics, ProcessorStatistics, Totals, partition_totals
+from odradek.processor.statistics import (
+    LaneStatistics,
+    ProcessorStatistics,
+    Totals,
+    partition_totals,
+)
 from odradek.processor.tally import Tally
 from odradek.statistics import NAMES_MAX, Distribution, Histogram
 from odradek.telemetry import catalog
@@ -34,12 +41,23 @@ from odradek.web.metrics import server_samples
 from odradek.web.options import ServerOptions
 from odradek.web.ui.histories import HistoryBook
 from odradek.wire import dead_letters
-from odradek.wire.history import ActivityTaskStartedEvent, WorkflowTask, WorkflowTaskFailed, WorkflowTaskScheduled
+from odradek.wire.history import (
+    ActivityTaskStartedEvent,
+    WorkflowTask,
+    WorkflowTaskFailed,
+    WorkflowTaskScheduled,
+)
 
 ROOT = Path(__file__).parents[2]
-DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/odradek.json").read_text())
-ALERTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
-SCRAPES: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+DASHBOARD: dict[str, Any] = json.loads(
+    (ROOT / "deploy/grafana/dashboards/odradek.json").read_text()
+)
+ALERTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())[
+    "groups"
+][0]["rules"]
+SCRAPES: list[dict[str, Any]] = yaml.safe_load(
+    (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+)["scrape_configs"]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 BY_NAME = {metric.name: metric for metric in CATALOG}
@@ -66,7 +84,23 @@ def processor() -> ProcessorStatistics:
     )
     lane = LaneStatistics(0, "RUNNING", True, 5, 1, 2, 0, 4, 3, 0.0, 1, 0, 0.1, True, "")
     return ProcessorStatistics(
-        "default", "q", 0, True, {0: lane}, {0: part}, Totals(), 1, 0, 0, 0.0, True, ProducerStatistics(), 1.0, "", "", False
+        "default",
+        "q",
+        0,
+        True,
+        {0: lane},
+        {0: part},
+        Totals(),
+        1,
+        0,
+        0,
+        0.0,
+        True,
+        ProducerStatistics(),
+        1.0,
+        "",
+        "",
+        False,
     )
 
 
@@ -81,7 +115,13 @@ def server(folder: Path) -> ServerContext:
     found = ServerContext(Settings(state_dir=folder), ServerOptions())
     intake = IntakeStatistics("RUNNING", True, 3, 1, 9, 2, 8, 1, 0, 0, 0)
     found.statistics["read side"] = lambda: dataclasses.asdict(intake)
-    found.statistics["requests"] = lambda: {"waiting": 1, "requests": 7, "asked_again": 2, "unmatched_replies": 0, "response_ms": 5.0}
+    found.statistics["requests"] = lambda: {
+        "waiting": 1,
+        "requests": 7,
+        "asked_again": 2,
+        "unmatched_replies": 0,
+        "response_ms": 5.0,
+    }
     found.statistics["histories"] = HistoryBook().statistics
     found.requests.requests.add(("GET", "/", "200"))
     found.requests.seconds.of(("GET", "/")).observe(0.1)
@@ -118,7 +158,11 @@ def test_what_is_exported_is_the_catalog_with_its_labels(tmp_path: Path) -> None
 
 
 def series(samples: Iterable[Sample], metric: Metric) -> dict[tuple[str, ...], float]:
-    return {sample.labels: sample.value for sample in samples if sample.metric is metric and isinstance(sample.value, (int, float))}
+    return {
+        sample.labels: sample.value
+        for sample in samples
+        if sample.metric is metric and isinstance(sample.value, (int, float))
+    }
 
 
 def test_series_that_alarms_count_are_there_before_the_first_event() -> None:
@@ -126,51 +170,82 @@ def test_series_that_alarms_count_are_there_before_the_first_event() -> None:
     idle = dataclasses.replace(processor(), partitions={}, lanes={})
     reasons = set(dead_letters.INPUT_REASONS)
     found = series(processor_samples(idle, Health()), catalog.DEAD_LETTERS)
-    assert found == {("default", "q", "processor", reason): 0 for reason in reasons} and len(found) >= 7
+    assert (
+        found == {("default", "q", "processor", reason): 0 for reason in reasons}
+        and len(found) >= 7
+    )
 
     busy = series(processor_samples(processor(), Health()), catalog.DEAD_LETTERS)
     assert busy == found | {("default", "q", "processor", dead_letters.UNDECODABLE): 1}
 
     idle_service = dataclasses.replace(activities(), dead_letters={})
     found = series(activity_samples(idle_service, Health()), catalog.DEAD_LETTERS)
-    assert found == {("default", "q", "activities", reason): 0 for reason in dead_letters.SERVICE_REASONS} and len(found) >= 4
+    assert (
+        found
+        == {("default", "q", "activities", reason): 0 for reason in dead_letters.SERVICE_REASONS}
+        and len(found) >= 4
+    )
     busy = series(activity_samples(activities(), Health()), catalog.DEAD_LETTERS)
     assert busy == found | {("default", "q", "activities", dead_letters.UNROUTABLE): 2}
 
 
 def test_every_status_and_outcome_of_a_registered_type_is_there_before_it_begins() -> None:
-    """Start and first end may lie between two scrapes; what is registered is there before both, and at most so many names of it."""
+    """Start and first end may lie between two scrapes; what is registered is there before both,
+    and at most so many names of it.
+    """
     statuses = ("COMPLETED", "FAILED", "CANCELED", "TERMINATED", "TIMED_OUT", "CONTINUED_AS_NEW")
     found = dataclasses.replace(processor(), partitions={}, workflow_types=("T", "U"))
     samples = list(processor_samples(found, Health()))
     assert series(samples, catalog.WORKFLOW_STARTS) == {("default", "q", kind): 0 for kind in "TU"}
-    assert series(samples, catalog.WORKFLOW_CLOSES) == {("default", "q", kind, status): 0 for kind in "TU" for status in statuses}
+    assert series(samples, catalog.WORKFLOW_CLOSES) == {
+        ("default", "q", kind, status): 0 for kind in "TU" for status in statuses
+    }
 
     service = dataclasses.replace(activities(), starts={}, outcomes={}, activity_types=("A",))
     outcomes = ("completed", "failed", "canceled", "async")
-    assert series(activity_samples(service, Health()), catalog.ACTIVITY_STARTS) == {("default", "q", "A"): 0}
-    assert series(activity_samples(service, Health()), catalog.ACTIVITY_OUTCOMES) == {("default", "q", "A", one): 0 for one in outcomes}
+    assert series(activity_samples(service, Health()), catalog.ACTIVITY_STARTS) == {
+        ("default", "q", "A"): 0
+    }
+    assert series(activity_samples(service, Health()), catalog.ACTIVITY_OUTCOMES) == {
+        ("default", "q", "A", one): 0 for one in outcomes
+    }
 
-    many = dataclasses.replace(found, workflow_types=tuple(f"T{number}" for number in range(NAMES_MAX + 50)))
+    many = dataclasses.replace(
+        found, workflow_types=tuple(f"T{number}" for number in range(NAMES_MAX + 50))
+    )
     assert len(series(processor_samples(many, Health()), catalog.WORKFLOW_STARTS)) == NAMES_MAX
 
 
 def test_every_status_and_outcome_of_a_type_is_there_from_its_first_start() -> None:
-    part = dataclasses.replace(partition_totals(Tally([]), None), starts={"T": 1, "U": 2}, closes={("U", "FAILED"): 2})
+    part = dataclasses.replace(
+        partition_totals(Tally([]), None), starts={"T": 1, "U": 2}, closes={("U", "FAILED"): 2}
+    )
     statuses = ("COMPLETED", "FAILED", "CANCELED", "TERMINATED", "TIMED_OUT", "CONTINUED_AS_NEW")
-    found = series(processor_samples(dataclasses.replace(processor(), partitions={0: part}), Health()), catalog.WORKFLOW_CLOSES)
+    found = series(
+        processor_samples(dataclasses.replace(processor(), partitions={0: part}), Health()),
+        catalog.WORKFLOW_CLOSES,
+    )
     expected = {("default", "q", kind, status): 0 for kind in "TU" for status in statuses}
     assert found == expected | {("default", "q", "U", "FAILED"): 2}
 
     begun = dataclasses.replace(activities(), starts={"A": 1}, outcomes={})
     ended = series(activity_samples(begun, Health()), catalog.ACTIVITY_OUTCOMES)
-    assert ended == {("default", "q", "A", outcome): 0 for outcome in ("completed", "failed", "canceled", "async")}
+    assert ended == {
+        ("default", "q", "A", outcome): 0
+        for outcome in ("completed", "failed", "canceled", "async")
+    }
 
 
 def test_alarms_on_the_first_event_hold_for_series_that_are_born_with_it() -> None:
     """A process that is scraped for the first time after the event has no zero before it."""
-    found = {rule["alert"]: rule["expr"] for rule in ALERTS if re.search(r"increase\(.*> 0", rule["expr"])}
-    del found["OdradekNoService"]  # its counter is the broker's: it goes on over processes, and is not born with an event
+    found = {
+        rule["alert"]: rule["expr"]
+        for rule in ALERTS
+        if re.search(r"increase\(.*> 0", rule["expr"])
+    }
+    del found[
+        "OdradekNoService"
+    ]  # its counter is the broker's: it goes on over processes, and is not born with an event
     assert set(found) == {"OdradekDeadLetters", "OdradekRunsParked"}
     for expression in found.values():
         (name,) = set(re.findall(r"odradek_\w+_total", expression))
@@ -182,24 +257,44 @@ def test_alarms_on_the_first_event_hold_for_series_that_are_born_with_it() -> No
 
 
 def test_nobody_serves_a_share_group_is_seen_without_its_lag(tmp_path: Path) -> None:
-    """Kafka's client cannot ask for a share group's offsets: what is written to `commands` while nobody is there tells."""
+    """Kafka's client cannot ask for a share group's offsets: what is written to `commands` while
+    nobody is there tells.
+    """
     context = server(tmp_path)
     partitions = [ActivityPartitionView(number, 0, 5 + number, -1, None) for number in range(2)]
-    queue = msgspec.structs.replace(context.requests.queues[0], activity_group="share", activity_lag=None, activity_partitions=partitions)
+    queue = msgspec.structs.replace(
+        context.requests.queues[0],
+        activity_group="share",
+        activity_lag=None,
+        activity_partitions=partitions,
+    )
     context.requests.queues = [queue]
     samples = list(server_samples(context))
-    assert series(samples, catalog.QUEUE_COMMANDS) == {("default", "q"): 11} and series(samples, catalog.QUEUE_COMMANDS_LAG) == {}
+    assert (
+        series(samples, catalog.QUEUE_COMMANDS) == {("default", "q"): 11}
+        and series(samples, catalog.QUEUE_COMMANDS_LAG) == {}
+    )
     (expression,) = [rule["expr"] for rule in ALERTS if rule["alert"] == "OdradekNoService"]
-    classic, share = expression.split("\nor ") if "\nor " in expression else expression.split(" or ")
+    classic, share = (
+        expression.split("\nor ") if "\nor " in expression else expression.split(" or ")
+    )
     assert "odradek_queue_commands_lag > 0" in classic and "odradek_queue_services == 0" in classic
-    assert "increase(odradek_queue_commands_total[10m]) > 0" in share and "max_over_time(odradek_queue_services[10m]) == 0" in share
+    assert (
+        "increase(odradek_queue_commands_total[10m]) > 0" in share
+        and "max_over_time(odradek_queue_services[10m]) == 0" in share
+    )
     assert share.endswith("unless odradek_queue_commands_lag")
 
 
 def test_a_workflow_task_counts_as_the_events_that_it_stands_for() -> None:
     """One row of a history is three of Temporal's events."""
     tally = Tally([])
-    tally.events = {WorkflowTask: 2, WorkflowTaskScheduled: 1, WorkflowTaskFailed: 1, ActivityTaskStartedEvent: 3}
+    tally.events = {
+        WorkflowTask: 2,
+        WorkflowTaskScheduled: 1,
+        WorkflowTaskFailed: 1,
+        ActivityTaskStartedEvent: 3,
+    }
     assert partition_totals(tally, None).events == {
         "WorkflowTaskScheduled": 3,
         "WorkflowTaskStarted": 2,
@@ -213,18 +308,32 @@ def test_a_broken_source_hides_no_other() -> None:
     def broken() -> Iterator[Sample]:
         raise RuntimeError("closed")
 
-    text = generate_latest(new_registry([broken, lambda: activity_samples(activities(), Health())])).decode()
+    text = generate_latest(
+        new_registry([broken, lambda: activity_samples(activities(), Health())])
+    ).decode()
     assert "odradek_activity_slots" in text
 
 
 def test_two_workers_of_a_queue_in_one_process_are_one_family() -> None:
     two = dataclasses.replace(activities(), slots_total=5, contact_seconds=9.0)
-    sources = [lambda: activity_samples(activities(), Health()), lambda: activity_samples(two, Health(not_ready=("x",)))]
+    sources = [
+        lambda: activity_samples(activities(), Health()),
+        lambda: activity_samples(two, Health(not_ready=("x",))),
+    ]
     text = generate_latest(new_registry(sources)).decode()
-    values = {s.name: s.value for f in text_string_to_metric_families(text) for s in f.samples if s.labels.get("task_queue") == "q"}
+    values = {
+        s.name: s.value
+        for f in text_string_to_metric_families(text)
+        for s in f.samples
+        if s.labels.get("task_queue") == "q"
+    }
     assert values["odradek_activity_slots"] == 5 and values["odradek_activity_attempts_total"] == 2
     assert values["odradek_activity_run_seconds_count"] == 2
-    assert values["odradek_ready"] == 0 and values["odradek_live"] == 1 and values["odradek_kafka_contact_seconds"] == 9
+    assert (
+        values["odradek_ready"] == 0
+        and values["odradek_live"] == 1
+        and values["odradek_kafka_contact_seconds"] == 9
+    )
 
 
 def test_names_follow_prometheus() -> None:
@@ -232,13 +341,19 @@ def test_names_follow_prometheus() -> None:
     for metric in CATALOG:
         assert re.fullmatch(r"odradek_[a-z_]+", metric.name)
         assert (metric.kind == COUNTER) == metric.name.endswith("_total"), metric.name
-        assert metric.kind != HISTOGRAM or metric.name.endswith(("_seconds", "_inputs")), metric.name
+        assert metric.kind != HISTOGRAM or metric.name.endswith(("_seconds", "_inputs")), (
+            metric.name
+        )
         assert metric.help.endswith(".") and metric.unit
-        assert not {"workflow_id", "run_id", "activity_id"} & set(metric.labels), "ids have no bound"
+        assert not {"workflow_id", "run_id", "activity_id"} & set(metric.labels), (
+            "ids have no bound"
+        )
 
 
 def test_the_page_is_the_catalogs() -> None:
-    assert (ROOT / "docs/metrics.md").read_text() == catalog.page(), "python -m odradek.telemetry.catalog > docs/metrics.md"
+    assert (ROOT / "docs/metrics.md").read_text() == catalog.page(), (
+        "python -m odradek.telemetry.catalog > docs/metrics.md"
+    )
 
 
 def test_the_dashboard_is_the_scripts() -> None:
@@ -246,11 +361,17 @@ def test_the_dashboard_is_the_scripts() -> None:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "deploy/grafana/dashboards/odradek.json").read_text() == module.text(), "python deploy/grafana/dashboard.py"
+    assert (ROOT / "deploy/grafana/dashboards/odradek.json").read_text() == module.text(), (
+        "python deploy/grafana/dashboard.py"
+    )
 
 
 def expressions() -> list[tuple[str, str]]:
-    shown = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+    shown = [
+        (panel["title"], target["expr"])
+        for panel in DASHBOARD["panels"]
+        for target in panel.get("targets", [])
+    ]
     return shown + [(rule["alert"], rule["expr"]) for rule in ALERTS]
 
 
@@ -288,8 +409,13 @@ def test_alerts_are_complete_and_explained() -> None:
     assert len({rule["alert"] for rule in ALERTS}) == len(ALERTS)
     for rule in ALERTS:
         assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-        assert rule["labels"]["severity"] in ("warning", "critical") and {"summary", "description"} == set(rule["annotations"])
-        assert f"`{rule['alert']}`" in watch, f"docs/operate.md does not say what to do about {rule['alert']}"
+        assert rule["labels"]["severity"] in ("warning", "critical") and {
+            "summary",
+            "description",
+        } == set(rule["annotations"])
+        assert f"`{rule['alert']}`" in watch, (
+            f"docs/operate.md does not say what to do about {rule['alert']}"
+        )
 
 
 def test_everything_that_shows_metrics_in_compose_is_scraped() -> None:
@@ -299,17 +425,30 @@ def test_everything_that_shows_metrics_in_compose_is_scraped() -> None:
         port = (service.get("environment") or {}).get("ODRADEK_TELEMETRY_PORT")
         if port is not None:
             command = service["command"]
-            count = int(command[command.index("--processes") + 1]) if "--processes" in command else 1
+            count = (
+                int(command[command.index("--processes") + 1]) if "--processes" in command else 1
+            )
             serving |= {f"{name}:{port + number}" for number in range(count)}
         for config in service.get("configs", []):
             file = ROOT / COMPOSE["configs"][config["source"]]["file"]
-            if file.name == "compose.yaml" and (telemetry := yaml.safe_load(file.read_text()).get("telemetry")):
+            if file.name == "compose.yaml" and (
+                telemetry := yaml.safe_load(file.read_text()).get("telemetry")
+            ):
                 serving.add(f"{name}:{telemetry.rpartition(':')[2]}")
-    targets = {target for job in SCRAPES for static in job["static_configs"] for target in static["targets"]}
+    targets = {
+        target
+        for job in SCRAPES
+        for static in job["static_configs"]
+        for target in static["targets"]
+    }
     assert targets == serving and len(targets) >= 9
     mounted = {config["target"] for config in services["grafana"]["configs"]}
-    provider = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/odradek.yml").read_text())["providers"][0]
+    provider = yaml.safe_load(
+        (ROOT / "deploy/grafana/provisioning/dashboards/odradek.yml").read_text()
+    )["providers"][0]
     assert f"{provider['options']['path']}/odradek.json" in mounted
-    source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"][0]
+    source = yaml.safe_load(
+        (ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text()
+    )["datasources"][0]
     used = {panel["datasource"]["uid"] for panel in DASHBOARD["panels"] if "datasource" in panel}
     assert used == {source["uid"]} and source["url"] == "http://prometheus:9090"

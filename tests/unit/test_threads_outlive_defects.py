@@ -1,4 +1,6 @@
-"""A thread that has to run as long as its process meets an error that nobody thought of: it says so, and goes on."""
+"""A thread that has to run as long as its process meets an error that nobody thought of: it says
+so, and goes on.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,15 @@ class Producer:
     def __init__(self) -> None:
         self.values: list[bytes | None] = []
 
-    def produce(self, topic: str, key: bytes, value: bytes | None, headers: Any, *, on_delivery: Callable[[None], None]) -> None:
+    def produce(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes | None,
+        headers: Any,
+        *,
+        on_delivery: Callable[[None], None],
+    ) -> None:
         self.values.append(value)
         on_delivery(None)
 
@@ -64,17 +74,29 @@ def test_reports_of_a_processor(caplog: pytest.LogCaptureFixture) -> None:
     lanes, producer = Calls([]), Producer()
     names = {"member_id": "m", "namespace": "n", "task_queue": "q", "identity": "i"}
     told = cast(PlainProducer, producer)
-    thread = MemberReports(told, Codec(), "members", **names, workflow_types=[], lanes=lanes, every_seconds=OFTEN_S)
+    thread = MemberReports(
+        told, Codec(), "members", **names, workflow_types=[], lanes=lanes, every_seconds=OFTEN_S
+    )
     started(thread, lanes)
     assert DEFECT in caplog.text
-    assert producer.values[-1] is None and producer.values[0] is not None  # a member that left says so
+    assert (
+        producer.values[-1] is None and producer.values[0] is not None
+    )  # a member that left says so
     assert thread.contact_error == ""
 
 
 def test_the_purge_of_events(caplog: pytest.LogCaptureFixture) -> None:
     positions = Calls({})
     started(
-        Purger(cast(ClusterAdmin, None), cast(Any, None), "t", audit_window_ms=0, positions=positions, every_seconds=OFTEN_S), positions
+        Purger(
+            cast(ClusterAdmin, None),
+            cast(Any, None),
+            "t",
+            audit_window_ms=0,
+            positions=positions,
+            every_seconds=OFTEN_S,
+        ),
+        positions,
     )
     assert DEFECT in caplog.text
 
@@ -87,23 +109,36 @@ def test_the_look_for_unended_transactions(caplog: pytest.LogCaptureFixture) -> 
         def describe(self, names: list[str]) -> dict[str, TopicFacts]:
             return {}
 
-    started(UnendedTransactions(cast(ClusterAdmin, Cluster()), lambda places: None, every_seconds=OFTEN_S), Cluster.topic_names)
+    started(
+        UnendedTransactions(
+            cast(ClusterAdmin, Cluster()), lambda places: None, every_seconds=OFTEN_S
+        ),
+        Cluster.topic_names,
+    )
     assert DEFECT in caplog.text
 
 
-def test_a_clients_look_at_members(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clients_look_at_members(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("odradek.client.members.RETRY_S", OFTEN_S)
     end = Calls(0)
-    reader = MembersReader(Settings(address="127.0.0.1:1"), "members", Codec(), end, lambda queues: None)
+    reader = MembersReader(
+        Settings(address="127.0.0.1:1"), "members", Codec(), end, lambda queues: None
+    )
     assert end.went_on.wait(10)
     reader.stop()
     reader.join(10)
     assert DEFECT in caplog.text
 
 
-def test_the_reader_of_schemas(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reader_of_schemas(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("odradek.kafka.schemas_topic._AFTER_DEFECT_S", OFTEN_S)
-    caplog.set_level(logging.ERROR, "odradek.kafka")  # the command line of an earlier test may have silenced it
+    caplog.set_level(
+        logging.ERROR, "odradek.kafka"
+    )  # the command line of an earlier test may have silenced it
 
     class Admin:
         topics = Topics("n")

@@ -1,4 +1,6 @@
-"""A topic that was there a moment ago and is unknown to the broker that answers now: on a cluster, brokers learn one after another."""
+"""A topic that was there a moment ago and is unknown to the broker that answers now: on a
+cluster, brokers learn one after another.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ TOPIC = "odradek.default.replies"
 
 
 class Brokers:
-    """In the place of AdminClient: each request is answered by the next of `knows`, the last one for ever."""
+    """In the place of AdminClient: each request is answered by the next of `knows`, the last one
+    for ever.
+    """
 
     def __init__(self, *knows: bool) -> None:
         self.knows = list(knows)
@@ -34,13 +38,24 @@ class Brokers:
 
     def describe_topics(self, topics: Any, **options: Any) -> dict[str, Future[Any]]:
         partition = SimpleNamespace(replicas=[1])
-        return {TOPIC: self._answer(SimpleNamespace(topic_id="id", partitions=[partition], authorized_operations=None))}
+        return {
+            TOPIC: self._answer(
+                SimpleNamespace(topic_id="id", partitions=[partition], authorized_operations=None)
+            )
+        }
 
-    def describe_configs(self, resources: list[ConfigResource], **options: Any) -> dict[ConfigResource, Future[Any]]:
-        answer = {"max.message.bytes": SimpleNamespace(value="7"), "delete.retention.ms": SimpleNamespace(value="7")}
+    def describe_configs(
+        self, resources: list[ConfigResource], **options: Any
+    ) -> dict[ConfigResource, Future[Any]]:
+        answer = {
+            "max.message.bytes": SimpleNamespace(value="7"),
+            "delete.retention.ms": SimpleNamespace(value="7"),
+        }
         return {resource: self._answer(answer) for resource in resources}
 
-    def list_offsets(self, wanted: dict[TopicPartition, Any], **options: Any) -> dict[TopicPartition, Future[Any]]:
+    def list_offsets(
+        self, wanted: dict[TopicPartition, Any], **options: Any
+    ) -> dict[TopicPartition, Future[Any]]:
         return {place: self._answer(SimpleNamespace(offset=7)) for place in wanted}
 
     def _answer(self, answer: Any) -> Future[Any]:
@@ -77,7 +92,9 @@ def test_the_slowest_broker_is_waited_for(monkeypatch: pytest.MonkeyPatch, read:
 
 
 @pytest.mark.parametrize("read", ["settings", "largest record", "ends"])
-def test_a_topic_that_was_not_there_is_missing_at_once(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
+def test_a_topic_that_was_not_there_is_missing_at_once(
+    monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
     asked, brokers = made(monkeypatch, False)
     assert asked.describe([TOPIC]) == {}
     with pytest.raises(TopicMissingError):
@@ -86,7 +103,9 @@ def test_a_topic_that_was_not_there_is_missing_at_once(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("read", ["settings", "ends"])
-def test_one_that_is_gone_is_missing_before_long(monkeypatch: pytest.MonkeyPatch, read: str) -> None:
+def test_one_that_is_gone_is_missing_before_long(
+    monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
     monkeypatch.setattr(admin, "_SEEN_LATE_S", 0.2)
     asked, _ = made(monkeypatch, True, False)
     assert asked.describe([TOPIC])

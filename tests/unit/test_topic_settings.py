@@ -1,4 +1,6 @@
-"""What is said of the settings of a topic that somebody made by hand, and the page by which he makes it."""
+"""What is said of the settings of a topic that somebody made by hand, and the page by which he
+makes it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ DEFAULTS = {
 def said(kind: str, *, replicas: int = 3, **changes: str) -> list[tuple[str, str, bool]]:
     """(setting, wanted value, whether it stops)."""
     settings = DEFAULTS | {name.replace("_", "."): value for name, value in changes.items()}
-    return [(each.setting, each.wanted, each.stops) for each in setting_problems(kind, settings, replicas=replicas)]
+    return [
+        (each.setting, each.wanted, each.stops)
+        for each in setting_problems(kind, settings, replicas=replicas)
+    ]
 
 
 def test_the_page_has_the_settings_that_odradek_gives() -> None:
@@ -47,7 +52,10 @@ def test_the_page_has_the_settings_that_odradek_gives() -> None:
     for kind, name in KINDS.items():
         config = topic_config(kind, partitions=8, results_retention_ms=retention_ms)
         settings = ", ".join(f"`{key}={value}`" for key, value in config.settings.items())
-        rows.append(f"| `{{p}}{name}` | {'`partitions`' if config.partitions == 8 else config.partitions} | {settings} |")
+        rows.append(
+            f"| `{{p}}{name}` | {'`partitions`' if config.partitions == 8 else config.partitions} |"
+            f" {settings} |"
+        )
     assert "\n".join(rows) in PAGE, "\n".join(["", *rows])
 
 
@@ -70,8 +78,16 @@ def test_defaults_of_kafka() -> None:
 
 def test_compaction_where_each_record_counts() -> None:
     found = {kind: said(kind, cleanup_policy="compact", retention_ms="-1") for kind in KINDS}
-    assert {kind for kind, each in found.items() if each and each[0][2]} == {topics.EVENTS, topics.COMMANDS, topics.RESULTS}
-    assert {kind for kind, each in found.items() if each and not each[0][2]} == {topics.CONTROL, topics.DEAD_LETTERS, topics.REPLIES}
+    assert {kind for kind, each in found.items() if each and each[0][2]} == {
+        topics.EVENTS,
+        topics.COMMANDS,
+        topics.RESULTS,
+    }
+    assert {kind for kind, each in found.items() if each and not each[0][2]} == {
+        topics.CONTROL,
+        topics.DEAD_LETTERS,
+        topics.REPLIES,
+    }
 
 
 @pytest.mark.parametrize(
@@ -84,27 +100,51 @@ def test_compaction_where_each_record_counts() -> None:
     ],
 )
 def test_state_that_is_deleted(policy: str, ms: str, size: str, stops: bool) -> None:
-    assert said(topics.STATE, cleanup_policy=policy, retention_ms=ms, retention_bytes=size) == [("cleanup.policy", "compact", stops)]
+    assert said(topics.STATE, cleanup_policy=policy, retention_ms=ms, retention_bytes=size) == [
+        ("cleanup.policy", "compact", stops)
+    ]
 
 
 def test_state_of_a_broker_that_tells_no_policy() -> None:
     assert setting_problems(topics.STATE, {}) == []
     assert setting_problems(topics.STATE, dict.fromkeys(DEFAULTS, None), replicas=1) == []
-    assert setting_problems(topics.EVENTS, DEFAULTS | {"retention.ms": "0"}, replicas=1)[0].value == "0"
-    assert setting_problems(topics.EVENTS, {"cleanup.policy": "delete", "retention.ms": "forever"}) == []
+    assert (
+        setting_problems(topics.EVENTS, DEFAULTS | {"retention.ms": "0"}, replicas=1)[0].value
+        == "0"
+    )
+    assert (
+        setting_problems(topics.EVENTS, {"cleanup.policy": "delete", "retention.ms": "forever"})
+        == []
+    )
 
 
 def test_more_in_sync_than_there_are() -> None:
-    assert said(topics.EVENTS, replicas=1, min_insync_replicas="2") == [("retention.ms", "-1", False), ("min.insync.replicas", "1", False)]
+    assert said(topics.EVENTS, replicas=1, min_insync_replicas="2") == [
+        ("retention.ms", "-1", False),
+        ("min.insync.replicas", "1", False),
+    ]
     assert said(topics.RESULTS, replicas=0, min_insync_replicas="2") == [], "not known"
 
 
 def test_records_that_waited() -> None:
-    assert said(topics.RESULTS, message_timestamp_before_max_ms="1000") == [("message.timestamp.before.max.ms", "86400000", False)]
-    assert said(topics.RESULTS, message_timestamp_before_max_ms="999") == [("message.timestamp.before.max.ms", "86400000", True)]
-    assert said(topics.RESULTS, message_timestamp_type="LogAppendTime", message_timestamp_before_max_ms="1000") == []
+    assert said(topics.RESULTS, message_timestamp_before_max_ms="1000") == [
+        ("message.timestamp.before.max.ms", "86400000", False)
+    ]
+    assert said(topics.RESULTS, message_timestamp_before_max_ms="999") == [
+        ("message.timestamp.before.max.ms", "86400000", True)
+    ]
+    assert (
+        said(
+            topics.RESULTS,
+            message_timestamp_type="LogAppendTime",
+            message_timestamp_before_max_ms="1000",
+        )
+        == []
+    )
 
 
 def test_a_problem_names_its_value() -> None:
     [problem] = setting_problems(topics.STATE, DEFAULTS)
-    assert problem == SettingProblem("cleanup.policy", "delete", "compact", problem.reason, stops=True)
+    assert problem == SettingProblem(
+        "cleanup.policy", "delete", "compact", problem.reason, stops=True
+    )

@@ -1,4 +1,6 @@
-"""Type hints drive decoding, by Temporal's rules: what converts, what is refused, and that order and identity of hints matter."""
+"""Type hints drive decoding, by Temporal's rules: what converts, what is refused, and that order
+and identity of hints matter.
+"""
 
 # The older spellings of hints are what is tested here.
 # ruff: noqa: UP006, UP007, UP035, UP045
@@ -35,7 +37,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odradek.converter import DataConverter, JSONTypeConverter, JSONTypeConverterUnhandled, value_to_type
+from odradek.converter import (
+    DataConverter,
+    JSONTypeConverter,
+    JSONTypeConverterUnhandled,
+    value_to_type,
+)
 from odradek.converter._type_hints import TypeDecoders
 
 T = TypeVar("T")
@@ -130,10 +137,18 @@ OK: list[tuple[Any, Any, Any]] = [
     (Item, {"product": "p"}, Item("p", 1)),
     (Order, {"items": [{"product": "p"}], "level": 2}, Order([Item("p")], None, Level.HIGH)),
     (Tree, {"name": "a", "children": [{"name": "b"}]}, Tree("a", [Tree("b")])),
-    (Box[Item], {"content": {"product": "p"}, "more": [{"product": "q"}]}, Box(Item("p"), [Item("q")])),
+    (
+        Box[Item],
+        {"content": {"product": "p"}, "more": [{"product": "q"}]},
+        Box(Item("p"), [Item("q")]),
+    ),
     (Level, 2, Level.HIGH),
     (Colour, "red", Colour.RED),
-    (uuid.UUID, "12345678-1234-5678-1234-567812345678", uuid.UUID("12345678-1234-5678-1234-567812345678")),
+    (
+        uuid.UUID,
+        "12345678-1234-5678-1234-567812345678",
+        uuid.UUID("12345678-1234-5678-1234-567812345678"),
+    ),
     (list, [1, "a"], [1, "a"]),
     (List[int], [1, 2.5], [1, 2]),
     (Sequence[Item], [{"product": "p"}], [Item("p")]),
@@ -210,7 +225,10 @@ def test_errors_say_where() -> None:
 
 
 def test_fields_outside_init_are_restored() -> None:
-    assert dataclasses.asdict(value_to_type(Computed, {"value": 1, "double": 2})) == {"value": 1, "double": 2}
+    assert dataclasses.asdict(value_to_type(Computed, {"value": 1, "double": 2})) == {
+        "value": 1,
+        "double": 2,
+    }
     with pytest.raises(TypeError):
         value_to_type(Computed, {"value": 1, "double": "x"})
 
@@ -218,7 +236,12 @@ def test_fields_outside_init_are_restored() -> None:
 def test_equal_unions_convert_by_their_own_order() -> None:
     one, other = Union[int, float], Union[float, int]
     assert one == other and hash(one) == hash(other)
-    assert [type(value_to_type(hint, 1.5)) for hint in (one, other, one, other)] == [int, float, int, float]
+    assert [type(value_to_type(hint, 1.5)) for hint in (one, other, one, other)] == [
+        int,
+        float,
+        int,
+        float,
+    ]
 
 
 def test_many_hints_made_anew_do_not_pile_up() -> None:
@@ -239,7 +262,9 @@ class Upper(JSONTypeConverter):
 
 def test_custom_converters_come_first_at_every_level() -> None:
     converters = [Upper()]
-    assert value_to_type(dict[str, list[date]], {"a": ["2026-01-02"]}, converters) == {"a": [date(2026, 1, 2)]}
+    assert value_to_type(dict[str, list[date]], {"a": ["2026-01-02"]}, converters) == {
+        "a": [date(2026, 1, 2)]
+    }
     assert value_to_type(str, "nothing", converters) is None
     assert value_to_type(str, "x", converters) == "x"
     assert value_to_type(Optional[date], None, [NoneToday()]) == date(2026, 1, 1)
@@ -268,7 +293,9 @@ scalars = {
 @st.composite
 def hinted(draw: st.DrawFn) -> tuple[Any, Any]:
     hint, values = draw(st.sampled_from(list(scalars.items())))
-    for shape in draw(st.lists(st.sampled_from(["list", "tuple", "dict", "keyed", "box"]), max_size=3)):
+    for shape in draw(
+        st.lists(st.sampled_from(["list", "tuple", "dict", "keyed", "box"]), max_size=3)
+    ):
         match shape:
             case "list":
                 hint, values = list[hint], st.lists(values, max_size=3)  # type: ignore[valid-type]

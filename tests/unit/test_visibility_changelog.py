@@ -1,4 +1,6 @@
-"""The changelog of the windows without Kafka: what is noted as not published, what is taken over, since when windows are whole then."""
+"""The changelog of the windows without Kafka: what is noted as not published, what is taken
+over, since when windows are whole then.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,14 @@ LATER = T0 + HOUR_MS
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Callable[..., VisibilityStore]:
-    """The store, again and again; its clock stands at `now_ms`. With `began` it has the retention of runs, an hour, alone."""
+    """The store, again and again; its clock stands at `now_ms`. With `began` it has the
+    retention of runs, an hour, alone.
+    """
 
     def open_it(name: str = "store", now_ms: int = LATER) -> VisibilityStore:
-        return VisibilityStore.open(tmp_path / f"{name}.sqlite", clock_ms=lambda: now_ms, runs_kept_ms=HOUR_MS)
+        return VisibilityStore.open(
+            tmp_path / f"{name}.sqlite", clock_ms=lambda: now_ms, runs_kept_ms=HOUR_MS
+        )
 
     return open_it
 
@@ -67,18 +73,32 @@ def restore(store: VisibilityStore, windows: list[Window], since_ms: int = 0) ->
         ([(0, 100)], 0),
         ([(50, 200)], 50),
         ([(120, 200)], 100),
-        ([(60, 100), (20, 60), (0, 19)], 20),  # one begins where another ends; the last leaves a gap
+        (
+            [(60, 100), (20, 60), (0, 19)],
+            20,
+        ),  # one begins where another ends; the last leaves a gap
         ([(0, 60), (60, 100)], 0),
         ([(0, 500), (90, 100)], 0),
     ],
 )
 def test_windows_are_whole_since(stretches: list[tuple[int, int]], expected: int) -> None:
-    assert complete_since_ms(100, [WindowsCheckpoint("s", str(n), since, until) for n, (since, until) in enumerate(stretches)]) == expected
+    assert (
+        complete_since_ms(
+            100,
+            [
+                WindowsCheckpoint("s", str(n), since, until)
+                for n, (since, until) in enumerate(stretches)
+            ],
+        )
+        == expected
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=6), st.integers(0, 12))
 def test_no_moment_that_is_told_by_nobody(stretches: list[tuple[int, int]], bound: int) -> None:
-    since = complete_since_ms(bound, [WindowsCheckpoint("s", str(n), *each) for n, each in enumerate(stretches)])
+    since = complete_since_ms(
+        bound, [WindowsCheckpoint("s", str(n), *each) for n, each in enumerate(stretches)]
+    )
     told = {moment for begin, end in stretches for moment in range(begin, end)}
     assert set(range(since, bound)) <= told
     assert since == 0 or since > bound or since - 1 not in told, "nor one less than there is"
@@ -87,10 +107,26 @@ def test_no_moment_that_is_told_by_nobody(stretches: list[tuple[int, int]], boun
 # --- what is not published
 
 
-def test_a_window_is_published_with_all_that_it_has_and_again_when_it_changes(opened: Callable[..., VisibilityStore]) -> None:
+def test_a_window_is_published_with_all_that_it_has_and_again_when_it_changes(
+    opened: Callable[..., VisibilityStore],
+) -> None:
     with opened() as store:
-        store.apply([change(0, "a"), change(1, "b", "COMPLETED"), change(2, "c", "FAILED", close_time_ms=T0 + 61_000)])
-        first = Window("source", T0, "Order", started=3, completed=1, latency_sum_ms=1_500, latencies=[LatencyBucket(85, 1)])
+        store.apply(
+            [
+                change(0, "a"),
+                change(1, "b", "COMPLETED"),
+                change(2, "c", "FAILED", close_time_ms=T0 + 61_000),
+            ]
+        )
+        first = Window(
+            "source",
+            T0,
+            "Order",
+            started=3,
+            completed=1,
+            latency_sum_ms=1_500,
+            latencies=[LatencyBucket(85, 1)],
+        )
         assert unpublished(store) == [first, Window("source", T0 + 60_000, "Order", failed=1)]
         assert unpublished(store, limit=1) == unpublished(store, until_ms=T0 + 60_000) == [first]
         publish(store)
@@ -102,7 +138,9 @@ def test_a_window_is_published_with_all_that_it_has_and_again_when_it_changes(op
         assert publish(store) == [first]
 
 
-def test_one_that_changes_while_it_is_published_stays_noted(opened: Callable[..., VisibilityStore]) -> None:
+def test_one_that_changes_while_it_is_published_stays_noted(
+    opened: Callable[..., VisibilityStore],
+) -> None:
     with opened() as store:
         store.apply([change(0, "a")])
         taken = store.changelog.unpublished("source", LATER, 100)
@@ -116,7 +154,10 @@ def test_notes_stand_with_the_counts(opened: Callable[..., VisibilityStore]) -> 
     with opened() as store:
         store.apply([change(0, "a")])
         with sqlite3.connect(store.path) as broken:
-            broken.execute("CREATE TRIGGER broken BEFORE INSERT ON positions BEGIN SELECT RAISE(ABORT, 'no'); END")
+            broken.execute(
+                "CREATE TRIGGER broken BEFORE INSERT ON positions BEGIN SELECT RAISE(ABORT,"
+                " 'no'); END"
+            )
         publish(store)
         with pytest.raises(sqlite3.IntegrityError):
             store.apply([change(1, "b")])
@@ -129,9 +170,16 @@ def test_notes_stand_with_the_counts(opened: Callable[..., VisibilityStore]) -> 
 
 
 def test_parts_are_not_published(opened: Callable[..., VisibilityStore]) -> None:
-    """Windows before the time since when they are whole, the one that holds that moment among them."""
+    """Windows before the time since when they are whole, the one that holds that moment among
+    them.
+    """
     with opened(now_ms=LATER + 1) as store:
-        store.apply([change(n, f"r{n}", start_time_ms=T0 + minute * 60_000) for n, minute in enumerate((-1, 0, 1, 2))])
+        store.apply(
+            [
+                change(n, f"r{n}", start_time_ms=T0 + minute * 60_000)
+                for n, minute in enumerate((-1, 0, 1, 2))
+            ]
+        )
         store.caught_up()
         assert store.changelog.since_ms == T0 + 60_000 and not store.changelog.restored
         assert [window.start_ms for window in unpublished(store)] == [T0 + 60_000, T0 + 120_000]
@@ -149,11 +197,15 @@ def test_a_topic_that_was_made_anew_gets_all(opened: Callable[..., VisibilitySto
         publish(store)
     with opened() as store:
         assert not store.changelog.topic_is("first") and unpublished(store) == []
-        assert store.changelog.topic_is("second") and [window.started for window in publish(store)] == [1]
+        assert store.changelog.topic_is("second") and [
+            window.started for window in publish(store)
+        ] == [1]
         assert not store.changelog.topic_is("second")
 
 
-def test_a_store_from_before_there_was_a_changelog_goes_on_and_publishes_all(opened: Callable[..., VisibilityStore]) -> None:
+def test_a_store_from_before_there_was_a_changelog_goes_on_and_publishes_all(
+    opened: Callable[..., VisibilityStore],
+) -> None:
     with opened() as store:
         store.apply([change(0, "a"), change(1, "b", "COMPLETED")])
         store.caught_up()
@@ -161,7 +213,9 @@ def test_a_store_from_before_there_was_a_changelog_goes_on_and_publishes_all(ope
     with sqlite3.connect(path) as older:
         for table in ("unpublished_windows", "restored_windows", "restored_latencies"):
             older.execute(f"DROP TABLE {table}")
-        older.execute("DELETE FROM meta WHERE key IN ('store_id', 'windows_since_ms', 'windows_restored')")
+        older.execute(
+            "DELETE FROM meta WHERE key IN ('store_id', 'windows_since_ms', 'windows_restored')"
+        )
     with opened() as store:
         assert store.rebuilt_because == "" and store.changelog.since_ms == LATER - HOUR_MS == T0
         assert [(window.started, window.completed) for window in unpublished(store)] == [(2, 1)]
@@ -170,7 +224,9 @@ def test_a_store_from_before_there_was_a_changelog_goes_on_and_publishes_all(ope
         assert store.changelog.store_id == store_id
 
 
-def test_windows_that_are_pruned_are_not_noted_any_more(opened: Callable[..., VisibilityStore]) -> None:
+def test_windows_that_are_pruned_are_not_noted_any_more(
+    opened: Callable[..., VisibilityStore],
+) -> None:
     with opened(now_ms=T0) as store:
         store.apply([change(0, "a")])
     with opened(now_ms=T0 + 31 * 24 * HOUR_MS) as store:
@@ -181,7 +237,9 @@ def test_windows_that_are_pruned_are_not_noted_any_more(opened: Callable[..., Vi
 # --- what is taken over
 
 
-def test_a_store_that_begins_anew_has_what_the_lost_one_published(opened: Callable[..., VisibilityStore]) -> None:
+def test_a_store_that_begins_anew_has_what_the_lost_one_published(
+    opened: Callable[..., VisibilityStore],
+) -> None:
     with opened("lost") as lost:
         lost.apply([change(0, "a"), change(1, "b", "COMPLETED"), change(2, "c", "FAILED")])
         lost.apply([change(3, "b", None), change(4, "c", None)])  # their retention has ended
@@ -197,17 +255,30 @@ def test_a_store_that_begins_anew_has_what_the_lost_one_published(opened: Callab
         assert unpublished(store) == [], "it stands there as it is"
         store.apply([change(5, "a", "COMPLETED"), change(6, "d")])  # what comes adds to it
         (window,) = store.windows(T0, T0 + 60_000)
-        assert (window.started, window.completed, window.failed, window.latency_buckets) == (4, 2, 1, {85: 2})
+        assert (window.started, window.completed, window.failed, window.latency_buckets) == (
+            4,
+            2,
+            1,
+            {85: 2},
+        )
         assert [each.started for each in unpublished(store)] == [4]
     with opened("new") as store:
         assert store.changelog.restored and store.changelog.since_ms == 0
 
 
-def test_what_is_here_and_not_there_stays_and_is_published(opened: Callable[..., VisibilityStore]) -> None:
+def test_what_is_here_and_not_there_stays_and_is_published(
+    opened: Callable[..., VisibilityStore],
+) -> None:
     with opened() as store:
         store.apply([change(0, "a"), change(1, "b", workflow_type="Other")])
-        restore(store, [Window("source", T0, "Order"), Window("source", T0 - 60_000, "Order", started=7)])
-        assert [(w.start_ms, w.workflow_type, w.started) for w in unpublished(store)] == [(T0, "Order", 1), (T0, "Other", 1)]
+        restore(
+            store,
+            [Window("source", T0, "Order"), Window("source", T0 - 60_000, "Order", started=7)],
+        )
+        assert [(w.start_ms, w.workflow_type, w.started) for w in unpublished(store)] == [
+            (T0, "Order", 1),
+            (T0, "Other", 1),
+        ]
         assert [w.started for w in store.windows(T0 - 60_000, T0 + 60_000, together=True)] == [7, 2]
 
 
@@ -219,7 +290,9 @@ def test_a_reading_that_did_not_end_leaves_nothing(opened: Callable[..., Visibil
         assert store.windows(T0, T0 + 60_000) == []
 
 
-def test_a_store_that_was_away_for_longer_than_runs_are_kept_restores_again(opened: Callable[..., VisibilityStore]) -> None:
+def test_a_store_that_was_away_for_longer_than_runs_are_kept_restores_again(
+    opened: Callable[..., VisibilityStore],
+) -> None:
     with opened(now_ms=T0) as store:
         store.apply([change(0, "a")])
         store.caught_up()
@@ -244,7 +317,8 @@ MINUTE_MS = 60_000
         ("open", "COMPLETED", 1.1, 1.2, 0, 2),
         ("open", "COMPLETED", None, 10, 0, 11),  # a tombstone without a time
         ("open", "COMPLETED", 90, 10, 0, 11),  # the clock of who deleted it is ahead
-        # Its retention may have ended, an hour after it closed: that is before all that is whole in any case.
+        # Its retention may have ended, an hour after it closed: that is before all that is whole in
+        # any case.
         ("open", "COMPLETED", 110, 120, 0, 0),
         # It was open.
         ("open", "RUNNING", 8.5, 10, 1, 0),
@@ -266,7 +340,13 @@ MINUTE_MS = 60_000
     ],
 )
 def test_what_a_store_that_was_away_makes_of_a_tombstone(
-    opened: Callable[..., VisibilityStore], run: str, status: str, minute: float | None, back: float, deleted: int, whole_from: int
+    opened: Callable[..., VisibilityStore],
+    run: str,
+    status: str,
+    minute: float | None,
+    back: float,
+    deleted: int,
+    whole_from: int,
 ) -> None:
     """It was whole, and there, until minute 1. Compaction may have taken what came since."""
 
@@ -282,43 +362,83 @@ def test_what_a_store_that_was_away_makes_of_a_tombstone(
     with opened(now_ms=after(back)) as store:
         if back == 1:  # it never was away
             store.caught_up()
-        store.apply([change(9, run, None, time_ms=0 if minute is None else after(minute))._replace(status=status)])
+        store.apply(
+            [
+                change(9, run, None, time_ms=0 if minute is None else after(minute))._replace(
+                    status=status
+                )
+            ]
+        )
     with opened(now_ms=after(back)) as store:  # killed right after it
         assert store.changelog.since_ms == (after(whole_from) if whole_from else 0)
         assert store.changelog.restored == (whole_from == 0)
         store.caught_up()
         windows = store.windows(T0, after(back) + 1)
-        assert [sum(counts) for counts in zip(*((w.started, w.completed, w.deleted) for w in windows), strict=True)] == [2, 1, deleted]
+        assert [
+            sum(counts)
+            for counts in zip(*((w.started, w.completed, w.deleted) for w in windows), strict=True)
+        ] == [2, 1, deleted]
         longer = back - 1 > 60  # than runs are kept
-        assert store.changelog.since_ms == (after(max(whole_from, back - 60)) if longer else after(whole_from) if whole_from else 0)
+        assert store.changelog.since_ms == (
+            after(max(whole_from, back - 60)) if longer else after(whole_from) if whole_from else 0
+        )
 
 
-def test_tombstones_that_a_first_copy_cannot_explain(opened: Callable[..., VisibilityStore]) -> None:
-    """Of runs that were deleted open; those that had closed are gone with their retention, before the time that is whole by itself."""
-    for name, status, expected in (("a", "COMPLETED", LATER - HOUR_MS), ("b", "RUNNING", LATER - 60_000)):
+def test_tombstones_that_a_first_copy_cannot_explain(
+    opened: Callable[..., VisibilityStore],
+) -> None:
+    """Of runs that were deleted open; those that had closed are gone with their retention,
+    before the time that is whole by itself.
+    """
+    for name, status, expected in (
+        ("a", "COMPLETED", LATER - HOUR_MS),
+        ("b", "RUNNING", LATER - 60_000),
+    ):
         with opened(name) as store:
-            store.apply([change(0, "a"), change(7, "gone", None, time_ms=LATER - 61_000)._replace(status=status)])
+            store.apply(
+                [
+                    change(0, "a"),
+                    change(7, "gone", None, time_ms=LATER - 61_000)._replace(status=status),
+                ]
+            )
             store.caught_up()
             assert store.changelog.since_ms == expected
 
 
 counts = st.integers(0, 3)
-windows = st.lists(st.builds(Window, st.just("source"), st.sampled_from([T0, T0 + WINDOW_MS]), st.sampled_from("AB"), counts, counts))
+windows = st.lists(
+    st.builds(
+        Window,
+        st.just("source"),
+        st.sampled_from([T0, T0 + WINDOW_MS]),
+        st.sampled_from("AB"),
+        counts,
+        counts,
+    )
+)
 
 
 @given(windows, windows)
 def test_taking_over_never_takes_away_and_happens_once(
     tmp_path_factory: pytest.TempPathFactory, own: list[Window], found: list[Window]
 ) -> None:
-    with VisibilityStore.open(tmp_path_factory.mktemp("store") / "s.sqlite", clock_ms=lambda: LATER) as store:
+    with VisibilityStore.open(
+        tmp_path_factory.mktemp("store") / "s.sqlite", clock_ms=lambda: LATER
+    ) as store:
         restore(store, own)
         restore(store, found)
         restore(store, list(reversed(found)))
         greatest: dict[tuple[int, str], tuple[int, int]] = {}
         for window in own + found:
             before = greatest.get((window.start_ms, window.workflow_type), (0, 0))
-            greatest[window.start_ms, window.workflow_type] = (max(before[0], window.started), max(before[1], window.completed))
-        shown = {(w.start_ms, w.workflow_type): (w.started, w.completed) for w in store.windows(T0, T0 + 2 * WINDOW_MS)}
+            greatest[window.start_ms, window.workflow_type] = (
+                max(before[0], window.started),
+                max(before[1], window.completed),
+            )
+        shown = {
+            (w.start_ms, w.workflow_type): (w.started, w.completed)
+            for w in store.windows(T0, T0 + 2 * WINDOW_MS)
+        }
         assert {key: value for key, value in shown.items() if key in greatest} == greatest
 
 
@@ -343,10 +463,18 @@ class Topic:
     def topic_settings(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         return dict.fromkeys(names, self.settings)
 
-    def read(self, topic: TopicFacts, source: str, since_ms: int, keep: Callable[[Sequence[Window]], None]) -> Restored:
+    def read(
+        self,
+        topic: TopicFacts,
+        source: str,
+        since_ms: int,
+        keep: Callable[[Sequence[Window]], None],
+    ) -> Restored:
         keep([record for record in self.held if isinstance(record, Window)])
         self.reads += 1
-        checkpoints = {record.store_id: record for record in self.held if isinstance(record, WindowsCheckpoint)}
+        checkpoints = {
+            record.store_id: record for record in self.held if isinstance(record, WindowsCheckpoint)
+        }
         return Restored(checkpoints, self.unreadable)
 
     def publish(self, records: Sequence[Window | WindowsCheckpoint]) -> None:
@@ -356,13 +484,17 @@ class Topic:
 
 
 class Kept:
-    """A store that is kept together with a topic; `look` is the intake's, that finds nothing behind."""
+    """A store that is kept together with a topic; `look` is the intake's, that finds nothing
+    behind.
+    """
 
     def __init__(self, store: VisibilityStore, topic: Topic) -> None:
         self.store, self.topic, self.progress = store, topic, IntakeProgress(lag=0)
         anything: Any = topic
         self.writer = ThreadPoolExecutor(1)
-        self.keeper = keeper.WindowsKeeper(store, "source", self.writer, self.progress, anything, anything, anything)
+        self.keeper = keeper.WindowsKeeper(
+            store, "source", self.writer, self.progress, anything, anything, anything
+        )
 
     def look(self) -> None:
         self.progress.began_s = time.monotonic()
@@ -391,9 +523,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "BATCH", 2)
 
 
-async def test_what_was_read_is_taken_over_once_all_that_came_meanwhile_is_in(quick: None, opened: Callable[..., VisibilityStore]) -> None:
-    """Another server has counted a run whose record is not here yet: taken over before it, the run would count twice."""
-    theirs = (Window("source", T0, "Order", started=2), WindowsCheckpoint("source", "other", 0, LATER))
+async def test_what_was_read_is_taken_over_once_all_that_came_meanwhile_is_in(
+    quick: None, opened: Callable[..., VisibilityStore]
+) -> None:
+    """Another server has counted a run whose record is not here yet: taken over before it, the
+    run would count twice.
+    """
+    theirs = (
+        Window("source", T0, "Order", started=2),
+        WindowsCheckpoint("source", "other", 0, LATER),
+    )
     with opened() as store:
         store.apply([change(0, "a")])
         store.caught_up()
@@ -406,13 +545,24 @@ async def test_what_was_read_is_taken_over_once_all_that_came_meanwhile_is_in(qu
             store.apply([change(1, "b")])
             kept.progress.lag = 0
             await kept.until(lambda: store.changelog.restored)
-        assert [w.started for w in store.windows(T0, T0 + 60_000)] == [2] and store.changelog.since_ms == 0 and topic.reads == 1
+        assert (
+            [w.started for w in store.windows(T0, T0 + 60_000)] == [2]
+            and store.changelog.since_ms == 0
+            and topic.reads == 1
+        )
 
 
-async def test_a_checkpoint_comes_when_all_before_it_is_in_the_topic(quick: None, opened: Callable[..., VisibilityStore]) -> None:
+async def test_a_checkpoint_comes_when_all_before_it_is_in_the_topic(
+    quick: None, opened: Callable[..., VisibilityStore]
+) -> None:
     with opened(now_ms=LATER + 30_000) as store:
         store.caught_up()
-        store.apply([change(n, f"r{n}", start_time_ms=start_ms) for n, start_ms in enumerate((T0, T0, T0 + 60_000, LATER - 60_000, LATER))])
+        store.apply(
+            [
+                change(n, f"r{n}", start_time_ms=start_ms)
+                for n, start_ms in enumerate((T0, T0, T0 + 60_000, LATER - 60_000, LATER))
+            ]
+        )
         async with Kept(store, topic := Topic()) as kept:
             topic.refusal = OdradekError("no")
             await kept.until(lambda: kept.keeper.error)
@@ -420,16 +570,26 @@ async def test_a_checkpoint_comes_when_all_before_it_is_in_the_topic(quick: None
             topic.refusal = None
             await kept.until(lambda: WindowsCheckpoint in map(type, topic.held))
         windows, checkpoint = topic.held[:2], topic.held[2]
-        assert windows == [Window("source", T0, "Order", started=2), Window("source", T0 + 60_000, "Order", started=1)]
-        assert checkpoint == WindowsCheckpoint("source", store.changelog.store_id, 0, LATER - keeper.SETTLED_MS)
+        assert windows == [
+            Window("source", T0, "Order", started=2),
+            Window("source", T0 + 60_000, "Order", started=1),
+        ]
+        assert checkpoint == WindowsCheckpoint(
+            "source", store.changelog.store_id, 0, LATER - keeper.SETTLED_MS
+        )
         assert store.changelog.waiting == 2, "those that are not settled"
 
 
-async def test_records_that_nobody_can_read_leave_a_gap(quick: None, opened: Callable[..., VisibilityStore]) -> None:
+async def test_records_that_nobody_can_read_leave_a_gap(
+    quick: None, opened: Callable[..., VisibilityStore]
+) -> None:
     with opened() as store:
         store.apply([change(0, "a")])
         store.caught_up()
-        topic = Topic(Window("source", T0 - 60_000, "Order", started=3), WindowsCheckpoint("source", "other", 0, LATER))
+        topic = Topic(
+            Window("source", T0 - 60_000, "Order", started=3),
+            WindowsCheckpoint("source", "other", 0, LATER),
+        )
         topic.unreadable = 1
         async with Kept(store, topic) as kept:
             await kept.until(lambda: store.changelog.restored)
@@ -440,7 +600,9 @@ async def test_records_that_nobody_can_read_leave_a_gap(quick: None, opened: Cal
 async def test_a_topic_whose_records_expire_too_early_is_whole_no_further(
     quick: None, opened: Callable[..., VisibilityStore], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Made by hand with Kafka's defaults: what checkpoints say of the time before has been deleted."""
+    """Made by hand with Kafka's defaults: what checkpoints say of the time before has been
+    deleted.
+    """
     with opened() as store:
         store.apply([change(0, "a")])
         store.caught_up()
@@ -468,7 +630,11 @@ async def test_what_is_in_the_way_is_said_once_and_nothing_is_published_before_t
                 await asyncio.sleep(0.05)
                 kept.look()
             (said,) = [record.getMessage() for record in caplog.records]
-            assert "ACL Read on topic odradek.default.windows" in said and topic.held == [] and not store.changelog.restored
+            assert (
+                "ACL Read on topic odradek.default.windows" in said
+                and topic.held == []
+                and not store.changelog.restored
+            )
             topic.rights |= {"Read"}
             await kept.until(lambda: not kept.keeper.error and store.changelog.restored)
         assert caplog.records[1].getMessage().endswith("are kept there again")
@@ -477,13 +643,18 @@ async def test_what_is_in_the_way_is_said_once_and_nothing_is_published_before_t
 async def test_who_lacks_runs_is_whole_by_what_others_vouch_for_and_misleads_nobody(
     quick: None, opened: Callable[..., VisibilityStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One server was away while a run closed and was deleted; another one was there. And a third one that begins after it."""
+    """One server was away while a run closed and was deleted; another one was there. And a third
+    one that begins after it.
+    """
     back_ms = T0 + 10 * MINUTE_MS
     gone = change(9, "r", None, time_ms=back_ms - 30_000)._replace(status="COMPLETED")
     closed = change(5, "r", "COMPLETED", close_time_ms=T0 + 120_000)
 
     def shown(store: VisibilityStore) -> list[tuple[int, int, int, int]]:
-        return [(w.started, w.completed, w.deleted, w.open_runs) for w in store.windows(T0, T0 + 180_000, together=True)]
+        return [
+            (w.started, w.completed, w.deleted, w.open_runs)
+            for w in store.windows(T0, T0 + 180_000, together=True)
+        ]
 
     topic, later_ms = Topic(), back_ms + 10 * MINUTE_MS
     with opened("there", T0) as store:
@@ -509,11 +680,15 @@ async def test_who_lacks_runs_is_whole_by_what_others_vouch_for_and_misleads_nob
         assert store.changelog.since_ms == back_ms
         async with Kept(store, topic) as kept:
             reads = topic.reads
-            await kept.until(lambda: not kept.keeper.error and kept.keeper._expires_after_ms is not None)
+            await kept.until(
+                lambda: not kept.keeper.error and kept.keeper._expires_after_ms is not None
+            )
             for _ in range(5):
                 await asyncio.sleep(0.02)
                 kept.look()
-            assert topic.reads == reads and not store.changelog.restored, "others vouch for that moment some minutes later"
+            assert topic.reads == reads and not store.changelog.restored, (
+                "others vouch for that moment some minutes later"
+            )
     with opened("away", later_ms) as store:
         store.caught_up()
         async with Kept(store, topic) as kept:

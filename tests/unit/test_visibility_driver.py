@@ -1,4 +1,6 @@
-"""The Faust side without Kafka: the store driver by its URL, the table that sends nothing, the gap that stops the app, TLS and SASL."""
+"""The Faust side without Kafka: the store driver by its URL, the table that sends nothing, the
+gap that stops the app, TLS and SASL.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,19 @@ TOPIC = "odradek.default.executions"
 
 
 def value(run: str, status: str = "RUNNING") -> bytes:
-    return encode(ExecutionSummary("default", "queue", "w", run, "Order", status, 1_790_000_100_000))
+    return encode(
+        ExecutionSummary("default", "queue", "w", run, "Order", status, 1_790_000_100_000)
+    )
 
 
 def event(offset: int, run: str, data: bytes | None, partition: int = 0) -> Any:
-    message = SimpleNamespace(key=f"w/{run}".encode(), value=data, offset=offset, partition=partition, timestamp=1_790_000_000.0)
+    message = SimpleNamespace(
+        key=f"w/{run}".encode(),
+        value=data,
+        offset=offset,
+        partition=partition,
+        timestamp=1_790_000_000.0,
+    )
     return SimpleNamespace(message=message)
 
 
@@ -46,7 +56,14 @@ def driver_at(path: Path) -> SQLiteStore:
     app = faust.App("test-visibility-driver", store="memory://")
     url = f"odradek-sqlite://{path.absolute()}"
     driver = by_url(url)(
-        url, app, cast(Any, None), table_name="executions", key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        url,
+        app,
+        cast(Any, None),
+        table_name="executions",
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
     )  # type: ignore[call-arg]
     return cast(SQLiteStore, driver)
 
@@ -65,7 +82,11 @@ def apply(driver: SQLiteStore, *events: Any) -> None:
 def test_a_changelog_batch_becomes_rows_and_an_offset(driver: SQLiteStore) -> None:
     assert driver.persisted_offset(TP(TOPIC, 0)) is None
     apply(
-        driver, event(3, "a", value("a")), event(4, "b", value("b")), event(9, "a", value("a", "COMPLETED")), event(1, "c", value("c"), 2)
+        driver,
+        event(3, "a", value("a")),
+        event(4, "b", value("b")),
+        event(9, "a", value("a", "COMPLETED")),
+        event(1, "c", value("c"), 2),
     )
     assert driver.persisted_offset(TP(TOPIC, 0)) == 9 and driver.persisted_offset(TP(TOPIC, 2)) == 1
     assert driver[b"w/a"] == value("a", "COMPLETED") and b"w/b" in driver and b"w/x" not in driver
@@ -76,18 +97,30 @@ def test_a_changelog_batch_becomes_rows_and_an_offset(driver: SQLiteStore) -> No
 
 def test_a_changelog_batch_with_unreadable_records_moves_on(driver: SQLiteStore) -> None:
     apply(driver, event(0, "a", value("a")), event(1, "b", b"garbage"))
-    assert driver.persisted_offset(TP(TOPIC, 0)) == 1 and len(driver) == 1 and driver.decoder.undecodable == 1
+    assert (
+        driver.persisted_offset(TP(TOPIC, 0)) == 1
+        and len(driver) == 1
+        and driver.decoder.undecodable == 1
+    )
 
 
 def test_a_record_that_says_nothing_is_stepped_over(driver: SQLiteStore) -> None:
     nobody = event(2, "", None)
     nobody.message.key = nothing.KEY
     apply(driver, event(1, "a", value("a")), nobody)
-    assert driver.persisted_offset(TP(TOPIC, 0)) == 2 and len(driver) == 1 and driver.decoder.undecodable == 0
+    assert (
+        driver.persisted_offset(TP(TOPIC, 0)) == 2
+        and len(driver) == 1
+        and driver.decoder.undecodable == 0
+    )
 
 
 def test_rows_change_by_the_changelog_alone(driver: SQLiteStore) -> None:
-    for change in (lambda: driver.__setitem__(b"w/a", value("a")), lambda: driver.__delitem__(b"w/a"), driver.clear):
+    for change in (
+        lambda: driver.__setitem__(b"w/a", value("a")),
+        lambda: driver.__delitem__(b"w/a"),
+        driver.clear,
+    ):
         with pytest.raises(IntakeError, match="by its changelog alone"):
             change()
 
@@ -118,10 +151,19 @@ async def app(tmp_path: Path) -> Any:
 
 
 def batch(after: int | None, *offsets: int) -> RecordBatch:
-    return RecordBatch(0, after, [SimpleNamespace(key=b"w/r", value=value("r"), offset=offset, timestamp=-1) for offset in offsets])
+    return RecordBatch(
+        0,
+        after,
+        [
+            SimpleNamespace(key=b"w/r", value=value("r"), offset=offset, timestamp=-1)
+            for offset in offsets
+        ],
+    )
 
 
-async def test_batches_that_follow_each_other_are_taken_also_when_they_come_again(app: VisibilityApp) -> None:
+async def test_batches_that_follow_each_other_are_taken_also_when_they_come_again(
+    app: VisibilityApp,
+) -> None:
     assert await app._follows(batch(None, 0, 1, 4))
     assert await app._follows(batch(4, 9))
     assert await app._follows(batch(1, 4, 9, 10))  # fetched again after a seek
@@ -134,18 +176,26 @@ async def test_a_batch_that_was_lost_between_two_stops_the_app(app: VisibilityAp
     assert app.crashed and "records between 1 and 7 were not handed over" in str(app.crash_reason)
 
 
-async def test_a_first_batch_that_does_not_follow_the_store_stops_the_app(app: VisibilityApp) -> None:
+async def test_a_first_batch_that_does_not_follow_the_store_stops_the_app(
+    app: VisibilityApp,
+) -> None:
     assert not await app._follows(batch(7, 8))
     assert app.crashed
 
 
-async def test_the_table_sends_nothing_and_each_app_is_a_group_of_its_own(app: VisibilityApp, tmp_path: Path) -> None:
+async def test_the_table_sends_nothing_and_each_app_is_a_group_of_its_own(
+    app: VisibilityApp, tmp_path: Path
+) -> None:
     with pytest.raises(IntakeError):
         app.executions.send_changelog(0, b"w/r", value("r"))
     assert app.tables.changelog_topics == set()
     assert not app.topics.acks_enabled_for(TOPIC)
-    other = VisibilityApp(Settings(address="127.0.0.1:1"), app._store, SummaryDecoder(Codec()), app._writer, dict)
-    assert app.conf.id != other.conf.id and app.conf.id.startswith("odradek.default.executions.visibility-")
+    other = VisibilityApp(
+        Settings(address="127.0.0.1:1"), app._store, SummaryDecoder(Codec()), app._writer, dict
+    )
+    assert app.conf.id != other.conf.id and app.conf.id.startswith(
+        "odradek.default.executions.visibility-"
+    )
     await asyncio.sleep(0)
 
 
@@ -157,12 +207,24 @@ def test_librdkafkas_security_settings_become_fausts() -> None:
     assert broker_credentials({"security.protocol": "PLAINTEXT", "fetch.wait.max.ms": "5"}) is None
     assert isinstance(broker_credentials({"security.protocol": "SSL"}), faust.SSLCredentials)
     scram = broker_credentials(
-        {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "u", "sasl.password": "p"}
+        {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": "u",
+            "sasl.password": "p",
+        }
     )
     assert isinstance(scram, faust.SASLCredentials)
-    assert (scram.mechanism.value, scram.username, scram.password, scram.protocol.value) == ("SCRAM-SHA-512", "u", "p", "SASL_SSL")
+    assert (scram.mechanism.value, scram.username, scram.password, scram.protocol.value) == (
+        "SCRAM-SHA-512",
+        "u",
+        "p",
+        "SASL_SSL",
+    )
     assert scram.ssl_context is not None and scram.ssl_context.check_hostname
-    unchecked = broker_credentials({"security.protocol": "SSL", "ssl.endpoint.identification.algorithm": "none"})
+    unchecked = broker_credentials(
+        {"security.protocol": "SSL", "ssl.endpoint.identification.algorithm": "none"}
+    )
     assert isinstance(unchecked, faust.SSLCredentials) and not unchecked.context.check_hostname
 
 
@@ -170,7 +232,10 @@ def test_librdkafkas_security_settings_become_fausts() -> None:
     ("settings", "part"),
     [
         ({"security.protocol": "tls"}, "it is one of"),
-        ({"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "GSSAPI"}, "the read side cannot use"),
+        (
+            {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "GSSAPI"},
+            "the read side cannot use",
+        ),
         (
             {"security.protocol": "SASL_PLAINTEXT", "sasl.kerberos.principal": "x"},
             "the read side cannot use `kafka.sasl.kerberos.principal`",
@@ -198,7 +263,9 @@ async def test_a_broker_that_goes_while_the_app_starts_is_an_error_of_the_start_
     monkeypatch.setattr(aiokafka.AIOKafkaProducer, "start", connected)
     monkeypatch.setattr(aiokafka.AIOKafkaProducer, "stop", closed)
     try:
-        with contextlib.suppress(KafkaConnectionError):  # unless the thread was quicker: then the app has crashed by itself
+        with contextlib.suppress(
+            KafkaConnectionError
+        ):  # unless the thread was quicker: then the app has crashed by itself
             await app.start()
         await asyncio.wait_for(app.wait_until_stopped(), 10)
         assert isinstance(app.crash_reason, KafkaConnectionError)
@@ -212,5 +279,15 @@ def test_tombstones_say_what_the_run_was_when_it_went() -> None:
         return SimpleNamespace(key=b"w/r", value=data, offset=offset, timestamp=-1, **more)
 
     headers = (("odradek-kind", b"ExecutionSummary"), ("odradek-status", b"COMPLETED"))
-    records = [record(0, value("r"), headers=headers), record(1, None, headers=headers), record(2, None, headers=()), record(3, None)]
-    assert [change.status for change in SummaryDecoder(Codec()).changes(0, records)] == ["", "COMPLETED", "", ""]
+    records = [
+        record(0, value("r"), headers=headers),
+        record(1, None, headers=headers),
+        record(2, None, headers=()),
+        record(3, None),
+    ]
+    assert [change.status for change in SummaryDecoder(Codec()).changes(0, records)] == [
+        "",
+        "COMPLETED",
+        "",
+        "",
+    ]

@@ -1,6 +1,8 @@
-"""Pages of filters with search attributes: which way is taken, and that the work does not grow with the runs that have a value.
+"""Pages of filters with search attributes: which way is taken, and that the work does not grow
+with the runs that have a value.
 
-Work is counted in instructions of SQLite's machine, which do not depend on what else the computer does.
+Work is counted in instructions of SQLite's machine, which do not depend on what else the
+computer does.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ def summary(number: int, chance: random.Random) -> ExecutionSummary:
     start_ms = T0 + number * 1_000
     names = ("default", "queue", f"w{number}", f"r{number}", "Order", status)
     close_ms = 0 if status == "RUNNING" else start_ms + chance.randrange(3_000)
-    return ExecutionSummary(*names, start_ms, start_ms, close_ms, 3, 3, "", "", "", "", "", {}, encoded)
+    return ExecutionSummary(
+        *names, start_ms, start_ms, close_ms, 3, 3, "", "", "", "", "", {}, encoded
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VisibilityStore]
     chance = random.Random(1)
     with (
         VisibilityStore.open(tmp_path_factory.mktemp("store") / "store.sqlite") as opened,
-        mock.patch.multiple(attempts, _COUNTED=1_000, _WALKED=400, _SAMPLE=200),  # as those of a million runs are to a million
+        mock.patch.multiple(
+            attempts, _COUNTED=1_000, _WALKED=400, _SAMPLE=200
+        ),  # as those of a million runs are to a million
         mock.patch.object(zones, "ZONE_BITS", 7),
     ):
         for begin in range(0, RUNS, 5_000):
@@ -59,13 +65,42 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VisibilityStore]
         yield opened
 
 
-COMMON = ["Customer = 'big'", "Customer != 'big'", "Customer > 'a'", "Customer IS NOT NULL", "Amount > 0", "Amount != 7", "Tags = 'all'"]
-COMMON += ["Tags != 't3'", "Customer STARTS_WITH 'c'", "Customer IN ('big', 'c4')", "NOT Amount BETWEEN 400000 AND 500000"]
-RARE = ["Customer = 'c4'", "Customer = 'nobody'", "Amount > 999000", "NOT Amount BETWEEN 500 AND 999500", "Tags = 't3'"]
+COMMON = [
+    "Customer = 'big'",
+    "Customer != 'big'",
+    "Customer > 'a'",
+    "Customer IS NOT NULL",
+    "Amount > 0",
+    "Amount != 7",
+    "Tags = 'all'",
+]
+COMMON += [
+    "Tags != 't3'",
+    "Customer STARTS_WITH 'c'",
+    "Customer IN ('big', 'c4')",
+    "NOT Amount BETWEEN 400000 AND 500000",
+]
+RARE = [
+    "Customer = 'c4'",
+    "Customer = 'nobody'",
+    "Amount > 999000",
+    "NOT Amount BETWEEN 500 AND 999500",
+    "Tags = 't3'",
+]
 RARE += ["WorkflowId = 'w7' OR Customer = 'c4'", "Customer = 'c4' OR Amount > 999000"]
 RARE += ["Customer IN ('c4', 'c5')", "Customer STARTS_WITH 'c123'"]
-FAR = ["Old > 5", "Old IS NOT NULL", "Due < '2026-09-21T15:00:00Z'", "Old = 5"]  # no run has them where the list begins
-STATUSES = ["", " AND ExecutionStatus = 'Completed'", " AND ExecutionStatus = 'Failed'", " AND ExecutionStatus = 'Running'"]
+FAR = [
+    "Old > 5",
+    "Old IS NOT NULL",
+    "Due < '2026-09-21T15:00:00Z'",
+    "Old = 5",
+]  # no run has them where the list begins
+STATUSES = [
+    "",
+    " AND ExecutionStatus = 'Completed'",
+    " AND ExecutionStatus = 'Failed'",
+    " AND ExecutionStatus = 'Running'",
+]
 
 
 def work_of(store: VisibilityStore, query: str) -> tuple[int, int]:
@@ -88,7 +123,9 @@ def measured(store: VisibilityStore, what: Callable[[], Any]) -> tuple[int, Any]
             super().set_progress_handler(count, EVERY)
 
     def opened(path: Path) -> sqlite3.Connection:
-        return sqlite3.connect(path, check_same_thread=False, isolation_level=None, factory=Counting)
+        return sqlite3.connect(
+            path, check_same_thread=False, isolation_level=None, factory=Counting
+        )
 
     store.renew()
     with mock.patch.object(reader, "open_reader", opened):
@@ -99,24 +136,38 @@ def measured(store: VisibilityStore, what: Callable[[], Any]) -> tuple[int, Any]
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("condition", [*COMMON, *RARE, *FAR])
-def test_a_first_page_looks_at_few_runs(store: VisibilityStore, condition: str, status: str) -> None:
+def test_a_first_page_looks_at_few_runs(
+    store: VisibilityStore, condition: str, status: str
+) -> None:
     work, found = work_of(store, condition + status)
-    assert work < (100_000 if condition.startswith("Due") else 50_000), f"{work} instructions for {found} runs"  # a seventh of the runs
+    assert work < (100_000 if condition.startswith("Due") else 50_000), (
+        f"{work} instructions for {found} runs"
+    )  # a seventh of the runs
 
 
-ZONED = ["Old > 5", "Old IS NOT NULL", "Late > 5", "Due > '2026-09-21T18:30:00Z'", "Due < '2026-09-21T17:00:00Z'"]
+ZONED = [
+    "Old > 5",
+    "Old IS NOT NULL",
+    "Late > 5",
+    "Due > '2026-09-21T18:30:00Z'",
+    "Due < '2026-09-21T17:00:00Z'",
+]
 ZONED += ["Due < '2026-09-21T18:30:00Z'", "Due < '2026-09-21T17:00:00Z' OR Old > 9990"]
 
 
 @pytest.mark.parametrize("order", ["", " ORDER BY StartTime"])
 @pytest.mark.parametrize("condition", ZONED)
-def test_what_lies_far_from_where_a_list_begins_is_found_by_zones(store: VisibilityStore, condition: str, order: str) -> None:
+def test_what_lies_far_from_where_a_list_begins_is_found_by_zones(
+    store: VisibilityStore, condition: str, order: str
+) -> None:
     """Both pages, and what they are is what the query as it stands finds."""
     query = condition + order
     work, first = measured(store, lambda: store.list(query, page_size=50))
     more, found = 0, first.executions
     if first.next_page_token:
-        more, second = measured(store, lambda: store.list(query, page_size=50, page_token=first.next_page_token))
+        more, second = measured(
+            store, lambda: store.list(query, page_size=50, page_token=first.next_page_token)
+        )
         found = [*found, *second.executions]
 
     def as_it_stands(_: object, compiled: Compiled, __: int) -> list[attempts.Attempt]:
@@ -129,7 +180,9 @@ def test_what_lies_far_from_where_a_list_begins_is_found_by_zones(store: Visibil
 
 
 def test_what_the_work_is_for_all_runs(store: VisibilityStore) -> None:
-    """That the measure above measures: a condition that no index serves looks at each of the 20,000."""
+    """That the measure above measures: a condition that no index serves looks at each of the
+    20,000.
+    """
     assert work_of(store, "Customer IS NULL")[0] > 250_000
 
 
@@ -149,25 +202,44 @@ def test_what_the_work_is_for_all_runs(store: VisibilityStore) -> None:
         ("Customer = 'big' AND WorkflowId = 'w7'", "executions_by_workflow"),
         ("Customer = 'big' AND RunId = 'r7'", "executions_by_tie"),
         ("Customer = 'big' ORDER BY CloseTime DESC", "COVERING INDEX executions_by_close"),
-        ("Amount > 10 AND ExecutionStatus = 'Failed' ORDER BY CloseTime DESC", "COVERING INDEX executions_by_close"),
-        ("Amount > 10 AND ExecutionStatus IN ('Failed', 'TimedOut') ORDER BY CloseTime DESC", "COVERING INDEX executions_by_close"),
-        ("Amount > 999000 AND ExecutionStatus = 'Failed' ORDER BY CloseTime DESC", "search_attributes_by_value"),
+        (
+            "Amount > 10 AND ExecutionStatus = 'Failed' ORDER BY CloseTime DESC",
+            "COVERING INDEX executions_by_close",
+        ),
+        (
+            "Amount > 10 AND ExecutionStatus IN ('Failed', 'TimedOut') ORDER BY CloseTime DESC",
+            "COVERING INDEX executions_by_close",
+        ),
+        (
+            "Amount > 999000 AND ExecutionStatus = 'Failed' ORDER BY CloseTime DESC",
+            "search_attributes_by_value",
+        ),
         ("Customer = 'c4' ORDER BY CloseTime DESC", "search_attributes_by_value"),
         ("Customer = 'c4' ORDER BY HistoryLength", "search_attributes_by_value"),
         ("Customer = 'c4' OR Customer = 'c5'", "search_attributes_by_value"),
         ("Customer = 'big' AND TemporalReportedProblems IS NOT NULL", "executions_by_problems"),
     ],
 )
-def test_a_page_is_read_from_the_index_that_serves_it(store: VisibilityStore, query: str, index: str) -> None:
+def test_a_page_is_read_from_the_index_that_serves_it(
+    store: VisibilityStore, query: str, index: str
+) -> None:
     """Which one finds the runs; the others are tested one by one."""
     compiled = compile_query(parse(query), store)
     with sqlite3.connect(store.path) as connection:
         best = attempts.attempts_of(connection, compiled, 51)[0]
         where, parameters = best.where, best.parameters
         if best.windows is not None:
-            rows = " UNION ALL ".join(f"SELECT execution FROM search_attributes WHERE {one.sql}" for one in best.windows)
-            where, parameters = f"{where} AND e.id IN ({rows})", (*parameters, *(v for one in best.windows for v in one.parameters))
-        order = ", ".join(f"{key.sql} {'DESC' if key.descending else ''}" for key in compiled.order_by) or "e.start_time_ms DESC"
+            rows = " UNION ALL ".join(
+                f"SELECT execution FROM search_attributes WHERE {one.sql}" for one in best.windows
+            )
+            where, parameters = (
+                f"{where} AND e.id IN ({rows})",
+                (*parameters, *(v for one in best.windows for v in one.parameters)),
+            )
+        order = (
+            ", ".join(f"{key.sql} {'DESC' if key.descending else ''}" for key in compiled.order_by)
+            or "e.start_time_ms DESC"
+        )
         explain = f"EXPLAIN QUERY PLAN SELECT e.id FROM {best.table} WHERE {where} ORDER BY {order}"
         plan = [str(row[3]) for row in connection.execute(explain, parameters)]
     first = next(line for line in plan if " e " in line)
@@ -177,11 +249,19 @@ def test_a_page_is_read_from_the_index_that_serves_it(store: VisibilityStore, qu
         assert index in first, plan
 
 
-COUNTED = [*COMMON[:7], *COMMON[8:], *RARE[:5], "Old > 5", "Customer IS NOT NULL AND StartTime > '2026-09-21T15:00:00Z'"]
+COUNTED = [
+    *COMMON[:7],
+    *COMMON[8:],
+    *RARE[:5],
+    "Old > 5",
+    "Customer IS NOT NULL AND StartTime > '2026-09-21T15:00:00Z'",
+]
 
 
 @pytest.mark.parametrize("condition", COUNTED)
-def test_a_count_by_one_attribute_looks_at_its_rows_and_at_runs_of_rarer_statuses(store: VisibilityStore, condition: str) -> None:
+def test_a_count_by_one_attribute_looks_at_its_rows_and_at_runs_of_rarer_statuses(
+    store: VisibilityStore, condition: str
+) -> None:
     """Its rows are about four instructions each; a run that is looked at is some fifteen."""
     for query, most in ((condition, 5 * RUNS), (f"{condition} GROUP BY ExecutionStatus", 7 * RUNS)):
         work, count = measured(store, lambda query=query: store.count(query))  # type: ignore[misc]
@@ -191,8 +271,12 @@ def test_a_count_by_one_attribute_looks_at_its_rows_and_at_runs_of_rarer_statuse
 
 
 @pytest.mark.parametrize("status", ["Running", "Failed", "Completed"])
-@pytest.mark.parametrize("condition", ["Customer = 'big'", "Amount > 0", "Tags = 'all'", "Tags = 't3'"])
-def test_a_count_goes_through_the_fewer_runs(store: VisibilityStore, condition: str, status: str) -> None:
+@pytest.mark.parametrize(
+    "condition", ["Customer = 'big'", "Amount > 0", "Tags = 'all'", "Tags = 't3'"]
+)
+def test_a_count_goes_through_the_fewer_runs(
+    store: VisibilityStore, condition: str, status: str
+) -> None:
     query = f"{condition} AND ExecutionStatus = '{status}'"
     work, count = measured(store, lambda: store.count(query).count)
     with (
@@ -201,12 +285,17 @@ def test_a_count_goes_through_the_fewer_runs(store: VisibilityStore, condition: 
     ):
         plain_work, plainly = measured(store, lambda: store.count(query).count)
     assert count == plainly
-    assert work < (60_000 if status != "Completed" else 0.6 * plain_work + 40_000), (work, plain_work)
+    assert work < (60_000 if status != "Completed" else 0.6 * plain_work + 40_000), (
+        work,
+        plain_work,
+    )
 
 
 def test_many_alternatives_are_one_query(store: VisibilityStore) -> None:
     """More than SQLite joins by UNION, and than are worth a look-up each."""
-    each = " OR ".join(f"Customer IN ({', '.join(repr(f'c{n * 8 + k}') for k in range(8))})" for n in range(90))
+    each = " OR ".join(
+        f"Customer IN ({', '.join(repr(f'c{n * 8 + k}') for k in range(8))})" for n in range(90)
+    )
     wanted = store.count("Customer STARTS_WITH 'c'").count
     found = store.count(each).count
     assert 0 < found < wanted
@@ -222,10 +311,21 @@ def test_a_run_that_starts_anew_is_found_by_its_new_start(tmp_path: Path) -> Non
     with VisibilityStore.open(tmp_path / "store.sqlite") as store:
         attributes = encode_search_attributes({"Customer": ["c4"]})
         for offset, start_ms in enumerate((T0, T0 + 60_000)):
-            one = ExecutionSummary("default", "queue", "w", "r", "Order", "RUNNING", start_ms, search_attributes=attributes)
+            one = ExecutionSummary(
+                "default",
+                "queue",
+                "w",
+                "r",
+                "Order",
+                "RUNNING",
+                start_ms,
+                search_attributes=attributes,
+            )
             store.apply([Change(0, offset, b"w/r", one)])
         for after, wanted in ((T0, 1), (T0 + 60_000, 0)):
             found = store.list(f"Customer = 'c4' AND StartTime > {after * 1_000_000}").executions
             assert len(found) == wanted, after
         with sqlite3.connect(store.path) as connection:
-            assert connection.execute("SELECT start_time_ms FROM search_attributes").fetchall() == [(T0 + 60_000,)]
+            assert connection.execute("SELECT start_time_ms FROM search_attributes").fetchall() == [
+                (T0 + 60_000,)
+            ]

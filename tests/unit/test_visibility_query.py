@@ -28,7 +28,13 @@ class OneOfEach:
 
     def attribute(self, name: str) -> Attribute | None:
         types = self.attributes.get(name)
-        return None if types is None else Attribute(name, tuple(AttributeKey(i + 1, name, kind, 99) for i, kind in enumerate(types)))
+        return (
+            None
+            if types is None
+            else Attribute(
+                name, tuple(AttributeKey(i + 1, name, kind, 99) for i, kind in enumerate(types))
+            )
+        )
 
     def attribute_names(self) -> list[str]:
         return sorted(self.attributes)
@@ -46,12 +52,23 @@ def error_of(query: str) -> QueryError:
 @pytest.mark.parametrize(
     ("query", "column", "part"),
     [
-        ("WorkflowTipe = 'x'", 1, "WorkflowTipe is neither a column nor a search attribute of any run. Did you mean WorkflowType"),
+        (
+            "WorkflowTipe = 'x'",
+            1,
+            (
+                "WorkflowTipe is neither a column nor a search attribute of any run. Did you mean"
+                " WorkflowType"
+            ),
+        ),
         ("workflow_type = 'x'", 1, "Did you mean WorkflowType?"),
         ("Status = 'Running'", 1, "Did you mean ExecutionStatus?"),
         ("CustomerID = 'x'", 1, "Did you mean CustomerId?"),
         ("WorkflowId", 11, "the query ends after the name WorkflowId; expected =, !=, <"),
-        ("WorkflowId = ", 14, "found the end of the query; expected a string in quotes, a number, TRUE or FALSE"),
+        (
+            "WorkflowId = ",
+            14,
+            "found the end of the query; expected a string in quotes, a number, TRUE or FALSE",
+        ),
         ("WorkflowId = abc", 14, "texts and times take quotes: 'abc'"),
         ("WorkflowId = 'abc", 14, "this string does not end: its closing ' is missing"),
         ("WorkflowId LIKE 'a%'", 12, "LIKE is not part of this language; STARTS_WITH is"),
@@ -61,7 +78,11 @@ def error_of(query: str) -> QueryError:
         ("WorkflowId IN 'x'", 15, "expected ("),
         ("WorkflowId IN ('x' 'y')", 20, "expected ) or ,"),
         ("(WorkflowId = 'x'", 18, "found the end of the query; expected ), AND or OR"),
-        ("WorkflowId = 'x')", 17, "found ); expected AND, OR, GROUP BY, ORDER BY or the end of the query"),
+        (
+            "WorkflowId = 'x')",
+            17,
+            "found ); expected AND, OR, GROUP BY, ORDER BY or the end of the query",
+        ),
         ("WorkflowId = 'x' RunId = 'y'", 18, "found the name RunId; expected AND, OR"),
         ("AND RunId = 'y'", 1, "expected a column or search attribute, NOT or ("),
         ("'x' = WorkflowId", 1, "names take no quotes, or backticks"),
@@ -75,18 +96,38 @@ def error_of(query: str) -> QueryError:
         ("ExecutionDuration > 'ten'", 21, "expected a duration such as '10s' or '1h30m'"),
         ("ExecutionStatus = 'Runing'", 19, "'Runing' is no status. Did you mean Running?"),
         ("ExecutionStatus = 'xyzzy'", 19, "expected 'Running', 'Completed'"),
-        ("ExecutionStatus > 'Running'", 17, "> does not go with ExecutionStatus (Status); expected =, !=, IN"),
+        (
+            "ExecutionStatus > 'Running'",
+            17,
+            "> does not go with ExecutionStatus (Status); expected =, !=, IN",
+        ),
         ("HistoryLength = '7'", 17, "'7' does not fit; expected a number"),
         ("HistoryLength STARTS_WITH '7'", 15, "STARTS_WITH does not go with HistoryLength (Int)"),
         ("HistoryLength > 99999999999999999999", 17, "is too large"),
         ("HistoryLength > 9223372036854775808", 17, "is too large"),
         ("HistoryLength > -9223372036854775809", 17, "is too large"),
-        (f"HistoryLength > {'9' * 5_000}", 17, "99999999999999999999… is too large: integers have 64 bits"),
+        (
+            f"HistoryLength > {'9' * 5_000}",
+            17,
+            "99999999999999999999… is too large: integers have 64 bits",
+        ),
         (f"HistoryLength > -{'9' * 5_000}", 17, "is too large: integers have 64 bits"),
         (f"HistoryLength > {'9' * 5_000}.5", 17, "99999999999999999999… is too large"),
-        (f"ExecutionDuration > '{'9' * 5_000}s'", 21, "expected a duration such as '10s' or '1h30m'"),
-        (f"ExecutionDuration > '1.{'9' * 5_000}s'", 21, "expected a duration such as '10s' or '1h30m'"),
-        (f"ExecutionDuration > '{'9' * 5_000}:00:00'", 21, "expected a duration such as '10s' or '1h30m'"),
+        (
+            f"ExecutionDuration > '{'9' * 5_000}s'",
+            21,
+            "expected a duration such as '10s' or '1h30m'",
+        ),
+        (
+            f"ExecutionDuration > '1.{'9' * 5_000}s'",
+            21,
+            "expected a duration such as '10s' or '1h30m'",
+        ),
+        (
+            f"ExecutionDuration > '{'9' * 5_000}:00:00'",
+            21,
+            "expected a duration such as '10s' or '1h30m'",
+        ),
         ("Amount = 'x'", 10, "expected a number"),
         ("Tags > 'x'", 6, "> does not go with Tags (KeywordList)"),
         ("Note IN ('x')", 6, "IN does not go with Note (Text)"),
@@ -181,7 +222,10 @@ def test_bounds() -> None:
 
 def test_no_text_of_a_query_reaches_sql() -> None:
     nasty = "x'; DROP TABLE executions; --"
-    query = f"WorkflowId = '{nasty.replace(chr(39), chr(39) * 2)}' AND CustomerId STARTS_WITH \"{nasty}\" ORDER BY CustomerId"
+    query = (
+        f"WorkflowId = '{nasty.replace(chr(39), chr(39) * 2)}' AND CustomerId STARTS_WITH"
+        f' "{nasty}" ORDER BY CustomerId'
+    )
     compiled = compile_query(parse(query), CATALOG)
     assert "DROP" not in compiled.where and "DROP" not in compiled.order_by[0].sql
     assert nasty in compiled.parameters
@@ -228,7 +272,12 @@ def test_durations(text: str, nanoseconds: int | None) -> None:
 
 
 def suggested(query: str) -> list[str]:
-    completion = complete(query, len(query), CATALOG, lambda name, prefix: [v for v in ("OrderSaga", "O'Neil") if v.startswith(prefix)])
+    completion = complete(
+        query,
+        len(query),
+        CATALOG,
+        lambda name, prefix: [v for v in ("OrderSaga", "O'Neil") if v.startswith(prefix)],
+    )
     assert completion.error is None
     return [suggestion.text for suggestion in completion.suggestions]
 
@@ -261,7 +310,9 @@ def test_completion(query: str, first: list[str]) -> None:
 def test_completion_for_a_list_has_no_groups() -> None:
     """A list refuses GROUP BY: not offered there, also not at the beginning."""
     for query in ("", "WorkflowType = 'x' "):
-        offered = {one.text for one in complete(query, len(query), CATALOG, grouping=False).suggestions}
+        offered = {
+            one.text for one in complete(query, len(query), CATALOG, grouping=False).suggestions
+        }
         assert "ORDER BY" in offered and "GROUP BY" not in offered
 
 
@@ -273,7 +324,11 @@ def test_completion_inside_a_query_replaces_the_word_at_the_cursor() -> None:
 
 def test_completion_of_a_query_that_is_already_wrong_says_so() -> None:
     completion = complete("WorkflowId = = ", 15, CATALOG)
-    assert completion.suggestions == () and completion.error is not None and completion.error.column == 14
+    assert (
+        completion.suggestions == ()
+        and completion.error is not None
+        and completion.error.column == 14
+    )
 
 
 def test_statuses_by_temporals_numbers() -> None:
@@ -285,6 +340,8 @@ def test_statuses_by_temporals_numbers() -> None:
 
     for number, name in enumerate(STATUS_NAMES.values(), 1):
         assert compiled(f"ExecutionStatus = {number}") == compiled(f"ExecutionStatus = '{name}'")
-    assert compiled("ExecutionStatus IN (1, 'Failed')") == compiled("ExecutionStatus IN ('Running', 'Failed')")
+    assert compiled("ExecutionStatus IN (1, 'Failed')") == compiled(
+        "ExecutionStatus IN ('Running', 'Failed')"
+    )
     for wrong in ("0", "8", "1.0", "TRUE"):
         assert "expected 'Running'" in str(error_of(f"ExecutionStatus = {wrong}"))

@@ -1,4 +1,6 @@
-"""Hypothesis: any query over any rows finds through parser and SQL what the plain Python model finds."""
+"""Hypothesis: any query over any rows finds through parser and SQL what the plain Python model
+finds.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,33 @@ from odradek.wire.outcomes import ExecutionSummary
 from tests.unit.visibility_model import EPOCH, MS, STATUSES, Filter, Run, matches, render, sort_key
 
 BASE_MS = 1_790_000_000_000
-TEXTS = ["", "a", "ab", "abc", "b", "B", "ü", "a'b", "a\\b", 'q"x', "a%", "a_", "\U0010ffff", "\U0010ffffz", "\ud7ff", "zz top"]
+TEXTS = [
+    "",
+    "a",
+    "ab",
+    "abc",
+    "b",
+    "B",
+    "ü",
+    "a'b",
+    "a\\b",
+    'q"x',
+    "a%",
+    "a_",
+    "\U0010ffff",
+    "\U0010ffffz",
+    "\ud7ff",
+    "zz top",
+]
 WORDS = ["red", "green", "red green", "Red", "the-green", "blue"]
 TIMES_MS = [0, 1, 2, 999, 1_000, 60_000]
 
 texts = st.sampled_from(TEXTS)
 ids = st.sampled_from(TEXTS[1:])
 times_ms = st.sampled_from(TIMES_MS).map(lambda ms: BASE_MS + ms)
-times_ns = st.tuples(times_ms, st.sampled_from([-1, 0, 0, 0, 1, 500_000])).map(lambda pair: pair[0] * MS + pair[1])
+times_ns = st.tuples(times_ms, st.sampled_from([-1, 0, 0, 0, 1, 500_000])).map(
+    lambda pair: pair[0] * MS + pair[1]
+)
 datetimes = st.sampled_from([0, 1, 1_000, 1_000_001]).map(
     lambda us: datetime.fromtimestamp(BASE_MS // 1000, UTC).replace(microsecond=us % 10**6)
 )
@@ -44,7 +65,11 @@ ATTRIBUTES: dict[str, list[tuple[str, st.SearchStrategy[Any]]]] = {
     "ATime": [("Datetime", datetimes)],
     "AList": [("KeywordList", st.lists(texts, max_size=3))],
     "AText": [("Text", st.sampled_from(WORDS))],
-    "Two kinds `": [("Keyword", texts), ("Int", integers), ("KeywordList", st.lists(texts, min_size=1, max_size=2))],
+    "Two kinds `": [
+        ("Keyword", texts),
+        ("Int", integers),
+        ("KeywordList", st.lists(texts, min_size=1, max_size=2)),
+    ],
 }
 COLUMNS = {
     "WorkflowId": "Keyword", "WorkflowType": "Keyword", "RunId": "Keyword", "ExecutionStatus": "Status", "TaskQueue": "Keyword",
@@ -81,7 +106,9 @@ def runs(draw: st.DrawFn) -> list[Run]:
         status = draw(st.sampled_from(list(STATUSES)))
         start_ms = draw(times_ms)
         execution_ms = draw(st.sampled_from([0, start_ms, start_ms + 1]))
-        close_ms = 0 if status == "RUNNING" else start_ms + draw(st.sampled_from([0, 1, 2, 1_000, 60_000]))
+        close_ms = (
+            0 if status == "RUNNING" else start_ms + draw(st.sampled_from([0, 1, 2, 1_000, 60_000]))
+        )
         summary = ExecutionSummary(
             "default", draw(ids), draw(ids), f"{draw(ids)}{number}", draw(ids), status, start_ms, execution_ms, close_ms,
             draw(st.integers(0, 3)), draw(st.integers(0, 3)), draw(texts), draw(texts), draw(texts), draw(texts), draw(texts), {}, {},
@@ -100,9 +127,18 @@ def runs(draw: st.DrawFn) -> list[Run]:
 def conditions(draw: st.DrawFn) -> Filter:
     """One condition that its column or attribute takes."""
     name = draw(st.sampled_from([*COLUMNS, *ATTRIBUTES]))
-    kind = COLUMNS[name] if name in COLUMNS else draw(st.sampled_from([kind for kind, _ in ATTRIBUTES[name]]))
+    kind = (
+        COLUMNS[name]
+        if name in COLUMNS
+        else draw(st.sampled_from([kind for kind, _ in ATTRIBUTES[name]]))
+    )
     operator = draw(st.sampled_from([*OPERATORS[kind], "IS NULL", "IS NOT NULL"]))
-    counts = {"IN": draw(st.integers(1, 3)), "NOT IN": draw(st.integers(1, 3)), "BETWEEN": 2, "NOT BETWEEN": 2}
+    counts = {
+        "IN": draw(st.integers(1, 3)),
+        "NOT IN": draw(st.integers(1, 3)),
+        "BETWEEN": 2,
+        "NOT BETWEEN": 2,
+    }
     return operator, name, kind, [draw(LITERALS[kind]) for _ in range(counts.get(operator, 1))]
 
 
@@ -118,9 +154,17 @@ filters: st.SearchStrategy[Filter] = st.recursive(
 
 @contextmanager
 def store_of(rows: list[Run]) -> Iterator[VisibilityStore]:
-    with tempfile.TemporaryDirectory() as folder, VisibilityStore.open(Path(folder) / "store.sqlite") as store:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        VisibilityStore.open(Path(folder) / "store.sqlite") as store,
+    ):
         changes = [
-            Change(0, offset, f"{run.summary.workflow_id}/{run.summary.run_id}".encode(), run.with_payloads())
+            Change(
+                0,
+                offset,
+                f"{run.summary.workflow_id}/{run.summary.run_id}".encode(),
+                run.with_payloads(),
+            )
             for offset, run in enumerate(rows)
         ]
         store.apply(changes)
@@ -128,7 +172,9 @@ def store_of(rows: list[Run]) -> Iterator[VisibilityStore]:
 
 
 def known(rows: list[Run], expression: Filter) -> bool:
-    """Whether every name (with a type that takes the operator) is in the store: others are errors, tested elsewhere."""
+    """Whether every name (with a type that takes the operator) is in the store: others are
+    errors, tested elsewhere.
+    """
     if expression[0] == "not":
         return known(rows, expression[1])
     if expression[0] in ("and", "or"):
@@ -136,8 +182,16 @@ def known(rows: list[Run], expression: Filter) -> bool:
     operator, name, kind, _ = expression
     if name in COLUMNS:
         return True
-    kinds = {run.attributes[name][0] for run in rows if name in run.attributes and run.value(name)[1] is not None}
-    return bool(kinds) if operator.startswith("IS ") else kind in kinds and unambiguous(kinds, kind, operator)
+    kinds = {
+        run.attributes[name][0]
+        for run in rows
+        if name in run.attributes and run.value(name)[1] is not None
+    }
+    return (
+        bool(kinds)
+        if operator.startswith("IS ")
+        else kind in kinds and unambiguous(kinds, kind, operator)
+    )
 
 
 def unambiguous(kinds: set[str], kind: str, operator: str) -> bool:
@@ -145,7 +199,11 @@ def unambiguous(kinds: set[str], kind: str, operator: str) -> bool:
     return not {"Keyword", "KeywordList"} <= kinds
 
 
-slow = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+slow = settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 
 
 @slow
@@ -164,7 +222,13 @@ def test_a_query_finds_what_the_model_finds(rows: list[Run], expressions: list[F
 def test_ends_turned_round_count_each_run_once() -> None:
     """-0.5 is below 0 and above -1.5."""
     values = {"a": -0.5, "b": 7.0}
-    rows = [Run(ExecutionSummary("default", "q", i, i, "T", "RUNNING", BASE_MS), {"ADouble": ("Double", v)}) for i, v in values.items()]
+    rows = [
+        Run(
+            ExecutionSummary("default", "q", i, i, "T", "RUNNING", BASE_MS),
+            {"ADouble": ("Double", v)},
+        )
+        for i, v in values.items()
+    ]
     with store_of(rows) as store:
         query = "ADouble NOT BETWEEN 0.0 AND -1.5"
         assert store.count(query).count == len(store.list(query).executions) == 2
@@ -173,25 +237,37 @@ def test_ends_turned_round_count_each_run_once() -> None:
 
 @slow
 @given(rows=runs(), expression=filters, data=st.data())
-def test_order_and_pages_are_the_models(rows: list[Run], expression: Filter, data: st.DataObject) -> None:
+def test_order_and_pages_are_the_models(
+    rows: list[Run], expression: Filter, data: st.DataObject
+) -> None:
     with store_of(rows) as store:
         if not known(rows, expression):
             return
         wanted = [run for run in rows if matches(run, expression) is True]
         names = data.draw(
             st.lists(
-                st.sampled_from([*COLUMNS, *(n for n in ATTRIBUTES if n in store.attribute_names())]), min_size=1, max_size=3, unique=True
+                st.sampled_from(
+                    [*COLUMNS, *(n for n in ATTRIBUTES if n in store.attribute_names())]
+                ),
+                min_size=1,
+                max_size=3,
+                unique=True,
             )
         )
         now_ms = data.draw(st.sampled_from([0, *(run.summary.start_time_ms + 5 for run in rows)]))
         descending = [data.draw(st.booleans()) for _ in names]
-        order = ", ".join("`" + n.replace("`", "``") + "`" + (" DESC" if down else "") for n, down in zip(names, descending, strict=True))
+        order = ", ".join(
+            "`" + n.replace("`", "``") + "`" + (" DESC" if down else "")
+            for n, down in zip(names, descending, strict=True)
+        )
         query = f"{render(expression)} ORDER BY {order}"
         size = data.draw(st.integers(1, 5))
         pages_found: list[list[str]] = []
         token, clock_ms = b"", itertools.count(now_ms, 7)
         while True:
-            with mock.patch.object(reader, "_now_ms", clock_ms.__next__):  # pages are of one moment, however long one reads
+            with mock.patch.object(
+                reader, "_now_ms", clock_ms.__next__
+            ):  # pages are of one moment, however long one reads
                 page = store.list(query, page_size=size, page_token=token)
             pages_found.append([execution.run_id for execution in page.executions])
             token = page.next_page_token
@@ -212,7 +288,9 @@ def test_order_and_pages_are_the_models(rows: list[Run], expression: Filter, dat
         keys = [[sort_key(by_run[run_id], name, now_ms) for name in names] for run_id in found]
         assert keys == [[sort_key(run, name, now_ms) for name in names] for run in wanted], query
         with mock.patch.object(reader, "_now_ms", lambda: now_ms):
-            assert found == [execution.run_id for execution in store.list(query, page_size=1_000).executions]
+            assert found == [
+                execution.run_id for execution in store.list(query, page_size=1_000).executions
+            ]
 
 
 @st.composite
@@ -232,7 +310,12 @@ def crowded(draw: st.DrawFn) -> list[Run]:
             "AText": ("Text", draw(st.sampled_from(WORDS))),
         }
         kept = draw(st.sets(st.sampled_from([*attributes]), min_size=2))
-        made.append(Run(ExecutionSummary(*identity, start_ms, start_ms, close_ms), {name: attributes[name] for name in kept}))
+        made.append(
+            Run(
+                ExecutionSummary(*identity, start_ms, start_ms, close_ms),
+                {name: attributes[name] for name in kept},
+            )
+        )
     return made
 
 
@@ -247,28 +330,50 @@ TESTED = [
     ("=", "ExecutionStatus", "Status", ["Completed"]), ("=", "WorkflowType", "Keyword", ["T1"]), ("=", "WorkflowId", "Keyword", ["w1"]),
     (">=", "StartTime", "Datetime", [(BASE_MS + 1) * MS]), ("<", "StartTime", "Datetime", [(BASE_MS + 4) * MS]),
 ]  # fmt: skip
-ORDERS = ["", " ORDER BY StartTime", " ORDER BY CloseTime", " ORDER BY CloseTime DESC, StartTime", " ORDER BY StartTime DESC, RunId"]
+ORDERS = [
+    "",
+    " ORDER BY StartTime",
+    " ORDER BY CloseTime",
+    " ORDER BY CloseTime DESC, StartTime",
+    " ORDER BY StartTime DESC, RunId",
+]
 led: st.SearchStrategy[Filter] = st.sampled_from(CROWDED) | st.tuples(
     st.just("or"), st.lists(st.sampled_from(CROWDED), min_size=2, max_size=2)
 )
 
 
 @settings(slow, max_examples=40)
-@given(rows=crowded(), first=led, others=st.lists(st.sampled_from([*CROWDED, *TESTED]), max_size=2), size=st.integers(1, 4))
-def test_each_way_to_a_page_finds_the_same(rows: list[Run], first: Filter, others: list[Filter], size: int) -> None:
-    """Which way is taken depends on how many runs have a value. Here all are, with bounds so low that few runs meet them."""
+@given(
+    rows=crowded(),
+    first=led,
+    others=st.lists(st.sampled_from([*CROWDED, *TESTED]), max_size=2),
+    size=st.integers(1, 4),
+)
+def test_each_way_to_a_page_finds_the_same(
+    rows: list[Run], first: Filter, others: list[Filter], size: int
+) -> None:
+    """Which way is taken depends on how many runs have a value. Here all are, with bounds so low
+    that few runs meet them.
+    """
     expression = ("and", [first, *others]) if others else first
     with mock.patch.object(zones, "ZONE_BITS", 1), store_of(rows) as store:
         if not known(rows, expression):
             return
-        text = render(expression).removeprefix("(").removesuffix(")") if others else render(expression)
+        text = (
+            render(expression).removeprefix("(").removesuffix(")") if others else render(expression)
+        )
         expected = sorted(run.summary.run_id for run in rows if matches(run, expression) is True)
         for query in (text + order for order in ORDERS):
             ways = _ways(store, query)
             wanted = _by_way(store, query, 1_000, ways[-1:])
             assert sorted(wanted) == expected, query
             for way in ways:
-                assert _by_way(store, query, size, [way, *([ways[-1]] if way.walk is not None else [])]) == wanted, (query, way)
+                assert (
+                    _by_way(
+                        store, query, size, [way, *([ways[-1]] if way.walk is not None else [])]
+                    )
+                    == wanted
+                ), (query, way)
 
 
 def _ways(store: VisibilityStore, query: str) -> list[attempts.Attempt]:
@@ -285,7 +390,9 @@ def _ways(store: VisibilityStore, query: str) -> list[attempts.Attempt]:
     return found or [attempts.Attempt("executions e", "1", ())]
 
 
-def _by_way(store: VisibilityStore, query: str, size: int, ways: list[attempts.Attempt]) -> list[str]:
+def _by_way(
+    store: VisibilityStore, query: str, size: int, ways: list[attempts.Attempt]
+) -> list[str]:
     found: list[str] = []
     token = b""
     with mock.patch.multiple(pages, attempts_of=lambda *_: ways, _FIRST_WINDOW=1, _GROWTH=1):
@@ -297,21 +404,40 @@ def _by_way(store: VisibilityStore, query: str, size: int, ways: list[attempts.A
                 return found
 
 
-GROUPED = [*(name for name, kind in COLUMNS.items() if kind != "KeywordList"), "AKeyword", "AnInt", "ADouble", "ABool", "ATime"]
+GROUPED = [
+    *(name for name, kind in COLUMNS.items() if kind != "KeywordList"),
+    "AKeyword",
+    "AnInt",
+    "ADouble",
+    "ABool",
+    "ATime",
+]
 
 
 @slow
-@given(rows=runs(), expression=st.none() | filters, names=st.lists(st.sampled_from(GROUPED), min_size=1, max_size=3, unique=True))
-def test_groups_are_the_models(rows: list[Run], expression: Filter | None, names: list[str]) -> None:
+@given(
+    rows=runs(),
+    expression=st.none() | filters,
+    names=st.lists(st.sampled_from(GROUPED), min_size=1, max_size=3, unique=True),
+)
+def test_groups_are_the_models(
+    rows: list[Run], expression: Filter | None, names: list[str]
+) -> None:
     """Any columns and attributes with one value; a run without the value is in the group None."""
     with store_of(rows) as store:
         if expression is not None and not known(rows, expression):
             return
-        names = [name for name in names if name in COLUMNS or name in store.attribute_names()] or ["ExecutionStatus"]
+        names = [name for name in names if name in COLUMNS or name in store.attribute_names()] or [
+            "ExecutionStatus"
+        ]
         wanted = Counter(
-            tuple(_plain(run.value(name)) for name in names) for run in rows if expression is None or matches(run, expression) is True
+            tuple(_plain(run.value(name)) for name in names)
+            for run in rows
+            if expression is None or matches(run, expression) is True
         )
-        count = store.count(f"{'' if expression is None else render(expression)} GROUP BY {', '.join(names)}")
+        count = store.count(
+            f"{'' if expression is None else render(expression)} GROUP BY {', '.join(names)}"
+        )
         assert {group.values: group.count for group in count.groups} == dict(wanted)
         assert count.count == sum(wanted.values())
         assert [group.count for group in count.groups] == sorted(wanted.values(), reverse=True)

@@ -1,4 +1,6 @@
-"""The read side beside a broker that is gone: its log stays readable, and no blocked call holds up an end."""
+"""The read side beside a broker that is gone: its log stays readable, and no blocked call holds
+up an end.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,15 @@ def test_one_a_minute_of_each_kind_and_how_many_were_held_back(
     caplog.clear()
     logger.error("Unable connect to node with id %s: %s", 7, "refused")
     (record,) = caplog.records
-    assert record.getMessage() == "Unable connect to node with id 7: refused (and 39 more since the last of its kind)"
+    assert (
+        record.getMessage()
+        == "Unable connect to node with id 7: refused (and 39 more since the last of its kind)"
+    )
 
 
-def test_all_are_logged_for_whoever_debugs(logger: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_are_logged_for_whoever_debugs(
+    logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.DEBUG, logger.name):
         for _ in range(3):
             logger.error("x")

@@ -1,4 +1,6 @@
-"""Requests of a batch that fail: what passes is tried again under its request id, what does not is not; an end says what was not done."""
+"""Requests of a batch that fail: what passes is tried again under its request id, what does not
+is not; an end says what was not done.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ PAGE = {"accept": "text/html", "sec-fetch-site": "same-origin"}
 
 
 class Flaky:
-    """Owners whose answers are scripted: what `script` holds for a workflow id comes first, one a request, then OK."""
+    """Owners whose answers are scripted: what `script` holds for a workflow id comes first, one
+    a request, then OK.
+    """
 
     def __init__(self) -> None:
         self.script: dict[str, list[BaseException | str]] = {}
@@ -38,7 +42,9 @@ class Flaky:
         if len(self.asked) < count:
             await asyncio.wait_for(self._waited.setdefault(count, asyncio.Event()).wait(), 10)
 
-    async def change(self, record: Any, *, task_queue: str = "", create: bool = False, timeout_s: float) -> Reply | None:
+    async def change(
+        self, record: Any, *, task_queue: str = "", create: bool = False, timeout_s: float
+    ) -> Reply | None:
         self.asked.append((record.workflow_id, record.request_id))
         if (waited := self._waited.get(len(self.asked))) is not None:
             waited.set()
@@ -48,7 +54,13 @@ class Flaky:
             raise found
         if found == "silent":
             await self.never.wait()
-        return Reply("client", record.request_id, type(record).__name__, found, message=f"{found}: {record.workflow_id}")
+        return Reply(
+            "client",
+            record.request_id,
+            type(record).__name__,
+            found,
+            message=f"{found}: {record.workflow_id}",
+        )
 
 
 @pytest.fixture
@@ -68,7 +80,14 @@ def owners(server: WebServer) -> Flaky:
 
 def begin(server: WebServer, *names: str, **options: Any) -> BatchJob:
     picked = [Target(name, f"run-of-{name}", "orders") for name in names]
-    return server.context.batches.start(server.context, Order(CANCEL, "me"), picked=picked, expected=len(picked), job_id="job-1", **options)
+    return server.context.batches.start(
+        server.context,
+        Order(CANCEL, "me"),
+        picked=picked,
+        expected=len(picked),
+        job_id="job-1",
+        **options,
+    )
 
 
 async def finished(job: BatchJob) -> BatchJob:
@@ -88,16 +107,28 @@ PASSES = [
     "UNAVAILABLE",
     TimeoutError(),
 ]
-STAYS = ["NOT_FOUND", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN"]
+STAYS = [
+    "NOT_FOUND",
+    "FAILED_PRECONDITION",
+    "INVALID_ARGUMENT",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "INTERNAL",
+    "UNKNOWN",
+]
 
 
 @pytest.mark.parametrize("failure", PASSES, ids=repr)
-async def test_what_passes_is_tried_again_under_the_same_request_id(server: WebServer, owners: Flaky, failure: Any) -> None:
+async def test_what_passes_is_tried_again_under_the_same_request_id(
+    server: WebServer, owners: Flaky, failure: Any
+) -> None:
     owners.script["order-1"] = [failure, failure]
     job = await finished(begin(server, "order-1", "order-2"))
     assert (job.done, job.retried, job.failed, job.failures) == (2, 2, 0, [])
     assert Counter(name for name, _ in owners.asked) == {"order-1": 3, "order-2": 1}
-    assert len(set(owners.asked)) == 2, "an owner that applied it and was not heard must not apply it again"
+    assert len(set(owners.asked)) == 2, (
+        "an owner that applied it and was not heard must not apply it again"
+    )
 
 
 @pytest.mark.parametrize("failure", [*STAYS, RuntimeError("a defect")], ids=repr)
@@ -105,10 +136,17 @@ async def test_what_does_not_pass_is_not(server: WebServer, owners: Flaky, failu
     owners.script["order-1"] = [failure]
     job = await finished(begin(server, "order-1"))
     gone = failure == "NOT_FOUND"  # closed, or deleted: no failure, as in Temporal
-    assert (job.retried, job.failed, job.gone, len(owners.asked)) == (0, int(not gone), int(gone), 1)
+    assert (job.retried, job.failed, job.gone, len(owners.asked)) == (
+        0,
+        int(not gone),
+        int(gone),
+        1,
+    )
 
 
-async def test_tries_are_bounded_and_the_last_failure_is_told(server: WebServer, owners: Flaky) -> None:
+async def test_tries_are_bounded_and_the_last_failure_is_told(
+    server: WebServer, owners: Flaky
+) -> None:
     owners.script["order-1"] = [rpc(RPCStatusCode.UNAVAILABLE) for _ in range(100)]
     job = await finished(begin(server, "order-1", "order-2"))
     assert (job.done, job.retried, job.failed, job.problem) == (1, 4, 1, "")
@@ -116,11 +154,29 @@ async def test_tries_are_bounded_and_the_last_failure_is_told(server: WebServer,
     assert target.workflow_id == "order-1" and why == "UNAVAILABLE: try again (5 attempts)"
     async with server.client(headers=PAGE) as client:
         described = ok(await client.get(BATCH))
-        assert (described["completeOperationCount"], described["failureOperationCount"]) == ("1", "1")
+        assert (described["completeOperationCount"], described["failureOperationCount"]) == (
+            "1",
+            "1",
+        )
         own = ok(await client.get("/api/odradek/v1/batches/job-1"))
-        assert own.items() >= {"done": 1, "retried": 4, "failed": 1, "gone": 0, "pending": 0, "unanswered": 0, "not_asked": 0}.items()
-        assert own["failures"] == [{"workflow_id": "order-1", "run_id": "run-of-order-1", "message": why}]
-        assert [one["id"] for one in ok(await client.get("/api/odradek/v1/batches"))["batches"]] == ["job-1"]
+        assert (
+            own.items()
+            >= {
+                "done": 1,
+                "retried": 4,
+                "failed": 1,
+                "gone": 0,
+                "pending": 0,
+                "unanswered": 0,
+                "not_asked": 0,
+            }.items()
+        )
+        assert own["failures"] == [
+            {"workflow_id": "order-1", "run_id": "run-of-order-1", "message": why}
+        ]
+        assert [
+            one["id"] for one in ok(await client.get("/api/odradek/v1/batches"))["batches"]
+        ] == ["job-1"]
         assert (await client.get("/api/odradek/v1/batches/nothing")).status_code == 404
         page = (await client.get("/batches/job-1")).text
         assert "Tried again" in page and why in page
@@ -130,7 +186,9 @@ def test_pauses_double_up_to_a_limit_and_spread() -> None:
     retries = Retries(attempts=9, pause_first_s=0.5, pause_most_s=8.0)
     for attempt, most in ((1, 0.5), (2, 1.0), (3, 2.0), (5, 8.0), (8, 8.0)):
         found = [retries.pause_s(attempt) for _ in range(200)]
-        assert most / 2 <= min(found) < max(found) <= most, "requests that failed together must not come again together"
+        assert most / 2 <= min(found) < max(found) <= most, (
+            "requests that failed together must not come again together"
+        )
 
 
 async def test_tries_keep_the_pace_of_the_job(server: WebServer, owners: Flaky) -> None:
@@ -147,10 +205,16 @@ async def test_a_stop_is_heeded_by_who_waits_to_try_again(server: WebServer, own
     await owners.asked_for(1)
     job.stop("enough")
     await finished(job)
-    assert (job.retried, job.failed, job.failures[0][1]) == (0, 1, "UNAVAILABLE: try again (1 attempt)")
+    assert (job.retried, job.failed, job.failures[0][1]) == (
+        0,
+        1,
+        "UNAVAILABLE: try again (1 attempt)",
+    )
 
 
-async def test_a_page_of_runs_that_cannot_be_read_now_is_read_again(server: WebServer, owners: Flaky) -> None:
+async def test_a_page_of_runs_that_cannot_be_read_now_is_read_again(
+    server: WebServer, owners: Flaky
+) -> None:
     for number in range(3):
         server.add(summary(f"order-{number}"))
     reads: list[str] = []
@@ -165,11 +229,17 @@ async def test_a_page_of_runs_that_cannot_be_read_now_is_read_again(server: WebS
             return server.store.list(query, **options)
 
     server.context.read_side = Store  # type: ignore[assignment]
-    job = await finished(server.context.batches.start(server.context, Order(CANCEL, "me"), query="WorkflowType = 'OrderSaga'", expected=3))
+    job = await finished(
+        server.context.batches.start(
+            server.context, Order(CANCEL, "me"), query="WorkflowType = 'OrderSaga'", expected=3
+        )
+    )
     assert (job.done, job.problem, len(reads)) == (3, "", 2)
 
 
-async def test_an_end_of_the_server_says_what_was_not_done(server: WebServer, owners: Flaky, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_end_of_the_server_says_what_was_not_done(
+    server: WebServer, owners: Flaky, caplog: pytest.LogCaptureFixture
+) -> None:
     names = [f"order-{number}" for number in range(40)]
     owners.script = {name: ["silent"] for name in names[2:]}
     with caplog.at_level(logging.WARNING, "odradek.web.batch"):
@@ -179,15 +249,22 @@ async def test_an_end_of_the_server_says_what_was_not_done(server: WebServer, ow
             assert ok(await client.get(BATCH))["state"] == "BATCH_OPERATION_STATE_RUNNING"
         # The server has ended.
     assert not job.running and (job.done, job.unanswered, job.not_asked) == (2, 16, 22)
-    assert job.problem == "the server ended: of 40 runs 2 settled, 16 without an answer, 22 not asked"
+    assert (
+        job.problem == "the server ended: of 40 runs 2 settled, 16 without an answer, 22 not asked"
+    )
     [line] = [record.getMessage() for record in caplog.records]
     assert "batch job-1 (cancel)" in line and job.problem in line and "the same id" in line
     async with server.client(headers=PAGE) as client:
         page = (await client.get("/batches/job-1")).text
-        assert job.problem in page and ok(await client.get(BATCH))["state"] == "BATCH_OPERATION_STATE_FAILED"
+        assert (
+            job.problem in page
+            and ok(await client.get(BATCH))["state"] == "BATCH_OPERATION_STATE_FAILED"
+        )
 
 
-async def test_a_job_that_notices_the_end_first_is_told_too(server: WebServer, owners: Flaky, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_job_that_notices_the_end_first_is_told_too(
+    server: WebServer, owners: Flaky, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "odradek.web.batch"):
         async with server.client():
             job = begin(server, *(f"order-{number}" for number in range(3)), per_second=50)

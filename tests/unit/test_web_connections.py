@@ -1,4 +1,6 @@
-"""Connections whose requests never come: closed at a deadline, which leaves alone what is being answered."""
+"""Connections whose requests never come: closed at a deadline, which leaves alone what is being
+answered.
+"""
 
 from __future__ import annotations
 
@@ -55,9 +57,13 @@ def serving(folder: Path, head_s: float, body_s: float) -> Iterator[int]:
         ready.set()
 
     token = TokenAuthenticator(TOKEN)
-    options = ServerOptions(port=0, head_timeout_s=head_s, body_timeout_s=body_s, keep_alive_s=0.1, authenticator=token)
+    options = ServerOptions(
+        port=0, head_timeout_s=head_s, body_timeout_s=body_s, keep_alive_s=0.1, authenticator=token
+    )
     arguments = {"opening": nothing_beneath, "on_ready": answers}
-    thread = threading.Thread(target=serve, args=(Settings(state_dir=folder), options), kwargs=arguments, daemon=True)
+    thread = threading.Thread(
+        target=serve, args=(Settings(state_dir=folder), options), kwargs=arguments, daemon=True
+    )
     thread.start()
     assert ready.wait(SOON_S)
     url, stop = told[0]
@@ -68,7 +74,9 @@ def serving(folder: Path, head_s: float, body_s: float) -> Iterator[int]:
 
 
 async def read_to_the_end(reader: asyncio.StreamReader) -> bytes:
-    """Also where a byte still came when the server had closed: that resets the connection, after all that was said."""
+    """Also where a byte still came when the server had closed: that resets the connection, after
+    all that was said.
+    """
     said = b""
     async with asyncio.timeout(SOON_S):
         with contextlib.suppress(ConnectionError):
@@ -78,7 +86,9 @@ async def read_to_the_end(reader: asyncio.StreamReader) -> bytes:
 
 
 async def asked(port: int, head: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection on which that is said in time. This machine may stand for longer than that before it is said."""
+    """A connection on which that is said in time. This machine may stand for longer than that
+    before it is said.
+    """
     for _ in range(100):
         began_s = time.monotonic()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -114,7 +124,9 @@ async def test_headers_without_an_end(port: int, kept: bool) -> None:
 
     dripping = asyncio.create_task(drip())
     try:
-        assert (await read_to_the_end(reader)).endswith(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        assert (await read_to_the_end(reader)).endswith(
+            b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
     finally:
         dripping.cancel()
         writer.close()
@@ -122,15 +134,22 @@ async def test_headers_without_an_end(port: int, kept: bool) -> None:
 
 async def test_what_is_being_answered_goes_on(port: int) -> None:
     """An event stream, and a body that takes longer than a head may."""
-    reader, writer = await asked(port, LIVE.replace(b"/health/live", b"/api/odradek/v1/changes?topics=runs"))
+    reader, writer = await asked(
+        port, LIVE.replace(b"/health/live", b"/api/odradek/v1/changes?topics=runs")
+    )
     end_s = time.monotonic() + 4 * HEAD_S
     while time.monotonic() < end_s:  # its comments, to keep proxies content
         async with asyncio.timeout(SOON_S):
             assert await reader.readline(), "the stream ended"
     writer.close()
 
-    head = b"POST /api/v1/namespaces/default/workflows/w/signal/go" + LIVE[LIVE.index(b" HTTP/1.1") : -2]
-    reader, writer = await asked(port, head + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n")
+    head = (
+        b"POST /api/v1/namespaces/default/workflows/w/signal/go"
+        + LIVE[LIVE.index(b" HTTP/1.1") : -2]
+    )
+    reader, writer = await asked(
+        port, head + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    )
     for byte in b'{"x":  1}':
         await asyncio.sleep(HEAD_S / 4)
         writer.write(bytes([byte]))
@@ -144,7 +163,9 @@ async def test_bodies_without_an_end(port_of_bodies: int) -> None:
     ran_s = 0.0
 
     async def run() -> None:
-        """Counts the time in which this process runs: the machine may stand for seconds, which is nobody's fault."""
+        """Counts the time in which this process runs: the machine may stand for seconds, which
+        is nobody's fault.
+        """
         nonlocal ran_s
         before_s = time.monotonic()
         while True:
@@ -154,9 +175,15 @@ async def test_bodies_without_an_end(port_of_bodies: int) -> None:
 
     async def slow(path: str, headers: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of_bodies)
-        writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n".encode() + headers + b"\r\n")
+        writer.write(
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n".encode()
+            + headers
+            + b"\r\n"
+        )
 
-        while time.monotonic() - began_s < 0.7 * BODY_S:  # not up to its end: at a closed connection writing fails before reading
+        while (
+            time.monotonic() - began_s < 0.7 * BODY_S
+        ):  # not up to its end: at a closed connection writing fails before reading
             writer.write(b" ")
             await asyncio.sleep(BODY_S / 10)
         try:
@@ -173,8 +200,12 @@ async def test_bodies_without_an_end(port_of_bodies: int) -> None:
     ]
     began_s = time.monotonic()
     running = asyncio.create_task(run())
-    login, *others = await asyncio.gather(slow("/login", b""), *(slow(path, known) for path in paths))
+    login, *others = await asyncio.gather(
+        slow("/login", b""), *(slow(path, known) for path in paths)
+    )
     running.cancel()
     for path, answer in zip(["/login", *paths], [login, *others], strict=True):
         assert answer.startswith(b"HTTP/1.1 504 ") and b"whole within" in answer, (path, answer)
-    assert time.monotonic() - began_s >= BODY_S * 0.9 and ran_s < 1.5 * BODY_S, "bytes that come put nothing off"
+    assert time.monotonic() - began_s >= BODY_S * 0.9 and ran_s < 1.5 * BODY_S, (
+        "bytes that come put nothing off"
+    )

@@ -1,4 +1,6 @@
-"""Everything that waits has a deadline: no owner, no answer of a broker, no read side. What is asked ends soon, and says who is silent."""
+"""Everything that waits has a deadline: no owner, no answer of a broker, no read side. What is
+asked ends soon, and says who is silent.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,20 @@ from tests.unit.web_ui import UiServer
 N = "/api/v1/namespaces/default/workflows/order-1"
 OURS = "/api/odradek/v1"
 RUN = "/workflows/order-1/run-of-order-1"
-#: Far above the deadlines of these tests, with which this machine may stand still for seconds; far below the limit of all requests.
+#: Far above the deadlines of these tests, with which this machine may stand still for seconds; far
+#: below the limit of all requests.
 SOON_S = 60.0
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[UiServer]:
-    options = ServerOptions(request_timeout_s=0.4, long_poll_s=0.3, search_timeout_s=0.4, request_limit_s=600.0, keep_alive_s=0.2)
+    options = ServerOptions(
+        request_timeout_s=0.4,
+        long_poll_s=0.3,
+        search_timeout_s=0.4,
+        request_limit_s=600.0,
+        keep_alive_s=0.2,
+    )
     web = UiServer(tmp_path, options, rpc_timeout=0.4)
     web.add(summary("order-1"))
     yield web
@@ -45,7 +54,10 @@ async def all_asked(web: UiServer, *requests: tuple[str, str]) -> list[tuple[str
     """Path and answer of each; they wait beside each other."""
     began_s = time.monotonic()
     async with web.client(timeout=SOON_S, follow_redirects=True) as client:
-        waiting = [client.request(method, path, json={} if method == "POST" else None) for method, path in requests]
+        waiting = [
+            client.request(method, path, json={} if method == "POST" else None)
+            for method, path in requests
+        ]
         answers = await asyncio.gather(*waiting)
     assert time.monotonic() - began_s < SOON_S
     return [(path, answer) for (_, path), answer in zip(requests, answers, strict=True)]
@@ -69,21 +81,37 @@ async def test_an_owner_that_is_down_is_503_with_its_queue(server: UiServer) -> 
         ("GET", f"{OURS}/workflows/order-1"),
         ("GET", f"{OURS}/workflows/order-1/history"),
     ):
-        assert silent.status_code == 503 and "'orders'" in silent.json()["message"], (path, silent.text)
+        assert silent.status_code == 503 and "'orders'" in silent.json()["message"], (
+            path,
+            silent.text,
+        )
 
 
 async def test_pages_say_it_too(server: UiServer) -> None:
     server.owner.muted = True
     server.transport.living.clear()
-    for path, silent in await all_asked(server, ("GET", f"{RUN}/history"), ("GET", f"{RUN}/events/1"), ("GET", f"{RUN}/history.json")):
-        assert silent.status_code == 503 and "orders" in silent.text and silent.headers["content-type"].startswith("text/html"), path
+    for path, silent in await all_asked(
+        server,
+        ("GET", f"{RUN}/history"),
+        ("GET", f"{RUN}/events/1"),
+        ("GET", f"{RUN}/history.json"),
+    ):
+        assert (
+            silent.status_code == 503
+            and "orders" in silent.text
+            and silent.headers["content-type"].startswith("text/html")
+        ), path
 
 
 async def test_pages_with_something_to_show_show_it(server: UiServer) -> None:
     server.owner.muted = True
     server.transport.living.clear()
-    for path, page in await all_asked(server, ("GET", RUN), ("GET", f"{RUN}/call-stack"), ("GET", f"{RUN}/queries?type=state")):
-        assert page.status_code == 200 and "order-1" in page.text and "does not answer" in page.text, path
+    for path, page in await all_asked(
+        server, ("GET", RUN), ("GET", f"{RUN}/call-stack"), ("GET", f"{RUN}/queries?type=state")
+    ):
+        assert (
+            page.status_code == 200 and "order-1" in page.text and "does not answer" in page.text
+        ), path
 
 
 async def test_a_batch_ends_without_owners(server: UiServer) -> None:
@@ -91,7 +119,9 @@ async def test_a_batch_ends_without_owners(server: UiServer) -> None:
     server.owner.muted = True
     server.transport.living.clear()
     async with server.client(timeout=SOON_S, follow_redirects=True) as client:
-        preview = await client.post("/batches/preview", data={"action": "cancel", "scope": "query", "query": ""})
+        preview = await client.post(
+            "/batches/preview", data={"action": "cancel", "scope": "query", "query": ""}
+        )
         fields = dict(_hidden(preview.text))
         began = await client.post("/batches", data={**fields, "reason": "x"})
         deadline_s = time.monotonic() + SOON_S
@@ -107,7 +137,8 @@ def _hidden(html: str) -> list[tuple[str, str]]:
     return [(name, unescape(value)) for name, value in pairs]
 
 
-# ---------------------------------------------------------------- brokers and read side that do not answer
+# ---------------------------------------------------------------- brokers and read side that do not
+# answer
 
 
 class Stuck:
@@ -160,7 +191,13 @@ async def test_the_dashboard_does_without_queues_that_do_not_answer(server: UiSe
 async def test_a_read_side_that_says_nothing_ends_at_the_limit(limited: UiServer) -> None:
     stuck: Any = Stuck()
     limited.context.read_side = lambda: stuck
-    paths = ("/api/v1/namespaces/default/workflows", f"{OURS}/workflows", f"{OURS}/statistics", "/runs", "/dashboard")
+    paths = (
+        "/api/v1/namespaces/default/workflows",
+        f"{OURS}/workflows",
+        f"{OURS}/statistics",
+        "/runs",
+        "/dashboard",
+    )
     try:
         answers = await all_asked(limited, *(("GET", path) for path in paths))
     finally:
@@ -170,14 +207,20 @@ async def test_a_read_side_that_says_nothing_ends_at_the_limit(limited: UiServer
 
 
 async def test_what_has_no_deadline_of_its_own_ends_at_the_limit(limited: UiServer) -> None:
-    """Whatever a route waits for: there is one limit around all of them. A page for a person, JSON for a program; streams go on."""
+    """Whatever a route waits for: there is one limit around all of them. A page for a person,
+    JSON for a program; streams go on.
+    """
 
     async def hangs(request: Any) -> Any:
         await asyncio.sleep(600)
 
     limited.app.router.routes.insert(0, Route("/hangs", hangs))
     async with limited.client(timeout=SOON_S) as client:
-        late, page = await asyncio.gather(client.get("/hangs"), client.get("/hangs", headers={"Accept": "text/html"}))
+        late, page = await asyncio.gather(
+            client.get("/hangs"), client.get("/hangs", headers={"Accept": "text/html"})
+        )
     assert late.status_code == page.status_code == 504
     assert late.json()["code"] == 4 and "longer than this server allows" in late.json()["message"]
-    assert "longer than this server allows" in page.text and "content-security-policy" in page.headers
+    assert (
+        "longer than this server allows" in page.text and "content-security-policy" in page.headers
+    )

@@ -29,7 +29,9 @@ class Brokers:
     def list_consumer_groups(self, **options: Any) -> Future[Any]:
         future: Future[Any] = Future()
         if not self.down:
-            valid = [SimpleNamespace(group_id=name, state=state) for name, state in self.states.items()]
+            valid = [
+                SimpleNamespace(group_id=name, state=state) for name, state in self.states.items()
+            ]
             future.set_result(SimpleNamespace(valid=valid, errors=self.errors))
         return future
 
@@ -57,7 +59,10 @@ def test_without_an_answer_a_kind_stays_what_it_was(brokers: Brokers) -> None:
     now = [0.0]
     groups = ActivityGroups(SETTINGS, timeout_s=-0.99, clock_s=lambda: now[0])
     assert groups.kind("q") == CLASSIC
-    for make in (lambda: setattr(brokers, "errors", [KafkaError(KafkaError._TRANSPORT)]), lambda: setattr(brokers, "down", True)):
+    for make in (
+        lambda: setattr(brokers, "errors", [KafkaError(KafkaError._TRANSPORT)]),
+        lambda: setattr(brokers, "down", True),
+    ):
         make()
         now[0] += 60
         assert groups.kind("q") == CLASSIC

@@ -1,4 +1,6 @@
-"""`/metrics` of the server: counted by the route's pattern, behind the same gate as everything, without Kafka too."""
+"""`/metrics` of the server: counted by the route's pattern, behind the same gate as everything,
+without Kafka too.
+"""
 
 from __future__ import annotations
 
@@ -23,43 +25,77 @@ from odradek.web.security.authentication import TokenAuthenticator
 
 
 def client_of(server: ServerContext) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=create_app(server)), base_url="http://127.0.0.1")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=create_app(server)), base_url="http://127.0.0.1"
+    )
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> ServerContext:
     server = ServerContext(Settings(state_dir=tmp_path), ServerOptions())
-    requests = {"waiting": 1, "requests": 7, "asked_again": 2, "unmatched_replies": 0, "response_ms": 5.0}
+    requests = {
+        "waiting": 1,
+        "requests": 7,
+        "asked_again": 2,
+        "unmatched_replies": 0,
+        "response_ms": 5.0,
+    }
     intake = IntakeStatistics("RUNNING", True, 3, 1, 9, 2, 8, 1, 0, 0, 0)
     server.statistics["requests"] = lambda: requests
     server.statistics["read side"] = lambda: dataclasses.asdict(intake)
     return server
 
 
-async def test_requests_are_counted_by_route_and_status_and_everything_is_in_the_catalog(server: ServerContext) -> None:
+async def test_requests_are_counted_by_route_and_status_and_everything_is_in_the_catalog(
+    server: ServerContext,
+) -> None:
     async with client_of(server) as client:
         for workflow_id in ("a", "b", "c%2Fd"):
-            assert (await client.get(f"/api/v1/namespaces/default/workflows/{workflow_id}")).status_code == 503  # no Kafka here
+            assert (
+                await client.get(f"/api/v1/namespaces/default/workflows/{workflow_id}")
+            ).status_code == 503  # no Kafka here
         assert (await client.get("/nowhere/at/all")).status_code == 404
         answer = await client.get("/metrics")
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
-    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+    samples = [
+        sample
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    ]
     found = {(s.name, s.labels.get("route"), s.labels.get("status")): s.value for s in samples}
-    route = next(r for name, r, status in found if name == "odradek_http_requests_total" and status == "503")
-    assert route is not None and "{" in route and found["odradek_http_requests_total", route, "503"] == 3
+    route = next(
+        r for name, r, status in found if name == "odradek_http_requests_total" and status == "503"
+    )
+    assert (
+        route is not None
+        and "{" in route
+        and found["odradek_http_requests_total", route, "503"] == 3
+    )
     assert found["odradek_http_requests_total", "(none)", "404"] == 1
-    assert found["odradek_visibility_lag", None, None] == 3 and found["odradek_client_requests_total", None, None] == 7
+    assert (
+        found["odradek_visibility_lag", None, None] == 3
+        and found["odradek_client_requests_total", None, None] == 7
+    )
     assert found["odradek_client_response_seconds", None, None] == 0.005
     known = {metric.name for metric in CATALOG}
-    names = {s.name for s in samples if s.name.startswith("odradek_") and not s.name.endswith(("_bucket", "_sum", "_count"))}
+    names = {
+        s.name
+        for s in samples
+        if s.name.startswith("odradek_") and not s.name.endswith(("_bucket", "_sum", "_count"))
+    }
     assert names <= known and len(names) > 10
 
 
 async def test_metrics_ask_for_the_token_and_probes_do_not(tmp_path: Path) -> None:
-    server = ServerContext(Settings(state_dir=tmp_path), ServerOptions(authenticator=TokenAuthenticator("a secret of sixteen")))
+    server = ServerContext(
+        Settings(state_dir=tmp_path),
+        ServerOptions(authenticator=TokenAuthenticator("a secret of sixteen")),
+    )
     async with client_of(server) as client:
         assert (await client.get("/metrics")).status_code == 401
-        assert (await client.get("/metrics", headers={"authorization": "Bearer a secret of sixteen"})).status_code == 200
+        assert (
+            await client.get("/metrics", headers={"authorization": "Bearer a secret of sixteen"})
+        ).status_code == 200
         assert (await client.get("/health/live")).status_code == 200
 
 
@@ -74,7 +110,9 @@ async def test_open_runs_of_a_queue_without_processors(server: ServerContext) ->
         return SimpleNamespace(groups=[SimpleNamespace(values=("asleep",), count=3)], complete=True)
 
     def queue(name: str) -> QueueDetail:
-        return QueueDetail(name, True, False, False, 2, 0, 0, 0, None, 0, 0, None, None, None, 0, "")
+        return QueueDetail(
+            name, True, False, False, 2, 0, 0, 0, None, 0, 0, None, None, None, 0, ""
+        )
 
     visibility: Any = SimpleNamespace(count=count)
     queues: Any = SimpleNamespace(kinds=lambda: ["asleep", "retired"], queue=queue)
@@ -86,4 +124,7 @@ async def test_open_runs_of_a_queue_without_processors(server: ServerContext) ->
         assert asked == ["ExecutionStatus = 'Running' GROUP BY TaskQueue"]
         server.requests.queues_at = float("-inf")
         text = (await client.get("/metrics")).text
-    assert "odradek_queue_open_runs{" not in text and 'odradek_queue_processors{namespace="default",task_queue="asleep"} 0.0' in text
+    assert (
+        "odradek_queue_open_runs{" not in text
+        and 'odradek_queue_processors{namespace="default",task_queue="asleep"} 0.0' in text
+    )

@@ -1,4 +1,6 @@
-"""OpenID Connect against a provider over HTTP: what a token must be, keys that change, a login from end to end, variables."""
+"""OpenID Connect against a provider over HTTP: what a token must be, keys that change, a login
+from end to end, variables.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +36,21 @@ def provider() -> Iterator[IdentityProvider]:
 
 
 def bearer(token: str) -> HTTPConnection:
-    return HTTPConnection({"type": "http", "headers": [(b"authorization", f"Bearer {token}".encode())]})
+    return HTTPConnection(
+        {"type": "http", "headers": [(b"authorization", f"Bearer {token}".encode())]}
+    )
 
 
 async def test_a_good_token(provider: IdentityProvider) -> None:
     authenticator = OidcAuthenticator(provider.issuer, "odradek")
     for audience in ("odradek", ["other", "odradek"]):
-        assert await authenticator.authenticate(bearer(provider.token(aud=audience))) == Principal("ann@example.com")
+        assert await authenticator.authenticate(bearer(provider.token(aud=audience))) == Principal(
+            "ann@example.com"
+        )
     assert await authenticator.authenticate(HTTPConnection({"type": "http", "headers": []})) is None
-    assert provider.asked == ["/realm/.well-known/openid-configuration", "/realm/jwks_uri"], "asked once, then known"
+    assert provider.asked == ["/realm/.well-known/openid-configuration", "/realm/jwks_uri"], (
+        "asked once, then known"
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,17 +64,28 @@ async def test_a_good_token(provider: IdentityProvider) -> None:
         {"without": "iss"},
         {"without": "aud"},
         {"without": "email", "sub": ""},
-        {"key": rsa.generate_private_key(public_exponent=65537, key_size=2048)},  # somebody else's, under a known id
+        {
+            "key": rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        },  # somebody else's, under a known id
         {"key": "a secret that everybody knows, long enough", "algorithm": "HS256"},
     ],
 )
 async def test_a_bad_token(provider: IdentityProvider, wrong: dict[str, Any]) -> None:
-    assert await OidcAuthenticator(provider.issuer, "odradek").authenticate(bearer(provider.token(**wrong))) is None
+    assert (
+        await OidcAuthenticator(provider.issuer, "odradek").authenticate(
+            bearer(provider.token(**wrong))
+        )
+        is None
+    )
 
 
 async def test_no_token_at_all(provider: IdentityProvider) -> None:
     authenticator = OidcAuthenticator(provider.issuer, "odradek")
-    unsigned = jwt.encode({"iss": provider.issuer, "aud": "odradek", "exp": time.time() + 60, "sub": "1"}, None, "none")
+    unsigned = jwt.encode(
+        {"iss": provider.issuer, "aud": "odradek", "exp": time.time() + 60, "sub": "1"},
+        None,
+        "none",
+    )
     good = provider.token()
     changed = good[: good.rindex(".") + 1] + good[good.rindex(".") + 5 :] + "AAAA"
     for token in ("", "x", "a.b.c", unsigned, changed):
@@ -80,15 +99,23 @@ async def test_the_public_key_is_no_secret(provider: IdentityProvider) -> None:
 
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    public = provider.private["first"].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public = (
+        provider.private["first"]
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
     head = jwt.utils.base64url_encode(b'{"alg":"HS256","kid":"first"}')
     body = provider.token().split(".")[1].encode()
-    signature = jwt.utils.base64url_encode(hmac.new(public, head + b"." + body, hashlib.sha256).digest())
+    signature = jwt.utils.base64url_encode(
+        hmac.new(public, head + b"." + body, hashlib.sha256).digest()
+    )
     token = b".".join([head, body, signature]).decode()
     assert await OidcAuthenticator(provider.issuer, "odradek").authenticate(bearer(token)) is None
 
 
-async def test_keys_change_and_are_not_asked_for_by_every_stranger(provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_change_and_are_not_asked_for_by_every_stranger(
+    provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authenticator = OidcAuthenticator(provider.issuer, "odradek")
     assert await authenticator.authenticate(bearer(provider.token())) is not None
     provider.new_key("second")
@@ -99,29 +126,47 @@ async def test_keys_change_and_are_not_asked_for_by_every_stranger(provider: Ide
     assert await authenticator.authenticate(bearer(second)) is not None
 
 
-async def test_a_provider_that_is_down_lets_nobody_in(provider: IdentityProvider, tmp_path: Path) -> None:
+async def test_a_provider_that_is_down_lets_nobody_in(
+    provider: IdentityProvider, tmp_path: Path
+) -> None:
     provider.down = True
     with pytest.raises(ProviderError):
         await OidcAuthenticator(provider.issuer, "odradek").authenticate(bearer(provider.token()))
-    server = WebServer(tmp_path, ServerOptions(authenticator=OidcAuthenticator(provider.issuer, "odradek")))
+    server = WebServer(
+        tmp_path, ServerOptions(authenticator=OidcAuthenticator(provider.issuer, "odradek"))
+    )
     async with server.client() as client:
-        assert (await client.get("/api/v1/system-info", headers={"authorization": f"Bearer {provider.token()}"})).status_code == 401
+        assert (
+            await client.get(
+                "/api/v1/system-info", headers={"authorization": f"Bearer {provider.token()}"}
+            )
+        ).status_code == 401
 
 
 async def test_an_issuer_that_is_another(provider: IdentityProvider) -> None:
     with pytest.raises(ProviderError, match="write the issuer as it does"):
-        await OidcAuthenticator(f"{provider.issuer}/", "odradek").authenticate(bearer(provider.token()))
+        await OidcAuthenticator(f"{provider.issuer}/", "odradek").authenticate(
+            bearer(provider.token())
+        )
 
 
 async def test_groups_and_a_proxys_header(provider: IdentityProvider, tmp_path: Path) -> None:
-    authenticator = OidcAuthenticator(provider.issuer, "odradek", header="x-id-token", user_claim="name", write_groups=["ops"])
+    authenticator = OidcAuthenticator(
+        provider.issuer, "odradek", header="x-id-token", user_claim="name", write_groups=["ops"]
+    )
     server = WebServer(tmp_path, ServerOptions(authenticator=authenticator, request_timeout_s=60))
     server.add(summary("order-1"))
     async with server.client() as client:
         ops = {"x-id-token": provider.token(name="ann", groups=["dev", "ops"])}
         dev = {"x-id-token": provider.token(name="bob", groups="dev")}
-        assert ok(await client.get("/api/odradek/v1/info", headers=ops)).items() >= {"user": "ann", "may_write": True}.items()
-        assert ok(await client.get("/api/odradek/v1/info", headers=dev)).items() >= {"user": "bob", "may_write": False}.items()
+        assert (
+            ok(await client.get("/api/odradek/v1/info", headers=ops)).items()
+            >= {"user": "ann", "may_write": True}.items()
+        )
+        assert (
+            ok(await client.get("/api/odradek/v1/info", headers=dev)).items()
+            >= {"user": "bob", "may_write": False}.items()
+        )
         assert (await client.post(SIGNAL, headers=dev)).status_code == 403
         assert (await client.post(SIGNAL, headers=ops)).status_code == 200
 
@@ -131,7 +176,11 @@ async def test_groups_and_a_proxys_header(provider: IdentityProvider, tmp_path: 
 
 def login_server(provider: IdentityProvider, folder: Path) -> WebServer:
     authenticator = OidcAuthenticator(
-        provider.issuer, "odradek", client_id="odradek", client_secret=SECRET, public_url="http://localhost:8088"
+        provider.issuer,
+        "odradek",
+        client_id="odradek",
+        client_secret=SECRET,
+        public_url="http://localhost:8088",
     )
     return WebServer(folder, ServerOptions(authenticator=authenticator))
 
@@ -139,10 +188,22 @@ def login_server(provider: IdentityProvider, folder: Path) -> WebServer:
 async def begin(client: Any, provider: IdentityProvider) -> dict[str, str]:
     """Go to the login; what the provider is asked, and remembers under the code `42`."""
     sent = await client.get("/login?next=%2Fruns%3Fa%3D1")
-    assert sent.status_code == 303 and sent.headers["location"].startswith(f"{provider.issuer}/authorization_endpoint?")
-    asked = {name: values[0] for name, values in parse_qs(urlsplit(sent.headers["location"]).query).items()}
-    assert asked["response_type"] == "code" and asked["code_challenge_method"] == "S256" and "openid" in asked["scope"]
-    assert asked["redirect_uri"] == "http://localhost:8088/login/callback" and SECRET not in sent.headers["set-cookie"]
+    assert sent.status_code == 303 and sent.headers["location"].startswith(
+        f"{provider.issuer}/authorization_endpoint?"
+    )
+    asked = {
+        name: values[0]
+        for name, values in parse_qs(urlsplit(sent.headers["location"]).query).items()
+    }
+    assert (
+        asked["response_type"] == "code"
+        and asked["code_challenge_method"] == "S256"
+        and "openid" in asked["scope"]
+    )
+    assert (
+        asked["redirect_uri"] == "http://localhost:8088/login/callback"
+        and SECRET not in sent.headers["set-cookie"]
+    )
     provider.codes["42"] = asked
     return asked
 
@@ -150,37 +211,59 @@ async def begin(client: Any, provider: IdentityProvider) -> dict[str, str]:
 async def test_login(provider: IdentityProvider, tmp_path: Path) -> None:
     async with login_server(provider, tmp_path).client() as client:
         first = await client.get("/runs?a=1", headers=PAGE)
-        assert first.status_code == 303 and first.headers["location"] == "/login?next=%2Fruns%3Fa%3D1"
+        assert (
+            first.status_code == 303 and first.headers["location"] == "/login?next=%2Fruns%3Fa%3D1"
+        )
         asked = await begin(client, provider)
         back = await client.get(f"/login/callback?code=42&state={asked['state']}")
         assert back.status_code == 303 and back.headers["location"] == "/runs?a=1"
-        cookie = next(one for one in back.headers.get_list("set-cookie") if one.startswith(SESSION_COOKIE))
+        cookie = next(
+            one for one in back.headers.get_list("set-cookie") if one.startswith(SESSION_COOKIE)
+        )
         assert "HttpOnly" in cookie and "samesite=lax" in cookie.lower()
         assert ok(await client.get("/api/odradek/v1/info"))["user"] == "ann@example.com"
         await client.post("/logout")
         assert (await client.get("/api/odradek/v1/info")).status_code == 401
 
 
-async def test_a_login_beside_another_applications_cookies(provider: IdentityProvider, tmp_path: Path) -> None:
+async def test_a_login_beside_another_applications_cookies(
+    provider: IdentityProvider, tmp_path: Path
+) -> None:
     """Its flow and its session are found among cookies that Python's `SimpleCookie` stops at."""
     async with login_server(provider, tmp_path).client() as client:
         asked = await begin(client, provider)
-        odd, kept = 'name=a b; json={"a": 1}; nom=café', "; ".join(f"{one}={value}" for one, value in client.cookies.items())
+        odd, kept = (
+            'name=a b; json={"a": 1}; nom=café',
+            "; ".join(f"{one}={value}" for one, value in client.cookies.items()),
+        )
         client.cookies.clear()
-        back = await client.get(f"/login/callback?code=42&state={asked['state']}", headers={"cookie": f"{odd}; {kept}".encode()})
+        back = await client.get(
+            f"/login/callback?code=42&state={asked['state']}",
+            headers={"cookie": f"{odd}; {kept}".encode()},
+        )
         assert back.status_code == 303 and back.headers["location"] == "/runs?a=1"
         session = client.cookies[SESSION_COOKIE]
         client.cookies.clear()
         headers = {"cookie": f"{odd}; {SESSION_COOKIE}={session}".encode()}
-        assert ok(await client.get("/api/odradek/v1/info", headers=headers))["user"] == "ann@example.com"
+        assert (
+            ok(await client.get("/api/odradek/v1/info", headers=headers))["user"]
+            == "ann@example.com"
+        )
 
 
 async def test_a_login_that_was_not_begun_here(provider: IdentityProvider, tmp_path: Path) -> None:
     async with login_server(provider, tmp_path).client() as client:
         asked = await begin(client, provider)
-        for query in ("code=42&state=other", f"code=none&state={asked['state']}", f"state={asked['state']}&error=access_denied", ""):
+        for query in (
+            "code=42&state=other",
+            f"code=none&state={asked['state']}",
+            f"state={asked['state']}&error=access_denied",
+            "",
+        ):
             refused = await client.get(f"/login/callback?{query}", headers=PAGE)
-            assert refused.status_code == 401 and SESSION_COOKIE not in str(refused.headers.get_list("set-cookie"))
+            assert refused.status_code == 401 and SESSION_COOKIE not in str(
+                refused.headers.get_list("set-cookie")
+            )
         client.cookies.clear()
         refused = await client.get(f"/login/callback?code=42&state={asked['state']}", headers=PAGE)
         assert refused.status_code == 401 and "not begun here" in refused.text
@@ -201,7 +284,10 @@ def test_signed_values() -> None:
     body, _, signature = text.partition(".")
     for other in (f"{body}x.{signature}", f"{body}.{signature}x", body, "", "é.é"):
         assert open_signed(other, SECRET, "session") is None
-    assert open_signed(text, SECRET, "login") is None and open_signed(text, "another", "session") is None
+    assert (
+        open_signed(text, SECRET, "login") is None
+        and open_signed(text, "another", "session") is None
+    )
     assert open_signed(sign({}, SECRET, "session", seconds=-2), SECRET, "session") is None
 
 
@@ -220,7 +306,11 @@ def test_signed_values() -> None:
     ],
 )
 def test_what_would_not_be_safe_is_refused(wrong: dict[str, Any]) -> None:
-    given: dict[str, Any] = {"issuer": "https://accounts.example.com", "audience": "odradek", **wrong}
+    given: dict[str, Any] = {
+        "issuer": "https://accounts.example.com",
+        "audience": "odradek",
+        **wrong,
+    }
     with pytest.raises(ConfigurationError):
         OidcAuthenticator(**given)
 
@@ -232,8 +322,12 @@ async def test_by_environment(provider: IdentityProvider, monkeypatch: pytest.Mo
     monkeypatch.setenv("ODRADEK_AUTH_AUDIENCE", "odradek")
     monkeypatch.setenv("ODRADEK_AUTH_WRITE_GROUPS", "ops, sre")
     made = load_authenticator("odradek.web.security.environment:oidc")
-    assert await made.authenticate(bearer(provider.token(groups=["sre"]))) == Principal("ann@example.com", may_write=True)
-    assert await made.authenticate(bearer(provider.token())) == Principal("ann@example.com", may_write=False)
+    assert await made.authenticate(bearer(provider.token(groups=["sre"]))) == Principal(
+        "ann@example.com", may_write=True
+    )
+    assert await made.authenticate(bearer(provider.token())) == Principal(
+        "ann@example.com", may_write=False
+    )
     monkeypatch.setenv("ODRADEK_AUTH_WRITEGROUPS", "ops")
     with pytest.raises(ConfigurationError, match="WRITEGROUPS means nothing"):
         environment.oidc()

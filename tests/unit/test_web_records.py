@@ -21,7 +21,9 @@ TOPICS = Topics("default")
 class Record:
     """What a consumer gives."""
 
-    def __init__(self, value: bytes | None, topic: str = "", key: bytes | None = b"order-1") -> None:
+    def __init__(
+        self, value: bytes | None, topic: str = "", key: bytes | None = b"order-1"
+    ) -> None:
         self._value, self._topic, self._key = value, topic or TOPICS.events("orders"), key
 
     def value(self) -> bytes | None:
@@ -51,7 +53,10 @@ def view(*given: Any) -> RecordView:
 
 
 def test_avro_and_plain_json_are_decoded() -> None:
-    for value in (encode(SignalWorkflow("order-1", "approve")), b'{"kind": "SignalWorkflow", "signal_name": "approve"}'):
+    for value in (
+        encode(SignalWorkflow("order-1", "approve")),
+        b'{"kind": "SignalWorkflow", "signal_name": "approve"}',
+    ):
         found = view(value)
         shown = found.kind, found.error, found.value["signal_name"], found.value["workflow_id"]
         assert shown == ("SignalWorkflow", "", "approve", "order-1")
@@ -61,7 +66,11 @@ def test_json_that_is_no_event_is_shown_as_it_is() -> None:
     """With what is wrong with it, not with what Avro would say of it; on dead letters too."""
     for topic in (TOPICS.events("orders"), TOPICS.dead_letters("orders")):
         wrong = view(b'{"kind": "SignalWorkflow", "nope": 1}', topic)
-        assert wrong.value == {"kind": "SignalWorkflow", "nope": 1} and "JSON event" in wrong.error and "Avro" not in wrong.error
+        assert (
+            wrong.value == {"kind": "SignalWorkflow", "nope": 1}
+            and "JSON event" in wrong.error
+            and "Avro" not in wrong.error
+        )
         cut = view(b'{"kind": "StartWorkflow", "input": [', topic)
         assert cut.value == '{"kind": "StartWorkflow", "input": [' and "JSON event" in cut.error
 
@@ -70,12 +79,26 @@ def test_json_that_is_no_event_is_shown_as_it_is() -> None:
 def test_json_nested_deeply_is_shown_as_bytes(depth: int) -> None:
     """Whatever Python makes of it on this stack: what pages and answers are given can be written."""
     nested = b"[" * depth + b"]" * depth
-    event = view(encode(SignalWorkflow("order-1", "approve", input=[Payload({"encoding": b"json/plain"}, nested)])))
+    event = view(
+        encode(
+            SignalWorkflow(
+                "order-1", "approve", input=[Payload({"encoding": b"json/plain"}, nested)]
+            )
+        )
+    )
     assert event.value["input"][0]["data"] == base64.b64encode(nested).decode()
     assert "nested more than 100 levels deep" in event.value["input"][0]["unreadable"]
     plain = view(b'{"kind": "SignalWorkflow", "nope": ' + nested + b"}")
     assert isinstance(plain.value, str) and plain.error
-    flat = view(encode(SignalWorkflow("order-1", "approve", input=[Payload({"encoding": b"json/plain"}, b"[" + b"[[]]," * 200 + b"1]")])))
+    flat = view(
+        encode(
+            SignalWorkflow(
+                "order-1",
+                "approve",
+                input=[Payload({"encoding": b"json/plain"}, b"[" + b"[[]]," * 200 + b"1]")],
+            )
+        )
+    )
     assert flat.value["input"][0]["value"][-1] == 1
 
 

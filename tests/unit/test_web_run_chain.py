@@ -1,4 +1,6 @@
-"""The runs that the page of a run shows beside it: those around it, however many there are, with ways to the first and to all."""
+"""The runs that the page of a run shows beside it: those around it, however many there are, with
+ways to the first and to all.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VisibilityStore]
     with VisibilityStore.open(Path(tmp_path_factory.mktemp("store")) / "store.sqlite") as opened:
         for n in range(RUNS):
             first = name(0 if n < FIRST_CHAIN else FIRST_CHAIN)
-            more: dict[str, Any] = {"workflow_id": "w", "start_time_ms": T0 + n * 10, "first_execution_run_id": first}
+            more: dict[str, Any] = {
+                "workflow_id": "w",
+                "start_time_ms": T0 + n * 10,
+                "first_execution_run_id": first,
+            }
             opened.apply([Change(0, n, f"w/{name(n)}".encode(), summary(name(n), **more))])
-        opened.apply([Change(0, RUNS + n, f"few/{run}".encode(), summary(run, workflow_id="few")) for n, run in enumerate("ab")])
+        opened.apply(
+            [
+                Change(0, RUNS + n, f"few/{run}".encode(), summary(run, workflow_id="few"))
+                for n, run in enumerate("ab")
+            ]
+        )
         yield opened
 
 
@@ -37,9 +48,12 @@ def around(store: VisibilityStore, workflow_id: str, run_id: str) -> Chain:
 
 
 @pytest.mark.parametrize(
-    ("place", "first", "last"), [(0, 0, SHOWN), (150, 150 - SHOWN, 150 + SHOWN), (RUNS - 1, RUNS - 1 - SHOWN, RUNS - 1)]
+    ("place", "first", "last"),
+    [(0, 0, SHOWN), (150, 150 - SHOWN, 150 + SHOWN), (RUNS - 1, RUNS - 1 - SHOWN, RUNS - 1)],
 )
-def test_runs_before_and_after_are_shown(store: VisibilityStore, place: int, first: int, last: int) -> None:
+def test_runs_before_and_after_are_shown(
+    store: VisibilityStore, place: int, first: int, last: int
+) -> None:
     chain = around(store, "w", f"run-{place:03}")
     assert [run.run_id for run in chain.runs] == [f"run-{n:03}" for n in range(last, first - 1, -1)]
     assert chain.has(f"run-{place:03}") and chain.total == RUNS
@@ -60,13 +74,24 @@ def test_few_are_shown_whole(store: VisibilityStore) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 5, 20, 39])
-def test_a_run_is_among_those_around_it_though_many_started_with_it(tmp_path: Path, place: int) -> None:
+def test_a_run_is_among_those_around_it_though_many_started_with_it(
+    tmp_path: Path, place: int
+) -> None:
     """Of one millisecond nobody knows the order, so there are no numbers either."""
     with VisibilityStore.open(tmp_path / "store.sqlite") as opened:
         for n in range(60):
-            more: dict[str, Any] = {"workflow_id": "w", "start_time_ms": T0 + max(0, n - 39), "first_execution_run_id": "run-000"}
+            more: dict[str, Any] = {
+                "workflow_id": "w",
+                "start_time_ms": T0 + max(0, n - 39),
+                "first_execution_run_id": "run-000",
+            }
             opened.apply([Change(0, n, f"w/run-{n:03}".encode(), summary(f"run-{n:03}", **more))])
         chain = around(opened, "w", f"run-{place:03}")
-        assert chain.has(f"run-{place:03}") and len({run.run_id for run in chain.runs}) == len(chain.runs) == 2 * SHOWN + 1
-        assert [run.run_id for run in chain.runs[:SHOWN]] == [f"run-{n:03}" for n in range(39 + SHOWN, 39, -1)]
+        assert (
+            chain.has(f"run-{place:03}")
+            and len({run.run_id for run in chain.runs}) == len(chain.runs) == 2 * SHOWN + 1
+        )
+        assert [run.run_id for run in chain.runs[:SHOWN]] == [
+            f"run-{n:03}" for n in range(39 + SHOWN, 39, -1)
+        ]
         assert all(run.start_time_ms == T0 for run in chain.runs[SHOWN:]) and chain.numbers == {}

@@ -1,4 +1,6 @@
-"""Who may do what: host names, tokens, headers of proxies, cross-site requests, read-only mode, response headers, probes."""
+"""Who may do what: host names, tokens, headers of proxies, cross-site requests, read-only mode,
+response headers, probes.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +46,25 @@ async def test_headers_of_every_answer(tmp_path: Path) -> None:
     server = web(tmp_path)
     async with server.client() as client:
         nonces = set()
-        for path in ("/", "/api/v1/system-info", "/api/odradek/v1/info", "/health/live", "/nothing"):
+        for path in (
+            "/",
+            "/api/v1/system-info",
+            "/api/odradek/v1/info",
+            "/health/live",
+            "/nothing",
+        ):
             response = await client.get(path)
             policy = response.headers["content-security-policy"]
-            assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy and "http" not in policy
-            assert response.headers["x-content-type-options"] == "nosniff" and response.headers["referrer-policy"] == "same-origin"
+            assert (
+                "default-src 'none'" in policy
+                and "frame-ancestors 'none'" in policy
+                and "unsafe" not in policy
+                and "http" not in policy
+            )
+            assert (
+                response.headers["x-content-type-options"] == "nosniff"
+                and response.headers["referrer-policy"] == "same-origin"
+            )
             assert response.headers["cache-control"] == "no-store"
             nonces.add(policy.split("'nonce-")[1].split("'")[0])
         assert len(nonces) == 5, "a nonce is good for one answer"
@@ -87,7 +103,9 @@ async def test_headers_of_every_answer(tmp_path: Path) -> None:
         ("0.0.0.0", ["*"], "", True),
     ],
 )
-def test_hosts(listens: str, allowed: list[str], host: str, answered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts(
+    listens: str, allowed: list[str], host: str, answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "machine-7")
     assert is_allowed_host(host, ServerOptions(host=listens, allowed_hosts=allowed)) is answered
 
@@ -127,15 +145,33 @@ def test_names_as_they_are_written(given: str, meant: str) -> None:
         ("https://[2001:DB8::5]:8088", "https://[2001:db8::5]:8088"),
         ("https://bücher.example", "https://xn--bcher-kva.example"),
         ("moz-extension://ab-cd", "moz-extension://ab-cd"),
-        *[(bad, "") for bad in ("foo", "*", "null", "", "ops.example.com", "https://a/b", "https://u@a", "https://a?b", "https://a:99999")],
-        *[(bad, "") for bad in ("https://*.a.com", "htps://a", "https://", "http://[", "https://a b")],
+        *[
+            (bad, "")
+            for bad in (
+                "foo",
+                "*",
+                "null",
+                "",
+                "ops.example.com",
+                "https://a/b",
+                "https://u@a",
+                "https://a?b",
+                "https://a:99999",
+            )
+        ],
+        *[
+            (bad, "")
+            for bad in ("https://*.a.com", "htps://a", "https://", "http://[", "https://a b")
+        ],
     ],
 )
 def test_origins_as_they_are_written(given: str, meant: str) -> None:
     if meant:
         assert ServerOptions(trusted_origins=[given]).trusted_origins == (meant,)
     else:
-        with pytest.raises(ConfigurationError, match=r"^--trusted-origin .*scheme, host and port alone"):
+        with pytest.raises(
+            ConfigurationError, match=r"^--trusted-origin .*scheme, host and port alone"
+        ):
             ServerOptions(trusted_origins=[given])
 
 
@@ -145,7 +181,9 @@ async def test_a_refused_origin_names_the_setting(tmp_path: Path) -> None:
             ("https://ops.example", "--trusted-origin https://ops.example (`trusted_origins`)"),
             ("null", "names no origin"),
         ):
-            response = await client.post("/login", headers={"origin": sent, "sec-fetch-site": "cross-site"})
+            response = await client.post(
+                "/login", headers={"origin": sent, "sec-fetch-site": "cross-site"}
+            )
             assert response.status_code == 403 and said in response.json()["message"]
 
 
@@ -155,7 +193,10 @@ async def test_rebound_name_is_refused(tmp_path: Path, listens: str) -> None:
         for path in ("/api/v1/system-info", "/health/ready"):
             response = await client.get(path, headers={"host": "evil.example:8088"})
             assert response.status_code == 403 and response.json()["code"] == 7
-            assert "'evil.example'" in response.json()["message"] and "--allowed-host" in response.json()["message"]
+            assert (
+                "'evil.example'" in response.json()["message"]
+                and "--allowed-host" in response.json()["message"]
+            )
         page = await client.get("/runs", headers={"host": "<b>.example", "accept": "text/html"})
         assert page.status_code == 403 and "<b>" not in page.text
 
@@ -177,20 +218,37 @@ async def test_rebound_name_is_refused(tmp_path: Path, listens: str) -> None:
         ("POST", {"origin": "null"}, True),
         ("POST", {"origin": "https://evil.example"}, True),
         ("DELETE", {"origin": "https://evil.example"}, True),
-        ("POST", {"origin": "https://ops.example", "sec-fetch-site": "cross-site"}, False),  # trusted
+        (
+            "POST",
+            {"origin": "https://ops.example", "sec-fetch-site": "cross-site"},
+            False,
+        ),  # trusted
     ],
 )
 def test_cross_site(method: str, headers: dict[str, str], refused: bool) -> None:
-    assert is_cross_site(method, {"host": "localhost:8088", **headers}, ["https://ops.example"]) is refused
+    assert (
+        is_cross_site(method, {"host": "localhost:8088", **headers}, ["https://ops.example"])
+        is refused
+    )
 
 
 async def test_cross_site_signal_does_not_arrive(tmp_path: Path) -> None:
     server = web(tmp_path)
     async with server.client() as client:
-        refused = await client.post(SIGNAL, headers={"origin": "https://evil.example"}, content=b"{}")
+        refused = await client.post(
+            SIGNAL, headers={"origin": "https://evil.example"}, content=b"{}"
+        )
         assert refused.status_code == 403 and refused.json()["code"] == 7
         assert server.transport.records(SignalWorkflow) == []
-        assert ok(await client.post(SIGNAL, headers={"origin": "http://localhost:8088", "sec-fetch-site": "same-origin"})) == {}
+        assert (
+            ok(
+                await client.post(
+                    SIGNAL,
+                    headers={"origin": "http://localhost:8088", "sec-fetch-site": "same-origin"},
+                )
+            )
+            == {}
+        )
 
 
 # ---------------------------------------------------------------- read-only
@@ -199,7 +257,11 @@ async def test_cross_site_signal_does_not_arrive(tmp_path: Path) -> None:
 async def test_read_only(tmp_path: Path) -> None:
     server = web(tmp_path, read_only=True)
     async with server.client() as client:
-        for path in (SIGNAL, "/api/v1/namespaces/default/workflows/new", "/api/odradek/v1/workflows/order-1/unpark"):
+        for path in (
+            SIGNAL,
+            "/api/v1/namespaces/default/workflows/new",
+            "/api/odradek/v1/workflows/order-1/unpark",
+        ):
             response = await client.post(path, json={})
             assert response.status_code == 403 and "read-only" in response.json()["message"]
         query = await client.post("/api/v1/namespaces/default/workflows/order-1/query/state")
@@ -219,21 +281,44 @@ async def test_read_only(tmp_path: Path) -> None:
 async def test_read_only_is_not_talked_round(tmp_path: Path, path: str) -> None:
     server = web(tmp_path, read_only=True)
     async with server.client() as client:
-        response = await client.post(path, json={"workflowType": {"name": "W"}, "taskQueue": {"name": "orders"}})
+        response = await client.post(
+            path, json={"workflowType": {"name": "W"}, "taskQueue": {"name": "orders"}}
+        )
     assert response.status_code == 403
-    assert server.transport.records(StartWorkflow) == [] and server.transport.records(SignalWorkflow) == []
+    assert (
+        server.transport.records(StartWorkflow) == []
+        and server.transport.records(SignalWorkflow) == []
+    )
 
 
 # ---------------------------------------------------------------- tokens
 
 
 async def test_token(tmp_path: Path) -> None:
-    server = web(tmp_path, authenticator=TokenAuthenticator(TOKEN, read_token="only for looking at things"))
+    server = web(
+        tmp_path, authenticator=TokenAuthenticator(TOKEN, read_token="only for looking at things")
+    )
     async with server.client() as client:
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}, {"cookie": f"{SESSION_COOKIE}=1.x"}):
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": f"Basic {TOKEN}"},
+            {"cookie": f"{SESSION_COOKIE}=1.x"},
+        ):
             response = await client.get("/api/v1/system-info", headers=headers)
-            assert response.status_code == 401 and response.json()["code"] == 16 and response.headers["www-authenticate"] == "Bearer"
-        assert ok(await client.get("/api/odradek/v1/info", headers={"authorization": f"Bearer {TOKEN}"}))["may_write"] is True
+            assert (
+                response.status_code == 401
+                and response.json()["code"] == 16
+                and response.headers["www-authenticate"] == "Bearer"
+            )
+        assert (
+            ok(
+                await client.get(
+                    "/api/odradek/v1/info", headers={"authorization": f"Bearer {TOKEN}"}
+                )
+            )["may_write"]
+            is True
+        )
         reader = {"authorization": "Bearer only for looking at things"}
         assert ok(await client.get("/api/odradek/v1/info", headers=reader))["may_write"] is False
         refused = await client.post(SIGNAL, headers=reader)
@@ -246,7 +331,10 @@ async def test_login_makes_a_session(tmp_path: Path) -> None:
     server = web(tmp_path, authenticator=TokenAuthenticator(TOKEN))
     async with server.client() as client:
         sent = await client.get("/runs?query=a", headers={"accept": "text/html"})
-        assert sent.status_code == 303 and sent.headers["location"] == "/login?next=%2Fruns%3Fquery%3Da"
+        assert (
+            sent.status_code == 303
+            and sent.headers["location"] == "/login?next=%2Fruns%3Fquery%3Da"
+        )
         page = await client.get(sent.headers["location"])
         assert 'value="/runs?query=a"' in page.text
         wrong = await client.post("/login", data={"token": "wrong", "next": "/"})
@@ -255,9 +343,13 @@ async def test_login_makes_a_session(tmp_path: Path) -> None:
         assert right.status_code == 303 and right.headers["location"] == "/runs"
         cookie = right.headers["set-cookie"]
         assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower() and TOKEN not in cookie
-        assert ok(await client.get("/api/odradek/v1/info"))["user"] == "token"  # by the cookie that the client keeps
+        assert (
+            ok(await client.get("/api/odradek/v1/info"))["user"] == "token"
+        )  # by the cookie that the client keeps
         out = await client.post("/logout")
-        assert out.status_code == 303 and (await client.get("/api/odradek/v1/info")).status_code == 401
+        assert (
+            out.status_code == 303 and (await client.get("/api/odradek/v1/info")).status_code == 401
+        )
 
 
 @pytest.mark.parametrize("workflow_id", ["a/b", "50%", "what?", "a#b", "a b", "ä/%2F"])
@@ -277,7 +369,11 @@ async def test_login_leads_back_to_any_id(tmp_path: Path, workflow_id: str) -> N
     [
         ("auto", {}, False),
         ("auto", {"origin": "http://localhost:8088"}, False),
-        ("auto", {"origin": "https://localhost:8088", "sec-fetch-site": "same-origin"}, True),  # TLS ends at a proxy
+        (
+            "auto",
+            {"origin": "https://localhost:8088", "sec-fetch-site": "same-origin"},
+            True,
+        ),  # TLS ends at a proxy
         ("auto", {"x-forwarded-proto": "https"}, False),  # anybody may have written that
         ("always", {}, True),
         ("never", {"origin": "https://localhost:8088", "sec-fetch-site": "same-origin"}, False),
@@ -289,7 +385,9 @@ async def test_the_session_cookie_is_for_https_where_the_browser_came_by_it(
     server = web(tmp_path, authenticator=TokenAuthenticator(TOKEN), cookie_secure=setting)
     async with server.client() as client:
         done = await client.post("/login", data={"token": TOKEN}, headers=headers)
-    assert done.status_code == 303 and ("secure" in done.headers["set-cookie"].lower()) is secure, done.headers["set-cookie"]
+    assert done.status_code == 303 and ("secure" in done.headers["set-cookie"].lower()) is secure, (
+        done.headers["set-cookie"]
+    )
 
 
 def connection(headers: dict[str, str], client: str = "10.0.0.1") -> HTTPConnection:
@@ -298,20 +396,41 @@ def connection(headers: dict[str, str], client: str = "10.0.0.1") -> HTTPConnect
 
 
 async def test_sessions_end_and_are_not_forged() -> None:
-    authenticator, other = TokenAuthenticator(TOKEN), TokenAuthenticator("another token, just as long")
+    authenticator, other = (
+        TokenAuthenticator(TOKEN),
+        TokenAuthenticator("another token, just as long"),
+    )
     session = authenticator.new_session(TOKEN)
     assert session is not None and authenticator.new_session("wrong") is None
-    assert await authenticator.authenticate(connection({"cookie": f"{SESSION_COOKIE}={session}"})) == Principal("token")
+    assert await authenticator.authenticate(
+        connection({"cookie": f"{SESSION_COOKIE}={session}"})
+    ) == Principal("token")
     assert await other.authenticate(connection({"cookie": f"{SESSION_COOKIE}={session}"})) is None
     old = authenticator.new_session(TOKEN, now_s=0)
-    assert await authenticator.authenticate(connection({"cookie": f"{SESSION_COOKIE}={old}"})) is None
+    assert (
+        await authenticator.authenticate(connection({"cookie": f"{SESSION_COOKIE}={old}"})) is None
+    )
     end, _, signature = session.partition(".")
     longer = f"{int(end) + 1}.{signature}"
-    assert await authenticator.authenticate(connection({"cookie": f"{SESSION_COOKIE}={longer}"})) is None
+    assert (
+        await authenticator.authenticate(connection({"cookie": f"{SESSION_COOKIE}={longer}"}))
+        is None
+    )
 
 
-#: Cookies that other applications under the same host name set: browsers send them all, in any order.
-ODD_COOKIES = ["name=a b", 'q="half', 'json={"a": 1}', "who=a@b", "nom=caf\u00e9", "bare", "=nameless", "a[0]=1", "x=(y)"]
+#: Cookies that other applications under the same host name set: browsers send them all, in any
+#: order.
+ODD_COOKIES = [
+    "name=a b",
+    'q="half',
+    'json={"a": 1}',
+    "who=a@b",
+    "nom=caf\u00e9",
+    "bare",
+    "=nameless",
+    "a[0]=1",
+    "x=(y)",
+]
 
 
 @pytest.mark.parametrize("odd", ODD_COOKIES)
@@ -320,7 +439,9 @@ async def test_a_session_beside_another_applications_cookie(odd: str) -> None:
     session = f"{SESSION_COOKIE}={authenticator.new_session(TOKEN)}"
     for cookie in (f"{odd}; {session}", f"{session}; {odd}"):
         headers = [(b"cookie", cookie.encode())]
-        assert await authenticator.authenticate(HTTPConnection({"type": "http", "headers": headers})) == Principal("token"), cookie
+        assert await authenticator.authenticate(
+            HTTPConnection({"type": "http", "headers": headers})
+        ) == Principal("token"), cookie
 
 
 def test_short_tokens_are_refused() -> None:
@@ -328,7 +449,17 @@ def test_short_tokens_are_refused() -> None:
         TokenAuthenticator("secret")
 
 
-@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "", "/a\r\nb"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "",
+        "/a\r\nb",
+    ],
+)
 def test_login_sends_nobody_elsewhere(target: str) -> None:
     assert safe_target(target) == "/"
 
@@ -340,8 +471,12 @@ async def test_headers_of_a_proxy() -> None:
     authenticator = HeaderAuthenticator(proxies=["10.0.0.0/8"], write_groups=["ops"])
     ann = {"X-Forwarded-User": "ann", "X-Forwarded-Groups": "dev, ops"}
     assert await authenticator.authenticate(connection(ann)) == Principal("ann", may_write=True)
-    assert await authenticator.authenticate(connection({"X-Forwarded-User": "bob"})) == Principal("bob", may_write=False)
-    assert await authenticator.authenticate(connection(ann, client="192.168.0.1")) is None, "not from the proxy"
+    assert await authenticator.authenticate(connection({"X-Forwarded-User": "bob"})) == Principal(
+        "bob", may_write=False
+    )
+    assert await authenticator.authenticate(connection(ann, client="192.168.0.1")) is None, (
+        "not from the proxy"
+    )
     assert await authenticator.authenticate(connection({})) is None
     with pytest.raises(ConfigurationError):
         HeaderAuthenticator(proxies=[])
@@ -350,11 +485,15 @@ async def test_headers_of_a_proxy() -> None:
 @pytest.mark.parametrize("name", ["x-forwarded-user", "x-forwarded-groups"])
 async def test_a_header_of_a_proxy_that_stands_twice_is_refused(tmp_path: Path, name: str) -> None:
     """One of the two is the client's own, which a proxy that only adds lets through."""
-    server = web(tmp_path, authenticator=HeaderAuthenticator(proxies=["127.0.0.1"], write_groups=["ops"]))
+    server = web(
+        tmp_path, authenticator=HeaderAuthenticator(proxies=["127.0.0.1"], write_groups=["ops"])
+    )
     headers = [("x-forwarded-user", "ann"), ("x-forwarded-groups", "ops")]
     async with server.client() as client:
         assert (await client.get("/api/v1/system-info", headers=headers)).status_code == 200
-        assert (await client.get("/api/v1/system-info", headers=[*headers, (name.title(), "root")])).status_code == 401
+        assert (
+            await client.get("/api/v1/system-info", headers=[*headers, (name.title(), "root")])
+        ).status_code == 401
 
 
 class Failing:
@@ -372,7 +511,9 @@ async def test_a_hook_that_fails_lets_nobody_in(tmp_path: Path) -> None:
 
 
 def test_hooks_by_import_path() -> None:
-    assert isinstance(load_authenticator("odradek.web.security.authentication:Anonymous"), Anonymous)
+    assert isinstance(
+        load_authenticator("odradek.web.security.authentication:Anonymous"), Anonymous
+    )
     assert isinstance(load_authenticator(f"{__name__}:Failing"), Failing)
     for path in ("nowhere:x", "json", "json:loads", "odradek.web.security.authentication:nothing"):
         with pytest.raises(ConfigurationError):
@@ -387,20 +528,31 @@ async def test_readiness_names_what_is_missing(tmp_path: Path) -> None:
     server.context.readiness["read side"] = lambda: "the topic `executions` is being read"
     async with server.client() as client:
         response: httpx.Response = await client.get("/health/ready")
-        assert response.status_code == 503 and json.loads(response.text)["missing"] == {"read side": "the topic `executions` is being read"}
+        assert response.status_code == 503 and json.loads(response.text)["missing"] == {
+            "read side": "the topic `executions` is being read"
+        }
         assert (await client.get("/health/live")).status_code == 200
         server.context.readiness.clear()
         assert (await client.get("/health/ready")).status_code == 200
 
 
-# ---------------------------------------------------------------- errors for people and for programs
+# ---------------------------------------------------------------- errors for people and for
+# programs
 
 
-@pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/login", 404), ("/workflows/a/b/c/d", 404)])
-async def test_errors_are_pages_for_people_and_json_for_programs(tmp_path: Path, path: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "status"), [("/nothing", 404), ("/login", 404), ("/workflows/a/b/c/d", 404)]
+)
+async def test_errors_are_pages_for_people_and_json_for_programs(
+    tmp_path: Path, path: str, status: int
+) -> None:
     async with web(tmp_path).client() as client:
         page = await client.get(path, headers={"accept": "text/html,*/*"})
-        assert page.status_code == status and page.headers["content-type"].startswith("text/html") and "<h1>Not found</h1>" in page.text
+        assert (
+            page.status_code == status
+            and page.headers["content-type"].startswith("text/html")
+            and "<h1>Not found</h1>" in page.text
+        )
         plain = await client.get(path)
         assert plain.status_code == status and plain.json()["code"] == 5
         for api in ("/api/v1/nothing", "/api/odradek/v1/nothing"):
@@ -419,6 +571,8 @@ async def test_pages_for_strangers_say_nothing_of_the_cluster(tmp_path: Path) ->
         server = web(folder, **options)
         async with server.client() as client:
             for path in ("/runs", "/login"):
-                page = await client.get(path, headers={"accept": "text/html"}, follow_redirects=True)
+                page = await client.get(
+                    path, headers={"accept": "text/html"}, follow_redirects=True
+                )
                 assert page.headers["content-type"].startswith("text/html"), page.text
                 assert server.settings.address not in page.text and "<nav" not in page.text

@@ -60,7 +60,11 @@ with OUTPUT as full:
 
 
 @pytest.mark.parametrize(
-    ("output", "why"), [('open("/dev/full", "w")', "No space left on device"), ('os.fdopen(write, "w")', "Broken pipe")]
+    ("output", "why"),
+    [
+        ('open("/dev/full", "w")', "No space left on device"),
+        ('os.fdopen(write, "w")', "Broken pipe"),
+    ],
 )
 def test_it_serves_when_its_address_cannot_be_printed(output: str, why: str) -> None:
     done = subprocess.run(
@@ -79,14 +83,21 @@ def test_it_serves_when_its_address_cannot_be_printed(output: str, why: str) -> 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_signal_ends_it_cleanly_with_streams_open(number: signal.Signals) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", BARE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "streams"}
+        sys.executable,
+        "-c",
+        BARE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "streams"},
     )
     try:
         assert process.stdout is not None
         assert await asyncio.wait_for(process.stdout.readline(), 60) == b"opened\n"
         line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
         assert line.startswith("ui: http://127.0.0.1:")
-        async with httpx.AsyncClient(base_url=line.removeprefix("ui: ").strip(), timeout=30) as client:
+        async with httpx.AsyncClient(
+            base_url=line.removeprefix("ui: ").strip(), timeout=30
+        ) as client:
             assert (await client.get("/health/ready")).status_code == 200
             async with client.stream("GET", "/api/odradek/v1/changes") as stream:
                 lines = stream.aiter_lines()
@@ -104,13 +115,24 @@ async def test_signal_ends_it_cleanly_with_streams_open(number: signal.Signals) 
 
 
 async def test_a_second_signal_ends_it_at_once() -> None:
-    slow = BARE.replace('print("closed", flush=True)', 'print("closing", flush=True); import asyncio; await asyncio.sleep(600)')
+    slow = BARE.replace(
+        'print("closed", flush=True)',
+        'print("closing", flush=True); import asyncio; await asyncio.sleep(600)',
+    )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", slow, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "streams"}
+        sys.executable,
+        "-c",
+        slow,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "streams"},
     )
     try:
         assert process.stdout is not None
-        for expected, number in ((b"opened", None), (b"ui: ", signal.SIGTERM), (b"closing", signal.SIGTERM)):
+        for expected, number in (
+            (b"opened", None),
+            (b"ui: ", signal.SIGTERM),
+            (b"closing", signal.SIGTERM),
+        ):
             assert (await asyncio.wait_for(process.stdout.readline(), 60)).startswith(expected)
             if number is not None:
                 process.send_signal(number)
@@ -162,11 +184,17 @@ def behind_a_directory(suffix: str) -> Callable[[Path], Path]:
     return make
 
 
-@pytest.mark.parametrize("make", [as_a_file, behind_a_directory(""), behind_a_directory(".lock"), lambda _: Path("/proc/x")])
+@pytest.mark.parametrize(
+    "make",
+    [as_a_file, behind_a_directory(""), behind_a_directory(".lock"), lambda _: Path("/proc/x")],
+)
 async def test_a_state_dir_that_it_cannot_use(make: Callable[[Path], Path], tmp_path: Path) -> None:
     server = ServerContext(Settings(state_dir=make(tmp_path)), ServerOptions())
     async with contextlib.AsyncExitStack() as stack:
-        with pytest.raises(StateStoreError, match=r"copy of the `executions` topic\. Check the directory \(setting `state_dir`\)"):
+        with pytest.raises(
+            StateStoreError,
+            match=r"copy of the `executions` topic\. Check the directory \(setting `state_dir`\)",
+        ):
             await _open_read_side(server, stack)
 
 
@@ -203,7 +231,12 @@ def test_in_a_thread() -> None:
 
 @pytest.mark.parametrize(
     ("host", "url"),
-    [("127.0.0.1", "http://127.0.0.1:1"), ("0.0.0.0", "http://127.0.0.1:1"), ("::1", "http://[::1]:1"), ("h", "http://h:1")],
+    [
+        ("127.0.0.1", "http://127.0.0.1:1"),
+        ("0.0.0.0", "http://127.0.0.1:1"),
+        ("::1", "http://[::1]:1"),
+        ("h", "http://h:1"),
+    ],
 )
 def test_url(host: str, url: str) -> None:
     assert url_of(host, 1) == url

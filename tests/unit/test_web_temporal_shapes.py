@@ -1,4 +1,6 @@
-"""Every served call of Temporal's HTTP API against the shapes of its published messages, with all that our records can hold."""
+"""Every served call of Temporal's HTTP API against the shapes of its published messages, with
+all that our records can hold.
+"""
 
 from __future__ import annotations
 
@@ -34,26 +36,86 @@ CALLS: list[tuple[str, str, str, Any]] = [
     ("GET", f"{N}/workflows?query=WorkflowId='none'", "ListWorkflowExecutionsResponse", None),
     ("GET", f"{N}/workflow-count?query=WorkflowId='none'", "CountWorkflowExecutionsResponse", None),
     ("GET", f"{N}/workflow-count", "CountWorkflowExecutionsResponse", None),
-    ("GET", f"{N}/workflow-count?query=GROUP+BY+ExecutionStatus", "CountWorkflowExecutionsResponse", None),
-    ("GET", f"{N}/workflow-count?query=GROUP+BY+StartTime,ExecutionDuration,HistoryLength", "CountWorkflowExecutionsResponse", None),
+    (
+        "GET",
+        f"{N}/workflow-count?query=GROUP+BY+ExecutionStatus",
+        "CountWorkflowExecutionsResponse",
+        None,
+    ),
+    (
+        "GET",
+        f"{N}/workflow-count?query=GROUP+BY+StartTime,ExecutionDuration,HistoryLength",
+        "CountWorkflowExecutionsResponse",
+        None,
+    ),
     ("GET", f"{N}/workflows/busy", "DescribeWorkflowExecutionResponse", None),
     ("GET", f"{N}/workflows/full", "DescribeWorkflowExecutionResponse", None),
     ("GET", f"{N}/workflows/full/history", "GetWorkflowExecutionHistoryResponse", None),
-    ("GET", f"{N}/workflows/full/history?maximumPageSize=3", "GetWorkflowExecutionHistoryResponse", None),
-    ("GET", f"{N}/workflows/busy/history?waitNewEvent=true", "GetWorkflowExecutionHistoryResponse", None),
-    ("GET", f"{N}/workflows/full/history?historyEventFilterType=2", "GetWorkflowExecutionHistoryResponse", None),
-    ("GET", f"{N}/workflows/full/history-reverse?maximumPageSize=3", "GetWorkflowExecutionHistoryReverseResponse", None),
+    (
+        "GET",
+        f"{N}/workflows/full/history?maximumPageSize=3",
+        "GetWorkflowExecutionHistoryResponse",
+        None,
+    ),
+    (
+        "GET",
+        f"{N}/workflows/busy/history?waitNewEvent=true",
+        "GetWorkflowExecutionHistoryResponse",
+        None,
+    ),
+    (
+        "GET",
+        f"{N}/workflows/full/history?historyEventFilterType=2",
+        "GetWorkflowExecutionHistoryResponse",
+        None,
+    ),
+    (
+        "GET",
+        f"{N}/workflows/full/history-reverse?maximumPageSize=3",
+        "GetWorkflowExecutionHistoryReverseResponse",
+        None,
+    ),
     ("POST", f"{N}/workflows/busy/query/state", "QueryWorkflowResponse", {}),
-    ("POST", f"{N}/workflows/full/query/state", "QueryWorkflowResponse", {"queryRejectCondition": "QUERY_REJECT_CONDITION_NOT_OPEN"}),
+    (
+        "POST",
+        f"{N}/workflows/full/query/state",
+        "QueryWorkflowResponse",
+        {"queryRejectCondition": "QUERY_REJECT_CONDITION_NOT_OPEN"},
+    ),
     ("POST", f"{N}/workflows/new-1", "StartWorkflowExecutionResponse", START),
-    ("POST", f"{N}/workflows/new-2/signal-with-start/go", "SignalWithStartWorkflowExecutionResponse", START),
+    (
+        "POST",
+        f"{N}/workflows/new-2/signal-with-start/go",
+        "SignalWithStartWorkflowExecutionResponse",
+        START,
+    ),
     ("POST", f"{N}/workflows/busy/signal/go", "SignalWorkflowExecutionResponse", {}),
     ("POST", f"{N}/workflows/busy/cancel", "RequestCancelWorkflowExecutionResponse", {}),
     ("POST", f"{N}/workflows/busy/terminate", "TerminateWorkflowExecutionResponse", {}),
-    ("POST", f"{N}/workflows/wanted/activities/1/complete", "RespondActivityTaskCompletedByIdResponse", {}),
-    ("POST", f"{N}/workflows/wanted/activities/1/fail", "RespondActivityTaskFailedByIdResponse", {}),
-    ("POST", f"{N}/workflows/wanted/activities/1/heartbeat", "RecordActivityTaskHeartbeatByIdResponse", {}),
-    ("POST", f"{N}/workflows/wanted/activities/1/resolve-as-canceled", "RespondActivityTaskCanceledByIdResponse", {}),
+    (
+        "POST",
+        f"{N}/workflows/wanted/activities/1/complete",
+        "RespondActivityTaskCompletedByIdResponse",
+        {},
+    ),
+    (
+        "POST",
+        f"{N}/workflows/wanted/activities/1/fail",
+        "RespondActivityTaskFailedByIdResponse",
+        {},
+    ),
+    (
+        "POST",
+        f"{N}/workflows/wanted/activities/1/heartbeat",
+        "RecordActivityTaskHeartbeatByIdResponse",
+        {},
+    ),
+    (
+        "POST",
+        f"{N}/workflows/wanted/activities/1/resolve-as-canceled",
+        "RespondActivityTaskCanceledByIdResponse",
+        {},
+    ),
     ("POST", f"{N}/batch-operations/new", "StartBatchOperationResponse", BATCH),
     ("GET", f"{N}/batch-operations", "ListBatchOperationsResponse", None),
     ("GET", f"{N}/batch-operations?pageSize=1", "ListBatchOperationsResponse", None),
@@ -61,8 +123,18 @@ CALLS: list[tuple[str, str, str, Any]] = [
     ("GET", f"{N}/batch-operations/named", "DescribeBatchOperationResponse", None),
     ("POST", f"{N}/batch-operations/waits/stop", "StopBatchOperationResponse", {"reason": "x"}),
     ("GET", f"{N}/task-queues/orders", "DescribeTaskQueueResponse", None),
-    ("GET", f"{N}/task-queues/orders?includeTaskQueueStatus=true&reportStats=true&taskQueueType=2", "DescribeTaskQueueResponse", None),
-    ("GET", f"{N}/task-queues/orders?apiMode=DESCRIBE_TASK_QUEUE_MODE_ENHANCED", "DescribeTaskQueueResponse", None),
+    (
+        "GET",
+        f"{N}/task-queues/orders?includeTaskQueueStatus=true&reportStats=true&taskQueueType=2",
+        "DescribeTaskQueueResponse",
+        None,
+    ),
+    (
+        "GET",
+        f"{N}/task-queues/orders?apiMode=DESCRIBE_TASK_QUEUE_MODE_ENHANCED",
+        "DescribeTaskQueueResponse",
+        None,
+    ),
     ("GET", f"{N}/task-queues/never", "DescribeTaskQueueResponse", None),
     ("GET", f"{N}/workers?pageSize=1", "ListWorkersResponse", None),
     ("GET", f"{N}/workers?query=TaskQueue='none'", "ListWorkersResponse", None),
@@ -92,23 +164,52 @@ def server(tmp_path: Path) -> Iterator[WebServer]:
     )
     started = next(one for one in FULL if isinstance(one, WorkflowExecutionStarted))
     rest = [one for one in FULL if one is not started]
-    web.add(full, [HistoryEvent(number, START_MS + number, one, number) for number, one in enumerate([started, *rest], 1)])
+    web.add(
+        full,
+        [
+            HistoryEvent(number, START_MS + number, one, number)
+            for number, one in enumerate([started, *rest], 1)
+        ],
+    )
     busy = web.add(summary("busy"))
     web.owner.descriptions["busy"] = busy_description(busy)
     wanted = web.add(summary("wanted"))
-    asked = PendingActivity("1", "charge", "orders", "CANCEL_REQUESTED", 1, last_failure=chain(), scheduled_event_id=5)
-    web.owner.descriptions["wanted"] = WorkflowDescription(wanted, cancel_requested=True, pending_activities=[asked])
+    asked = PendingActivity(
+        "1", "charge", "orders", "CANCEL_REQUESTED", 1, last_failure=chain(), scheduled_event_id=5
+    )
+    web.owner.descriptions["wanted"] = WorkflowDescription(
+        wanted, cancel_requested=True, pending_activities=[asked]
+    )
     now_ms = int(time.time() * 1000)
     for member_id, kind in (("m-1", "ACTIVITIES"), ("m-2", "PROCESSOR")):
         lanes = [LaneStatus(0, "RUNNING", cached_runs=2)] if kind == "PROCESSOR" else []
         web.context.board.member(
-            member_id, MemberStatus(member_id, kind, "default", "orders", "me", now_ms, "h", 1, lanes, ["charge"], [], 9, 2)
+            member_id,
+            MemberStatus(
+                member_id,
+                kind,
+                "default",
+                "orders",
+                "me",
+                now_ms,
+                "h",
+                1,
+                lanes,
+                ["charge"],
+                [],
+                9,
+                2,
+            ),
         )
     yield web
     web.store.close()
 
 
-@pytest.mark.parametrize(("method", "path", "message", "body"), CALLS, ids=[f"{method} {path}" for method, path, _, _ in CALLS])
+@pytest.mark.parametrize(
+    ("method", "path", "message", "body"),
+    CALLS,
+    ids=[f"{method} {path}" for method, path, _, _ in CALLS],
+)
 async def test_shape(server: WebServer, method: str, path: str, message: str, body: Any) -> None:
     async with server.client() as client:
         if "/batch-operations" in path:
@@ -124,7 +225,10 @@ async def test_shape(server: WebServer, method: str, path: str, message: str, bo
 async def _two_batches(client: httpx.AsyncClient) -> None:
     """One that goes on, one over runs that are named."""
     body = {"reason": "x", "signalOperation": {"signal": "go"}}
-    named = {**body, "executions": [{"workflowId": "busy"}, {"workflowId": "full", "runId": "run-of-full"}]}
+    named = {
+        **body,
+        "executions": [{"workflowId": "busy"}, {"workflowId": "full", "runId": "run-of-full"}],
+    }
     waits = {**named, "maxOperationsPerSecond": 0.01}
     for name, given in (("named", named), ("waits", waits)):
         assert (await client.post(f"{N}/batch-operations/{name}", json=given)).status_code == 200
@@ -154,17 +258,49 @@ def test_every_served_call_is_among_them() -> None:
     missing = [
         (method, path)
         for method, path, _ in SERVED
-        if (method, _names(path)) not in shapes and not path.removeprefix("/api/v1/namespaces/{namespace:segment}").startswith(other_ways)
+        if (method, _names(path)) not in shapes
+        and not path.removeprefix("/api/v1/namespaces/{namespace:segment}").startswith(other_ways)
     ]
     assert missing == []
 
 
 def _names(path: str) -> tuple[str, ...]:
     """A path's fixed words."""
-    fixed = {"api", "v1", "system-info", "cluster-info", "namespaces", "search-attributes", "workflows", "workflow-count", "history"}
-    fixed |= {"history-reverse", "query", "signal-with-start", "signal", "cancel", "terminate", "activities", "complete", "fail"}
-    fixed |= {"batch-operations", "stop", "heartbeat", "resolve-as-canceled", "task-queues", "workers", "worker-count", "describe"}
-    return tuple(part if part in fixed else "*" for part in path.partition("?")[0].strip("/").split("/"))
+    fixed = {
+        "api",
+        "v1",
+        "system-info",
+        "cluster-info",
+        "namespaces",
+        "search-attributes",
+        "workflows",
+        "workflow-count",
+        "history",
+    }
+    fixed |= {
+        "history-reverse",
+        "query",
+        "signal-with-start",
+        "signal",
+        "cancel",
+        "terminate",
+        "activities",
+        "complete",
+        "fail",
+    }
+    fixed |= {
+        "batch-operations",
+        "stop",
+        "heartbeat",
+        "resolve-as-canceled",
+        "task-queues",
+        "workers",
+        "worker-count",
+        "describe",
+    }
+    return tuple(
+        part if part in fixed else "*" for part in path.partition("?")[0].strip("/").split("/")
+    )
 
 
 async def test_errors_have_the_shape_of_a_status(server: WebServer) -> None:
@@ -178,8 +314,15 @@ async def test_errors_have_the_shape_of_a_status(server: WebServer) -> None:
             ("GET", "/api/v1/nothing", None),
         ):
             error = (await client.request(method, path, json=body)).json()
-            assert error.keys() == {"code", "message", "details"} and isinstance(error["code"], int) and error["message"], path
-            assert all(detail["@type"].startswith("type.googleapis.com/temporal.api.errordetails.v1.") for detail in error["details"])
+            assert (
+                error.keys() == {"code", "message", "details"}
+                and isinstance(error["code"], int)
+                and error["message"]
+            ), path
+            assert all(
+                detail["@type"].startswith("type.googleapis.com/temporal.api.errordetails.v1.")
+                for detail in error["details"]
+            )
             for detail in error["details"]:
                 assert "failure" not in detail or problems(detail["failure"], "Failure") == []
 
@@ -216,12 +359,17 @@ def test_failures_of_every_kind() -> None:
     seen: set[str] = set()
     for failure in (chain(), Failure("x", type="T", next_retry_delay_ms=1_500, category="BENIGN")):
         assert problems(json.loads(json.dumps(write_failure(failure))), "Failure", seen=seen) == []
-    assert {name.partition(".")[2] for name in seen if name.startswith("Failure.")} >= {"cause", "stackTrace", "encodedAttributes"}
+    assert {name.partition(".")[2] for name in seen if name.startswith("Failure.")} >= {
+        "cause",
+        "stackTrace",
+        "encodedAttributes",
+    }
 
 
 async def test_expirations_are_what_the_engine_keeps(server: WebServer) -> None:
-    """Not this run's start and its timeouts, which are wrong with a cron, a start delay, and in a chain. What an engine of a version before
-    does not say is left out."""
+    """Not this run's start and its timeouts, which are wrong with a cron, a start delay, and in
+    a chain. What an engine of a version before does not say is left out.
+    """
     run = server.add(summary("order-1"))
     server.owner.descriptions["order-1"] = WorkflowDescription(
         run,
@@ -231,7 +379,9 @@ async def test_expirations_are_what_the_engine_keeps(server: WebServer) -> None:
         run_expiration_time_ms=START_MS + 700_000,
     )
     other = server.add(summary("order-2"))
-    server.owner.descriptions["order-2"] = WorkflowDescription(other, execution_timeout_ms=900_000, run_timeout_ms=600_000)
+    server.owner.descriptions["order-2"] = WorkflowDescription(
+        other, execution_timeout_ms=900_000, run_timeout_ms=600_000
+    )
     async with server.client() as client:
         told = (await client.get(f"{N}/workflows/order-1")).json()["workflowExtendedInfo"]
         assert (told["executionExpirationTime"], told["runExpirationTime"]) == (

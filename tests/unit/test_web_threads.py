@@ -1,4 +1,6 @@
-"""The server's pools: calls run beside each other up to their number, and a call that hangs holds nothing up."""
+"""The server's pools: calls run beside each other up to their number, and a call that hangs
+holds nothing up.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def test_results_errors_and_at_most_so_many_at_once() -> None:
         return number * 2
 
     futures = [pool.submit(work, number) for number in range(30)]
-    assert [future.result(10) for future in futures if future is not futures[7]] == [number * 2 for number in range(30) if number != 7]
+    assert [future.result(10) for future in futures if future is not futures[7]] == [
+        number * 2 for number in range(30) if number != 7
+    ]
     with pytest.raises(ValueError, match="seven"):
         futures[7].result(10)
     assert most == 3
@@ -62,5 +66,8 @@ def test_shutdown_cancels_what_waits() -> None:
 
 
 def test_a_call_that_hangs_does_not_hold_the_process_up() -> None:
-    code = "import time; from odradek.web.threads import DaemonPool; DaemonPool(2, 'x').submit(time.sleep, 60); time.sleep(0.1)"
+    code = (
+        "import time; from odradek.web.threads import DaemonPool; DaemonPool(2,"
+        " 'x').submit(time.sleep, 60); time.sleep(0.1)"
+    )
     subprocess.run([sys.executable, "-c", code], timeout=50, check=True)

@@ -1,4 +1,6 @@
-"""View models of the UI on their own: queries of chips, arguments, groups of events, timelines, plots, texts."""
+"""View models of the UI on their own: queries of chips, arguments, groups of events, timelines,
+plots, texts.
+"""
 
 from __future__ import annotations
 
@@ -52,15 +54,31 @@ def views(*events: HistoryEvent) -> list[EventView]:
 
 
 HISTORY = views(
-    HistoryEvent(1, START_MS, WorkflowExecutionStarted("w", "r", "OrderSaga", "orders", [plain(7)])),
+    HistoryEvent(
+        1, START_MS, WorkflowExecutionStarted("w", "r", "OrderSaga", "orders", [plain(7)])
+    ),
     HistoryEvent(2, START_MS, WorkflowTask(START_MS + 1)),
-    HistoryEvent(5, START_MS + 10, ActivityTaskScheduled("a", "charge", "orders", [plain("x"), plain(2)])),
+    HistoryEvent(
+        5, START_MS + 10, ActivityTaskScheduled("a", "charge", "orders", [plain("x"), plain(2)])
+    ),
     HistoryEvent(6, START_MS + 5_000, ActivityTaskStartedEvent(5, 3, "service", Failure("slow"))),
-    HistoryEvent(7, START_MS + 6_000, ActivityTaskFailedEvent(5, 6, Failure("outer", cause=Failure("declined", type="CardError")))),
+    HistoryEvent(
+        7,
+        START_MS + 6_000,
+        ActivityTaskFailedEvent(
+            5, 6, Failure("outer", cause=Failure("declined", type="CardError"))
+        ),
+    ),
     HistoryEvent(8, START_MS + 6_100, TimerStarted("t", 60_000)),
-    HistoryEvent(9, START_MS + 7_000, WorkflowExecutionSignaled("go", [Payload({"encoding": b"binary/encrypted"}, b"123")])),
+    HistoryEvent(
+        9,
+        START_MS + 7_000,
+        WorkflowExecutionSignaled("go", [Payload({"encoding": b"binary/encrypted"}, b"123")]),
+    ),
     HistoryEvent(10, START_MS + 8_000, TimerCanceled("t", 8)),
-    HistoryEvent(11, START_MS + 9_000, WorkflowTaskFailed(0, 0, "NON_DETERMINISTIC_ERROR", Failure("bug"))),
+    HistoryEvent(
+        11, START_MS + 9_000, WorkflowTaskFailed(0, 0, "NON_DETERMINISTIC_ERROR", Failure("bug"))
+    ),
     HistoryEvent(12, START_MS + 10_000, ActivityTaskScheduled("b", "refund", "orders")),
 )
 
@@ -85,7 +103,10 @@ def test_events_of_an_activity_name_its_command() -> None:
 
 def test_a_service_that_does_not_tell_where_the_command_stood() -> None:
     events = views(
-        *[HistoryEvent(5, START_MS, ActivityTaskScheduled("a", "charge", "q")), HistoryEvent(6, START_MS, ActivityTaskStartedEvent(5))]
+        *[
+            HistoryEvent(5, START_MS, ActivityTaskScheduled("a", "charge", "q")),
+            HistoryEvent(6, START_MS, ActivityTaskStartedEvent(5)),
+        ]
     )
     CommandPlaces(Topics("default")).note(events)
     assert [event.command for event in events] == [None, None]
@@ -115,8 +136,16 @@ def test_chips_and_box_become_one_query() -> None:
 
 def test_a_range_of_closes() -> None:
     choice = RunFilter.of([("closed", "6h"), ("range", "1h"), ("status", "Failed")], NOW)
-    assert choice.filter().endswith("StartTime >= '2026-09-21T13:15:00Z' AND CloseTime >= '2026-09-21T08:15:00Z'") and choice.chosen
-    assert choice.link() == "/runs?range=1h&closed=6h&status=Failed" and not RunFilter.of([("closed", "1w")], NOW).chosen
+    assert (
+        choice.filter().endswith(
+            "StartTime >= '2026-09-21T13:15:00Z' AND CloseTime >= '2026-09-21T08:15:00Z'"
+        )
+        and choice.chosen
+    )
+    assert (
+        choice.link() == "/runs?range=1h&closed=6h&status=Failed"
+        and not RunFilter.of([("closed", "1w")], NOW).chosen
+    )
 
 
 def test_links_toggle() -> None:
@@ -138,7 +167,13 @@ def test_values_of_chips_cannot_leave_their_quotes(one: str, other: str) -> None
     assert quoted(one)[0] == quoted(one)[-1] == "'"
 
 
-@pytest.mark.parametrize("box", ["WorkflowType = 'a') OR (WorkflowType = 'b'", "WorkflowType = 'a') OR (RunId = 'b' ORDER BY StartTime"])
+@pytest.mark.parametrize(
+    "box",
+    [
+        "WorkflowType = 'a') OR (WorkflowType = 'b'",
+        "WorkflowType = 'a') OR (RunId = 'b' ORDER BY StartTime",
+    ],
+)
 def test_a_box_cannot_leave_its_brackets(box: str) -> None:
     choice = RunFilter.of([("query", box), ("status", "Running")], NOW)
     with pytest.raises(QueryError) as caught:
@@ -149,7 +184,10 @@ def test_a_box_cannot_leave_its_brackets(box: str) -> None:
 
 
 def test_order_inside_a_string_is_no_order() -> None:
-    assert split_order("WorkflowId = 'ORDER BY x' order by StartTime") == ("WorkflowId = 'ORDER BY x'", "order by StartTime")
+    assert split_order("WorkflowId = 'ORDER BY x' order by StartTime") == (
+        "WorkflowId = 'ORDER BY x'",
+        "order by StartTime",
+    )
     assert split_order("WorkflowId = 'open") == ("WorkflowId = 'open", "")
 
 
@@ -159,7 +197,9 @@ def test_order_inside_a_string_is_no_order() -> None:
 @given(
     st.lists(
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=5
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=3),
+            max_leaves=5,
         ),
         max_size=4,
     )
@@ -202,14 +242,23 @@ def test_groups() -> None:
     [
         (ActivityTaskCompletedEvent(1, 2, [plain("fine")]), event_groups.COMPLETED, "", '"fine"'),
         (ActivityTaskCanceledEvent(1, 2), event_groups.CANCELED, "", ""),
-        (ActivityTaskFailedEvent(1, 2, Failure("declined", type="CardError")), event_groups.FAILED, "CardError: declined", ""),
+        (
+            ActivityTaskFailedEvent(1, 2, Failure("declined", type="CardError")),
+            event_groups.FAILED,
+            "CardError: declined",
+            "",
+        ),
     ],
 )
 def test_earlier_attempts_are_no_outcome(end: Any, state: str, failure: str, after: str) -> None:
     """What succeeds in its third attempt has not failed: why the second one did is said apart."""
     events = (
         HistoryEvent(1, START_MS, ActivityTaskScheduled("a", "flaky", "q")),
-        HistoryEvent(2, START_MS + 500, ActivityTaskStartedEvent(1, 3, "service", Failure("not yet", type="ValueError"))),
+        HistoryEvent(
+            2,
+            START_MS + 500,
+            ActivityTaskStartedEvent(1, 3, "service", Failure("not yet", type="ValueError")),
+        ),
         HistoryEvent(3, START_MS + 700, end),
     )
     (group,) = groups_of(views(*events))
@@ -223,7 +272,9 @@ def test_one_earlier_attempt_and_none() -> None:
         failure = Failure("slow") if attempt > 1 else None
         events = (
             HistoryEvent(1, START_MS, ActivityTaskScheduled("a", "flaky", "q")),
-            HistoryEvent(2, START_MS + 500, ActivityTaskStartedEvent(1, attempt, "service", failure)),
+            HistoryEvent(
+                2, START_MS + 500, ActivityTaskStartedEvent(1, attempt, "service", failure)
+            ),
             HistoryEvent(3, START_MS + 700, ActivityTaskCompletedEvent(1, 2)),
         )
         (group,) = groups_of(views(*events))
@@ -231,10 +282,21 @@ def test_one_earlier_attempt_and_none() -> None:
 
 
 def test_an_activity_has_its_summary() -> None:
-    scheduled = ActivityTaskScheduled("a", "charge", "q", [plain(1)], summary=plain("the first card"))
-    events = views(HistoryEvent(1, START_MS, scheduled), HistoryEvent(2, START_MS, ActivityTaskScheduled("b", "charge", "q")))
-    assert [(group.name, group.summary) for group in groups_of(events)] == [("charge", "the first card"), ("charge", "")]
-    assert [line(event, Names(events)) for event in events] == ["charge · the first card · 1", "charge"]
+    scheduled = ActivityTaskScheduled(
+        "a", "charge", "q", [plain(1)], summary=plain("the first card")
+    )
+    events = views(
+        HistoryEvent(1, START_MS, scheduled),
+        HistoryEvent(2, START_MS, ActivityTaskScheduled("b", "charge", "q")),
+    )
+    assert [(group.name, group.summary) for group in groups_of(events)] == [
+        ("charge", "the first card"),
+        ("charge", ""),
+    ]
+    assert [line(event, Names(events)) for event in events] == [
+        "charge · the first card · 1",
+        "charge",
+    ]
     assert event_groups.summaries_of(events) == {1: "the first card"}
 
 
@@ -245,9 +307,19 @@ def test_lines_say_what_they_are_about() -> None:
     assert said[7] == "charge · CardError: declined"
     assert said[8] == "timer t · 1 m 00 s" and said[10] == "timer t"
     assert "unreadable" not in said[9] and "binary/encrypted" in said[9]
-    assert [category(event.event_type) for event in HISTORY[4:8]] == ["activity", "activity", "activity", "timer"]
+    assert [category(event.event_type) for event in HISTORY[4:8]] == [
+        "activity",
+        "activity",
+        "activity",
+        "timer",
+    ]
     assert title("ActivityTaskTimedOut") == "Activity task timed out"
-    assert (tone("ActivityTaskFailed"), tone("WorkflowExecutionCompleted"), tone("TimerCanceled"), tone("TimerFired")) == (
+    assert (
+        tone("ActivityTaskFailed"),
+        tone("WorkflowExecutionCompleted"),
+        tone("TimerCanceled"),
+        tone("TimerFired"),
+    ) == (
         "bad",
         "good",
         "warn",
@@ -282,16 +354,38 @@ def test_durations(ms: int, said: str) -> None:
 
 def test_payloads_are_shown_as_what_they_hold() -> None:
     readable = {"encoding": "json/plain", "metadata": {}, "size": 3, "value": {"a": 1}}
-    closed = {"encoding": "binary/encrypted", "metadata": {}, "size": 900, "unreadable": "written by a codec", "data": "…"}
+    closed = {
+        "encoding": "binary/encrypted",
+        "metadata": {},
+        "size": 900,
+        "unreadable": "written by a codec",
+        "data": "…",
+    }
     assert text.shown({"input": [readable, closed], "empty": [], "none": None, "false": False}) == {
         "input": [{"a": 1}, "⟨written by a codec⟩"]
     }
-    assert text.brief_payloads([closed]) == text.brief(closed) == "⟨written by a codec⟩", "no text, so without quotes"
-    assert text.brief_payloads([readable, closed]) == '[{"a": 1}, ⟨written by a codec⟩]' and text.brief_payloads(["a"]) == '"a"'
-    assert text.failure_line({"message": "a", "type": "A", "cause": {"message": "b", "type": "B", "cause": None}}) == "B: b"
+    assert text.brief_payloads([closed]) == text.brief(closed) == "⟨written by a codec⟩", (
+        "no text, so without quotes"
+    )
+    assert (
+        text.brief_payloads([readable, closed]) == '[{"a": 1}, ⟨written by a codec⟩]'
+        and text.brief_payloads(["a"]) == '"a"'
+    )
+    assert (
+        text.failure_line(
+            {"message": "a", "type": "A", "cause": {"message": "b", "type": "B", "cause": None}}
+        )
+        == "B: b"
+    )
 
 
-@given(st.recursive(st.text(max_size=8), lambda inner: st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6))
+@given(
+    st.recursive(
+        st.text(max_size=8),
+        lambda inner: st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=6,
+    )
+)
 def test_pretty_json_is_escaped_and_loses_nothing(value: Any) -> None:
     html = text.pretty(value)
     assert isinstance(html, Markup) and "<script" not in html
@@ -306,18 +400,37 @@ def test_stacks_of_a_run() -> None:
     """As `__stack_trace` writes them: Python's own format, a block a task."""
     here = [
         traceback.FrameSummary("/app/saga.py", 41, "run", line="receipt = await charge("),
-        traceback.FrameSummary("/venv/odradek/workflow/conditions.py", 12, "wait_condition", line="await future"),
+        traceback.FrameSummary(
+            "/venv/odradek/workflow/conditions.py", 12, "wait_condition", line="await future"
+        ),
     ]
     text_of = "Stack for main (most recent call last):\n" + "\n".join(traceback.format_list(here))
     new = "Stack for Task-2 (most recent call last):\n"
     found = stacks_of(f"{text_of}\n\n{new}")
     assert found is not None and [stack.task for stack in found] == ["main", "Task-2"]
     run, waits = found[0].frames
-    assert (run.function, run.place, run.code, run.library) == ("run", "app/saga.py:41", "receipt = await charge(", False)
-    assert waits.library and waits.path == "/venv/odradek/workflow/conditions.py" and found[1].frames == []
+    assert (run.function, run.place, run.code, run.library) == (
+        "run",
+        "app/saga.py:41",
+        "receipt = await charge(",
+        False,
+    )
+    assert (
+        waits.library
+        and waits.path == "/venv/odradek/workflow/conditions.py"
+        and found[1].frames == []
+    )
 
 
-@pytest.mark.parametrize("other", ["at OrderSaga.run (saga.ts:4)", "Stack for main:\n  somewhere else", "\n\n", '  File "a", line 1, in b'])
+@pytest.mark.parametrize(
+    "other",
+    [
+        "at OrderSaga.run (saga.ts:4)",
+        "Stack for main:\n  somewhere else",
+        "\n\n",
+        '  File "a", line 1, in b',
+    ],
+)
 def test_a_stack_of_another_format_is_shown_as_it_came(other: str) -> None:
     assert stacks_of(other) is None
 
@@ -325,7 +438,10 @@ def test_a_stack_of_another_format_is_shown_as_it_came(other: str) -> None:
 def test_a_search_attribute_takes_no_fixed_columns_place() -> None:
     available = columns_of(["ExecutionStatus", "WorkflowId", "Zone"])
     assert chosen(DEFAULT, available) == [column for column in FIXED if column.name in DEFAULT]
-    assert [column.kind for column in chosen(["WorkflowId", "Zone"], available)] == ["workflow", "attribute"]
+    assert [column.kind for column in chosen(["WorkflowId", "Zone"], available)] == [
+        "workflow",
+        "attribute",
+    ]
     assert len({column.name for column in available}) == len(available) == len(FIXED) + 1
 
 
@@ -333,9 +449,15 @@ def test_search_attributes_are_plain_text() -> None:
     def attribute(value: Any) -> dict[str, Any]:
         return {"encoding": "json/plain", "metadata": {}, "size": 3, "value": value}
 
-    found = [text.plain(attribute(value)) for value in ('north "1"', ["a", "b"], 7, 1.5, True, [], [1, 2])]
+    found = [
+        text.plain(attribute(value))
+        for value in ('north "1"', ["a", "b"], 7, 1.5, True, [], [1, 2])
+    ]
     due = {**attribute("2026-01-02T03:04:05.678901+01:00"), "metadata": {"type": "Datetime"}}
-    assert str(text.plain(due)).endswith("2026-01-02 02:04:05.679</time>") and text.plain({**due, "value": "soon"}) == "soon"
+    assert (
+        str(text.plain(due)).endswith("2026-01-02 02:04:05.679</time>")
+        and text.plain({**due, "value": "soon"}) == "soon"
+    )
     assert found == ['north "1"', "a, b", "7", "1.5", "true", "", "[1, 2]"]
 
 
@@ -352,5 +474,10 @@ def test_a_failure_by_both_its_ends() -> None:
 
 
 def test_runs_of_a_chain_are_numbered_from_its_first() -> None:
-    runs = [run_view(summary("w", name, first_execution_run_id=first)) for name, first in (("e", "c"), ("d", "c"), ("c", "c"), ("b", "a"))]
-    assert numbers_of(runs) == {"c": 1, "d": 2, "e": 3}, "the first run of the older chain is not there"
+    runs = [
+        run_view(summary("w", name, first_execution_run_id=first))
+        for name, first in (("e", "c"), ("d", "c"), ("c", "c"), ("b", "a"))
+    ]
+    assert numbers_of(runs) == {"c": 1, "d": 2, "e": 3}, (
+        "the first run of the older chain is not there"
+    )

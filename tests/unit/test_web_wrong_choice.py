@@ -1,4 +1,6 @@
-"""Choices of runs that are none: errors count in the text that somebody wrote, and a value that nobody knows is no "all runs"."""
+"""Choices of runs that are none: errors count in the text that somebody wrote, and a value that
+nobody knows is no "all runs".
+"""
 
 from __future__ import annotations
 
@@ -32,22 +34,43 @@ async def shown(server: UiServer, **parameters: str) -> str:
         page = await client.get("/runs", params=parameters)
     assert page.status_code == 400, page.text
     note = page.text.split('role="alert">', 1)[1].split("</div>", 1)[0]
-    return unescape(note.replace("<span>", "").replace("</span>", "\n").replace("<pre>", "").replace("</pre>", ""))
+    return unescape(
+        note.replace("<span>", "")
+        .replace("</span>", "\n")
+        .replace("<pre>", "")
+        .replace("</pre>", "")
+    )
 
 
-@pytest.mark.parametrize("chips", [{}, {"status": "Running"}, {"type": "OrderSaga", "range": "30d", "sort": "-StartTime"}])
+@pytest.mark.parametrize(
+    "chips",
+    [{}, {"status": "Running"}, {"type": "OrderSaga", "range": "30d", "sort": "-StartTime"}],
+)
 async def test_places_are_those_of_the_box(server: UiServer, chips: dict[str, str]) -> None:
     """Whatever is put around it."""
-    said, *pointed = (await shown(server, query="WorkflowId = 'a' AND Nope = 1", **chips)).splitlines()
+    said, *pointed = (
+        await shown(server, query="WorkflowId = 'a' AND Nope = 1", **chips)
+    ).splitlines()
     assert said.startswith("column 22: ") and "Nope" in said
     assert pointed == ["WorkflowId = 'a' AND Nope = 1", " " * 21 + "^^^^"]
-    said, *pointed = (await shown(server, query="WorkflowId = 'a' ORDER BY Nope", **chips)).splitlines()
-    assert said.startswith("column 27: ") and pointed == ["WorkflowId = 'a' ORDER BY Nope", " " * 26 + "^^^^"]
+    said, *pointed = (
+        await shown(server, query="WorkflowId = 'a' ORDER BY Nope", **chips)
+    ).splitlines()
+    assert said.startswith("column 27: ") and pointed == [
+        "WorkflowId = 'a' ORDER BY Nope",
+        " " * 26 + "^^^^",
+    ]
 
 
 async def test_a_sort_by_nothing(server: UiServer) -> None:
     said = await shown(server, sort="-Nope", query="WorkflowId = 'a'")
-    assert said.startswith("sort: ") and "Nope" in said and "column 1" not in said and "column 2" not in said and "^" not in said
+    assert (
+        said.startswith("sort: ")
+        and "Nope" in said
+        and "column 1" not in said
+        and "column 2" not in said
+        and "^" not in said
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("status", "Nope"), ("range", "1w"), ("closed", "x")])
@@ -79,18 +102,27 @@ async def test_sort_and_group_of_the_api(server: UiServer, query: str) -> None:
         ):
             answer = await client.get(f"{OURS}/{path}", params={"query": query, name: value})
             message = answer.json()["message"]
-            assert answer.status_code == 400 and message.startswith(f"{name}: ") and "Nope" in message and "column 1" not in message, (
-                message
-            )
-        wrong = (await client.get(f"{OURS}/workflows", params={"query": "Nope = 1", "sort": "StartTime"})).json()["message"]
+            assert (
+                answer.status_code == 400
+                and message.startswith(f"{name}: ")
+                and "Nope" in message
+                and "column 1" not in message
+            ), message
+        wrong = (
+            await client.get(f"{OURS}/workflows", params={"query": "Nope = 1", "sort": "StartTime"})
+        ).json()["message"]
         assert wrong.startswith("column 1: ")
-        twice = (await client.get(f"{OURS}/workflows", params={"query": "ORDER BY StartTime", "sort": "StartTime"})).json()["message"]
+        twice = (
+            await client.get(
+                f"{OURS}/workflows", params={"query": "ORDER BY StartTime", "sort": "StartTime"}
+            )
+        ).json()["message"]
         assert twice.startswith("sort: ")
 
 
 async def test_the_first_page_keeps_its_question(server: UiServer) -> None:
     async with server.client() as client:
         assert (await client.get("/")).headers["location"] == "/runs"
-        assert (await client.get("/?query=WorkflowId%20%3D%20%27a%27&status=Running")).headers["location"] == (
-            "/runs?query=WorkflowId%20%3D%20%27a%27&status=Running"
-        )
+        assert (await client.get("/?query=WorkflowId%20%3D%20%27a%27&status=Running")).headers[
+            "location"
+        ] == ("/runs?query=WorkflowId%20%3D%20%27a%27&status=Running")

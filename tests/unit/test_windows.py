@@ -10,7 +10,9 @@ BATCH = 1_000
 
 
 class Bench:
-    """Records are numbers of so many bytes each, negative ones larger than a batch; `sent` goes on the way in that order."""
+    """Records are numbers of so many bytes each, negative ones larger than a batch; `sent` goes
+    on the way in that order.
+    """
 
     def __init__(self, size: int = 100, held_max: int = 1_000) -> None:
         self.limits: dict[str, int] = {}
@@ -71,7 +73,9 @@ def test_one_that_is_larger_than_the_window_goes_alone() -> None:
     assert bench.sent == [1, 2]
 
 
-def test_what_was_refused_together_comes_again_in_order_before_what_came_later(bench: Bench) -> None:
+def test_what_was_refused_together_comes_again_in_order_before_what_came_later(
+    bench: Bench,
+) -> None:
     bench.send(*range(6))
     assert bench.refuse(0, 1, 2) == [True, True, True]
     assert bench.windows.unsure("t")
@@ -85,7 +89,9 @@ def test_what_was_refused_together_comes_again_in_order_before_what_came_later(b
     assert bench.sent[6:] == [0, 1, 2, 4, 5, 6]
 
 
-def test_refused_again_within_the_window_each_goes_alone_and_then_it_is_its_own_fault(bench: Bench) -> None:
+def test_refused_again_within_the_window_each_goes_alone_and_then_it_is_its_own_fault(
+    bench: Bench,
+) -> None:
     bench.limits["t"] = 300
     bench.send(1, 2, 3, 4)
     assert bench.refuse(1, 2, 3) == [True, True, True]
@@ -173,7 +179,9 @@ def test_a_guess_is_asked_for_again_and_then_less_often(bench: Bench) -> None:
 def test_a_topic_that_takes_batches_after_all_has_no_window_any_more(bench: Bench) -> None:
     bench.send(1, 2)
     bench.refuse(1, 2)
-    bench.windows.learn("t", 2 * BATCH)  # an old answer, or one that was lowered and is raised again
+    bench.windows.learn(
+        "t", 2 * BATCH
+    )  # an old answer, or one that was lowered and is raised again
     bench.deliver(1, 2)
     bench.now += ASK_AGAIN_S
     assert bench.windows.due() == ["t"]
@@ -202,7 +210,9 @@ def test_what_one_partition_teaches_holds_for_all(bench: Bench) -> None:
     assert bench.refuse(2, 3, partition=0) == [True, True]
     bench.send(22, partition=2)
     assert bench.sent[7:] == [1, 2], "what else is on the way entered without a window"
-    assert bench.refuse(11, 12, 13, partition=1) == [True] * 3 and not bench.windows.unsure("t"), "refused for what was known too late"
+    assert bench.refuse(11, 12, 13, partition=1) == [True] * 3 and not bench.windows.unsure("t"), (
+        "refused for what was known too late"
+    )
     assert bench.sent[7:] == [1, 2, 11, 12]
     bench.deliver(21, partition=2)
     assert bench.sent[-1] == 22

@@ -18,17 +18,37 @@ from hypothesis import strategies as st
 
 from odradek.wire import history
 from odradek.wire.codec import Codec, decode, decode_row, encode, encode_row
-from odradek.wire.errors import NewerFormatError, UndecodableRecord, UnencodableRecord, UnknownSchemaError
-from odradek.wire.events import ActivityTaskCompleted, ActivityTaskFailed, QueryWorkflow, SignalWorkflow, StartWorkflow
+from odradek.wire.errors import (
+    NewerFormatError,
+    UndecodableRecord,
+    UnencodableRecord,
+    UnknownSchemaError,
+)
+from odradek.wire.events import (
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    QueryWorkflow,
+    SignalWorkflow,
+    StartWorkflow,
+)
 from odradek.wire.history import HistoryEvent, TimerFired
 from odradek.wire.outcomes import ExecutionSummary, LaneStatus, MemberStatus
 from odradek.wire.payload import Failure, Payload, RetryPolicy
-from odradek.wire.schema import RECORD_TYPES, RecordType, avro_schema, schema_fingerprint, schema_json
+from odradek.wire.schema import (
+    RECORD_TYPES,
+    RecordType,
+    avro_schema,
+    schema_fingerprint,
+    schema_json,
+)
 from odradek.wire.state import HistoryRow, RunRow, WorkflowRow
 from odradek.wire.tasks import ActivityTask
 from tests.unit.wire_samples import records, sample
 
-SCHEMAS = {record_type: parse_schema(copy.deepcopy(avro_schema(record_type))) for record_type in RECORD_TYPES}
+SCHEMAS = {
+    record_type: parse_schema(copy.deepcopy(avro_schema(record_type)))
+    for record_type in RECORD_TYPES
+}
 
 
 class Schemas(dict[bytes, str]):
@@ -81,7 +101,9 @@ def test_fastavro_agrees_with_us(data: st.DataObject) -> None:
     assert decode(ours) == record
     schema = SCHEMAS[record_type]
     body = io.BytesIO(ours[10:])
-    theirs = fastavro.schemaless_reader(body, schema, None, return_record_name=True, return_record_name_override=True)
+    theirs = fastavro.schemaless_reader(
+        body, schema, None, return_record_name=True, return_record_name_override=True
+    )
     assert body.read() == b""
     assert fastavro_body(schema, theirs) == ours[10:]
 
@@ -113,11 +135,26 @@ def test_failure_chain_of_any_depth() -> None:
         (SignalWorkflow("w", 7), "Expected `str`, got `int` - at `$.signal_name`"),  # type: ignore[arg-type]
         (SignalWorkflow("w", None), "Expected `str`, got `null` - at `$.signal_name`"),  # type: ignore[arg-type]
         (SignalWorkflow("w", "s", input=None), "Expected `array`, got `null` - at `$.input`"),  # type: ignore[arg-type]
-        (ActivityTaskCompleted("w", "r", 1.5, "a", 1), "Expected `int`, got `float` - at `$.scheduled_event_id`"),  # type: ignore[arg-type]
-        (ActivityTaskCompleted("w", "r", 1, "a", None), "Expected `int`, got `null` - at `$.attempt`"),  # type: ignore[arg-type]
-        (ActivityTaskCompleted("w", "r", 1 << 63, "a", 1), "9223372036854775808 does not fit a long"),
-        (StartWorkflow("w", "t", await_result=None), "Expected `bool`, got `null` - at `$.await_result`"),  # type: ignore[arg-type]
-        (StartWorkflow("w", "t", retry_policy=Payload()), "'Payload' object has no attribute 'initial_interval_ms'"),  # type: ignore[arg-type]
+        (
+            ActivityTaskCompleted("w", "r", 1.5, "a", 1),
+            "Expected `int`, got `float` - at `$.scheduled_event_id`",
+        ),  # type: ignore[arg-type]
+        (
+            ActivityTaskCompleted("w", "r", 1, "a", None),
+            "Expected `int`, got `null` - at `$.attempt`",
+        ),  # type: ignore[arg-type]
+        (
+            ActivityTaskCompleted("w", "r", 1 << 63, "a", 1),
+            "9223372036854775808 does not fit a long",
+        ),
+        (
+            StartWorkflow("w", "t", await_result=None),
+            "Expected `bool`, got `null` - at `$.await_result`",
+        ),  # type: ignore[arg-type]
+        (
+            StartWorkflow("w", "t", retry_policy=Payload()),
+            "'Payload' object has no attribute 'initial_interval_ms'",
+        ),  # type: ignore[arg-type]
         (StartWorkflow("w\ud800", "t"), "surrogates not allowed"),
         (Payload(), "Payload is no record of the wire contract by itself"),
     ],
@@ -128,7 +165,19 @@ def test_a_wrong_value_is_named(record: msgspec.Struct, said: str) -> None:
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc3", b"\xc3\x01", b"\xc3\x01abc", b"hello, world", b"{}", b"\x00\x00\x00", b"\xff" * 40])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc3",
+        b"\xc3\x01",
+        b"\xc3\x01abc",
+        b"hello, world",
+        b"{}",
+        b"\x00\x00\x00",
+        b"\xff" * 40,
+    ],
+)
 def test_garbage(data: bytes) -> None:
     with pytest.raises(UndecodableRecord):
         decode(data)
@@ -159,18 +208,26 @@ def test_random_bodies_end_in_a_record_or_an_error(record_type: RecordType, body
 
 def test_damaged_lengths_never_loop() -> None:
     head = encode(SignalWorkflow("w", "s"))[:10]
-    for body in (b"\x01", b"\xff" * 12, b"\x02w\x02s\x00\x00\x00\x00\x00\xfe\xff\xff\xff\x7f", b"\x02w\x02s" + b"\x01" * 9):
+    for body in (
+        b"\x01",
+        b"\xff" * 12,
+        b"\x02w\x02s\x00\x00\x00\x00\x00\xfe\xff\xff\xff\x7f",
+        b"\x02w\x02s" + b"\x01" * 9,
+    ):
         with pytest.raises(UndecodableRecord):
             decode(head + body)
 
 
-# --- other versions ---------------------------------------------------------------------------------------------------
+# --- other versions
+# ---------------------------------------------------------------------------------------------------
 
 
 def newer(record_type: RecordType, **fields: Any) -> dict[str, Any]:
     """Our schema plus fields with defaults, as a later version would have it."""
     schema = copy.deepcopy(avro_schema(record_type))
-    schema["fields"] += [{"name": name, "type": "string", "default": value} for name, value in fields.items()]
+    schema["fields"] += [
+        {"name": name, "type": "string", "default": value} for name, value in fields.items()
+    ]
     return schema
 
 
@@ -187,26 +244,48 @@ def test_unknown_fingerprint_is_looked_up_once() -> None:
 
 def test_older_writer_lacks_fields() -> None:
     schema = copy.deepcopy(avro_schema(StartWorkflow))
-    schema["fields"] = [field for field in schema["fields"] if field["name"] in ("workflow_id", "workflow_type", "input")]
+    schema["fields"] = [
+        field
+        for field in schema["fields"]
+        if field["name"] in ("workflow_id", "workflow_type", "input")
+    ]
     schemas = Schemas()
-    body = fastavro_body(parse_schema(copy.deepcopy(schema)), {"workflow_id": "w", "workflow_type": "t", "input": []})
-    assert Codec(lookup=schemas).decode(framed(schemas.publish(schema), body)) == StartWorkflow("w", "t")
+    body = fastavro_body(
+        parse_schema(copy.deepcopy(schema)), {"workflow_id": "w", "workflow_type": "t", "input": []}
+    )
+    assert Codec(lookup=schemas).decode(framed(schemas.publish(schema), body)) == StartWorkflow(
+        "w", "t"
+    )
 
 
 @pytest.mark.parametrize(
     ("record_type", "added", "default"),
-    [(ExecutionSummary, "reported_problems", []), (RunRow, "parked_until_ms", 0), (LaneStatus, "progress_time_ms", 0)],
+    [
+        (ExecutionSummary, "reported_problems", []),
+        (RunRow, "parked_until_ms", 0),
+        (LaneStatus, "progress_time_ms", 0),
+    ],
 )
-def test_a_writer_from_before_a_field_was_added(record_type: RecordType, added: str, default: Any) -> None:
-    """Fields are appended, with a default: what older versions wrote lies in compacted topics for ever."""
+def test_a_writer_from_before_a_field_was_added(
+    record_type: RecordType, added: str, default: Any
+) -> None:
+    """Fields are appended, with a default: what older versions wrote lies in compacted topics
+    for ever.
+    """
     outer = MemberStatus if record_type is LaneStatus else record_type
     record = sample(outer)
     schema = copy.deepcopy(avro_schema(outer))
-    inner = schema if outer is record_type else next(f["type"]["items"] for f in schema["fields"] if f["name"] == "lanes")
+    inner = (
+        schema
+        if outer is record_type
+        else next(f["type"]["items"] for f in schema["fields"] if f["name"] == "lanes")
+    )
     assert inner["fields"][-1]["name"] == added, "behind what older writers know"
     inner["fields"] = inner["fields"][:-1]
     schemas = Schemas()
-    older = fastavro_body(parse_schema(copy.deepcopy(schema)), msgspec.to_builtins(record, builtin_types=(bytes,)))
+    older = fastavro_body(
+        parse_schema(copy.deepcopy(schema)), msgspec.to_builtins(record, builtin_types=(bytes,))
+    )
     found = Codec(lookup=schemas).decode(framed(schemas.publish(schema), older))
     for one in record.lanes if outer is not record_type else [record]:
         setattr(one, added, default)
@@ -217,14 +296,18 @@ def test_schema_without_a_needed_field_is_undecodable() -> None:
     schema = copy.deepcopy(avro_schema(SignalWorkflow))
     schema["fields"] = [field for field in schema["fields"] if field["name"] != "signal_name"]
     schemas = Schemas()
-    data = framed(schemas.publish(schema), encode(SignalWorkflow("w", "s"))[10:].replace(b"\x02s", b"", 1))
+    data = framed(
+        schemas.publish(schema), encode(SignalWorkflow("w", "s"))[10:].replace(b"\x02s", b"", 1)
+    )
     with pytest.raises(UndecodableRecord, match="signal_name"):
         Codec(lookup=schemas).decode(data)
 
 
 def test_unknown_schema_names_fingerprint_and_place() -> None:
     data = framed(b"12345678", b"\x00")
-    with pytest.raises(UnknownSchemaError, match="3132333435363738, which the schemas topic does not hold"):
+    with pytest.raises(
+        UnknownSchemaError, match="3132333435363738, which the schemas topic does not hold"
+    ):
         Codec(lookup=Schemas()).decode(data)
     with pytest.raises(UnknownSchemaError, match="which this process does not hold"):
         decode(data)
@@ -240,8 +323,13 @@ def test_unknown_schema_names_fingerprint_and_place() -> None:
         '["null"]',
         '"nope"',
         pytest.param("[" * 100_000, id="nested lists"),
-        pytest.param('{"type": "array", "items": ' * 1_500 + '"int"' + "}" * 1_500, id="nested arrays"),
-        pytest.param(f'{{"type": "record", "name": "x.SignalWorkflow", "fields": {"[" * 400 + "]" * 400}}}', id="nested fields"),
+        pytest.param(
+            '{"type": "array", "items": ' * 1_500 + '"int"' + "}" * 1_500, id="nested arrays"
+        ),
+        pytest.param(
+            f'{{"type": "record", "name": "x.SignalWorkflow", "fields": {"[" * 400 + "]" * 400}}}',
+            id="nested fields",
+        ),
     ],
 )
 def test_published_nonsense(text: str) -> None:
@@ -264,14 +352,20 @@ def test_damaged_body_of_another_version() -> None:
 
 
 def test_failure_chain_without_end_of_another_version() -> None:
-    """fastavro's C reader has no limit of its own: 20,000 causes would end the process, not the read."""
+    """fastavro's C reader has no limit of its own: 20,000 causes would end the process, not the
+    read.
+    """
     schemas = Schemas()
     head = framed(schemas.publish(newer(ActivityTaskFailed, mood="")), b"")
     codec = Codec(lookup=schemas)
-    link = encode(ActivityTaskFailed("w", "r", 5, "5", 1, Failure(message="m", cause=Failure(message="m"))))[10:]
+    link = encode(
+        ActivityTaskFailed("w", "r", 5, "5", 1, Failure(message="m", cause=Failure(message="m")))
+    )[10:]
     once = encode(ActivityTaskFailed("w", "r", 5, "5", 1, Failure(message="m")))[10:]
     assert codec.decode(head + link + b"\x08good").failure.cause == Failure(message="m")
-    before = next(n for n in range(len(once)) if once[n] != link[n])  # the branch of the union: null or a cause
+    before = next(
+        n for n in range(len(once)) if once[n] != link[n]
+    )  # the branch of the union: null or a cause
     repeated = link[link.index(b"\x02m") : before + 1]
     chain = link[: before + 1] + repeated * 20_000
     with pytest.raises(UndecodableRecord, match="RecursionError"):
@@ -291,7 +385,10 @@ def test_failure_chain_without_end_of_another_version() -> None:
 def test_items_that_take_no_bytes_are_refused(items: Any) -> None:
     """Ten bytes could claim 2**62 of them, and keep the reader of a partition busy for ever."""
     schemas = Schemas()
-    for harmful in ({"type": "array", "items": items}, ["null", {"type": "map", "values": {"type": "array", "items": items}}]):
+    for harmful in (
+        {"type": "array", "items": items},
+        ["null", {"type": "map", "values": {"type": "array", "items": items}}],
+    ):
         schema = json.loads(schema_json(SignalWorkflow))
         schema["fields"].append({"name": "mood", "type": harmful})
         head = framed(schemas.publish(schema), b"")
@@ -299,13 +396,23 @@ def test_items_that_take_no_bytes_are_refused(items: Any) -> None:
             Codec(lookup=schemas).decode(head + encode(SignalWorkflow("w", "s"))[10:])
 
 
-@pytest.mark.parametrize("items", ["int", ["null"], {"type": "array", "items": "string"}, {"type": "fixed", "name": "x.One", "size": 1}])
+@pytest.mark.parametrize(
+    "items",
+    [
+        "int",
+        ["null"],
+        {"type": "array", "items": "string"},
+        {"type": "fixed", "name": "x.One", "size": 1},
+    ],
+)
 def test_items_that_take_bytes_are_read(items: Any) -> None:
     schemas = Schemas()
     schema = json.loads(schema_json(SignalWorkflow))
     schema["fields"].append({"name": "mood", "type": {"type": "array", "items": items}})
     head = framed(schemas.publish(schema), b"")
-    assert Codec(lookup=schemas).decode(head + encode(SignalWorkflow("w", "s"))[10:] + b"\x00") == SignalWorkflow("w", "s")
+    assert Codec(lookup=schemas).decode(
+        head + encode(SignalWorkflow("w", "s"))[10:] + b"\x00"
+    ) == SignalWorkflow("w", "s")
     huge = b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f"
     with pytest.raises(UndecodableRecord):
         Codec(lookup=schemas).decode(head + encode(SignalWorkflow("w", "s"))[10:] + huge)
@@ -313,12 +420,25 @@ def test_items_that_take_bytes_are_read(items: Any) -> None:
 
 def test_history_event_that_only_newer_code_knows_becomes_other_event() -> None:
     schema = newer(HistoryRow, note="")
-    attributes = next(f for f in schema["fields"][0]["type"]["items"]["fields"] if f["name"] == "attributes")
-    attributes["type"].append({"type": "record", "name": "NexusOperationScheduled", "fields": [{"name": "endpoint", "type": "string"}]})
+    attributes = next(
+        f for f in schema["fields"][0]["type"]["items"]["fields"] if f["name"] == "attributes"
+    )
+    attributes["type"].append(
+        {
+            "type": "record",
+            "name": "NexusOperationScheduled",
+            "fields": [{"name": "endpoint", "type": "string"}],
+        }
+    )
     schemas = Schemas()
     fields = {
         "events": [
-            {"event_id": 5, "event_time_ms": 1, "attributes": ("odradek.NexusOperationScheduled", {"endpoint": "e"}), "offset": 9},
+            {
+                "event_id": 5,
+                "event_time_ms": 1,
+                "attributes": ("odradek.NexusOperationScheduled", {"endpoint": "e"}),
+                "offset": 9,
+            },
             {
                 "event_id": 6,
                 "event_time_ms": 2,
@@ -329,17 +449,22 @@ def test_history_event_that_only_newer_code_knows_becomes_other_event() -> None:
         "format": 1,
         "note": "",
     }
-    data = framed(schemas.publish(schema), fastavro_body(parse_schema(copy.deepcopy(schema)), fields))
+    data = framed(
+        schemas.publish(schema), fastavro_body(parse_schema(copy.deepcopy(schema)), fields)
+    )
     row = Codec(lookup=schemas).decode_row(data)
     assert row == HistoryRow(
         [
-            HistoryEvent(5, 1, history.OtherEvent("NexusOperationScheduled", '{"endpoint":"e"}'), 9),
+            HistoryEvent(
+                5, 1, history.OtherEvent("NexusOperationScheduled", '{"endpoint":"e"}'), 9
+            ),
             HistoryEvent(6, 2, TimerFired("t", 4), -1),
         ]
     )
 
 
-# --- registry ---------------------------------------------------------------------------------------------------------
+# --- registry
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_confluent_framing() -> None:
@@ -365,7 +490,9 @@ def test_what_it_has_written_itself_is_read_without_asking() -> None:
 
 
 def test_a_registry_is_asked_for_several_ids_at_once() -> None:
-    """A start would take a minute with a slow one. The first refusal is raised, whatever others say."""
+    """A start would take a minute with a slow one. The first refusal is raised, whatever others
+    say.
+    """
     registry = Registry()
     together = threading.Barrier(2)
 
@@ -390,25 +517,32 @@ def test_confluent_framing_of_another_version() -> None:
     registry = Registry()
     registry.schemas.append(json.dumps(newer(SignalWorkflow, mood="")))
     body = encode(SignalWorkflow("w", "s"))[10:] + b"\x08good"
-    assert Codec(framing=registry).decode(b"\x00\x00\x00\x00\x01" + body) == SignalWorkflow("w", "s")
+    assert Codec(framing=registry).decode(b"\x00\x00\x00\x00\x01" + body) == SignalWorkflow(
+        "w", "s"
+    )
 
 
 def test_confluent_framing_without_a_registry_says_so() -> None:
     with pytest.raises(UnknownSchemaError, match="it has no `schema_registry_url`") as nobody:
         decode(b"\x00\x00\x00\x00\x07abc")
     assert not nobody.value.may_come, "nobody could ever say what it is"
-    with pytest.raises(UnknownSchemaError, match="id 7, which the schema registry does not hold") as missing:
+    with pytest.raises(
+        UnknownSchemaError, match="id 7, which the schema registry does not hold"
+    ) as missing:
         Codec(framing=Registry()).decode(b"\x00\x00\x00\x00\x07abc")
     assert missing.value.may_come
 
 
-# --- state rows -------------------------------------------------------------------------------------------------------
+# --- state rows
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_rows() -> None:
     row = WorkflowRow("w", "r", "r")
     assert decode_row(encode_row(row)) == row
-    with pytest.raises(NewerFormatError, match="WorkflowRow has format 2, this version reads up to 1"):
+    with pytest.raises(
+        NewerFormatError, match="WorkflowRow has format 2, this version reads up to 1"
+    ):
         decode_row(encode_row(WorkflowRow("w", "r", "r", format=2)))
     with pytest.raises(UndecodableRecord, match="SignalWorkflow is no row"):
         decode_row(encode(SignalWorkflow("w", "s")))
@@ -417,16 +551,32 @@ def test_rows() -> None:
 def test_many_different_values_do_not_confuse_the_memories() -> None:
     """More names and times than the memories of the encoders and decoders hold."""
     for n in range(20_000):
-        record = ActivityTask("ns", "q", f"w-{n}", f"r-{n}", "t", "q", f"{n}", "a", n, scheduled_time_ms=1_700_000_000_000 + n * 7)
+        record = ActivityTask(
+            "ns",
+            "q",
+            f"w-{n}",
+            f"r-{n}",
+            "t",
+            "q",
+            f"{n}",
+            "a",
+            n,
+            scheduled_time_ms=1_700_000_000_000 + n * 7,
+        )
         assert decode(encode(record)) == record
 
 
 def test_policy_numbers() -> None:
-    record = StartWorkflow("w", "t", retry_policy=RetryPolicy(1, 1.5, -1, 2**62, ["ValueError", ""]))
+    record = StartWorkflow(
+        "w", "t", retry_policy=RetryPolicy(1, 1.5, -1, 2**62, ["ValueError", ""])
+    )
     assert decode(encode(record)) == record
 
 
 def test_event_type_is_temporals() -> None:
     assert history.event_type(history.ActivityTaskStartedEvent(5)) == "ActivityTaskStarted"
     assert history.event_type(TimerFired("t", 1)) == "TimerFired"
-    assert history.event_type(history.OtherEvent("NexusOperationStarted", "{}")) == "NexusOperationStarted"
+    assert (
+        history.event_type(history.OtherEvent("NexusOperationStarted", "{}"))
+        == "NexusOperationStarted"
+    )

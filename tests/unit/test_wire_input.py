@@ -38,9 +38,16 @@ def test_start() -> None:
 
 
 def test_signal_and_cancel() -> None:
-    signal = b'{"kind": "SignalWorkflow", "workflow_id": "order-1", "signal_name": "cancel-order", "input": ["late"]}'
-    assert decode_json(signal, None) == SignalWorkflow("order-1", "cancel-order", input=[Payload(JSON, b'"late"')])
-    assert decode_json(b'{"kind": "CancelWorkflow", "reason": "r"}', b"order-1") == CancelWorkflow("order-1", reason="r")
+    signal = (
+        b'{"kind": "SignalWorkflow", "workflow_id": "order-1", "signal_name": "cancel-order",'
+        b' "input": ["late"]}'
+    )
+    assert decode_json(signal, None) == SignalWorkflow(
+        "order-1", "cancel-order", input=[Payload(JSON, b'"late"')]
+    )
+    assert decode_json(b'{"kind": "CancelWorkflow", "reason": "r"}', b"order-1") == CancelWorkflow(
+        "order-1", reason="r"
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,35 +57,86 @@ def test_signal_and_cancel() -> None:
         ("{}", "w", "missing required field `kind`"),
         ('{"kind": "TerminateWorkflow"}', "w", "Invalid value 'TerminateWorkflow' - at `$.kind`"),
         ('{"kind": "StartWorkflow"}', "w", "missing required field `workflow_type`"),
-        ('{"kind": "StartWorkflow", "workflow_type": ""}', "w", "length >= 1 - at `$.workflow_type`"),
-        ('{"kind": "StartWorkflow", "workflow_type": "t", "args": []}', "w", "unknown field `args`"),
-        ('{"kind": "StartWorkflow", "workflow_type": "t", "input": {}}', "w", "Expected `array`, got `object` - at `$.input`"),
+        (
+            '{"kind": "StartWorkflow", "workflow_type": ""}',
+            "w",
+            "length >= 1 - at `$.workflow_type`",
+        ),
+        (
+            '{"kind": "StartWorkflow", "workflow_type": "t", "args": []}',
+            "w",
+            "unknown field `args`",
+        ),
+        (
+            '{"kind": "StartWorkflow", "workflow_type": "t", "input": {}}',
+            "w",
+            "Expected `array`, got `object` - at `$.input`",
+        ),
         (
             '{"kind": "StartWorkflow", "workflow_type": "t", "run_timeout_ms": "1m"}',
             "w",
             "Expected `int`, got `str` - at `$.run_timeout_ms`",
         ),
-        ('{"kind": "StartWorkflow", "workflow_type": "t", "run_timeout_ms": -1}', "w", "at `$.run_timeout_ms`"),
-        ('{"kind": "StartWorkflow", "workflow_type": "t", "retry_policy": {"x": 1}}', "w", "unknown field `x` - at `$.retry_policy`"),
+        (
+            '{"kind": "StartWorkflow", "workflow_type": "t", "run_timeout_ms": -1}',
+            "w",
+            "at `$.run_timeout_ms`",
+        ),
+        (
+            '{"kind": "StartWorkflow", "workflow_type": "t", "retry_policy": {"x": 1}}',
+            "w",
+            "unknown field `x` - at `$.retry_policy`",
+        ),
         (
             '{"kind": "StartWorkflow", "workflow_type": "t", "id_reuse_policy": "ANY"}',
             "w",
             "Invalid enum value 'ANY' - at `$.id_reuse_policy`",
         ),
-        ('{"kind": "StartWorkflow", "workflow_type": "t", "signal_input": [1]}', "w", "`signal_input` without `signal_name`"),
-        ('{"kind": "SignalWorkflow", "signal_name": 5}', "w", "Expected `str`, got `int` - at `$.signal_name`"),
-        ('{"kind": "CancelWorkflow", "reason": "a", "reason": "b"}', "w", "`reason` is given twice"),
-        ('{"kind": "CancelWorkflow", "reason": "a", "re\\u0061son": "b"}', "w", "`reason` is given twice"),
-        ('{"kind": "CancelWorkflow", "kind": "CancelWorkflow"}', "w", "`kind` is given twice"),
-        ('{"kind": "StartWorkflow", "workflow_type": "t", "input": [1], "input": [2]}', "w", "`input` is given twice"),
         (
-            '{"kind": "StartWorkflow", "workflow_type": "t", "retry_policy": {"maximum_attempts": 1, "maximum_attempts": 2}}',
+            '{"kind": "StartWorkflow", "workflow_type": "t", "signal_input": [1]}',
+            "w",
+            "`signal_input` without `signal_name`",
+        ),
+        (
+            '{"kind": "SignalWorkflow", "signal_name": 5}',
+            "w",
+            "Expected `str`, got `int` - at `$.signal_name`",
+        ),
+        (
+            '{"kind": "CancelWorkflow", "reason": "a", "reason": "b"}',
+            "w",
+            "`reason` is given twice",
+        ),
+        (
+            '{"kind": "CancelWorkflow", "reason": "a", "re\\u0061son": "b"}',
+            "w",
+            "`reason` is given twice",
+        ),
+        ('{"kind": "CancelWorkflow", "kind": "CancelWorkflow"}', "w", "`kind` is given twice"),
+        (
+            '{"kind": "StartWorkflow", "workflow_type": "t", "input": [1], "input": [2]}',
+            "w",
+            "`input` is given twice",
+        ),
+        (
+            (
+                '{"kind": "StartWorkflow", "workflow_type": "t", "retry_policy":'
+                ' {"maximum_attempts": 1, "maximum_attempts": 2}}'
+            ),
             "w",
             "`maximum_attempts` is given twice - at `$.retry_policy`",
         ),
-        ('{"kind": "StartWorkflow", "workflow_type": "t", "memo": {"a": 1, "a": 2}}', "w", "`a` is given twice - at `$.memo`"),
+        (
+            '{"kind": "StartWorkflow", "workflow_type": "t", "memo": {"a": 1, "a": 2}}',
+            "w",
+            "`a` is given twice - at `$.memo`",
+        ),
         ('{"kind": "CancelWorkflow"}', None, "`workflow_id` is missing"),
-        ('{"kind": "CancelWorkflow", "workflow_id": "a"}', "b", "`workflow_id` is 'a', the record's key is 'b'"),
+        (
+            '{"kind": "CancelWorkflow", "workflow_id": "a"}',
+            "b",
+            "`workflow_id` is 'a', the record's key is 'b'",
+        ),
     ],
 )
 def test_wrong_json_names_the_field(text: str, key: str | None, said: str) -> None:
@@ -88,8 +146,12 @@ def test_wrong_json_names_the_field(text: str, key: str | None, said: str) -> No
 
 
 def test_what_arguments_hold_is_their_own_affair() -> None:
-    """Names of our fields inside them, names given twice, numbers that Python would not read: they travel as they stand."""
-    argument = b'{"reason": 1, "input": {"kind": "a", "kind": "b"}, "n": %s, "x": "\\u00e9"}' % (b"9" * 5_000)
+    """Names of our fields inside them, names given twice, numbers that Python would not read:
+    they travel as they stand.
+    """
+    argument = b'{"reason": 1, "input": {"kind": "a", "kind": "b"}, "n": %s, "x": "\\u00e9"}' % (
+        b"9" * 5_000
+    )
     text = b'{"kind": "SignalWorkflow", "signal_name": "s", "input": [%s]}' % argument
     assert decode_json(text, b"w") == SignalWorkflow("w", "s", input=[Payload(JSON, argument)])
 
@@ -97,12 +159,20 @@ def test_what_arguments_hold_is_their_own_affair() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *[b'{"kind": "CancelWorkflow", "reason": "\xff"}', b"{\xff", b'{"kind": "CancelWorkflow", "\xff": 1}'],
+        *[
+            b'{"kind": "CancelWorkflow", "reason": "\xff"}',
+            b"{\xff",
+            b'{"kind": "CancelWorkflow", "\xff": 1}',
+        ],
         b'{"kind": "SignalWorkflow", "signal_name": "s", "input": ["caf\xe9"]}',
         b'{"kind": "SignalWorkflow", "signal_name": "s", "input": [{"a": [{"caf\xe9": 1}]}]}',
-        b'{"kind": "SignalWorkflow", "signal_name": "s", "input": ["\xed\xa0\x80"]}',  # half a surrogate pair
+        # half a surrogate pair
+        b'{"kind": "SignalWorkflow", "signal_name": "s", "input": ["\xed\xa0\x80"]}',
         b'{"kind": "StartWorkflow", "workflow_type": "t", "memo": {"a": "caf\xe9"}}',
-        b'{"kind": "StartWorkflow", "workflow_type": "t", "signal_name": "s", "signal_input": ["caf\xe9"]}',
+        (
+            b'{"kind": "StartWorkflow", "workflow_type": "t", "signal_name": "s", "signal_input":'
+            b' ["caf\xe9"]}'
+        ),
     ],
 )
 def test_not_utf8(text: bytes) -> None:
@@ -116,13 +186,17 @@ def test_a_key_that_is_not_utf8() -> None:
         decode_json(b'{"kind": "CancelWorkflow"}', b"\xff")
 
 
-@pytest.mark.parametrize("depth", [1_500 if sys.version_info < (3, 12) else 150_000, 1_000_000])  # 3.12 allows more
+@pytest.mark.parametrize(
+    "depth", [1_500 if sys.version_info < (3, 12) else 150_000, 1_000_000]
+)  # 3.12 allows more
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
 def test_nested_without_end(depth: int, opening: str, closing: str) -> None:
     """What msgspec answers with RecursionError is an error of this record like any other."""
     nested = opening * depth + "1" + closing * depth
     with pytest.raises(JsonInputError, match="nested too deeply"):
-        decode_json(f'{{"kind": "StartWorkflow", "workflow_type": "t", "input": [{nested}]}}'.encode(), b"w")
+        decode_json(
+            f'{{"kind": "StartWorkflow", "workflow_type": "t", "input": [{nested}]}}'.encode(), b"w"
+        )
 
 
 @given(st.binary(max_size=60))
@@ -133,7 +207,9 @@ def test_anything_that_begins_like_json_ends_in_a_record_or_an_error(rest: bytes
 
 
 def test_headers_say_what_routes() -> None:
-    task = ActivityTask("ns", "orders", "w-é", "r", "OrderWorkflow", "payments", "5", "FreezePayment", 5, 2)
+    task = ActivityTask(
+        "ns", "orders", "w-é", "r", "OrderWorkflow", "payments", "5", "FreezePayment", 5, 2
+    )
     assert headers.headers_for(task) == [
         ("odradek-kind", b"ActivityTask"),
         ("odradek-namespace", b"ns"),
@@ -148,8 +224,16 @@ def test_headers_say_what_routes() -> None:
         ("odradek-attempt", b"2"),
     ]
     routing = headers.parse_headers(headers.headers_for(task))
-    assert (routing.workflow_id, routing.scheduled_event_id, routing.attempt, routing.kind) == ("w-é", 5, 2, "ActivityTask")
-    assert headers.headers_for(SignalWorkflow("w", "s")) == [("odradek-kind", b"SignalWorkflow"), ("odradek-workflow-id", b"w")]
+    assert (routing.workflow_id, routing.scheduled_event_id, routing.attempt, routing.kind) == (
+        "w-é",
+        5,
+        2,
+        "ActivityTask",
+    )
+    assert headers.headers_for(SignalWorkflow("w", "s")) == [
+        ("odradek-kind", b"SignalWorkflow"),
+        ("odradek-workflow-id", b"w"),
+    ]
 
 
 def test_headers_from_anybody_never_raise() -> None:
@@ -163,7 +247,9 @@ def test_headers_from_anybody_never_raise() -> None:
         (headers.KIND, "last"),
         (headers.FORWARDED_FROM, headers.place("t", 3, 17)),
     ]
-    assert headers.parse_headers(found) == headers.Routing(kind="last", workflow_id="�", forwarded_from="t/3/17")
+    assert headers.parse_headers(found) == headers.Routing(
+        kind="last", workflow_id="�", forwarded_from="t/3/17"
+    )
     assert headers.parse_headers(None) == headers.Routing()
 
 
@@ -173,7 +259,13 @@ def test_dead_letters_carry_reason_place_and_trace() -> None:
         raise ValueError("no such order: ä")
     except ValueError as error:
         made = dead_letters.dead_letter_headers(
-            dead_letters.NOT_APPLIED, topic="odradek.default.q.events", partition=3, offset=17, time_ms=99, error=error, original=original
+            dead_letters.NOT_APPLIED,
+            topic="odradek.default.q.events",
+            partition=3,
+            offset=17,
+            time_ms=99,
+            error=error,
+            original=original,
         )
     assert made[: len(original)] == original
     letter = dead_letters.parse_dead_letter(made)
@@ -193,7 +285,9 @@ def test_dead_letters_carry_reason_place_and_trace() -> None:
 
 def test_dead_letter_of_an_output_stood_nowhere() -> None:
     letter = dead_letters.parse_dead_letter(
-        dead_letters.dead_letter_headers(dead_letters.REFUSED, topic="t", time_ms=1, message="too large")
+        dead_letters.dead_letter_headers(
+            dead_letters.REFUSED, topic="t", time_ms=1, message="too large"
+        )
     )
     assert (letter.partition, letter.offset, letter.message) == (-1, -1, "too large")
     assert dead_letters.parse_dead_letter([(dead_letters.PARTITION, b"x")]).partition == -1

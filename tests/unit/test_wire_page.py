@@ -1,4 +1,6 @@
-"""docs/wire.md is the contract for people without our code: what it shows works, and nothing of the contract is missing from it."""
+"""docs/wire.md is the contract for people without our code: what it shows works, and nothing of
+the contract is missing from it.
+"""
 
 from __future__ import annotations
 
@@ -32,19 +34,32 @@ def shown() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("record_type", RECORD_TYPES)
-def test_the_shown_decoder_reads_ours_and_the_shown_encoder_writes_ours(shown: dict[str, Any], record_type: RecordType) -> None:
+def test_the_shown_decoder_reads_ours_and_the_shown_encoder_writes_ours(
+    shown: dict[str, Any], record_type: RecordType
+) -> None:
     schemas = shown["load"](ROOT / "schemas")
     record = sample(record_type)
     name, fields = shown["decode"](schemas, codec.encode(record))
     assert name == record_type.__name__
-    if "attributes" not in str(plain(record)):  # fastavro wants the branch of a union of records named
+    if "attributes" not in str(
+        plain(record)
+    ):  # fastavro wants the branch of a union of records named
         assert codec.decode(shown["encode"](schemas, name, fields)) == record
 
 
 def test_shown_encoder_fills_in_defaults(shown: dict[str, Any]) -> None:
     schemas = shown["load"](ROOT / "schemas")
-    fields = {"namespace": "n", "task_queue": "q", "workflow_id": "w", "run_id": "r", "workflow_type": "t", "status": "COMPLETED"}
-    assert codec.decode(shown["encode"](schemas, "WorkflowResult", fields)) == WorkflowResult("n", "q", "w", "r", "t", "COMPLETED")
+    fields = {
+        "namespace": "n",
+        "task_queue": "q",
+        "workflow_id": "w",
+        "run_id": "r",
+        "workflow_type": "t",
+        "status": "COMPLETED",
+    }
+    assert codec.decode(shown["encode"](schemas, "WorkflowResult", fields)) == WorkflowResult(
+        "n", "q", "w", "r", "t", "COMPLETED"
+    )
 
 
 def test_shown_json_is_taken() -> None:
@@ -54,7 +69,11 @@ def test_shown_json_is_taken() -> None:
     for line in re.findall(r"echo 'order-1\|(\{.*?\})'", PAGE):
         start = decode_json(line.encode(), b"order-1")
         assert isinstance(start, StartWorkflow)
-        assert start.input == [Payload({"encoding": b"json/plain"}, json.dumps({"user_id": "u1", "amount": 1250}).encode())]
+        assert start.input == [
+            Payload(
+                {"encoding": b"json/plain"}, json.dumps({"user_id": "u1", "amount": 1250}).encode()
+            )
+        ]
 
 
 @pytest.mark.parametrize("kind", [_Start, _Signal, _Cancel])
@@ -70,7 +89,12 @@ def test_every_record_topic_and_header_is_named() -> None:
         assert f"| `odradek.{{namespace}}.{{queue}}.{kind}` |" in PAGE, kind
     for kind in NAMESPACE_KINDS:
         assert f"| `odradek.{{namespace}}.{kind}` |" in PAGE, kind
-    names = [value for module in (headers, dead_letters) for value in vars(module).values() if str(value).startswith("odradek-")]
+    names = [
+        value
+        for module in (headers, dead_letters)
+        for value in vars(module).values()
+        if str(value).startswith("odradek-")
+    ]
     assert len(names) > 20
     for name in names:
         assert f"`{name}`" in PAGE, name

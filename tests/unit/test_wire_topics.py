@@ -1,4 +1,6 @@
-"""Topic names, group ids, transactional ids: pinned, legal, reversible. Murmur2 against the Java client's own vectors. State keys."""
+"""Topic names, group ids, transactional ids: pinned, legal, reversible. Murmur2 against the Java
+client's own vectors. State keys.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,27 @@ names = st.text(min_size=1, max_size=20)
 def test_no_name_changes_unnoticed() -> None:
     topics = Topics("default")
     queue = "order-task-queue"
-    assert [topics.events(queue), topics.state(queue), topics.commands(queue), topics.control(queue), topics.dead_letters(queue)] == [
+    assert [
+        topics.events(queue),
+        topics.state(queue),
+        topics.commands(queue),
+        topics.control(queue),
+        topics.dead_letters(queue),
+    ] == [
         "odradek.default.order-task-queue.events",
         "odradek.default.order-task-queue.state",
         "odradek.default.order-task-queue.commands",
         "odradek.default.order-task-queue.control",
         "odradek.default.order-task-queue.dead-letters",
     ]
-    assert [topics.results, topics.executions, topics.windows, topics.schemas, topics.members, topics.replies] == [
+    assert [
+        topics.results,
+        topics.executions,
+        topics.windows,
+        topics.schemas,
+        topics.members,
+        topics.replies,
+    ] == [
         "odradek.default.results",
         "odradek.default.executions",
         "odradek.default.windows",
@@ -77,7 +92,14 @@ def test_no_topic_setting_changes_unnoticed() -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("order-queue", "order-queue"), ("a_b", "a_5fb"), ("a.b", "a_2eb"), ("Ä/1", "_c3_84_2f1"), ("_", "_5f"), ("A9-", "A9-")],
+    [
+        ("order-queue", "order-queue"),
+        ("a_b", "a_5fb"),
+        ("a.b", "a_2eb"),
+        ("Ä/1", "_c3_84_2f1"),
+        ("_", "_5f"),
+        ("A9-", "A9-"),
+    ],
 )
 def test_escape(name: str, text: str) -> None:
     assert escape(name) == text
@@ -142,7 +164,9 @@ def test_illegal_names_are_refused_with_the_reason() -> None:
         Topics("default").events("")
     with pytest.raises(TopicNameError, match="topic prefix 'odra dek'"):
         Topics("default", prefix="odra dek")
-    with pytest.raises(TopicNameError, match=r"task queue 'q{300}': .* has 323 characters, Kafka allows 249"):
+    with pytest.raises(
+        TopicNameError, match=r"task queue 'q{300}': .* has 323 characters, Kafka allows 249"
+    ):
         Topics("default").events("q" * 300)
     with pytest.raises(TopicNameError, match="Kafka allows 249"):
         Topics("é" * 60)

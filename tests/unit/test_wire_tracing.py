@@ -28,8 +28,22 @@ def task(headers: dict[str, Payload]) -> ActivityTask:
 
 
 def test_a_command_of_a_traced_workflow_has_w3c_headers() -> None:
-    headers = dict(headers_for(task({TRACER_DATA: carrier(traceparent=PARENT, tracestate="a=b", baggage="user=1", other="x")})))
-    assert (headers["traceparent"], headers["tracestate"], headers["baggage"]) == (PARENT.encode(), b"a=b", b"user=1")
+    headers = dict(
+        headers_for(
+            task(
+                {
+                    TRACER_DATA: carrier(
+                        traceparent=PARENT, tracestate="a=b", baggage="user=1", other="x"
+                    )
+                }
+            )
+        )
+    )
+    assert (headers["traceparent"], headers["tracestate"], headers["baggage"]) == (
+        PARENT.encode(),
+        b"a=b",
+        b"user=1",
+    )
     assert "other" not in headers
 
 
@@ -47,13 +61,21 @@ def test_a_command_of_a_traced_workflow_has_w3c_headers() -> None:
 )
 def test_what_is_no_trace_is_left_out_and_fails_nothing(payload: Payload) -> None:
     assert trace_headers({TRACER_DATA: payload}) == []
-    assert all(not name.startswith("trace") for name, _ in headers_for(task({TRACER_DATA: payload})))
+    assert all(
+        not name.startswith("trace") for name, _ in headers_for(task({TRACER_DATA: payload}))
+    )
 
 
 def test_there_and_back() -> None:
     found = tracer_data([("x", b"y"), ("traceparent", PARENT.encode()), ("tracestate", "a=b")])
-    assert found is not None and json.loads(found.data) == {"traceparent": PARENT, "tracestate": "a=b"}
-    assert trace_headers({TRACER_DATA: found}) == [("traceparent", PARENT.encode()), ("tracestate", b"a=b")]
+    assert found is not None and json.loads(found.data) == {
+        "traceparent": PARENT,
+        "tracestate": "a=b",
+    }
+    assert trace_headers({TRACER_DATA: found}) == [
+        ("traceparent", PARENT.encode()),
+        ("tracestate", b"a=b"),
+    ]
     assert tracer_data([("traceparent", b"nonsense")]) is None and tracer_data(None) is None
 
 

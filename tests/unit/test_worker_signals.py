@@ -1,4 +1,6 @@
-"""What signals do to `odradek worker`, whenever they come; in processes of their own. With Kafka: `tests/kafka/test_cli_kafka.py`."""
+"""What signals do to `odradek worker`, whenever they come; in processes of their own. With
+Kafka: `tests/kafka/test_cli_kafka.py`.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def told(parent):
 asyncio.run(main(PARENT, ACT))
 """
 
-#: For each point of a handler at which another signal can come, a process to which it comes there: how that ended, a line each.
+#: For each point of a handler at which another signal can come, a process to which it comes there:
+#: how that ended, a line each.
 INTERRUPTED = """
 import asyncio, os, signal, sys, time
 from odradek.cli import worker
@@ -81,12 +84,21 @@ for point in range(1, 41):
 def _run(code: str, parent: str, act: str = "") -> subprocess.CompletedProcess[str]:
     code = code.replace("PARENT", parent).replace("ACT", act)
     environment = os.environ | {"PYTHONPATH": str(STREAMS)}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("parent", ["None", "Parent()"])
 def test_a_signal_in_the_middle_of_a_handler_blocks_nothing(parent: str) -> None:
-    """systemd's own and the parent's came some microseconds apart: the inner one waited for a lock of the outer, for ever."""
+    """systemd's own and the parent's came some microseconds apart: the inner one waited for a
+    lock of the outer, for ever.
+    """
     done = _run(INTERRUPTED, parent)
     ends = {int(line) for line in done.stdout.splitlines()}
     assert len(done.stdout.splitlines()) == 40 and not done.stderr, done.stderr
@@ -94,9 +106,14 @@ def test_a_signal_in_the_middle_of_a_handler_blocks_nothing(parent: str) -> None
 
 
 def test_a_child_whose_parent_is_gone_drains_and_then_is_as_one_without() -> None:
-    """That the parent is gone is no signal, so that systemd's own does not count as the second one."""
+    """That the parent is gone is no signal, so that systemd's own does not count as the second
+    one.
+    """
     done = _run(SERVES, "Parent()", "orphaned")
-    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "drained\none more\n"), done.stderr
+    assert (done.returncode, done.stdout) == (
+        128 + signal.SIGTERM,
+        "drained\none more\n",
+    ), done.stderr
 
 
 def test_a_child_whose_parent_lives_leaves_its_end_to_that() -> None:

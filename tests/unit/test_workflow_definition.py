@@ -1,4 +1,6 @@
-"""Definition checks: what a workflow class may look like, what the errors say, and what a definition holds."""
+"""Definition checks: what a workflow class may look like, what the errors say, and what a
+definition holds.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def test_a_definition_holds_what_its_class_says() -> None:
     assert set(definition.queries) == {"ask"}
     assert set(definition.updates) == {"change"}
     assert definition.updates["change"].validator is not None
-    assert definition.signals["renamed"].unfinished_policy is workflow.HandlerUnfinishedPolicy.ABANDON
+    assert (
+        definition.signals["renamed"].unfinished_policy is workflow.HandlerUnfinishedPolicy.ABANDON
+    )
     assert definition.queries["ask"].description == "asks"
     assert definition.failure_exception_types == (KeyError,)
     assert definition.versioning_behavior is VersioningBehavior.PINNED
@@ -51,7 +55,9 @@ def test_a_definition_holds_what_its_class_says() -> None:
     assert set(WorkflowDefinition.of_class(Inherits).signals) == {"plain", "renamed", None}
 
 
-@workflow.defn(name="whole", failure_exception_types=[KeyError], versioning_behavior=VersioningBehavior.PINNED)
+@workflow.defn(
+    name="whole", failure_exception_types=[KeyError], versioning_behavior=VersioningBehavior.PINNED
+)
 class Whole:
     @workflow.run
     async def run(self: Self, number: int, text: str) -> list[str]:
@@ -217,10 +223,20 @@ class ConfigOfStatic:
         (UndecoratedRun, ["@workflow.run defined on Good.run but not on the override"]),
         (
             TwoSignals,
-            ["for 2 reasons", "Multiple signal methods found for s (at least on two and one)", "Multiple query methods found for q"],
+            [
+                "for 2 reasons",
+                "Multiple signal methods found for s (at least on two and one)",
+                "Multiple query methods found for q",
+            ],
         ),
         (InitDiffers, ["@workflow.init and @workflow.run method parameters do not match"]),
-        (ValidatorDiffers, ["Update validator method check parameters do not match update method change parameters"]),
+        (
+            ValidatorDiffers,
+            [
+                "Update validator method check parameters do not match update method change"
+                " parameters"
+            ],
+        ),
         (
             UndecoratedHandlers,
             [
@@ -253,8 +269,12 @@ def test_decorators_check_their_function() -> None:
     assert "must be synchronous" in issue(lambda: workflow.dynamic_config(coroutine))
     assert "must only take self" in issue(lambda: workflow.dynamic_config(lambda self, x: None))
     assert "already contains workflow definition" in issue(lambda: workflow.defn(Whole))
-    assert "Cannot provide name and dynamic" in issue(lambda: workflow.signal(name="x", dynamic=True))  # type: ignore[call-overload]
-    assert "Cannot provide name and dynamic" in issue(lambda: workflow.query(name="x", dynamic=True))
+    assert "Cannot provide name and dynamic" in issue(
+        lambda: workflow.signal(name="x", dynamic=True)
+    )  # type: ignore[call-overload]
+    assert "Cannot provide name and dynamic" in issue(
+        lambda: workflow.query(name="x", dynamic=True)
+    )
     assert "Cannot create query without function" in issue(workflow.query)
     assert "must have 3 arguments" in issue(lambda: workflow.signal(dynamic=True)(plain))
     update = workflow.update(plain)
@@ -274,7 +294,9 @@ def test_old_forms_of_dynamic_handlers_are_taken_with_a_warning() -> None:
 
 
 def test_a_dynamic_workflow_takes_raw_values() -> None:
-    assert "must accept a single Sequence[RawValue]" in issue(WorkflowDefinition.of_class(BadDynamic).prepare)
+    assert "must accept a single Sequence[RawValue]" in issue(
+        WorkflowDefinition.of_class(BadDynamic).prepare
+    )
 
 
 @workflow.defn(dynamic=True)

@@ -1,4 +1,6 @@
-"""What a type checker makes of the workflow API. `mypy --strict` judges this file; run, it only checks that the names are there."""
+"""What a type checker makes of the workflow API. `mypy --strict` judges this file; run, it only
+checks that the names are there.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +44,18 @@ class Activities:
 async def calls() -> None:
     """Never run: the types are the test."""
     config = ActivityConfig(start_to_close_timeout=MINUTE)
-    assert_type(await workflow.execute_activity(charge, Order("1"), start_to_close_timeout=MINUTE), int)
+    assert_type(
+        await workflow.execute_activity(charge, Order("1"), start_to_close_timeout=MINUTE), int
+    )
     assert_type(await workflow.execute_activity(charge, Order("1"), **config), int)
     assert_type(await workflow.execute_activity(ship, args=[Order("1"), True], **config), str)
     assert_type(await workflow.execute_activity("by-name", 1, **config), Any)
     assert_type(await workflow.execute_activity("by-name", result_type=Order, **config), Order)
     assert_type(workflow.start_activity(charge, Order("1"), **config), ActivityHandle[int])
     assert_type(await workflow.start_activity(charge, Order("1"), **config), int)
-    assert_type(await workflow.execute_activity_method(Activities.refund, Order("1"), **config), int)
+    assert_type(
+        await workflow.execute_activity_method(Activities.refund, Order("1"), **config), int
+    )
     await workflow.execute_activity(ping, **config)
     assert_type(workflow.memo_value("key", type_hint=int), int)
     assert_type(workflow.memo_value("key", None, type_hint=int), int | None)

@@ -1,4 +1,6 @@
-"""A clock that a broker does not take: what a client, an activity service and a lane say of it, and how often."""
+"""A clock that a broker does not take: what a client, an activity service and a lane say of it,
+and how often.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,32 @@ CODES = [KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD]
 @pytest.mark.parametrize("code", CODES)
 def test_a_client_gets_an_rpc_error_that_names_the_clock(code: int) -> None:
     error = translate(KafkaError(code), Settings(), topic="orders.events")
-    assert isinstance(error, ClockError) and isinstance(translate(KafkaException(KafkaError(code)), Settings()), ClockError)
+    assert isinstance(error, ClockError) and isinstance(
+        translate(KafkaException(KafkaError(code)), Settings()), ClockError
+    )
     transport, told = object.__new__(KafkaTransport), list[Any]()
     transport._refused("orders", object(), told.append, error)  # type: ignore[arg-type]
     (rpc,) = told
-    assert isinstance(rpc, RPCError) and rpc.status is RPCStatusCode.UNAVAILABLE and rpc.cause is error
-    for part in ("orders.events", "clock of this machine", "UTC", "NTP", "`message.timestamp.after.max.ms`"):
+    assert (
+        isinstance(rpc, RPCError) and rpc.status is RPCStatusCode.UNAVAILABLE and rpc.cause is error
+    )
+    for part in (
+        "orders.events",
+        "clock of this machine",
+        "UTC",
+        "NTP",
+        "`message.timestamp.after.max.ms`",
+    ):
         assert part in rpc.message
     assert status_of(rpc)[0] is Status.UNAVAILABLE
 
 
 def test_a_lane_is_dropped_and_names_the_clock() -> None:
-    found = classify(KafkaException(KafkaError(KafkaError.INVALID_TIMESTAMP, "ProduceRequest for orders.state [2] failed")))
+    found = classify(
+        KafkaException(
+            KafkaError(KafkaError.INVALID_TIMESTAMP, "ProduceRequest for orders.state [2] failed")
+        )
+    )
     assert isinstance(found, Dropped) and found.blameless
     assert "clock of this machine" in str(found) and "orders.state [2]" in str(found)
 
@@ -64,7 +80,9 @@ class Refusing:
         return len(self.given)
 
 
-def test_a_service_says_it_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_service_says_it_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(answers, "AGAIN_S", 0.0)
     now = [1_000.0]
     (limiter,) = [one for one in answers.refusals.filters if isinstance(one, RepeatedLines)]
@@ -72,7 +90,13 @@ def test_a_service_says_it_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog
     monkeypatch.setattr(limiter, "_kinds", {})
     caplog.set_level(logging.INFO)
     producer: Any = Refusing()
-    writing = Answers(producer, Codec(), limit_of=lambda _: 0, undeliverable=lambda *_: None, on_fatal=lambda _: None)
+    writing = Answers(
+        producer,
+        Codec(),
+        limit_of=lambda _: 0,
+        undeliverable=lambda *_: None,
+        on_fatal=lambda _: None,
+    )
     for number in range(20):
         writing.send("orders.events", b"k", b"%d" % number, [])
     for second in range(61):
@@ -80,5 +104,8 @@ def test_a_service_says_it_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog
         writing.serve()
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert producer.count > 100 and len(said) == 4, said  # each of both errors twice
-    assert all("clock of this machine" in line and "orders.events" in line for line in said) and "more like this" in said[-1]
+    assert (
+        all("clock of this machine" in line and "orders.events" in line for line in said)
+        and "more like this" in said[-1]
+    )
     assert writing.pending == 20

@@ -1,4 +1,6 @@
-"""What is no YAML is told with its place, and without the text that stands there: it may be a password."""
+"""What is no YAML is told with its place, and without the text that stands there: it may be a
+password.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,26 @@ def load(request: pytest.FixtureRequest) -> Callable[[str], Any]:
         ("@S3CRET", r"found character '@' that cannot start any token \(line 2, column 8\)"),
         ("%S3CRET", r"found character '%' that cannot start any token \(line 2, column 8\)"),
         ("\tS3CRET: x", r"\(line 2, column 8\)"),
-        ('"S3CRET', r"while scanning a quoted scalar \(line 2, column 8\): found unexpected end of stream \(line 3, column 1\)"),
+        (
+            '"S3CRET',
+            (
+                r"while scanning a quoted scalar \(line 2, column 8\): found unexpected end of"
+                r" stream \(line 3, column 1\)"
+            ),
+        ),
         (r'"\S3CRET"', r"found unknown escape character … \(line 2, column 10\)"),
         ("'a' S3CRET", r"\(line 2, column 12\)"),
         ("{S3CRET: x", r"expected ',' or '}', but got '<stream end>' \(line 3, column 1\)"),
         ("S3CRET: x", r"mapping values are not allowed here \(line 2, column 14\)"),
         ("a\nS3CRET", r"could not find expected ':' \(line 4, column 1\)"),
         ("*S3CRET", r"found undefined alias … \(line 2, column 8\)"),
-        ("[&S3CRET a, &S3CRET b]", r"found duplicate anchor … \(line 2, column 9\): second occurrence \(line 2, column 20\)"),
+        (
+            "[&S3CRET a, &S3CRET b]",
+            (
+                r"found duplicate anchor … \(line 2, column 9\): second occurrence \(line 2, column"
+                r" 20\)"
+            ),
+        ),
         ("!S3CRET x", r"could not determine a constructor for the tag … \(line 2, column 8\)"),
         ("!a'%22S3CRET x", r"could not determine a constructor for the tag … \(line 2, column 8\)"),
         ("!S3CRET! x", r"\(line 2, column 8\)"),
@@ -47,7 +61,9 @@ def load(request: pytest.FixtureRequest) -> Callable[[str], Any]:
         ("2024-02-31", r"found a value that is not of its type \(line 2, column 8\)"),
     ],
 )
-def test_what_is_wrong_is_told_without_the_text(load: Callable[[str], Any], value: str, said: str) -> None:
+def test_what_is_wrong_is_told_without_the_text(
+    load: Callable[[str], Any], value: str, said: str
+) -> None:
     with pytest.raises(yaml.YAMLError, match=said) as caught:
         load(f"address: a:1\ntoken: {value}\n")
     shown = "".join(traceback.format_exception(caught.value))
@@ -55,7 +71,10 @@ def test_what_is_wrong_is_told_without_the_text(load: Callable[[str], Any], valu
 
 
 def test_a_tab_is_named(load: Callable[[str], Any]) -> None:
-    with pytest.raises(yaml.YAMLError, match=r"found character '\\t' that cannot start any token \(line 2, column 1\)"):
+    with pytest.raises(
+        yaml.YAMLError,
+        match=r"found character '\\t' that cannot start any token \(line 2, column 1\)",
+    ):
         load("odradek:\n\taddress: a:1\n")
 
 

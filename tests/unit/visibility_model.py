@@ -1,6 +1,8 @@
-"""The query language as plain Python over plain rows: what SQL must agree with. Written from the language's rules, not from its code.
+"""The query language as plain Python over plain rows: what SQL must agree with. Written from the
+language's rules, not from its code.
 
-A condition is True, False or None (unknown: the row has no such value); a filter finds the rows for which it is True.
+A condition is True, False or None (unknown: the row has no such value); a filter finds the rows
+for which it is True.
 """
 
 from __future__ import annotations
@@ -47,12 +49,17 @@ class Run:
 
     def with_payloads(self) -> ExecutionSummary:
         """The record, with the attributes encoded as the client encodes them."""
-        pairs = [SearchAttributePair(KEYS[kind](name), value) for name, (kind, value) in self.attributes.items()]
+        pairs = [
+            SearchAttributePair(KEYS[kind](name), value)
+            for name, (kind, value) in self.attributes.items()
+        ]
         self.summary.search_attributes = encode_search_attributes(TypedSearchAttributes(pairs))
         return self.summary
 
     def value(self, name: str) -> tuple[str, Any]:
-        """Type and value of a column or attribute; (type, None) when the run has none. Times and durations in nanoseconds."""
+        """Type and value of a column or attribute; (type, None) when the run has none. Times and
+        durations in nanoseconds.
+        """
         s = self.summary
         columns: dict[str, tuple[str, Any]] = {
             "WorkflowId": ("Keyword", s.workflow_id),
@@ -65,7 +72,9 @@ class Run:
             "ExecutionTime": ("Datetime", s.execution_time_ms * MS or None),
             "ExecutionDuration": (
                 "Duration",
-                (s.close_time_ms - (s.execution_time_ms or s.start_time_ms)) * MS if s.close_time_ms else None,
+                (s.close_time_ms - (s.execution_time_ms or s.start_time_ms)) * MS
+                if s.close_time_ms
+                else None,
             ),
             "HistoryLength": ("Int", s.history_length),
             "HistorySizeBytes": ("Int", s.history_size_bytes),
@@ -156,7 +165,11 @@ def render(expression: Filter) -> str:
         case "not":
             return f"NOT ({render(expression[1])})"
         case "and" | "or":
-            return "(" + f" {expression[0].upper()} ".join(render(term) for term in expression[1]) + ")"
+            return (
+                "("
+                + f" {expression[0].upper()} ".join(render(term) for term in expression[1])
+                + ")"
+            )
     operator, name, kind, values = expression
     quoted = name if re.fullmatch(r"[A-Za-z]\w*", name) else "`" + name.replace("`", "``") + "`"
     if operator in ("IS NULL", "IS NOT NULL"):
@@ -192,7 +205,9 @@ def time_text(nanoseconds: int) -> str:
 
 
 def sort_key(run: Run, name: str, now_ms: int) -> tuple[int, Any]:
-    """SQLite's order: no value first, then numbers, then texts. The smallest item of a list. Open runs have lasted until now."""
+    """SQLite's order: no value first, then numbers, then texts. The smallest item of a list.
+    Open runs have lasted until now.
+    """
     kind, value = run.value(name)
     if name == "ExecutionDuration" and value is None:
         value = max(0, now_ms - (run.summary.execution_time_ms or run.summary.start_time_ms)) * MS

@@ -1,5 +1,6 @@
-"""A server of the HTTP API for tests: a real store of the read side, the real client channel over an in-memory transport with a scripted
-owner, no Kafka. Requests go through the whole application, gate and all.
+"""A server of the HTTP API for tests: a real store of the read side, the real client channel
+over an in-memory transport with a scripted owner, no Kafka. Requests go through the whole
+application, gate and all.
 """
 
 from __future__ import annotations
@@ -41,7 +42,13 @@ from odradek.web.kafka.facts import (
 from odradek.web.kafka.trail import RecordReader
 from odradek.web.options import ServerOptions
 from odradek.web.owner import ChannelOwners
-from odradek.wire.events import ActivityReport, DescribeWorkflow, FetchHistory, QueryWorkflow, StartWorkflow
+from odradek.wire.events import (
+    ActivityReport,
+    DescribeWorkflow,
+    FetchHistory,
+    QueryWorkflow,
+    StartWorkflow,
+)
 from odradek.wire.history import (
     ActivityTaskCompletedEvent,
     ActivityTaskScheduled,
@@ -75,15 +82,31 @@ def plain(value: Any) -> Payload:
 
 def summary(workflow_id: str, run_id: str = "", **fields: Any) -> ExecutionSummary:
     """A run."""
-    given = {"namespace": "default", "task_queue": "orders", "workflow_type": "OrderSaga", "status": RUNNING, "start_time_ms": START_MS}
+    given = {
+        "namespace": "default",
+        "task_queue": "orders",
+        "workflow_type": "OrderSaga",
+        "status": RUNNING,
+        "start_time_ms": START_MS,
+    }
     run_id = run_id or f"run-of-{workflow_id}"
-    return ExecutionSummary(**{**given, "workflow_id": workflow_id, "run_id": run_id, "first_execution_run_id": run_id, **fields})
+    return ExecutionSummary(
+        **{
+            **given,
+            "workflow_id": workflow_id,
+            "run_id": run_id,
+            "first_execution_run_id": run_id,
+            **fields,
+        }
+    )
 
 
 class Owner:
     """The owner of a queue: keeps runs with their events, answers as the engine does."""
 
-    def __init__(self, transport: FakeTransport, queue: str = "orders", page_max: int = 10_000) -> None:
+    def __init__(
+        self, transport: FakeTransport, queue: str = "orders", page_max: int = 10_000
+    ) -> None:
         self.queue = queue
         self.runs: dict[str, ExecutionSummary] = {}
         self.events: dict[str, list[HistoryEvent]] = {}
@@ -109,11 +132,24 @@ class Owner:
         if isinstance(record, StartWorkflow):
             if run is not None and run.status == RUNNING and record.id_conflict_policy == "FAIL":
                 return reply_to(record, "ALREADY_EXISTS", run_id=run.run_id)
-            new = summary(record.workflow_id, record.run_id, task_queue=queue, workflow_type=record.workflow_type)
+            new = summary(
+                record.workflow_id,
+                record.run_id,
+                task_queue=queue,
+                workflow_type=record.workflow_type,
+            )
             self.add(new, completed_history(new)[:2])
-            return reply_to(record, run_id=record.run_id, first_execution_run_id=record.run_id, started=True, workflow_status=RUNNING)
+            return reply_to(
+                record,
+                run_id=record.run_id,
+                first_execution_run_id=record.run_id,
+                started=True,
+                workflow_status=RUNNING,
+            )
         if run is None or (record.run_id and record.run_id != run.run_id):
-            return reply_to(record, NOT_FOUND, message=f"workflow not found for ID: {record.workflow_id}")
+            return reply_to(
+                record, NOT_FOUND, message=f"workflow not found for ID: {record.workflow_id}"
+            )
         if isinstance(record, DescribeWorkflow):
             found = self.descriptions.get(record.workflow_id) or WorkflowDescription(run)
             return reply_to(record, run_id=run.run_id, task_queue=queue, description=found)
@@ -128,11 +164,17 @@ class Owner:
         open_run = run.status == RUNNING
         found = [event for event in events if event.event_id >= record.from_event_id]
         if record.wait_new_event and open_run and not found:
-            return reply_to(record, "DEADLINE_EXCEEDED", run_id=run.run_id, next_event_id=record.from_event_id)
+            return reply_to(
+                record, "DEADLINE_EXCEEDED", run_id=run.run_id, next_event_id=record.from_event_id
+            )
         page = found[: min(record.max_events, self.page_max)]
         after = found[len(page) :]
         last = page[-1] if page else None
-        following = (last.event_id + (3 if isinstance(last.attributes, WorkflowTask) else 1)) if last else record.from_event_id
+        following = (
+            (last.event_id + (3 if isinstance(last.attributes, WorkflowTask) else 1))
+            if last
+            else record.from_event_id
+        )
         return reply_to(
             record,
             run_id=run.run_id,
@@ -146,23 +188,49 @@ class Owner:
         if record.reject_condition == "NOT_OPEN" and run.status != RUNNING:
             return reply_to(record, "QUERY_REJECTED", workflow_status=run.status)
         if record.query_type == "early":
-            return reply_to(record, "FAILED_PRECONDITION", message="not yet", failure=Failure("bug", type="ValueError"))
+            return reply_to(
+                record,
+                "FAILED_PRECONDITION",
+                message="not yet",
+                failure=Failure("bug", type="ValueError"),
+            )
         if record.query_type == "broken":
-            return reply_to(record, "QUERY_FAILED", failure=Failure("handler raised", type="ValueError"))
-        return reply_to(record, payloads=[plain({"type": record.query_type, "args": len(record.input)})])
+            return reply_to(
+                record, "QUERY_FAILED", failure=Failure("handler raised", type="ValueError")
+            )
+        return reply_to(
+            record, payloads=[plain({"type": record.query_type, "args": len(record.input)})]
+        )
 
 
 def completed_history(run: ExecutionSummary) -> list[HistoryEvent]:
     """A short history: a task, an activity, a signal, completion. Ids 1 to 13."""
     at = run.start_time_ms
-    started = WorkflowExecutionStarted(run.workflow_id, run.run_id, run.workflow_type, run.task_queue, input=[plain({"order": 1})])
+    started = WorkflowExecutionStarted(
+        run.workflow_id, run.run_id, run.workflow_type, run.task_queue, input=[plain({"order": 1})]
+    )
     events = [
         HistoryEvent(1, at, started, 7),
         HistoryEvent(2, at + 1, WorkflowTask(at + 2, "worker")),
-        HistoryEvent(5, at + 3, ActivityTaskScheduled("5", "charge", run.task_queue, [plain("card")], start_to_close_timeout_ms=10_000)),
+        HistoryEvent(
+            5,
+            at + 3,
+            ActivityTaskScheduled(
+                "5", "charge", run.task_queue, [plain("card")], start_to_close_timeout_ms=10_000
+            ),
+        ),
         HistoryEvent(6, at + 4, ActivityTaskStartedEvent(5, 2, "service")),
-        HistoryEvent(7, at + 5, ActivityTaskCompletedEvent(5, 6, [Payload({"encoding": b"binary/encrypted"}, b"\x01\x02")]), 9),
-        HistoryEvent(8, at + 6, WorkflowExecutionSignaled("approve", [plain(True)], identity="me"), 10),
+        HistoryEvent(
+            7,
+            at + 5,
+            ActivityTaskCompletedEvent(
+                5, 6, [Payload({"encoding": b"binary/encrypted"}, b"\x01\x02")]
+            ),
+            9,
+        ),
+        HistoryEvent(
+            8, at + 6, WorkflowExecutionSignaled("approve", [plain(True)], identity="me"), 10
+        ),
         HistoryEvent(9, at + 7, WorkflowTask(at + 8, "worker")),
     ]
     if run.status == COMPLETED:
@@ -174,7 +242,19 @@ def busy_description(run: ExecutionSummary) -> WorkflowDescription:
     """A run with something of everything pending."""
     failure = Failure("declined", type="CardError", cause=Failure("insufficient funds"))
     activity = PendingActivity(
-        "5", "charge", "payments", "SCHEDULED", 3, START_MS, START_MS + 1, START_MS + 2, START_MS + 3, 5, [plain(1)], failure, "service"
+        "5",
+        "charge",
+        "payments",
+        "SCHEDULED",
+        3,
+        START_MS,
+        START_MS + 1,
+        START_MS + 2,
+        START_MS + 3,
+        5,
+        [plain(1)],
+        failure,
+        "service",
     )
     return WorkflowDescription(
         run,
@@ -199,12 +279,36 @@ class FakeKafka:
 
     @property
     def record_view(self) -> RecordView:
-        return RecordView(self.topics.events("orders"), "events", 1, 7, START_MS, "order-1", "StartWorkflow", {"a": "b"}, {"x": [1]}, 12)
+        return RecordView(
+            self.topics.events("orders"),
+            "events",
+            1,
+            7,
+            START_MS,
+            "order-1",
+            "StartWorkflow",
+            {"a": "b"},
+            {"x": [1]},
+            12,
+        )
 
     @property
     def letter(self) -> DeadLetterView:
-        place, origin = Place(self.topics.dead_letters("orders"), 0, 3), Place(self.topics.events("orders"), 1, 7)
-        return DeadLetterView(place, "NOT_APPLIED", "a defect", origin, START_MS, "ValueError", "trace", "order-1", self.record_view)
+        place, origin = (
+            Place(self.topics.dead_letters("orders"), 0, 3),
+            Place(self.topics.events("orders"), 1, 7),
+        )
+        return DeadLetterView(
+            place,
+            "NOT_APPLIED",
+            "a defect",
+            origin,
+            START_MS,
+            "ValueError",
+            "trace",
+            "order-1",
+            self.record_view,
+        )
 
     # --- QueueReader
 
@@ -219,17 +323,42 @@ class FakeKafka:
 
     def queue(self, name: str) -> QueueDetail:
         if name != "orders":
-            raise TopicMissingError(self.topics.events(name), text=f"task queue {name!r} was never used")
+            raise TopicMissingError(
+                self.topics.events(name), text=f"task queue {name!r} was never used"
+            )
         partition = PartitionView(0, 0, 10, 8, 2, "member-1", "worker", "RUNNING")
         activities = [ActivityPartitionView(0, 0, 5, 2, 3)]
-        return QueueDetail("orders", True, True, True, 1, 1, 1, 2, 3, 100, 1, 0, 0, 5, 1, "classic", 0, [partition], activities, [])
+        return QueueDetail(
+            "orders",
+            True,
+            True,
+            True,
+            1,
+            1,
+            1,
+            2,
+            3,
+            100,
+            1,
+            0,
+            0,
+            5,
+            1,
+            "classic",
+            0,
+            [partition],
+            activities,
+            [],
+        )
 
     # --- RecordReader
 
     def bounds(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
         return {place: (self.starts.get(place, 0), 100) for place in places}
 
-    def record(self, topic: str, partition: int, offset: int, *, timeout_s: float) -> RecordView | None:
+    def record(
+        self, topic: str, partition: int, offset: int, *, timeout_s: float
+    ) -> RecordView | None:
         if topic != self.topics.events("orders"):
             raise TopicMissingError(topic, text="other topics are not shown")
         return self.record_view if (partition, offset) == (1, 7) else None
@@ -240,8 +369,14 @@ class FakeKafka:
 
     # --- DeadLetterReader
 
-    def list(self, task_queue: str, *, before: int | None, limit: int, timeout_s: float) -> DeadLetters:
-        return DeadLetters([self.letter] if task_queue == "orders" and (before is None or before > 3) else [], None, True)
+    def list(
+        self, task_queue: str, *, before: int | None, limit: int, timeout_s: float
+    ) -> DeadLetters:
+        return DeadLetters(
+            [self.letter] if task_queue == "orders" and (before is None or before > 3) else [],
+            None,
+            True,
+        )
 
     def get(self, task_queue: str, offset: int, *, timeout_s: float) -> DeadLetterView | None:
         return self.letter if (task_queue, offset) == ("orders", 3) else None
@@ -262,7 +397,9 @@ def listening(web: WebServer) -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         server = uvicorn.Server(uvicorn.Config(web.app, log_level="error", lifespan="on"))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+        thread = threading.Thread(
+            target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True
+        )
         thread.start()
         try:
             yield f"127.0.0.1:{listener.getsockname()[1]}"
@@ -275,17 +412,28 @@ def listening(web: WebServer) -> Iterator[str]:
 class WebServer:
     """The application, its parts, and a client of it."""
 
-    def __init__(self, folder: Path, options: ServerOptions | None = None, *, rpc_timeout: float = 0.6) -> None:
+    def __init__(
+        self, folder: Path, options: ServerOptions | None = None, *, rpc_timeout: float = 0.6
+    ) -> None:
         self.settings = Settings(rpc_timeout=rpc_timeout, identity="server", state_dir=folder)
         self.transport = FakeTransport()
         self.store = VisibilityStore.open(folder / "runs.sqlite")
-        weakref.finalize(self, self.store.close)  # else its lock file warns, in whichever test the collector runs
-        self.context = ServerContext(self.settings, options or ServerOptions(request_timeout_s=0.6, long_poll_s=0.3))
+        weakref.finalize(
+            self, self.store.close
+        )  # else its lock file warns, in whichever test the collector runs
+        self.context = ServerContext(
+            self.settings, options or ServerOptions(request_timeout_s=0.6, long_poll_s=0.3)
+        )
         self.context.read_side = lambda: self.store
         connection = Connection(self.settings, make_transport=lambda _: self.transport)
-        self.context.owners = ChannelOwners(connection, "default", self._hint, self.context.board.living_queues)
+        self.context.owners = ChannelOwners(
+            connection, "default", self._hint, self.context.board.living_queues
+        )
         self.kafka = kafka = FakeKafka()
-        self.context.queues, self.context.records = cast(QueueReader, kafka), cast(RecordReader, kafka)
+        self.context.queues, self.context.records = (
+            cast(QueueReader, kafka),
+            cast(RecordReader, kafka),
+        )
         self.context.dead_letters = cast(DeadLetterReader, kafka)
         self.app: Starlette = create_app(self.context)
         self.owner = Owner(self.transport)
@@ -294,7 +442,9 @@ class WebServer:
     async def _hint(self, workflow_id: str, run_id: str) -> Sequence[str]:
         return self.store.queues_of(workflow_id, run_id)
 
-    def add(self, run: ExecutionSummary, events: list[HistoryEvent] | None = None, *, owner: bool = True) -> ExecutionSummary:
+    def add(
+        self, run: ExecutionSummary, events: list[HistoryEvent] | None = None, *, owner: bool = True
+    ) -> ExecutionSummary:
         """A run in the read side, and with its owner."""
         if owner:
             self.owner.add(run, events)
@@ -308,7 +458,9 @@ class WebServer:
         transport = httpx.ASGITransport(self.app)
         async with (
             self.app.router.lifespan_context(self.app),
-            httpx.AsyncClient(transport=transport, base_url="http://localhost:8088", **options) as client,
+            httpx.AsyncClient(
+                transport=transport, base_url="http://localhost:8088", **options
+            ) as client,
         ):
             yield client
 

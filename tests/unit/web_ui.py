@@ -1,4 +1,6 @@
-"""A server with the UI for tests: the application of `web_server`, its pages, and a Kafka of made-up facts beneath."""
+"""A server with the UI for tests: the application of `web_server`, its pages, and a Kafka of
+made-up facts beneath.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,24 @@ EVENTS = "odradek.default.orders.events"
 
 def record(offset: int = 7, kind: str = "SignalWorkflow", **fields: Any) -> RecordView:
     """A record as it is shown."""
-    given = {"topic": EVENTS, "topic_kind": "events", "partition": 3, "time_ms": START_MS, "key": "order-1", "headers": {"kind": kind}}
-    return RecordView(**{**given, "offset": offset, "kind": kind, "value": {"signal_name": "approve"}, "size_bytes": 120, **fields})
+    given = {
+        "topic": EVENTS,
+        "topic_kind": "events",
+        "partition": 3,
+        "time_ms": START_MS,
+        "key": "order-1",
+        "headers": {"kind": kind},
+    }
+    return RecordView(
+        **{
+            **given,
+            "offset": offset,
+            "kind": kind,
+            "value": {"signal_name": "approve"},
+            "size_bytes": 120,
+            **fields,
+        }
+    )
 
 
 class Kafka:
@@ -62,7 +80,9 @@ class Kafka:
         self.redriven: list[int] = []
         self.shared: set[str] = set()
         #: Partition -> for how long its owner has been silent, and its lane without progress.
-        self.heard: dict[int, tuple[int | None, int | None]] = dict.fromkeys(range(4), (1_000, 1_200))
+        self.heard: dict[int, tuple[int | None, int | None]] = dict.fromkeys(
+            range(4), (1_000, 1_200)
+        )
         #: First offsets that are still there; 0 elsewhere.
         self.starts: dict[tuple[str, int], int] = {}
 
@@ -80,7 +100,20 @@ class Kafka:
     def queue(self, name: str) -> QueueDetail:
         partitions = [
             PartitionView(
-                n, 0, 900, 900 - n, n, "m-1" if n else "", "worker-a" if n else "", "RUNNING" if n else "", 5, 2, 12, 9, "", *self.heard[n]
+                n,
+                0,
+                900,
+                900 - n,
+                n,
+                "m-1" if n else "",
+                "worker-a" if n else "",
+                "RUNNING" if n else "",
+                5,
+                2,
+                12,
+                9,
+                "",
+                *self.heard[n],
             )
             for n in range(4)
         ]
@@ -103,7 +136,13 @@ class Kafka:
             "share" if name in self.shared else "classic",
             sum(bool(one.owner and one.trouble) for one in partitions),
             partitions,
-            [ActivityPartitionView(0, 0, 40, -1, None) if name in self.shared else ActivityPartitionView(0, 0, 40, 37, 3)],
+            [
+                (
+                    ActivityPartitionView(0, 0, 40, -1, None)
+                    if name in self.shared
+                    else ActivityPartitionView(0, 0, 40, 37, 3)
+                )
+            ],
             self.board.members(name),
         )
 
@@ -111,7 +150,9 @@ class Kafka:
         detail = self.queue("orders")
         return [QueueView(**{name: getattr(detail, name) for name in QueueView.__struct_fields__})]
 
-    def record(self, topic: str, partition: int, offset: int, *, timeout_s: float) -> RecordView | None:
+    def record(
+        self, topic: str, partition: int, offset: int, *, timeout_s: float
+    ) -> RecordView | None:
         start, end = self.bounds([(topic, partition)])[topic, partition]
         return record(offset, topic=topic, partition=partition) if start <= offset < end else None
 
@@ -121,13 +162,26 @@ class Kafka:
     def trail(self, workflow_id: str, **options: Any) -> Trail:
         found = [record(7, "StartWorkflow"), record(9, "", error="unknown schema <x>")]
         left_out = 0 if options["reads_limit"] else 12
-        return Trail(workflow_id, found, False, ["results/0 from offset 4"], reads_left_out=left_out)
+        return Trail(
+            workflow_id, found, False, ["results/0 from offset 4"], reads_left_out=left_out
+        )
 
-    def list(self, task_queue: str, *, before: int | None = None, limit: int = 50, timeout_s: float = 10.0) -> DeadLetters:
+    def list(
+        self,
+        task_queue: str,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        timeout_s: float = 10.0,
+    ) -> DeadLetters:
         letter = self.get(task_queue, 5)
-        return DeadLetters([letter] if letter is not None and task_queue == "orders" else [], None, True)
+        return DeadLetters(
+            [letter] if letter is not None and task_queue == "orders" else [], None, True
+        )
 
-    def get(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> DeadLetterView | None:
+    def get(
+        self, task_queue: str, offset: int, *, timeout_s: float = 10.0
+    ) -> DeadLetterView | None:
         if offset == 404:
             return None
         place = Place("odradek.default.orders.dead-letters", 0, offset)
@@ -144,7 +198,9 @@ class Kafka:
 
 
 class PatientOwners:
-    """Owners that wait for a new event as real ones do; the scripted owner answers a long poll at once."""
+    """Owners that wait for a new event as real ones do; the scripted owner answers a long poll
+    at once.
+    """
 
     def __init__(self, owners: Owners) -> None:
         self._owners = owners
@@ -153,7 +209,9 @@ class PatientOwners:
         deadline_s = time.monotonic() + timeout_s
         while True:
             reply = await self._owners.read(record, task_queue=task_queue, timeout_s=timeout_s)
-            waiting = getattr(record, "wait_new_event", False) and reply.status == "DEADLINE_EXCEEDED"
+            waiting = (
+                getattr(record, "wait_new_event", False) and reply.status == "DEADLINE_EXCEEDED"
+            )
             if not waiting or time.monotonic() > deadline_s:
                 return reply
             await asyncio.sleep(0.05)
@@ -174,7 +232,9 @@ class UiServer(WebServer):
     def __init__(self, folder: Path, options: ServerOptions | None = None, **more: Any) -> None:
         super().__init__(folder, options, **more)
         self.state = UiState()
-        self.kafka: Any = Kafka(self.context.board, Topics(self.settings.namespace, self.settings.topic_prefix))
+        self.kafka: Any = Kafka(
+            self.context.board, Topics(self.settings.namespace, self.settings.topic_prefix)
+        )
         self.context.queues = self.kafka
         self.context.records = self.kafka
         self.context.dead_letters = self.kafka
@@ -186,7 +246,21 @@ class UiServer(WebServer):
     def member(self, *, kind: str = "PROCESSOR", time_ms: int) -> None:
         """Somebody of queue `orders` who has just said how they stand."""
         lanes = [LaneStatus(3, "RUNNING", 899)] if kind == "PROCESSOR" else []
-        status = MemberStatus("m-1", kind, "default", "orders", "worker-a", time_ms, "host-7", 4711, lanes, ["charge"], [], 20, 5)
+        status = MemberStatus(
+            "m-1",
+            kind,
+            "default",
+            "orders",
+            "worker-a",
+            time_ms,
+            "host-7",
+            4711,
+            lanes,
+            ["charge"],
+            [],
+            20,
+            5,
+        )
         self.context.board.member(status.member_id, status)
 
 
@@ -195,7 +269,16 @@ def long_history(run: ExecutionSummary, activities: int) -> list[HistoryEvent]:
     at = run.start_time_ms
     events = [
         HistoryEvent(
-            1, at, WorkflowExecutionStarted(run.workflow_id, run.run_id, run.workflow_type, run.task_queue, [plain({"amount": 12})]), 7
+            1,
+            at,
+            WorkflowExecutionStarted(
+                run.workflow_id,
+                run.run_id,
+                run.workflow_type,
+                run.task_queue,
+                [plain({"amount": 12})],
+            ),
+            7,
         ),
         HistoryEvent(2, at + 1, WorkflowTask(at + 2, "worker")),
     ]
@@ -205,17 +288,34 @@ def long_history(run: ExecutionSummary, activities: int) -> list[HistoryEvent]:
         attempt = 2 if number % 7 == 3 else 1
         failure = Failure("card declined", type="CardError") if attempt > 1 else None
         events += [
-            HistoryEvent(first, at, ActivityTaskScheduled(str(number), f"step_{number % 3}", "orders", [plain(number)])),
-            HistoryEvent(first + 1, at + 300 * attempt, ActivityTaskStartedEvent(first, attempt, "service", failure)),
             HistoryEvent(
-                first + 2, at + 300 * attempt + 250, ActivityTaskCompletedEvent(first, first + 1, [plain(f"ok-{number}")]), number + 8
+                first,
+                at,
+                ActivityTaskScheduled(str(number), f"step_{number % 3}", "orders", [plain(number)]),
+            ),
+            HistoryEvent(
+                first + 1,
+                at + 300 * attempt,
+                ActivityTaskStartedEvent(first, attempt, "service", failure),
+            ),
+            HistoryEvent(
+                first + 2,
+                at + 300 * attempt + 250,
+                ActivityTaskCompletedEvent(first, first + 1, [plain(f"ok-{number}")]),
+                number + 8,
             ),
         ]
         if number % 10 == 4:
             events.append(HistoryEvent(first + 3, at + 400, TimerStarted(f"t{number}", 500)))
             events.append(HistoryEvent(first + 4, at + 900, TimerFired(f"t{number}", first + 3)))
-            events.append(HistoryEvent(first + 5, at + 900, WorkflowExecutionSignaled("approve", [plain(True)])))
-        events.append(HistoryEvent(events[-1].event_id + 1, at + 950, WorkflowTask(at + 951, "worker")))
+            events.append(
+                HistoryEvent(
+                    first + 5, at + 900, WorkflowExecutionSignaled("approve", [plain(True)])
+                )
+            )
+        events.append(
+            HistoryEvent(events[-1].event_id + 1, at + 950, WorkflowTask(at + 951, "worker"))
+        )
     return events
 
 

@@ -1,8 +1,10 @@
-"""Records for the wire tests: one sample a record type with every field filled, and Hypothesis strategies, both derived from the Structs.
+"""Records for the wire tests: one sample a record type with every field filled, and Hypothesis
+strategies, both derived from the Structs.
 
-`python tests/unit/wire_samples.py` writes the golden file of each record whose schema has none yet. Golden files are never changed
-and never deleted: they are what older versions wrote, and every later version must read it. (Before the first release nobody has
-written anything: `--replace` also removes those of schemas that are no more.)
+`python tests/unit/wire_samples.py` writes the golden file of each record whose schema has none
+yet. Golden files are never changed and never deleted: they are what older versions wrote, and
+every later version must read it. (Before the first release nobody has written anything:
+`--replace` also removes those of schemas that are no more.)
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ import msgspec
 from hypothesis import strategies as st
 
 from odradek.wire.codec import encode
-from odradek.wire.schema import RECORD_TYPES, RecordType, avro_schema, field_type, fingerprint, is_union
+from odradek.wire.schema import (
+    RECORD_TYPES,
+    RecordType,
+    avro_schema,
+    field_type,
+    fingerprint,
+    is_union,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -34,7 +43,9 @@ class _Filler:
 
     def record(self, record_type: RecordType, depth: int = 0) -> Any:
         fields = msgspec.structs.fields(record_type)
-        return record_type(**{f.name: self.value(f.type, f.name, record_type, depth) for f in fields})
+        return record_type(
+            **{f.name: self.value(f.type, f.name, record_type, depth) for f in fields}
+        )
 
     def value(self, hint: Any, name: str, owner: RecordType, depth: int) -> Any:
         hint, nullable = field_type(hint)
@@ -46,7 +57,13 @@ class _Filler:
         if hint is str:
             return f"{name} é {number}"
         if hint is int:
-            return -number if number % 5 == 0 else 1_700_000_000_000 + number if name.endswith("_ms") else number * 37
+            return (
+                -number
+                if number % 5 == 0
+                else 1_700_000_000_000 + number
+                if name.endswith("_ms")
+                else number * 37
+            )
         if hint is float:
             return number + 0.25
         if hint is bool:
@@ -54,7 +71,9 @@ class _Filler:
         if hint is bytes:
             return bytes([number % 256, 0, 255])
         if is_union(hint):
-            return self.record(typing.get_args(hint)[number % len(typing.get_args(hint))], depth + 1)
+            return self.record(
+                typing.get_args(hint)[number % len(typing.get_args(hint))], depth + 1
+            )
         if typing.get_origin(hint) is list:
             item = typing.get_args(hint)[0]
             if getattr(item, "__name__", "") == "HistoryEvent":
@@ -64,13 +83,23 @@ class _Filler:
                 ]
             return [self.value(item, name, owner, depth + 1) for _ in range(2)]
         if typing.get_origin(hint) is dict:
-            return {key: self.value(typing.get_args(hint)[1], name, owner, depth + 1) for key in ("encoding", "x-ü")}
+            return {
+                key: self.value(typing.get_args(hint)[1], name, owner, depth + 1)
+                for key in ("encoding", "x-ü")
+            }
         return self.record(hint, depth + 1)
 
 
 def records(record_type: RecordType, depth: int = 0) -> st.SearchStrategy[Any]:
     """Any record of this type."""
-    return st.builds(record_type, **{f.name: _values(f.type, depth) for f in msgspec.structs.fields(record_type) if f.name != "format"})
+    return st.builds(
+        record_type,
+        **{
+            f.name: _values(f.type, depth)
+            for f in msgspec.structs.fields(record_type)
+            if f.name != "format"
+        },
+    )
 
 
 def _values(hint: Any, depth: int) -> st.SearchStrategy[Any]:
@@ -79,7 +108,11 @@ def _values(hint: Any, depth: int) -> st.SearchStrategy[Any]:
         return st.none() if depth > 2 else st.none() | _values(hint, depth)
     scalars: dict[Any, st.SearchStrategy[Any]] = {
         str: st.text(max_size=100),
-        int: st.integers(-(2**63), 2**63 - 1) | st.integers(0, 300) | st.integers(1_600_000_000_000, 1_800_000_000_000),
+        int: (
+            st.integers(-(2**63), 2**63 - 1)
+            | st.integers(0, 300)
+            | st.integers(1_600_000_000_000, 1_800_000_000_000)
+        ),
         float: st.floats(allow_nan=False),
         bool: st.booleans(),
         bytes: st.binary(max_size=200),
@@ -117,7 +150,9 @@ def golden_path(record_type: RecordType) -> Path:
 def write_golden(replace: bool = False) -> None:
     GOLDEN.mkdir(exist_ok=True)
     if replace:
-        for old in set(GOLDEN.glob("*.json")) - {golden_path(record_type) for record_type in RECORD_TYPES}:
+        for old in set(GOLDEN.glob("*.json")) - {
+            golden_path(record_type) for record_type in RECORD_TYPES
+        }:
             old.unlink()
     for record_type in RECORD_TYPES:
         path = golden_path(record_type)

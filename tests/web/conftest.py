@@ -1,7 +1,9 @@
-"""The UI in a real browser: Debian's Chromium or Playwright's own, headless. Skips, with what to install, where neither is there.
+"""The UI in a real browser: Debian's Chromium or Playwright's own, headless. Skips, with what to
+install, where neither is there.
 
-`site` is the whole application over scripted owners in a thread of this process: what a test changes, pages must show. A page that breaks
-the content security policy, or whose script fails, fails its test.
+`site` is the whole application over scripted owners in a thread of this process: what a test
+changes, pages must show. A page that breaks the content security policy, or whose script fails,
+fails its test.
 """
 
 from __future__ import annotations
@@ -21,15 +23,21 @@ import uvicorn
 from odradek.web.options import ServerOptions
 from tests.unit.web_ui import UiServer
 
-#: Where distributions have it; `ODRADEK_TEST_CHROMIUM` wins, and Playwright's own (`playwright install chromium`) is the last resort.
+#: Where distributions have it; `ODRADEK_TEST_CHROMIUM` wins, and Playwright's own (`playwright
+#: install chromium`) is the last resort.
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-NO_BROWSER = "no browser for tests of the UI: `apt-get install chromium` or `playwright install chromium`, and `pip install playwright`"
+NO_BROWSER = (
+    "no browser for tests of the UI: `apt-get install chromium` or `playwright install chromium`,"
+    " and `pip install playwright`"
+)
 #: Set it, and tests write what they see there: `docs/screenshots` is made this way.
 SCREENSHOTS = os.environ.get("ODRADEK_TEST_SCREENSHOTS", "")
-#: Set it to a number, and pages compute so many times slower and come in pieces: what a test does not wait for is not there yet.
+#: Set it to a number, and pages compute so many times slower and come in pieces: what a test does
+#: not wait for is not there yet.
 SLOWER = int(os.environ.get("ODRADEK_TEST_SLOWER_BROWSER", "0"))
 PIECE = 4_000  # bytes of a page that come at a time
-#: For `add_init_script`: the page's clocks run ten times as fast, so what it asks again every few seconds, it asks at once.
+#: For `add_init_script`: the page's clocks run ten times as fast, so what it asks again every few
+#: seconds, it asks at once.
 HURRIED = """for (const name of ["setTimeout", "setInterval"]) {
     const real = window[name];
     window[name] = (work, ms, ...more) => real(work, (ms || 0) / 10, ...more);
@@ -37,7 +45,9 @@ HURRIED = """for (const name of ["setTimeout", "setInterval"]) {
 
 
 def how_to_launch(playwright: Any) -> dict[str, Any]:
-    """Arguments of `chromium.launch`, of either face of Playwright; skips the test where there is no browser."""
+    """Arguments of `chromium.launch`, of either face of Playwright; skips the test where there
+    is no browser.
+    """
     named = os.environ.get("ODRADEK_TEST_CHROMIUM", "")
     found = named or next((path for name in NAMES if (path := shutil.which(name))), "")
     if not found and not Path(playwright.chromium.executable_path).exists():
@@ -47,7 +57,9 @@ def how_to_launch(playwright: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """One browser for the tests of a file: Playwright's synchronous face keeps this thread's event loop, asynchronous tests need it."""
+    """One browser for the tests of a file: Playwright's synchronous face keeps this thread's
+    event loop, asynchronous tests need it.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason=NO_BROWSER)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(**how_to_launch(playwright))
@@ -67,7 +79,9 @@ def new_page(chromium: Any) -> Iterator[Callable[..., Any]]:
             complaints.append(message.text)
 
     def make(**options: Any) -> Any:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 820}, "timezone_id": "UTC", **options})
+        context = chromium.new_context(
+            **{"viewport": {"width": 1280, "height": 820}, "timezone_id": "UTC", **options}
+        )
         context.set_default_timeout(30_000 * (1 + SLOWER))
         contexts.append(context)
         page = context.new_page()
@@ -84,7 +98,9 @@ def new_page(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 
 class InPieces:
-    """An ASGI application whose pages come bit by bit: the first of it is shown long before the last of it is there."""
+    """An ASGI application whose pages come bit by bit: the first of it is shown long before the
+    last of it is there.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -94,7 +110,13 @@ class InPieces:
             body = message.get("body", b"")
             if body.startswith(b"<!doctype"):
                 for at in range(0, len(body), PIECE):
-                    await send({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
+                    await send(
+                        {
+                            "type": "http.response.body",
+                            "body": body[at : at + PIECE],
+                            "more_body": True,
+                        }
+                    )
                     await asyncio.sleep(0.05)
                 message = {**message, "body": b""}
             await send(message)
@@ -110,7 +132,9 @@ class Site:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         app = InPieces(server.app) if SLOWER else server.app
-        self._uvicorn = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2))
+        self._uvicorn = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+        )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

@@ -1,4 +1,6 @@
-"""Real runs in a real browser: a worker over a real broker, the server as a process of its own, one page of Chromium in front."""
+"""Real runs in a real browser: a worker over a real broker, the server as a process of its own,
+one page of Chromium in front.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ async def charge_card(amount: int) -> str:
 async def ask_the_bank(amount: int) -> str:
     """A bank that is closed for the rest of the test."""
     activity.heartbeat({"asked": amount})
-    raise ApplicationError("the bank is closed", type="BankError", next_retry_delay=timedelta(hours=1))
+    raise ApplicationError(
+        "the bank is closed", type="BankError", next_retry_delay=timedelta(hours=1)
+    )
 
 
 @workflow.defn
@@ -70,12 +74,16 @@ class RefundSaga:
 
     @workflow.run
     async def run(self, amount: int) -> str:
-        return await workflow.execute_activity(ask_the_bank, amount, start_to_close_timeout=timedelta(seconds=20))
+        return await workflow.execute_activity(
+            ask_the_bank, amount, start_to_close_timeout=timedelta(seconds=20)
+        )
 
 
 @dataclass
 class Seen:
-    """What a test has: the browser and its page, the server's address, a client of the same cluster."""
+    """What a test has: the browser and its page, the server's address, a client of the same
+    cluster.
+    """
 
     browser: Any
     page: Any
@@ -89,13 +97,20 @@ async def seen(settings: Settings, folder: Path) -> AsyncIterator[Seen]:
     api = pytest.importorskip("playwright.async_api", reason=NO_BROWSER)
     async with server(settings, folder) as serving, api.async_playwright() as playwright:
         browser = await playwright.chromium.launch(**how_to_launch(playwright))
-        context = await browser.new_context(viewport={"width": 1280, "height": 820}, timezone_id="UTC", accept_downloads=True)
+        context = await browser.new_context(
+            viewport={"width": 1280, "height": 820}, timezone_id="UTC", accept_downloads=True
+        )
         context.set_default_timeout(25_000)
         page = await context.new_page()
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         client = await Client.connect(settings=settings)
-        async with Worker(client, task_queue=QUEUE, workflows=[OrderSaga, RefundSaga], activities=[charge_card, ask_the_bank]):
+        async with Worker(
+            client,
+            task_queue=QUEUE,
+            workflows=[OrderSaga, RefundSaga],
+            activities=[charge_card, ask_the_bank],
+        ):
             yield Seen(browser, page, serving.url, client)
         await browser.close()
         assert complaints == []

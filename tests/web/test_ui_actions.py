@@ -1,4 +1,6 @@
-"""What an operator does and looks at, each thing by itself, in Chromium: batches, filters, what is pending, Kafka beside it."""
+"""What an operator does and looks at, each thing by itself, in Chromium: batches, filters, what
+is pending, Kafka beside it.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_batches(site: Site, page: Any, action: str, scope: str) -> None:
     # The preview names what it hits: the closed one is not among them.
     page.wait_for_selector(f"h1:has-text('{action} {len(expected)} open runs?')")
     assert set(page.locator("tbody td.main").all_inner_texts()) == expected
-    assert not [one for one in site.server.owner.seen if isinstance(one, RECORDS[action])], "nothing is done by looking"
+    assert not [one for one in site.server.owner.seen if isinstance(one, RECORDS[action])], (
+        "nothing is done by looking"
+    )
     if action == "Signal":
         page.fill("input[name=signal_name]", "approve")
         page.fill("textarea[name=input]", '"me"')
@@ -61,10 +65,14 @@ def test_batches(site: Site, page: Any, action: str, scope: str) -> None:
     page.wait_for_selector("h1:has-text('finished')")
     sent = [one for one in site.server.owner.seen if isinstance(one, RECORDS[action])]
     assert {one.workflow_id for one in sent} == expected and len(sent) == len(expected)
-    assert {one.signal_name if action == "Signal" else one.reason for one in sent} == {"approve" if action == "Signal" else "out of thread"}
+    assert {one.signal_name if action == "Signal" else one.reason for one in sent} == {
+        "approve" if action == "Signal" else "out of thread"
+    }
 
 
-@pytest.mark.parametrize(("action", "button"), [("Cancel", "Request cancellation"), ("Terminate", "Terminate")])
+@pytest.mark.parametrize(
+    ("action", "button"), [("Cancel", "Request cancellation"), ("Terminate", "Terminate")]
+)
 def test_cancel_and_terminate_one(site: Site, page: Any, action: str, button: str) -> None:
     troubled_order(site.server)
     page.goto(site.url + RUN)
@@ -73,7 +81,9 @@ def test_cancel_and_terminate_one(site: Site, page: Any, action: str, button: st
     page.locator("#sheet").get_by_role("button", name=button, exact=True).click()
     page.wait_for_selector(".note.good")
     sent = [one for one in site.server.owner.seen if isinstance(one, RECORDS[action])]
-    assert [(one.workflow_id, one.run_id, one.reason) for one in sent] == [(TROUBLED, TROUBLED_RUN, "asked by phone")]
+    assert [(one.workflow_id, one.run_id, one.reason) for one in sent] == [
+        (TROUBLED, TROUBLED_RUN, "asked by phone")
+    ]
 
 
 def test_chips_and_sorting(site: Site, page: Any) -> None:
@@ -103,30 +113,63 @@ def test_chips_and_sorting(site: Site, page: Any) -> None:
 def test_sorting_by_duration_counts_open_runs_until_now(site: Site, page: Any) -> None:
     """As the column shows them: the longest first, whether they have come to their end or not."""
     now = now_ms()
-    for name, ago, lasted in (("short", 90_000, 1_000), ("open-new", 20_000, 0), ("long", 900_000, 600_000), ("open-old", 300_000, 0)):
+    for name, ago, lasted in (
+        ("short", 90_000, 1_000),
+        ("open-new", 20_000, 0),
+        ("long", 900_000, 600_000),
+        ("open-old", 300_000, 0),
+    ):
         status, closed = ("COMPLETED", now - ago + lasted) if lasted else ("RUNNING", 0)
-        site.server.add(summary(name, status=status, start_time_ms=now - ago, execution_time_ms=now - ago, close_time_ms=closed))
+        site.server.add(
+            summary(
+                name,
+                status=status,
+                start_time_ms=now - ago,
+                execution_time_ms=now - ago,
+                close_time_ms=closed,
+            )
+        )
     page.goto(f"{site.url}/runs")
     page.get_by_role("link", name="Duration").click()
     page.wait_for_selector("th[aria-sort=descending]:has-text('Duration')")
     page.wait_for_load_state()  # rows come behind their heads
-    assert page.locator("tbody td.main").all_inner_texts() == ["long", "open-old", "open-new", "short"]
-    assert re.fullmatch(r"5 m \d\d s", page.locator("tr:has-text('open-old') td[data-label=Duration]").inner_text())
+    assert page.locator("tbody td.main").all_inner_texts() == [
+        "long",
+        "open-old",
+        "open-new",
+        "short",
+    ]
+    assert re.fullmatch(
+        r"5 m \d\d s", page.locator("tr:has-text('open-old') td[data-label=Duration]").inner_text()
+    )
     page.get_by_role("link", name="Duration").click()
     page.wait_for_selector("th[aria-sort=ascending]:has-text('Duration')")
-    assert page.locator("tbody td.main").all_inner_texts() == ["short", "open-new", "open-old", "long"]
+    assert page.locator("tbody td.main").all_inner_texts() == [
+        "short",
+        "open-new",
+        "open-old",
+        "long",
+    ]
 
 
 def test_what_is_pending(site: Site, page: Any) -> None:
     troubled_order(site.server)
     page.goto(site.url + RUN)
     waits, runs = page.locator("section:has(h2:text-is('Pending activities')) tbody tr").all()
-    texts = {cell.get_attribute("data-label"): cell.inner_text() for cell in waits.locator("td").all()}
+    texts = {
+        cell.get_attribute("data-label"): cell.inner_text() for cell in waits.locator("td").all()
+    }
     assert texts["State"] == "scheduled" and texts["Attempt"] == "4 of 10"
     assert texts["Failure"] == "activity failed, caused by GatewayError: gateway timeout"
-    assert re.fullmatch(r"in 1 m \d\d s", texts["Next retry"]) and texts["Heartbeat"] == "—" and texts["Worker"] == "payments@h3"
+    assert (
+        re.fullmatch(r"in 1 m \d\d s", texts["Next retry"])
+        and texts["Heartbeat"] == "—"
+        and texts["Worker"] == "payments@h3"
+    )
     assert texts["Command"] == "—"
-    texts = {cell.get_attribute("data-label"): cell.inner_text() for cell in runs.locator("td").all()}
+    texts = {
+        cell.get_attribute("data-label"): cell.inner_text() for cell in runs.locator("td").all()
+    }
     assert re.fullmatch(r"started for [\d.]+ m?s", texts["State"]) and texts["Next retry"] == "—"
     assert re.fullmatch(r'[\d.]+ m?s ago \{"sent": 2\}', texts["Heartbeat"]), texts
     runs.get_by_role("link", name="1 / 64").click()
@@ -139,22 +182,31 @@ def test_what_is_pending(site: Site, page: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [1024, 800, 390])
-def test_pending_activities_are_cards_where_columns_would_be_squeezed(site: Site, page: Any, width: int) -> None:
+def test_pending_activities_are_cards_where_columns_would_be_squeezed(
+    site: Site, page: Any, width: int
+) -> None:
     troubled_order(site.server)
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(site.url + RUN)
-    heights = page.evaluate("[...document.querySelectorAll('td[data-label=Worker]')].map(one => one.getBoundingClientRect().height)")
+    heights = page.evaluate(
+        "[...document.querySelectorAll('td[data-label=Worker]')].map(one =>"
+        " one.getBoundingClientRect().height)"
+    )
     assert len(heights) == 2 and max(heights) < 30  # on one line
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/queues", "/queues/orders", "/services"])
 def test_no_word_is_broken_on_a_tablet(site: Site, page: Any, path: str) -> None:
-    """Names of types and queues stand on one line: tables of many columns are cards before they squeeze them."""
+    """Names of types and queues stand on one line: tables of many columns are cards before they
+    squeeze them.
+    """
     many_orders(site.server, 60)
     page.set_viewport_size({"width": 768, "height": 1024})
     page.goto(site.url + path)
-    heights = page.evaluate("[...document.querySelectorAll('td.main')].map(one => one.getBoundingClientRect().height)")
+    heights = page.evaluate(
+        "[...document.querySelectorAll('td.main')].map(one => one.getBoundingClientRect().height)"
+    )
     assert heights and max(heights) < 45
     assert page.evaluate("document.documentElement.scrollWidth") <= 768
 
@@ -164,8 +216,14 @@ def test_a_phone_sees_what_an_event_says_and_where_it_is(site: Site, page: Any) 
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{site.url}{RUN}/history?view=full")
     row = page.locator("details.ev[data-row='13']")
-    assert row.locator(".kind").inner_text() == "Activity task failed" and row.locator(".says").is_visible()
-    cut = "[...document.querySelectorAll('details.ev .kind')].filter(one => one.scrollWidth > one.clientWidth).length"
+    assert (
+        row.locator(".kind").inner_text() == "Activity task failed"
+        and row.locator(".says").is_visible()
+    )
+    cut = (
+        "[...document.querySelectorAll('details.ev .kind')].filter(one => one.scrollWidth >"
+        " one.clientWidth).length"
+    )
     assert page.evaluate(cut) == 0  # kinds are whole
     page.locator(".event:has([data-row='13']) > .came a").click()
     page.wait_for_selector("#sheet p:has-text('odradek.default.orders.events / 2 / 47')")
@@ -191,7 +249,9 @@ def test_events_and_commands_open_their_records(site: Site, page: Any) -> None:
     troubled_order(site.server)
     page.goto(f"{site.url}{RUN}/history?view=full")
     keep(page, "history")
-    assert page.locator("summary a, summary button, button a, a button").count() == 0  # nothing that is clicked within what is clicked
+    assert (
+        page.locator("summary a, summary button, button a, a button").count() == 0
+    )  # nothing that is clicked within what is clicked
     page.locator(".event:has([data-row='7']) > .came a").click()
     page.wait_for_selector("#sheet p:has-text('odradek.default.orders.events / 2 / 43')")
     page.keyboard.press("Escape")
@@ -211,7 +271,10 @@ def test_events_and_commands_open_their_records(site: Site, page: Any) -> None:
 def test_payloads_of_a_codec_say_so(site: Site, page: Any) -> None:
     troubled_order(site.server)
     page.goto(f"{site.url}{RUN}/events/11")
-    page.wait_for_selector(".unreadable:has-text('Unreadable here. written by a payload codec (encoding binary/encrypted)')")
+    page.wait_for_selector(
+        ".unreadable:has-text('Unreadable here. written by a payload codec (encoding"
+        " binary/encrypted)')"
+    )
 
 
 def test_kafka_pages(site: Site, page: Any) -> None:

@@ -1,4 +1,6 @@
-"""The UI as a person uses it, in Chromium: keys, completion, live updates, batches, dialogs, ten thousand events, phone and dark."""
+"""The UI as a person uses it, in Chromium: keys, completion, live updates, batches, dialogs, ten
+thousand events, phone and dark.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ from odradek.wire.history import HistoryEvent, WorkflowExecutionSignaled
 from tests.unit.web_server import START_MS, plain, summary
 from tests.unit.web_ui import long_history
 from tests.web.conftest import Site, keep
-from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, some_backlog, troubled_order
+from tests.web.scenes import (
+    TROUBLED,
+    TROUBLED_RUN,
+    many_orders,
+    now_ms,
+    some_backlog,
+    troubled_order,
+)
 
 pytestmark = pytest.mark.timeout(180)
 RUN = f"/workflows/{TROUBLED}/{TROUBLED_RUN}"
@@ -36,7 +45,9 @@ def test_keys_and_completion(site: Site, new_page: NewPage) -> None:
     page.keyboard.press("k")
     first = page.locator("tr[data-row]").first
     assert "cursor" in first.get_attribute("class")
-    assert page.evaluate("document.activeElement.matches('tr.cursor td.main a')"), "what keys go to has the focus: it is read out"
+    assert page.evaluate("document.activeElement.matches('tr.cursor td.main a')"), (
+        "what keys go to has the focus: it is read out"
+    )
     page.keyboard.press("x")
     assert page.locator("#picked-count").inner_text() == "1"
     page.keyboard.press("/")
@@ -71,11 +82,16 @@ def test_the_list_is_live_and_keeps_picks(site: Site, new_page: NewPage) -> None
     page.get_by_label("Pick order-1").check()
     site.server.add(summary("order-new", start_time_ms=START_MS + 9))
     page.wait_for_selector("tr:has-text('order-new')")
-    assert page.get_by_label("Pick order-1").is_checked() and page.locator("#picked-count").inner_text() == "1"
+    assert (
+        page.get_by_label("Pick order-1").is_checked()
+        and page.locator("#picked-count").inner_text() == "1"
+    )
     assert page.locator("[data-status=Running] .count").inner_text() == "4"
 
 
-def test_pages_are_turned_by_keys_and_the_browsers_own_buttons(site: Site, new_page: NewPage) -> None:
+def test_pages_are_turned_by_keys_and_the_browsers_own_buttons(
+    site: Site, new_page: NewPage
+) -> None:
     for number in range(9):
         site.server.add(summary(f"order-{number}", start_time_ms=START_MS + number))
     page = new_page()
@@ -84,9 +100,11 @@ def test_pages_are_turned_by_keys_and_the_browsers_own_buttons(site: Site, new_p
     def shown(*numbers: int) -> None:
         page.wait_for_selector(f"tr[data-row]:first-of-type:has-text('order-{numbers[0]}')")
         page.wait_for_load_state()  # rows stand there before the script that hears keys
-        assert [row.split()[0] for row in page.locator("tr[data-row] td a").all_inner_texts() if row.startswith("order-")] == [
-            f"order-{number}" for number in numbers
-        ]
+        assert [
+            row.split()[0]
+            for row in page.locator("tr[data-row] td a").all_inner_texts()
+            if row.startswith("order-")
+        ] == [f"order-{number}" for number in numbers]
 
     shown(0, 1, 2, 3)
     page.keyboard.press("p")  # there is none before it
@@ -119,7 +137,10 @@ def test_batch_over_picked_runs(site: Site, new_page: NewPage) -> None:
     page.get_by_role("button", name="Cancel 2").click()
     page.wait_for_selector("h1:has-text('finished')")
     sent = [one for one in site.server.owner.seen if isinstance(one, CancelWorkflow)]
-    assert {(one.workflow_id, one.reason) for one in sent} == {("order-1", "out of thread"), ("order-3", "out of thread")}
+    assert {(one.workflow_id, one.reason) for one in sent} == {
+        ("order-1", "out of thread"),
+        ("order-3", "out of thread"),
+    }
 
 
 def test_picked_with_nothing_picked_has_no_buttons(site: Site, new_page: NewPage) -> None:
@@ -136,17 +157,25 @@ def test_picked_with_nothing_picked_has_no_buttons(site: Site, new_page: NewPage
     assert cancel.is_enabled()
     site.server.add(summary("order-2"))
     page.wait_for_selector("tr:has-text('order-2')")
-    assert cancel.is_enabled() and page.locator("input[value=query]").is_checked(), "an update chooses nothing"
+    assert cancel.is_enabled() and page.locator("input[value=query]").is_checked(), (
+        "an update chooses nothing"
+    )
 
 
 def test_the_list_has_a_heading_and_no_stray_line(site: Site, new_page: NewPage) -> None:
     site.server.add(summary("order-1"))
     page = new_page()
     page.goto(f"{site.url}/runs")
-    assert page.locator("h1").inner_text() == "Runs" and page.locator("#views summary").inner_text() == "View: All"
+    assert (
+        page.locator("h1").inner_text() == "Runs"
+        and page.locator("#views summary").inner_text() == "View: All"
+    )
     assert not page.locator("#save-view").is_visible()
     page.goto(f"{site.url}/runs?status=Failed")
-    assert page.locator("#save-view").is_visible() and page.locator("#views summary").inner_text() == "Views"
+    assert (
+        page.locator("#save-view").is_visible()
+        and page.locator("#views summary").inner_text() == "Views"
+    )
 
 
 def test_a_dialog_covers_the_whole_page(site: Site, new_page: NewPage) -> None:
@@ -160,19 +189,34 @@ def test_a_dialog_covers_the_whole_page(site: Site, new_page: NewPage) -> None:
 def test_batch_over_a_query(site: Site, new_page: NewPage) -> None:
     many_orders(site.server)
     for number in range(30):
-        site.server.add(summary(f"stuck-{number}", workflow_type="Stuck", start_time_ms=now_ms() - 60_000 - number))
+        site.server.add(
+            summary(
+                f"stuck-{number}", workflow_type="Stuck", start_time_ms=now_ms() - 60_000 - number
+            )
+        )
     page = new_page()
     page.goto(f"{site.url}/runs?type=Stuck")
     page.get_by_text("All open of this list").click()
     page.get_by_role("button", name="Terminate…").click()
     page.wait_for_selector("h1:has-text('Terminate 30 open runs?')")
     page.get_by_role("button", name="Terminate 30").click()
-    assert page.locator("h1").inner_text() == "Terminate 30 open runs?"  # a click alone does nothing
+    assert (
+        page.locator("h1").inner_text() == "Terminate 30 open runs?"
+    )  # a click alone does nothing
     page.fill("input[name=confirm]", "30")
     keep(page, "batch")
     page.get_by_role("button", name="Terminate 30").click()
     page.wait_for_selector("h1:has-text('finished')")
-    assert len({one.workflow_id for one in site.server.owner.seen if isinstance(one, TerminateWorkflow)}) == 30
+    assert (
+        len(
+            {
+                one.workflow_id
+                for one in site.server.owner.seen
+                if isinstance(one, TerminateWorkflow)
+            }
+        )
+        == 30
+    )
 
 
 def test_views_columns_and_theme_are_kept(site: Site, new_page: NewPage) -> None:
@@ -185,7 +229,11 @@ def test_views_columns_and_theme_are_kept(site: Site, new_page: NewPage) -> None
     page.goto(f"{site.url}/runs")
     page.locator("#views summary").click()
     page.get_by_role("link", name="Broken today").click()
-    page.wait_for_url("**/runs?range=24h&status=Failed" if "range=24h&status" in page.url else "**/runs?status=Failed&range=24h")
+    page.wait_for_url(
+        "**/runs?range=24h&status=Failed"
+        if "range=24h&status" in page.url
+        else "**/runs?status=Failed&range=24h"
+    )
     assert page.locator("#views summary").inner_text() == "View: Broken today"
     page.locator("#views summary").click()
     page.get_by_role("button", name="Forget Broken today").click()
@@ -230,7 +278,11 @@ def test_a_run_and_its_actions(site: Site, new_page: NewPage) -> None:
     page.fill("textarea[name=args]", '1 {"x": true}')
     page.get_by_role("button", name="Ask", exact=True).click()
     page.wait_for_selector("#query-answer h2:has-text('state')")
-    asked = [one for one in site.server.owner.seen if isinstance(one, QueryWorkflow) and one.query_type == "state"]
+    asked = [
+        one
+        for one in site.server.owner.seen
+        if isinstance(one, QueryWorkflow) and one.query_type == "state"
+    ]
     assert [json.loads(payload.data) for payload in asked[-1].input] == [1, {"x": True}]
     page.get_by_role("link", name="Call stack").click()
     page.wait_for_selector("pre:has-text('__stack_trace')")
@@ -272,7 +324,9 @@ def test_ten_thousand_events_scroll(site: Site, new_page: NewPage) -> None:
     devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
 
     def worked_s() -> float:
-        """What the page's thread had of the processor: on a busy machine a frame takes as long as others want."""
+        """What the page's thread had of the processor: on a busy machine a frame takes as long
+        as others want.
+        """
         metrics = devtools.send("Performance.getMetrics")["metrics"]
         return next(float(one["value"]) for one in metrics if one["name"] == "TaskDuration")
 
@@ -294,8 +348,8 @@ def test_ten_thousand_events_scroll(site: Site, new_page: NewPage) -> None:
 
 IN_SIGHT = """row => [...document.querySelectorAll(row)]
     .map(one => one.getBoundingClientRect()).some(box => box.bottom > 0 && box.top < innerHeight)"""
-# By and by from where it stands, as with a wheel: as many frames as it takes, rows in the document as many as there are. At most 120 of
-# them: JSON is four million pixels high.
+# By and by from where it stands, as with a wheel: as many frames as it takes, rows in the document
+# as many as there are. At most 120 of them: JSON is four million pixels high.
 SCROLL = """async (row) => {
     let most = 0, frames = 0;
     for (let y = document.body.scrollHeight; y > 0 && frames < 120; y -= 3000) {
@@ -355,14 +409,21 @@ def test_dashboard(site: Site, new_page: NewPage) -> None:
     many_orders(site.server, 1_500)
     some_backlog(site.server)
     page = new_page()
-    with page.expect_response(lambda response: "x-part" in response.request.headers):  # the first look of the live part
+    with page.expect_response(
+        lambda response: "x-part" in response.request.headers
+    ):  # the first look of the live part
         page.goto(f"{site.url}/dashboard")
     assert page.locator("figure.plot").count() == 4 + 3 + 2  # of all, by type, of queues
     assert page.locator("figure.plot path.stroke[d^=M]").count() >= 18
-    assert page.locator(".plot .legend").first.text_content().startswith("latest minute")  # tiles are of the whole range
+    assert (
+        page.locator(".plot .legend").first.text_content().startswith("latest minute")
+    )  # tiles are of the whole range
     keep(page, "dashboard")
     backlog = page.locator("figure:has(h3:text('Commands that wait'))")
-    assert re.search(r"payments: last \d, highest 4\d\d; orders: last", backlog.locator("svg[role=img]").get_attribute("aria-label"))
+    assert re.search(
+        r"payments: last \d, highest 4\d\d; orders: last",
+        backlog.locator("svg[role=img]").get_attribute("aria-label"),
+    )
     backlog.evaluate("one => one.scrollIntoView({block: 'end'})")
     keep(page, "dashboard-backlog")
     backlog.get_by_role("link", name="as a table").click()
@@ -371,7 +432,10 @@ def test_dashboard(site: Site, new_page: NewPage) -> None:
     page.keyboard.press("Escape")
     page.get_by_role("link", name="RefundSaga", exact=True).click()
     page.wait_for_url("**type=RefundSaga*")
-    assert page.locator("figure.plot").count() == 4 + 2 and page.locator("h1").inner_text() == "Dashboard RefundSaga"
+    assert (
+        page.locator("figure.plot").count() == 4 + 2
+        and page.locator("h1").inner_text() == "Dashboard RefundSaga"
+    )
 
 
 def test_backlog_moves_without_any_run(site: Site, new_page: NewPage) -> None:
@@ -416,7 +480,9 @@ def test_read_only_has_no_actions(new_site: NewSite, new_page: NewPage) -> None:
         "/import",
     ],
 )
-def test_a_phone_shows_everything_without_sideways_scrolling(site: Site, new_page: NewPage, path: str) -> None:
+def test_a_phone_shows_everything_without_sideways_scrolling(
+    site: Site, new_page: NewPage, path: str
+) -> None:
     many_orders(site.server, 60)
     troubled_order(site.server)
     some_backlog(site.server)

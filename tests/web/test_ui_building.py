@@ -1,4 +1,6 @@
-"""While the read side's first copy is made: the dashboard shows what there is, pages come alive by themselves when the copy is whole."""
+"""While the read side's first copy is made: the dashboard shows what there is, pages come alive
+by themselves when the copy is whole.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ NewPage = Callable[..., Any]
 
 def build(site: Site, percent: int | None) -> None:
     context = site.server.context
-    context.building = lambda: f"{(percent or 0) * 50:,} of about 5,000 records read" if percent != 100 else ""
+    context.building = lambda: (
+        f"{(percent or 0) * 50:,} of about 5,000 records read" if percent != 100 else ""
+    )
     context.built_percent = lambda: percent
 
 
@@ -34,14 +38,19 @@ def test_the_dashboard_comes_alive_by_itself(building: Site, new_page: NewPage) 
     page.goto(f"{building.url}/dashboard")
     note = page.locator(".building")
     assert "12 %" in note.inner_text() and page.locator("figure.plot").count() == 2
-    assert page.get_by_role("link", name="orders").first.is_visible() and page.get_by_text("worker-a").is_visible()
+    assert (
+        page.get_by_role("link", name="orders").first.is_visible()
+        and page.get_by_text("worker-a").is_visible()
+    )
     keep(page, "building")
     page.evaluate("window.same = true")
     build(building, 61)
     page.wait_for_selector(".building :text('61 %')")
     build(building, 100)
     page.wait_for_selector("figure.plot :text('Latency of completed runs')")
-    assert note.count() == 0 and page.evaluate("window.same") is True, "the page was not loaded anew"
+    assert note.count() == 0 and page.evaluate("window.same") is True, (
+        "the page was not loaded anew"
+    )
 
 
 def test_the_list_does_too(building: Site, new_page: NewPage) -> None:

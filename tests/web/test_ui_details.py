@@ -1,4 +1,6 @@
-"""Details of pages that only a browser shows: completion behind letters of two halves, times of the reader's zone, links with theirs."""
+"""Details of pages that only a browser shows: completion behind letters of two halves, times of
+the reader's zone, links with theirs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from tests.unit.client_fakes import reply_to
 from tests.unit.web_server import plain, summary
 from tests.unit.web_ui import long_history
 from tests.web.conftest import Site
-from tests.web.scenes import TROUBLED, TROUBLED_RUN, many_orders, now_ms, some_backlog, troubled_order
+from tests.web.scenes import (
+    TROUBLED,
+    TROUBLED_RUN,
+    many_orders,
+    now_ms,
+    some_backlog,
+    troubled_order,
+)
 
 pytestmark = pytest.mark.timeout(120)
 NewPage = Callable[..., Any]
@@ -32,7 +41,9 @@ def test_completion_behind_letters_of_two_halves(site: Site, new_page: NewPage) 
     page.keyboard.type("St")
     page.wait_for_selector("#query-options li:has-text('ExecutionStatus')")
     page.keyboard.press("Tab")
-    assert page.input_value("input[name=query]").strip() == "WorkflowId = '😀😀' AND ExecutionStatus"
+    assert (
+        page.input_value("input[name=query]").strip() == "WorkflowId = '😀😀' AND ExecutionStatus"
+    )
 
 
 def test_failed_today_is_what_closed_today(site: Site, new_page: NewPage) -> None:
@@ -59,18 +70,36 @@ CUT = """[...document.querySelectorAll('svg text')].filter(text => {
 
 
 def test_axes_of_the_dashboard_are_whole(site: Site, new_page: NewPage) -> None:
-    """Of latencies of each order: those of some hundred milliseconds have the longest names of ticks."""
+    """Of latencies of each order: those of some hundred milliseconds have the longest names of
+    ticks.
+    """
     now = now_ms()
     for place, latency_ms in enumerate((3, 332, 780, 982, 1_900, 90_000, 50_000_000)):
         for number in range(3):
-            times = {"start_time_ms": now - 1_000 - number - latency_ms, "close_time_ms": now - 1_000 - number}
-            site.server.add(summary(f"w{place}-{number}", workflow_type=f"T{place}", status="COMPLETED", **times), owner=False)
+            times = {
+                "start_time_ms": now - 1_000 - number - latency_ms,
+                "close_time_ms": now - 1_000 - number,
+            }
+            site.server.add(
+                summary(
+                    f"w{place}-{number}", workflow_type=f"T{place}", status="COMPLETED", **times
+                ),
+                owner=False,
+            )
     some_backlog(site.server)
     page = new_page()
-    for width, path in ((1_400, "/dashboard"), (700, "/dashboard"), (390, "/dashboard"), (390, "/dashboard?range=30d")):
+    for width, path in (
+        (1_400, "/dashboard"),
+        (700, "/dashboard"),
+        (390, "/dashboard"),
+        (390, "/dashboard?range=30d"),
+    ):
         page.set_viewport_size({"width": width, "height": 900})
         page.goto(site.url + path)
-        assert page.locator(".plots.small figure").count() == 6 and page.locator("svg text").count() > 60
+        assert (
+            page.locator(".plots.small figure").count() == 6
+            and page.locator("svg text").count() > 60
+        )
         assert page.evaluate(CUT) == []
 
 
@@ -82,7 +111,9 @@ def test_links_and_tooltips_of_the_dashboard(site: Site, new_page: NewPage) -> N
     number, asked = link.inner_text(), parse_qs(urlsplit(link.get_attribute("href")).query)
     assert re.fullmatch(r"CloseTime >= '[0-9T:.Z-]+'", asked["query"][0])
     shown = page.locator("figure.plot title").first
-    hour, minute = (int(part) for part in re.search(r"(\d\d):(\d\d) –", shown.text_content()).groups())
+    hour, minute = (
+        int(part) for part in re.search(r"(\d\d):(\d\d) –", shown.text_content()).groups()
+    )
     begins = int(shown.get_attribute("data-from")) // 60_000
     assert (hour * 60 + minute) % 1_440 == (begins + 330) % 1_440
     link.click()
@@ -101,7 +132,10 @@ def test_how_a_history_is_looked_at_is_in_the_address(site: Site, new_page: NewP
     page.wait_for_url(f"{site.url}{RUN}?view=full&text=new_card")
     page.reload()
     page.wait_for_selector("[data-history][data-view=full]")
-    assert page.locator("details.ev").count() == 1 and page.get_by_placeholder("Filter").input_value() == "new_card"
+    assert (
+        page.locator("details.ev").count() == 1
+        and page.get_by_placeholder("Filter").input_value() == "new_card"
+    )
     page.get_by_placeholder("Filter").fill("")
     page.get_by_role("link", name="Timeline", exact=True).click()
     page.wait_for_selector(".tl")
@@ -134,12 +168,23 @@ def test_marks_of_a_run(site: Site, new_page: NewPage) -> None:
 def test_long_ids_take_few_lines(site: Site, new_page: NewPage) -> None:
     """All of one is there, to be copied and found; it pushes nothing else out of sight."""
     name = f"order-{'x' * 980}-end"
-    site.server.add(summary(name, "r1", parent_workflow_id=name, parent_run_id="r0", root_workflow_id=name, root_run_id="r0"))
+    site.server.add(
+        summary(
+            name,
+            "r1",
+            parent_workflow_id=name,
+            parent_run_id="r0",
+            root_workflow_id=name,
+            root_run_id="r0",
+        )
+    )
     get = site.server.kafka.get
 
     def letter(*given: Any, **options: Any) -> Any:
         found = get(*given, **options)
-        return msgspec.structs.replace(found, workflow_id=name, record=msgspec.structs.replace(found.record, key=name))
+        return msgspec.structs.replace(
+            found, workflow_id=name, record=msgspec.structs.replace(found.record, key=name)
+        )
 
     site.server.kafka.get = letter
     page = new_page()
@@ -159,11 +204,17 @@ def test_long_ids_take_few_lines(site: Site, new_page: NewPage) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
-def test_a_query_with_a_long_name_fits_a_phone(site: Site, new_page: NewPage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_with_a_long_name_fits_a_phone(
+    site: Site, new_page: NewPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = "where_is_the_parcel_of_this_order_and_who_has_it_now_" * 2
     metadata = {"definition": {"type": "OrderSaga", "queryDefinitions": [{"name": name}]}}
     site.server.add(summary("long"))
-    monkeypatch.setattr(site.server.owner, "_query", lambda record, run: reply_to(record, payloads=[plain(metadata)]))
+    monkeypatch.setattr(
+        site.server.owner,
+        "_query",
+        lambda record, run: reply_to(record, payloads=[plain(metadata)]),
+    )
     page = new_page(viewport={"width": 360, "height": 740})
     page.goto(f"{site.url}/workflows/long/run-of-long/queries")
     page.get_by_role("button", name=name).click()
@@ -177,10 +228,17 @@ def test_a_phone_sorts_and_picks_all(site: Site, new_page: NewPage) -> None:
     page = new_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     page.goto(f"{site.url}/runs")
     page.get_by_role("checkbox", name="Pick all on this page").check()
-    assert page.locator("#picked-count").inner_text() == "3" and page.locator("input[name=run]:checked").count() == 3
+    assert (
+        page.locator("#picked-count").inner_text() == "3"
+        and page.locator("input[name=run]:checked").count() == 3
+    )
     boxes = page.locator(".cards input[name=run], .bar .check input")
-    # In one look: a live update between two puts others in their place, and those that are gone have no box.
-    sides = boxes.evaluate_all("all => all.map(one => one.getBoundingClientRect()).map(box => Math.min(box.width, box.height))")
+    # In one look: a live update between two puts others in their place, and those that are gone
+    # have no box.
+    sides = boxes.evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect()).map(box => Math.min(box.width,"
+        " box.height))"
+    )
     assert len(sides) == 4 and all(side >= 24 for side in sides)
     page.get_by_text("Sort: Started ↓").click()
     page.get_by_role("link", name="Started ↓").click()

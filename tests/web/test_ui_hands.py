@@ -1,4 +1,6 @@
-"""Live updates under a reader's hands: focus, selections and dialogs stay; a server that is silent is said so, with nothing lost."""
+"""Live updates under a reader's hands: focus, selections and dialogs stay; a server that is
+silent is said so, with nothing lost.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,10 @@ def test_a_silent_server_is_said_to_be_silent(site: Site, new_page: NewPage) -> 
     page.get_by_role("button", name="Send").click()
     page.wait_for_selector("#sheet [role=alert]:has-text('does not answer')")
     assert "not known whether this was done" in page.locator("#sheet [role=alert]").inner_text()
-    assert page.input_value("#sheet input[name=signal_name]") == "new_card" and page.get_by_role("button", name="Send").is_enabled()
+    assert (
+        page.input_value("#sheet input[name=signal_name]") == "new_card"
+        and page.get_by_role("button", name="Send").is_enabled()
+    )
     page.context.set_offline(False)
     page.get_by_role("button", name="Send").click()
     page.wait_for_selector(".note:has-text('Signal delivered')")
@@ -113,8 +118,12 @@ def test_a_filter_that_nobody_answers(site: Site, new_page: NewPage) -> None:
     assert page.locator("#lost").count() == 0
 
 
-def test_a_page_of_a_history_that_was_lost_comes_when_the_server_does(site: Site, new_page: NewPage) -> None:
-    """Without a hand moved: it stayed blank, under a dot that said live, until it had been out of sight. Also after errors that pass."""
+def test_a_page_of_a_history_that_was_lost_comes_when_the_server_does(
+    site: Site, new_page: NewPage
+) -> None:
+    """Without a hand moved: it stayed blank, under a dot that said live, until it had been out
+    of sight. Also after errors that pass.
+    """
     run = summary("long", status=COMPLETED, close_time_ms=now_ms())
     site.server.add(run, long_history(run, 700))
     page = new_page()
@@ -127,7 +136,10 @@ def test_a_page_of_a_history_that_was_lost_comes_when_the_server_does(site: Site
     page.goto(f"{site.url}/workflows/long/run-of-long/history?view=full")
     page.wait_for_selector(".chunk > .event > details.ev")
     page.context.set_offline(True)
-    chunk = page.evaluate("(one => { one.scrollIntoView(); return one.dataset.first; })(document.querySelectorAll('.chunk')[15])")
+    chunk = page.evaluate(
+        "(one => { one.scrollIntoView(); return one.dataset.first;"
+        " })(document.querySelectorAll('.chunk')[15])"
+    )
     page.wait_for_selector("#content > [role=alert]:has-text('does not answer')")
     rows = page.locator(f".chunk[data-first='{chunk}'] > *")
     assert rows.count() == 0
@@ -149,7 +161,9 @@ def test_menus_close_by_keys(site: Site, new_page: NewPage) -> None:
         page.keyboard.press("Tab")  # into it
         assert open_menus.count() == 1
         page.keyboard.press("Escape")
-        assert open_menus.count() == 0 and summary_of.evaluate("one => one === document.activeElement")
+        assert open_menus.count() == 0 and summary_of.evaluate(
+            "one => one === document.activeElement"
+        )
         page.keyboard.press("Enter")
         page.keyboard.press("Shift+Tab")
         assert open_menus.count() == 0

@@ -1,4 +1,6 @@
-"""The lists on real runs: query completion, saved views, sorting, batches over a selection and over a query, dashboard, read-only mode."""
+"""The lists on real runs: query completion, saved views, sorting, batches over a selection and
+over a query, dashboard, read-only mode.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,23 @@ ACTIONS = ("signal", "cancel", "terminate")
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
     return Settings(
-        address=bootstrap, namespace=namespace, state_dir=tmp_path / "worker", partitions=2, replication_factor=1, identity="worker-a"
+        address=bootstrap,
+        namespace=namespace,
+        state_dir=tmp_path / "worker",
+        partitions=2,
+        replication_factor=1,
+        identity="worker-a",
     )
 
 
 async def test_lists_batches_and_what_they_add_up_to(settings: Settings, tmp_path: Path) -> None:
     async with seen(settings, tmp_path) as on:
-        ids = [f"{scope}-{action}-{number}" for action in ACTIONS for scope in ("picked", "query") for number in range(2)]
+        ids = [
+            f"{scope}-{action}-{number}"
+            for action in ACTIONS
+            for scope in ("picked", "query")
+            for number in range(2)
+        ]
         for number, workflow_id in enumerate(ids):
             await on.client.start_workflow(OrderSaga.run, number, id=workflow_id, task_queue=QUEUE)
         await on.client.start_workflow(RefundSaga.run, 7, id="refund", task_queue=QUEUE)
@@ -39,7 +51,9 @@ async def test_lists_batches_and_what_they_add_up_to(settings: Settings, tmp_pat
         await _saved_view(on)
         await _sorted(on)
         for action in ACTIONS:
-            await _batch(on, action, f"WorkflowId STARTS_WITH 'picked-{action}'", picked=f"picked-{action}-1")
+            await _batch(
+                on, action, f"WorkflowId STARTS_WITH 'picked-{action}'", picked=f"picked-{action}-1"
+            )
             await _batch(on, action, f"WorkflowId STARTS_WITH 'query-{action}'")
             await _ended(on, action)
         await _dashboard(on)
@@ -83,11 +97,16 @@ async def _saved_view(on: Seen) -> None:
 
 
 async def _sorted(on: Seen) -> None:
-    """By a column that was added: the longest that are open yet come first, whatever their ids are."""
+    """By a column that was added: the longest that are open yet come first, whatever their ids
+    are.
+    """
     page = on.page
     await page.goto(f"{on.url}/runs?type=OrderSaga&sort=-ExecutionDuration")
     names = await page.locator("tbody td.main").all_inner_texts()
-    started = [(await on.client.get_workflow_handle(name).describe()).start_time for name in (names[0], names[-1])]
+    started = [
+        (await on.client.get_workflow_handle(name).describe()).start_time
+        for name in (names[0], names[-1])
+    ]
     assert len(names) == 12 and started[0] <= started[1]
     await page.click("summary:has-text('Columns')")
     await page.get_by_label("Events").check()
@@ -124,7 +143,9 @@ async def _batch(on: Seen, action: str, query: str, picked: str = "") -> None:
             await page.fill("input[name=confirm]", str(len(hit)))
     await page.click(f"button:text-is('{verb} {len(hit)}')")
     await page.wait_for_selector("h1:has-text('finished')")
-    assert await page.locator("dl.facts div:has(dt:text-is('Done')) dd").inner_text() == str(len(hit))
+    assert await page.locator("dl.facts div:has(dt:text-is('Done')) dd").inner_text() == str(
+        len(hit)
+    )
 
 
 async def _ended(on: Seen, action: str) -> None:
@@ -136,13 +157,17 @@ async def _ended(on: Seen, action: str) -> None:
             continue
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
-        assert isinstance(failed.value.cause, TerminatedError if action == "terminate" else CancelledError)
+        assert isinstance(
+            failed.value.cause, TerminatedError if action == "terminate" else CancelledError
+        )
     status = (await on.client.get_workflow_handle(f"picked-{action}-0").describe()).status
     assert status is not None and status.name == "RUNNING"
 
 
 async def _dashboard(on: Seen) -> None:
-    """Counts of what was done here, latency by type, and what waits, from when on the server looked."""
+    """Counts of what was done here, latency by type, and what waits, from when on the server
+    looked.
+    """
     page = on.page
     await page.goto(f"{on.url}/dashboard")
     for name, count in (("Started", 13), ("Completed", 3), ("Open now", 4)):
@@ -162,16 +187,32 @@ async def _dashboard(on: Seen) -> None:
 @asynccontextmanager
 async def _read_only(settings: Settings, folder: Path) -> AsyncIterator[str]:
     """A second server of the same cluster, as `odradek server --read-only` starts it."""
-    arguments = ["--address", settings.address, "--namespace", settings.namespace, "--port", "0", "--read-only"]
+    arguments = [
+        "--address",
+        settings.address,
+        "--namespace",
+        settings.namespace,
+        "--port",
+        "0",
+        "--read-only",
+    ]
     environment = {**os.environ, "ODRADEK_STATE_DIR": str(folder / "only-looks")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "odradek.cli", "server", *arguments, env=environment, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "odradek.cli",
+        "server",
+        *arguments,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
     )
     try:
         assert process.stdout is not None
         line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
         url = line.removeprefix("ui: ").strip()
-        await asyncio.to_thread(until, lambda: get(f"{url}/health/ready")[0] == 200)  # before, it lists nothing
+        await asyncio.to_thread(
+            until, lambda: get(f"{url}/health/ready")[0] == 200
+        )  # before, it lists nothing
         yield url
     finally:
         if process.returncode is None:
@@ -180,7 +221,9 @@ async def _read_only(settings: Settings, folder: Path) -> AsyncIterator[str]:
 
 
 async def _looked_at(on: Seen, url: str) -> None:
-    """Everything is seen, queries are answered, and nothing can be changed: neither by a button nor by a form of one's own."""
+    """Everything is seen, queries are answered, and nothing can be changed: neither by a button
+    nor by a form of one's own.
+    """
     page = await on.browser.new_page()
     await page.goto(f"{url}/runs")
     await page.wait_for_selector("[data-status=Running] .count:text-is('4')")

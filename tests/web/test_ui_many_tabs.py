@@ -1,4 +1,6 @@
-"""Many tabs of one browser: over HTTP/1.1 they share six connections to a host, and an event stream keeps one of them."""
+"""Many tabs of one browser: over HTTP/1.1 they share six connections to a host, and an event
+stream keeps one of them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ pytestmark = pytest.mark.timeout(180)
 NewPage = Callable[..., Any]
 TABS = 8
 LIVE = "#pulse[data-state=live]"
-#: Headless Chromium shows every page at once: this is what a page is told when another tab comes before it.
+#: Headless Chromium shows every page at once: this is what a page is told when another tab comes
+#: before it.
 HIDE = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -66,19 +69,27 @@ def test_runs_in_many_tabs_all_load_and_move(site: Site, new_page: NewPage) -> N
     runs = [summary(f"order-{number}", start_time_ms=now_ms() - 5_000) for number in range(TABS)]
     for run in runs:
         site.server.add(run, long_history(run, 2))
-    tabs = tabs_of(new_page, *[f"{site.url}/workflows/{run.workflow_id}/{run.run_id}" for run in runs])
+    tabs = tabs_of(
+        new_page, *[f"{site.url}/workflows/{run.workflow_id}/{run.run_id}" for run in runs]
+    )
     for tab in tabs:
         tab.wait_for_selector(LIVE)
     for run in runs:
         events = site.server.owner.events[run.workflow_id]
-        told = HistoryEvent(run.history_length + 1, now_ms(), WorkflowExecutionSignaled("approved", [plain(True)]))
+        told = HistoryEvent(
+            run.history_length + 1, now_ms(), WorkflowExecutionSignaled("approved", [plain(True)])
+        )
         site.server.owner.add(run, [*events, told])
     for tab in tabs:
         tab.wait_for_selector(".tl:has-text('approved')")
 
 
-def test_a_run_without_a_stream_is_asked_for_every_15_seconds_at_least(site: Site, new_page: NewPage) -> None:
-    """However long nothing has changed: a third tab would see the end of its run more than a minute late."""
+def test_a_run_without_a_stream_is_asked_for_every_15_seconds_at_least(
+    site: Site, new_page: NewPage
+) -> None:
+    """However long nothing has changed: a third tab would see the end of its run more than a
+    minute late.
+    """
     run = summary("order-1", start_time_ms=now_ms() - 5_000)
     site.server.add(run, long_history(run, 2))
     page = new_page()
@@ -121,6 +132,8 @@ def test_without_locks_lists_are_asked_for(site: Site, new_page: NewPage) -> Non
     streams(site, 0, page)
     page.goto(f"{site.url}/workflows/order-1/{run.run_id}")
     page.wait_for_selector(LIVE)
-    told = HistoryEvent(run.history_length + 1, now_ms(), WorkflowExecutionSignaled("approved", [plain(True)]))
+    told = HistoryEvent(
+        run.history_length + 1, now_ms(), WorkflowExecutionSignaled("approved", [plain(True)])
+    )
     site.server.owner.add(run, [*site.server.owner.events["order-1"], told])
     page.wait_for_selector(".tl:has-text('approved')")

@@ -1,4 +1,6 @@
-"""Workflow ids that are no plain segment of a path, in a browser: it takes `.` and `..` out of addresses, `%2e%2e` too."""
+"""Workflow ids that are no plain segment of a path, in a browser: it takes `.` and `..` out of
+addresses, `%2e%2e` too.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,13 @@ pytestmark = pytest.mark.timeout(120)
 NewPage = Callable[..., Any]
 
 
-@pytest.mark.parametrize("workflow_id", [".", "..", "~.", "~~..", "~", "../..", "a/../b", "...", "%2e%2e"])
+@pytest.mark.parametrize(
+    "workflow_id", [".", "..", "~.", "~~..", "~", "../..", "a/../b", "...", "%2e%2e"]
+)
 def test_a_run_is_reached_from_the_list(site: Site, new_page: NewPage, workflow_id: str) -> None:
-    """The link of the list, the page, its history, an action and its way back, and the stream of events."""
+    """The link of the list, the page, its history, an action and its way back, and the stream of
+    events.
+    """
     run = summary(workflow_id, "run-1", start_time_ms=now_ms() - 5_000)
     site.server.add(run, completed_history(run)[:2])
     page = new_page()
@@ -34,4 +40,6 @@ def test_a_run_is_reached_from_the_list(site: Site, new_page: NewPage, workflow_
     page.fill("[name=signal_name]", "go")
     page.click("main form button.primary")
     page.wait_for_selector("text=Signal delivered.")
-    assert site.server.owner.seen and {one.workflow_id for one in site.server.owner.seen} == {workflow_id}
+    assert site.server.owner.seen and {one.workflow_id for one in site.server.owner.seen} == {
+        workflow_id
+    }

@@ -1,6 +1,8 @@
-"""A run on real Kafka, in Chromium: looked at from every side, steered, followed into its records. Lists: test_ui_lists_on_kafka.py.
+"""A run on real Kafka, in Chromium: looked at from every side, steered, followed into its
+records. Lists: test_ui_lists_on_kafka.py.
 
-What an operator does on a page is done here once, and looked up where it must have arrived: in the workflow, in Kafka.
+What an operator does on a page is done here once, and looked up where it must have arrived: in
+the workflow, in Kafka.
 """
 
 from __future__ import annotations
@@ -28,7 +30,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
     return Settings(
-        address=bootstrap, namespace=namespace, state_dir=tmp_path / "worker", partitions=2, replication_factor=1, identity="worker-a"
+        address=bootstrap,
+        namespace=namespace,
+        state_dir=tmp_path / "worker",
+        partitions=2,
+        replication_factor=1,
+        identity="worker-a",
     )
 
 
@@ -53,7 +60,9 @@ async def _list_and_run(page: Any, url: str, client: Client) -> None:
     await client.start_workflow(OrderSaga.run, 42, id="order/1", task_queue=QUEUE)
     await page.click("a:text-is('order/1')")
     await page.wait_for_selector("h1:has-text('order/1')")
-    await page.wait_for_selector(".tl:has-text('charge_card') .attempt:has-text('attempt 2')")  # it failed once
+    await page.wait_for_selector(
+        ".tl:has-text('charge_card') .attempt:has-text('attempt 2')"
+    )  # it failed once
     await page.wait_for_selector("h2:has-text('Pending timers')")
     await page.wait_for_selector("dt:has-text('Partition')")
 
@@ -67,7 +76,9 @@ async def _questions(page: Any) -> None:
     await page.wait_for_selector(".coroutine li:last-child:has-text('wait_condition')")
     await keep_async(page, "call-stack")
     await page.click("a:text-is('Queries')")
-    await page.wait_for_selector("button:text-is('state')")  # the workflow's code says which queries it answers
+    await page.wait_for_selector(
+        "button:text-is('state')"
+    )  # the workflow's code says which queries it answers
     await page.fill("input[name=type]", "state")
     await page.fill("textarea[name=args]", '"order"')
     await page.click("button:text-is('Ask')")
@@ -81,12 +92,16 @@ async def _kafka_beside(page: Any, settings: Settings) -> None:
     await page.click("details.ev:has-text('Workflow execution started') summary")
     await page.click("details.ev[open] a[href^='/records/']")
     await page.wait_for_selector("#sheet h2:has-text('StartWorkflow')")
-    await page.wait_for_selector(f"#sheet :text('{Topics(settings.namespace, settings.topic_prefix).events(QUEUE)}')")
+    await page.wait_for_selector(
+        f"#sheet :text('{Topics(settings.namespace, settings.topic_prefix).events(QUEUE)}')"
+    )
     await page.keyboard.press("Escape")
     # And from what was scheduled to its command, as the service that read it said.
     await page.click(".event:has-text('Activity task scheduled') .came a")
     await page.wait_for_selector("#sheet h2:has-text('ActivityTask')")
-    await page.wait_for_selector(f"#sheet :text('{Topics(settings.namespace, settings.topic_prefix).commands(QUEUE)}')")
+    await page.wait_for_selector(
+        f"#sheet :text('{Topics(settings.namespace, settings.topic_prefix).commands(QUEUE)}')"
+    )
     await page.keyboard.press("Escape")
     await page.click("a:text-is('Records in Kafka')")
     for kind in ("StartWorkflow", "ActivityTask", "ActivityTaskCompleted", "ExecutionSummary"):
@@ -95,13 +110,26 @@ async def _kafka_beside(page: Any, settings: Settings) -> None:
 
 
 async def _command_deleted(page: Any, settings: Settings) -> None:
-    """As its service does within seconds: the trail and the link to it say what is known, and why the record is gone."""
+    """As its service does within seconds: the trail and the link to it say what is known, and
+    why the record is gone.
+    """
     admin = ClusterAdmin(settings)
     topic = admin.topics.commands(QUEUE)
-    admin.delete_records({(topic, number): end for number, end in admin.end_offsets(topic, range(2), committed=True).items() if end})
+    admin.delete_records(
+        {
+            (topic, number): end
+            for number, end in admin.end_offsets(topic, range(2), committed=True).items()
+            if end
+        }
+    )
     await page.reload()
-    await page.wait_for_selector(".note:has-text('1 command known from the history: commands are deleted once they are acknowledged')")
-    await page.wait_for_selector(".note:has-text('1 more command deleted likewise')")  # of the attempt that failed
+    await page.wait_for_selector(
+        ".note:has-text('1 command known from the history: commands are deleted once they are"
+        " acknowledged')"
+    )
+    await page.wait_for_selector(
+        ".note:has-text('1 more command deleted likewise')"
+    )  # of the attempt that failed
     await keep_async(page, "trail")
     await page.click("tr.gone a")
     await page.wait_for_selector("#sheet h2:has-text('This record is not there')")
@@ -118,9 +146,13 @@ async def _history(page: Any) -> None:
     await page.click("a:text-is('Full')")
     await page.wait_for_selector("details.ev")
     whole = int(await page.locator("[data-total]").get_attribute("data-total"))
-    await page.fill("input[name=text]", "gateway timeout")  # of the attempt before, in the Started event alone
+    await page.fill(
+        "input[name=text]", "gateway timeout"
+    )  # of the attempt before, in the Started event alone
     await page.wait_for_selector("[data-total='1']")
-    await page.wait_for_selector("details.ev:has-text('Activity task started'):has-text('attempt 2')")
+    await page.wait_for_selector(
+        "details.ev:has-text('Activity task started'):has-text('attempt 2')"
+    )
     await page.fill("input[name=text]", "")
     await page.wait_for_selector(f"[data-total='{whole}']")
     await page.locator("label.chip:has-text('timer')").click()
@@ -145,7 +177,9 @@ async def _signal(page: Any, client: Client) -> None:
     await page.click("button:text-is('Send')")
     await page.wait_for_selector("#run-live .knot.completed")
     await page.wait_for_selector("pre:has-text('charged 42, approved by the boss')")
-    assert await client.get_workflow_handle("order/1").result() == "charged 42, approved by the boss"
+    assert (
+        await client.get_workflow_handle("order/1").result() == "charged 42, approved by the boss"
+    )
     await keep_async(page, "completed")
 
 
@@ -154,7 +188,10 @@ async def _download_and_import(page: Any, url: str, folder: Path) -> None:
         await page.click("a:text-is('Download history')")
     file = folder / "history.json"
     await (await waiting.value).save_as(file)
-    assert json.loads(file.read_text())["events"][0]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"
+    assert (
+        json.loads(file.read_text())["events"][0]["eventType"]
+        == "EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"
+    )
     await page.goto(f"{url}/import")
     await page.set_input_files("#import-file", str(file))
     await page.wait_for_selector("text=offline")
@@ -162,26 +199,45 @@ async def _download_and_import(page: Any, url: str, folder: Path) -> None:
 
 
 async def _pending_and_ended(page: Any, url: str, client: Client) -> None:
-    """What an activity waits for; then cancelled and terminated from their pages, and the workflows say so."""
-    handles = [await client.start_workflow(RefundSaga.run, number, id=f"refund-{number}", task_queue=QUEUE) for number in range(2)]
+    """What an activity waits for; then cancelled and terminated from their pages, and the
+    workflows say so.
+    """
+    handles = [
+        await client.start_workflow(RefundSaga.run, number, id=f"refund-{number}", task_queue=QUEUE)
+        for number in range(2)
+    ]
     await page.goto(f"{url}/workflows/refund-0")
     cell = "section:has(h2:text-is('Pending activities')) td[data-label={}]"
-    await page.wait_for_selector(f"{cell.format('Failure')}:has-text('BankError: the bank is closed')")
+    await page.wait_for_selector(
+        f"{cell.format('Failure')}:has-text('BankError: the bank is closed')"
+    )
     assert await page.locator(cell.format("Attempt")).inner_text() == "2"
-    assert re.match(r"in (59 m|1 h)", await page.locator("td[data-label='Next retry']").inner_text())
+    assert re.match(
+        r"in (59 m|1 h)", await page.locator("td[data-label='Next retry']").inner_text()
+    )
     await page.locator(f"{cell.format('Failure')} summary.bad").click()
-    await page.wait_for_selector(f"{cell.format('Failure')} details[open] :text('the bank is closed')")
-    # The timeline shows the time to come: the second attempt is due, the first has no place of its own.
+    await page.wait_for_selector(
+        f"{cell.format('Failure')} details[open] :text('the bank is closed')"
+    )
+    # The timeline shows the time to come: the second attempt is due, the first has no place of its
+    # own.
     await page.wait_for_selector(".tl .attempt:has-text('attempt 2 in')")
-    assert [await page.locator(f".tl rect.{kind}").count() for kind in ("tries", "backoff", "work")] == [1, 1, 0]
+    assert [
+        await page.locator(f".tl rect.{kind}").count() for kind in ("tries", "backoff", "work")
+    ] == [1, 1, 0]
     for number, (action, button, end) in enumerate(
-        (("Cancel", "Request cancellation", CancelledError), ("Terminate", "Terminate", TerminatedError))
+        (
+            ("Cancel", "Request cancellation", CancelledError),
+            ("Terminate", "Terminate", TerminatedError),
+        )
     ):
         await page.goto(f"{url}/workflows/refund-{number}")
         await page.click(f"a:text-is('{action}…')")
         await page.fill("#sheet input[name=reason]", "enough")
         await page.click(f"#sheet button:text-is('{button}')")
-        await page.wait_for_selector(f"#run-live .knot.{'canceled' if action == 'Cancel' else 'terminated'}")
+        await page.wait_for_selector(
+            f"#run-live .knot.{'canceled' if action == 'Cancel' else 'terminated'}"
+        )
         with pytest.raises(WorkflowFailureError) as failed:
             await handles[number].result()
         assert isinstance(failed.value.cause, end)

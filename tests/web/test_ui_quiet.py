@@ -46,12 +46,15 @@ def test_attempts_are_asked_for_less_and_less(site: Site, new_page: NewPage) -> 
     under_way: set[Any] = set()
     page.on("request", lambda one: under_way.add(one) if one.headers.get("x-part") else None)
     for ended in ("requestfinished", "requestfailed"):
-        page.on(ended, lambda one: under_way.discard(one))  # noqa: PLW0108  # a builtin is none that Playwright can wrap
+        # a builtin is none that Playwright can wrap
+        page.on(ended, lambda one: under_way.discard(one))  # noqa: PLW0108
     before = asked(site)
     for _ in range(40):  # 200 s: after 5, 10, 20, 40 and 80 s
         page.clock.run_for(5_000)
         page.wait_for_timeout(20)
-        while under_way:  # else the page's clock runs on while this machine takes its time to answer
+        while (
+            under_way
+        ):  # else the page's clock runs on while this machine takes its time to answer
             page.wait_for_timeout(20)
     after = asked(site)
     assert 3 <= after["DescribeWorkflow"] - before["DescribeWorkflow"] <= 6

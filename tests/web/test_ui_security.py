@@ -30,7 +30,9 @@ def provider() -> Iterator[IdentityProvider]:
 
 
 def test_login_with_a_token(new_site: NewSite, new_page: NewPage) -> None:
-    site = new_site(authenticator=TokenAuthenticator(TOKEN, read_token="only for looking at things"))
+    site = new_site(
+        authenticator=TokenAuthenticator(TOKEN, read_token="only for looking at things")
+    )
     troubled_order(site.server)
     page = new_page(color_scheme="light")
     page.goto(site.url + RUN)
@@ -43,8 +45,14 @@ def test_login_with_a_token(new_site: NewSite, new_page: NewPage) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector(f"h1:text-is('{TROUBLED}')")  # where it was going
     assert page.get_by_role("link", name="Signal…").is_visible()
-    text_of = "(one) => { const range = document.createRange(); range.selectNodeContents(one); return range.getBoundingClientRect(); }"
-    bottoms = f"[...document.querySelectorAll('.foot > a, .foot button')].map({text_of}).map(box => Math.round(box.bottom))"
+    text_of = (
+        "(one) => { const range = document.createRange(); range.selectNodeContents(one); return"
+        " range.getBoundingClientRect(); }"
+    )
+    bottoms = (
+        f"[...document.querySelectorAll('.foot > a, .foot button')].map({text_of}).map(box =>"
+        " Math.round(box.bottom))"
+    )
     assert len(set(page.evaluate(bottoms))) == 1  # on the line of its neighbours
     page.get_by_role("button", name="Log out").click()
     page.wait_for_selector("h1:text-is('Log in')")
@@ -52,11 +60,22 @@ def test_login_with_a_token(new_site: NewSite, new_page: NewPage) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("nav.nav")
     page.goto(site.url + RUN)
-    assert page.locator(".tag:has-text('read-only')").is_visible() and page.get_by_text("Signal…").count() == 0
+    assert (
+        page.locator(".tag:has-text('read-only')").is_visible()
+        and page.get_by_text("Signal…").count() == 0
+    )
 
 
-def test_login_at_an_identity_provider(new_site: NewSite, new_page: NewPage, provider: IdentityProvider) -> None:
-    authenticator = OidcAuthenticator(provider.issuer, "odradek", client_id="odradek", client_secret=SECRET, public_url="http://localhost")
+def test_login_at_an_identity_provider(
+    new_site: NewSite, new_page: NewPage, provider: IdentityProvider
+) -> None:
+    authenticator = OidcAuthenticator(
+        provider.issuer,
+        "odradek",
+        client_id="odradek",
+        client_secret=SECRET,
+        public_url="http://localhost",
+    )
     site = new_site(authenticator=authenticator)
     authenticator.public_url = site.url
     page = new_page()
@@ -71,7 +90,9 @@ def test_a_form_of_another_site_changes_nothing(site: Site, new_page: NewPage) -
     page = new_page()
     address = f"{site.url}/api/v1/namespaces/default/workflows/order-1/signal/go"
     form = f"<form method=post action='{address}'><button>Win a prize</button></form>"
-    page.route("http://evil.example/", lambda route: route.fulfill(body=form, content_type="text/html"))
+    page.route(
+        "http://evil.example/", lambda route: route.fulfill(body=form, content_type="text/html")
+    )
     page.goto("http://evil.example/")
     with page.expect_response(address) as answered:
         page.get_by_role("button").click()
@@ -80,12 +101,13 @@ def test_a_form_of_another_site_changes_nothing(site: Site, new_page: NewPage) -
 
 
 def test_scripts_that_are_not_ours_do_not_run(site: Site, chromium: Any) -> None:
-    """Whatever found its way into a page: the policy refuses inline scripts, handlers, scripts and frames of others."""
+    """Whatever found its way into a page: the policy refuses inline scripts, handlers, scripts
+    and frames of others.
+    """
     context = chromium.new_context()
     page = context.new_page()
     page.goto(f"{site.url}/runs")
-    refused = page.evaluate(
-        """async () => {
+    refused = page.evaluate("""async () => {
             const seen = [];
             document.addEventListener("securitypolicyviolation", (event) => seen.push(event.effectiveDirective));
             const script = document.createElement("script");
@@ -105,8 +127,13 @@ def test_scripts_that_are_not_ours_do_not_run(site: Site, chromium: Any) -> None
             }
             await new Promise((done) => setTimeout(done, 500));
             return [window.taken ?? null, [...new Set(seen)].sort()];
-        }"""
-    )
+        }""")
     context.close()
     assert refused[0] is None
-    assert set(refused[1]) >= {"script-src-elem", "script-src-attr", "style-src-attr", "frame-src", "connect-src"}
+    assert set(refused[1]) >= {
+        "script-src-elem",
+        "script-src-attr",
+        "style-src-attr",
+        "frame-src",
+        "connect-src",
+    }

@@ -1,4 +1,6 @@
-"""The timeline in Chromium: what its bars open, and looking at a part of the time by keys, buttons and mouse."""
+"""The timeline in Chromium: what its bars open, and looking at a part of the time by keys,
+buttons and mouse.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,12 @@ def bounds(page: Any) -> tuple[int, int]:
 
 def long_run(site: Site) -> None:
     """Some 33 minutes, over since a while."""
-    run = summary("order-1", status="COMPLETED", start_time_ms=now_ms() - 4_000_000, close_time_ms=now_ms() - 2_000_000)
+    run = summary(
+        "order-1",
+        status="COMPLETED",
+        start_time_ms=now_ms() - 4_000_000,
+        close_time_ms=now_ms() - 2_000_000,
+    )
     site.server.add(run, long_history(run, 400))
 
 
@@ -37,7 +44,11 @@ def test_a_bar_opens_the_event_that_tells_of_it(site: Site, new_page: NewPage) -
     page.goto(f"{site.url}{RUN}/history")
     row = page.locator(".tl:has-text('charge_card')").first
     assert row.locator(".attempt").text_content() == "6.68 s · attempt 3"
-    row.locator("rect.tries").click()  # two attempts before, whose times nobody keeps: the third's start has the failure of the second
+    row.locator(
+        "rect.tries"
+        # two attempts before, whose times nobody keeps: the third's start has the failure of the
+        # second
+    ).click()
     page.wait_for_selector("#sheet h2:has-text('ActivityTaskStarted')")
     page.wait_for_selector("#sheet :text('gateway timeout')")
     page.keyboard.press("Escape")
@@ -62,7 +73,9 @@ LABELLED = """(label, text) => {
 
 
 def test_a_label_hides_the_bar_under_it(site: Site, new_page: NewPage) -> None:
-    """A bar that shows between two words strikes them through. What is under the label is clicked all the same."""
+    """A bar that shows between two words strikes them through. What is under the label is
+    clicked all the same.
+    """
     troubled_order(site.server)
     page = new_page()
     page.goto(f"{site.url}{RUN}/history")
@@ -70,7 +83,10 @@ def test_a_label_hides_the_bar_under_it(site: Site, new_page: NewPage) -> None:
     label, bar = row.locator(".attempt"), row.locator("rect.tries").bounding_box()
     for text in ("attempt 9 in 42 s", "attempt 4"):  # as it ticks, its ground goes with it
         box, width, ground = label.evaluate(LABELLED, text)
-        assert ground == page.evaluate("getComputedStyle(document.documentElement).backgroundColor") and ground != "rgba(0, 0, 0, 0)"
+        assert (
+            ground == page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+            and ground != "rgba(0, 0, 0, 0)"
+        )
         assert box["y"] <= bar["y"] and box["y"] + box["height"] >= bar["y"] + bar["height"]
         assert box["width"] >= width
     assert label.evaluate("label => getComputedStyle(label).pointerEvents") == "none"
@@ -85,7 +101,8 @@ def test_keys_look_nearer_and_further(site: Site, new_page: NewPage) -> None:
     for times in (1, 2):
         page.keyboard.press("+")
         page.wait_for_function(
-            "span => document.querySelector('[data-axis]').dataset.end - document.querySelector('[data-axis]').dataset.start == span",
+            "span => document.querySelector('[data-axis]').dataset.end -"
+            " document.querySelector('[data-axis]').dataset.start == span",
             arg=(end - start) // 2**times,
         )
     zoomed = bounds(page)
@@ -114,7 +131,9 @@ def test_buttons_keep_the_focus_and_work_without_scripts(site: Site, new_page: N
     page.get_by_role("link", name="Show less time").focus()
     for share in (4, 8):
         page.keyboard.press("Enter")
-        page.wait_for_selector(f"[data-axis][data-start='{start + (end - start) // 4 + (0 if share == 4 else (end - start) // 2 // 4)}']")
+        page.wait_for_selector(
+            f"[data-axis][data-start='{start + (end - start) // 4 + (0 if share == 4 else (end - start) // 2 // 4)}']"
+        )
         page.wait_for_function("document.activeElement.dataset.zoom == '+'")
     page = new_page(java_script_enabled=False)
     page.goto(f"{site.url}{LONG}/history")
@@ -137,7 +156,10 @@ def test_the_mouse_picks_a_part(site: Site, new_page: NewPage) -> None:
     page.mouse.up()
     page.wait_for_selector(".axis[data-zoomed]")
     near = bounds(page)
-    assert abs(near[0] - (end - start) * 0.1) < (end - start) * 0.005 and abs(near[1] - (end - start) * 0.2) < (end - start) * 0.005
+    assert (
+        abs(near[0] - (end - start) * 0.1) < (end - start) * 0.005
+        and abs(near[1] - (end - start) * 0.2) < (end - start) * 0.005
+    )
 
 
 def test_new_events_leave_the_part_as_it_is(site: Site, new_page: NewPage) -> None:
@@ -148,7 +170,11 @@ def test_new_events_leave_the_part_as_it_is(site: Site, new_page: NewPage) -> No
     page.keyboard.press("+")
     page.wait_for_selector(".axis[data-zoomed]")
     before = bounds(page)
-    signaled = HistoryEvent(25, run.start_time_ms + (before[0] + before[1]) // 2, WorkflowExecutionSignaled("approved", [plain(True)]))
+    signaled = HistoryEvent(
+        25,
+        run.start_time_ms + (before[0] + before[1]) // 2,
+        WorkflowExecutionSignaled("approved", [plain(True)]),
+    )
     site.server.owner.add(run, [*site.server.owner.events[TROUBLED], signaled])
     page.wait_for_selector(".tl:has-text('approved')")
     assert bounds(page) == before

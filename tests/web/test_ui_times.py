@@ -1,4 +1,6 @@
-"""Times: to the millisecond where it matters, in a zone that is named, and found by the query when they are copied."""
+"""Times: to the millisecond where it matters, in a zone that is named, and found by the query
+when they are copied.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def test_the_zone_is_named_and_chosen(site: Site, new_page: NewPage) -> None:
     zone.click()
     assert started.inner_text() == "2026-09-21 14:13:20.123" and zone.inner_text() == "UTC"
     page.goto(f"{site.url}/runs")
-    assert page.locator("td[data-label=Started] time").inner_text() == "2026-09-21 14:13:20"  # kept, and to the second in a list
+    assert (
+        page.locator("td[data-label=Started] time").inner_text() == "2026-09-21 14:13:20"
+    )  # kept, and to the second in a list
     page.keyboard.press("u")
     assert page.locator("td[data-label=Started] time").inner_text() == "2026-09-21 16:13:20"
 
@@ -46,17 +50,18 @@ def test_a_copied_time_is_found_by_the_query(site: Site, new_page: NewPage, zone
     page = new_page(timezone_id="Asia/Kathmandu")  # +05:45
     page.add_init_script(f"localStorage.setItem('odradek.zone', '{zone}')")
     page.goto(f"{site.url}/runs")
-    copied = page.evaluate(
-        """() => {
+    copied = page.evaluate("""() => {
             const row = [...document.querySelectorAll("tbody tr")].find((one) => one.textContent.includes("order-1"));
             const time = row.querySelector("td[data-label=Started] time");
             getSelection().selectAllChildren(time);
             const event = new ClipboardEvent("copy", {clipboardData: new DataTransfer(), bubbles: true, cancelable: true});
             document.activeElement.dispatchEvent(event);
             return event.clipboardData.getData("text/plain");
-        }"""
+        }""")
+    assert (
+        copied
+        == {"utc": "2026-09-21T14:13:20.123Z", "local": "2026-09-21T19:58:20.123+05:45"}[zone]
     )
-    assert copied == {"utc": "2026-09-21T14:13:20.123Z", "local": "2026-09-21T19:58:20.123+05:45"}[zone]
     page.fill("input[name=query]", f"StartTime = '{copied}'")
     page.get_by_role("button", name="Find").click()
     page.wait_for_selector("tr:has-text('order-1')")

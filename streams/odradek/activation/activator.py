@@ -1,4 +1,6 @@
-"""`PythonActivator`: makes instances of registered workflow classes. Implements `odradek.engine.activation.Activator`."""
+"""`PythonActivator`: makes instances of registered workflow classes. Implements
+`odradek.engine.activation.Activator`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,20 @@ from typing import Any
 from odradek.activation.context import WorkflowSettings
 from odradek.activation.definitions import WorkflowDefinition
 from odradek.activation.instance import PythonWorkflowInstance
-from odradek.activation.interceptors import Interceptor, WorkflowInboundInterceptor, WorkflowInterceptorClassInput
+from odradek.activation.interceptors import (
+    Interceptor,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
 from odradek.common import MetricMeter
 from odradek.converter import DataConverter
-from odradek.engine.activation import Activation, Completion, FailWorkflow, TaskFailed, WorkflowInstance
+from odradek.engine.activation import (
+    Activation,
+    Completion,
+    FailWorkflow,
+    TaskFailed,
+    WorkflowInstance,
+)
 from odradek.wire.payload import Failure
 
 
@@ -20,13 +32,13 @@ class PythonActivator:
 
     Args:
         workflows: Classes decorated with `@workflow.defn`; at most one of them dynamic.
-        namespace: Namespace of the runs.
-        task_queue: Task queue of the runs.
-        data_converter: Its payload and failure converter are used. Its codec is not: codecs run in the host, outside of workflow code.
-        interceptors: Objects with `workflow_interceptor_class`, the first outermost.
-        workflow_failure_exception_types: Exceptions (and their subclasses) that fail a workflow instead of its task.
-        extern_functions: What `workflow.extern_functions()` returns.
-        metric_meter: Where `workflow.metric_meter()` records; nothing is recorded at replay.
+        namespace: Namespace of the runs. task_queue: Task queue of the runs. data_converter: Its
+        payload and failure converter are used. Its codec is not: codecs run in the host, outside
+        of workflow code. interceptors: Objects with `workflow_interceptor_class`, the first
+        outermost. workflow_failure_exception_types: Exceptions (and their subclasses) that fail
+        a workflow instead of its task. extern_functions: What `workflow.extern_functions()`
+        returns. metric_meter: Where `workflow.metric_meter()` records; nothing is recorded at
+        replay.
 
     Raises:
         ValueError: A class is not decorated, or a workflow type stands twice.
@@ -79,7 +91,9 @@ class PythonActivator:
         definition = self._definitions.get(workflow_type) or self._definitions.get(None)
         if definition is None:
             return UnregisteredInstance(workflow_type, self.workflow_types)
-        return PythonWorkflowInstance(self._settings, definition, workflow_id, run_id, workflow_type)
+        return PythonWorkflowInstance(
+            self._settings, definition, workflow_id, run_id, workflow_type
+        )
 
 
 def _interceptor_classes(
@@ -87,19 +101,26 @@ def _interceptor_classes(
 ) -> list[type[WorkflowInboundInterceptor]]:
     classes = []
     for interceptor in interceptors:
-        cls = interceptor.workflow_interceptor_class(WorkflowInterceptorClassInput(unsafe_extern_functions=functions))
+        cls = interceptor.workflow_interceptor_class(
+            WorkflowInterceptorClassInput(unsafe_extern_functions=functions)
+        )
         if cls is not None:
             classes.append(cls)
     return classes
 
 
 class UnregisteredInstance:
-    """Stands for a run whose type nobody registered: each activation fails its task, until a worker comes that knows the type."""
+    """Stands for a run whose type nobody registered: each activation fails its task, until a
+    worker comes that knows the type.
+    """
 
     def __init__(self, workflow_type: str, registered: list[str]) -> None:
         available = ", ".join(registered) or "none"
         self._failure = Failure(
-            message=f"Workflow class {workflow_type} is not registered on this worker, available workflows: {available}",
+            message=(
+                f"Workflow class {workflow_type} is not registered on this worker, available"
+                f" workflows: {available}"
+            ),
             type="NotFoundError",
         )
 

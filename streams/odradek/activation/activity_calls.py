@@ -1,8 +1,9 @@
 """Activities as workflow code sees them: scheduling, the handle, cancellation.
 
-The command goes out when the call is made. Cancelling a handle, or a task that awaits one, asks the engine for cancellation and
-goes on waiting: how the activity ends is what the engine resolves it with (`ActivityError` with a `CancelledError` as cause, or its
-own outcome under WAIT_CANCELLATION_COMPLETED). As in Temporal, where the SDK shields the result the same way.
+The command goes out when the call is made. Cancelling a handle, or a task that awaits one, asks
+the engine for cancellation and goes on waiting: how the activity ends is what the engine
+resolves it with (`ActivityError` with a `CancelledError` as cause, or its own outcome under
+WAIT_CANCELLATION_COMPLETED). As in Temporal, where the SDK shields the result the same way.
 """
 
 from __future__ import annotations
@@ -41,10 +42,18 @@ class ActivityCancellationType(IntEnum):
 
 
 class ActivityResult(asyncio.Future[Any]):
-    """The outcome of one scheduled activity. `cancel` asks the engine instead of cancelling this future."""
+    """The outcome of one scheduled activity. `cancel` asks the engine instead of cancelling this
+    future.
+    """
 
     def __init__(
-        self, context: WorkflowContext, seq: int, activity_type: str, activity_id: str, ret_type: Any, converter: PayloadConverter
+        self,
+        context: WorkflowContext,
+        seq: int,
+        activity_type: str,
+        activity_id: str,
+        ret_type: Any,
+        converter: PayloadConverter,
     ) -> None:
         super().__init__(loop=context.loop)
         self.converter = converter
@@ -96,27 +105,37 @@ class ActivityResult(asyncio.Future[Any]):
             self.set_result(value)
             return
         if job.failure is None:
-            raise RuntimeError(f"activity {self.activity_id} ended {job.status} without a failure; this is a defect of the engine")
+            raise RuntimeError(
+                f"activity {self.activity_id} ended {job.status} without a failure; this is a"
+                " defect of the engine"
+            )
         self.set_exception(context.from_failure(job.failure))
         if not self.awaited:
             self._log_traceback = False
 
 
 class ActivityHandle(WorkflowTask[T]):
-    """What `start_activity` returns and `execute_activity` awaits: an `asyncio.Task` that ends as the activity does."""
+    """What `start_activity` returns and `execute_activity` awaits: an `asyncio.Task` that ends
+    as the activity does.
+    """
 
     def __init__(self, result: ActivityResult) -> None:
         self._result_future = result
         loop = result.context.loop
-        super().__init__(_outcome(result, loop), loop, f"activity: {result.activity_type}", forgotten=False)
+        super().__init__(
+            _outcome(result, loop), loop, f"activity: {result.activity_type}", forgotten=False
+        )
         result.handle_number = self.number
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Ask for the activity's cancellation. See the module's docstring for what the handle then ends with."""
+        """Ask for the activity's cancellation. See the module's docstring for what the handle
+        then ends with.
+        """
         result = self._result_future
         if self.done():
             return False
-        # Resolved, but the handle has not seen it yet: the cancellation must not get lost in the result.
+        # Resolved, but the handle has not seen it yet: the cancellation must not get lost in the
+        # result.
         if result.context.closing or result.done():
             return super().cancel(msg)
         asked = result.cancel(msg)
@@ -131,30 +150,44 @@ async def _outcome(result: ActivityResult, loop: WorkflowLoop) -> Any:
     try:
         return await result
     finally:
-        loop.tasks.pop(result.handle_number, None)  # cheaper than a done callback: this is the most frequent task
+        loop.tasks.pop(
+            result.handle_number, None
+        )  # cheaper than a done callback: this is the most frequent task
 
 
 def milliseconds(duration: timedelta | None, name: str) -> int:
-    """Whole milliseconds, rounded up, so that a tiny timeout is not "no timeout". 0 for None. `ValueError` when negative."""
+    """Whole milliseconds, rounded up, so that a tiny timeout is not "no timeout". 0 for None.
+    `ValueError` when negative.
+    """
     if duration is None:
         return 0
     if duration.days < 0:
         raise ValueError(f"{name} must not be negative")
-    return (duration.days * 86_400 + duration.seconds) * 1000 + (duration.microseconds + 999) // 1000
+    return (duration.days * 86_400 + duration.seconds) * 1000 + (
+        duration.microseconds + 999
+    ) // 1000
 
 
 def resolve_activity_type(activity: Any, result_type: Any) -> tuple[str, list[Any] | None, Any]:
-    """Name, argument types and result type of an activity given by name or by its decorated function, method or callable object."""
+    """Name, argument types and result type of an activity given by name or by its decorated
+    function, method or callable object.
+    """
     if isinstance(activity, str):
         return activity, None, result_type
     if not callable(activity):
         raise TypeError("Activity must be a string or callable")
     definition = getattr(activity, ACTIVITY_DEFINITION_ATTRIBUTE, None)
     if definition is None:
-        definition = getattr(getattr(activity, "__call__", None), ACTIVITY_DEFINITION_ATTRIBUTE, None)  # noqa: B004 - a callable class or object
+        definition = getattr(
+            getattr(activity, "__call__", None),  # noqa: B004
+            ACTIVITY_DEFINITION_ATTRIBUTE,
+            None,
+        )
     if definition is None:
         name = getattr(activity, "__name__", repr(activity))
-        raise TypeError(f"Activity {name} missing attributes, was it decorated with @activity.defn?")
+        raise TypeError(
+            f"Activity {name} missing attributes, was it decorated with @activity.defn?"
+        )
     if not definition.name:
         raise ValueError("Cannot invoke dynamic activity explicitly")
     return definition.name, definition.arg_types, definition.ret_type
@@ -176,7 +209,9 @@ def schedule_activity(
     summary: str | None,
     headers: Mapping[str, Payload] | None,
 ) -> ActivityResult:
-    """Schedule an activity and return its coming result. `ValueError` unless it has a start-to-close or schedule-to-close timeout."""
+    """Schedule an activity and return its coming result. `ValueError` unless it has a
+    start-to-close or schedule-to-close timeout.
+    """
     if context.closing or context.read_only:
         context.assert_writable("start activity")
     if not start_to_close_timeout and not schedule_to_close_timeout:
@@ -195,14 +230,22 @@ def schedule_activity(
             task_queue=task_queue or "",
             input=payloads,
             headers=dict(headers) if headers else {},
-            schedule_to_close_timeout_ms=milliseconds(schedule_to_close_timeout, "schedule_to_close_timeout"),
-            schedule_to_start_timeout_ms=milliseconds(schedule_to_start_timeout, "schedule_to_start_timeout"),
-            start_to_close_timeout_ms=milliseconds(start_to_close_timeout, "start_to_close_timeout"),
+            schedule_to_close_timeout_ms=milliseconds(
+                schedule_to_close_timeout, "schedule_to_close_timeout"
+            ),
+            schedule_to_start_timeout_ms=milliseconds(
+                schedule_to_start_timeout, "schedule_to_start_timeout"
+            ),
+            start_to_close_timeout_ms=milliseconds(
+                start_to_close_timeout, "start_to_close_timeout"
+            ),
             heartbeat_timeout_ms=milliseconds(heartbeat_timeout, "heartbeat_timeout"),
             retry_policy=policy,
             cancellation_type=cancellation_type._name_,
             summary=summary_payload,
         )
     )
-    result = context.activities[seq] = ActivityResult(context, seq, activity_type, identifier, ret_type, converter)
+    result = context.activities[seq] = ActivityResult(
+        context, seq, activity_type, identifier, ret_type, converter
+    )
     return result

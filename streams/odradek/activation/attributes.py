@@ -1,4 +1,6 @@
-"""Memo and search attributes of the running workflow: reading them, and upserts, which are commands."""
+"""Memo and search attributes of the running workflow: reading them, and upserts, which are
+commands.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def memo(context: WorkflowContext) -> Mapping[str, Any]:
     """All memo values, decoded without hints."""
     if context.converted_memo is None:
         convert = context.payload_converter.from_payload
-        context.converted_memo = {key: convert(payload) for key, payload in context.started_info.raw_memo.items()}
+        context.converted_memo = {
+            key: convert(payload) for key, payload in context.started_info.raw_memo.items()
+        }
     return context.converted_memo
 
 
@@ -57,7 +61,9 @@ def upsert_memo(context: WorkflowContext, updates: Mapping[str, Any]) -> None:
     context.converted_memo = None
 
 
-def upsert_search_attributes(context: WorkflowContext, attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]]) -> None:
+def upsert_search_attributes(
+    context: WorkflowContext, attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]]
+) -> None:
     """Set or remove search attributes, and keep `workflow.info()` in step."""
     context.assert_writable("upsert search attributes")
     info = context.started_info
@@ -80,11 +86,15 @@ def upsert_search_attributes(context: WorkflowContext, attributes: SearchAttribu
                 untyped[name] = []
                 typed.pop(name, None)
             else:
-                is_list = update.key.indexed_value_type == SearchAttributeIndexedValueType.KEYWORD_LIST
+                is_list = (
+                    update.key.indexed_value_type == SearchAttributeIndexedValueType.KEYWORD_LIST
+                )
                 untyped[name] = list(value) if is_list else [value]
                 typed[name] = SearchAttributePair(update.key, value)
     context.add(UpsertSearchAttributes(search_attributes=fields))
-    cast(list[Any], info.typed_search_attributes.search_attributes)[:] = sorted(typed.values(), key=lambda pair: pair.key.name)
+    cast(list[Any], info.typed_search_attributes.search_attributes)[:] = sorted(
+        typed.values(), key=lambda pair: pair.key.name
+    )
 
 
 def _guess(name: str, values: Any) -> SearchAttributePair[Any] | None:

@@ -1,8 +1,10 @@
-"""Closing a run that leaves memory: its coroutines end at once, and nothing that they do in ending has an effect.
+"""Closing a run that leaves memory: its coroutines end at once, and nothing that they do in
+ending has an effect.
 
-Left to the garbage collector, a coroutine is closed at some later moment, on any thread, perhaps in the middle of another
-workflow, and its `finally` blocks would then call the workflow API of *that* run. So each is closed here, under its own loop,
-with commands, timers, callbacks and logging off.
+Left to the garbage collector, a coroutine is closed at some later moment, on any thread, perhaps
+in the middle of another workflow, and its `finally` blocks would then call the workflow API of
+*that* run. So each is closed here, under its own loop, with commands, timers, callbacks and
+logging off.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ logger = logging.getLogger("odradek.workflow")
 
 ATTEMPTS = 20
 _undying: list[Any] = []
-"""Coroutines that swallow `GeneratorExit` again and again. Kept, so that the garbage collector does not run them elsewhere."""
+"""Coroutines that swallow `GeneratorExit` again and again. Kept, so that the garbage collector
+does not run them elsewhere.
+"""
 
 
 def close(context: WorkflowContext) -> None:
@@ -51,7 +55,8 @@ def close(context: WorkflowContext) -> None:
 def _close_chain(outermost: Any, context: WorkflowContext) -> None:
     """Close a coroutine and those that it awaits, innermost first.
 
-    Closed from outside, one that does not let go inside would end those around it with a RuntimeError and be left over itself.
+    Closed from outside, one that does not let go inside would end those around it with a
+    RuntimeError and be left over itself.
     """
     chain = []
     awaited = outermost
@@ -73,10 +78,12 @@ def _close_coroutine(coroutine: Any, context: WorkflowContext) -> None:
             if "ignored GeneratorExit" not in str(error):
                 return  # raised by user code on its way out
         except BaseException:
-            return  # whatever a `finally` block raised, or the watchdog in one; the coroutine has ended
+            # whatever a `finally` block raised, or the watchdog in one; the coroutine has ended
+            return
     _undying.append(coroutine)
     logger.warning(
-        "a coroutine of workflow %s (id %s) does not end: it catches BaseException and goes on. Catch Exception, or asyncio.CancelledError",
+        "a coroutine of workflow %s (id %s) does not end: it catches BaseException and goes on."
+        " Catch Exception, or asyncio.CancelledError",
         context.workflow_type,
         context.workflow_id,
     )

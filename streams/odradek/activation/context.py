@@ -1,8 +1,9 @@
 """`WorkflowContext`: the state of one run on which the workflow API works.
 
-It holds what workflow code has asked for in the current activation (commands, in order), the numbers given out, and the guards:
-nothing may change in a read-only context, and nothing happens at all once the run is being closed. It applies no
-jobs (the instance does) and runs nothing (the loop does).
+It holds what workflow code has asked for in the current activation (commands, in order), the
+numbers given out, and the guards: nothing may change in a read-only context, and nothing happens
+at all once the run is being closed. It applies no jobs (the instance does) and runs nothing (the
+loop does).
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ from odradek.wire.payload import Failure, Payload
 if TYPE_CHECKING:
     from odradek.activation.activity_calls import ActivityResult
     from odradek.activation.handler_table import HandlerTable
-    from odradek.activation.interceptors import WorkflowInboundInterceptor, WorkflowOutboundInterceptor
+    from odradek.activation.interceptors import (
+        WorkflowInboundInterceptor,
+        WorkflowOutboundInterceptor,
+    )
 
 _NO_ACTIVATION = Activation("", 0, False, 0, 0, False, [])
 
@@ -79,7 +83,8 @@ class WorkflowSettings:
         # Almost no converter minds the context; asked once, so that no call has to.
         self.converter_takes_context = (
             isinstance(payload_converter, WithSerializationContext)
-            and payload_converter.with_context(WorkflowSerializationContext(namespace, "")) is not payload_converter
+            and payload_converter.with_context(WorkflowSerializationContext(namespace, ""))
+            is not payload_converter
         )
 
 
@@ -87,7 +92,12 @@ class WorkflowContext:
     """State of one run. See the module's docstring."""
 
     def __init__(
-        self, settings: WorkflowSettings, definition: WorkflowDefinition, workflow_id: str, run_id: str, workflow_type: str
+        self,
+        settings: WorkflowSettings,
+        definition: WorkflowDefinition,
+        workflow_id: str,
+        run_id: str,
+        workflow_type: str,
     ) -> None:
         self.settings = settings
         self.definition = definition
@@ -95,8 +105,11 @@ class WorkflowContext:
         self.run_id = run_id
         self.workflow_type = workflow_type
         self.payload_converter = settings.payload_converter
-        self.variables = _clean_variables()  # in which everything of the run runs; tasks have copies, as in asyncio
-        self.loop: WorkflowLoop = WorkflowLoop(self, run_id)  # type: ignore[abstract]  # the rest of its methods is set below the class
+        self.variables = (
+            _clean_variables()
+        )  # in which everything of the run runs; tasks have copies, as in asyncio
+        # the rest of its methods is set below the class
+        self.loop: WorkflowLoop = WorkflowLoop(self, run_id)  # type: ignore[abstract]
         self.handlers: HandlerTable  # set by the instance
         self.instance: Any = None  # the user's object
         self.inbound: WorkflowInboundInterceptor | None = None  # None: no interceptors
@@ -185,11 +198,15 @@ class WorkflowContext:
                 return
 
     def is_resolved_now(self, kind: type[ResolveActivity] | type[FireTimer], seq: int) -> bool:
-        """Whether a job of this activation, perhaps not yet applied, ends `seq`: then it is closed already for the engine."""
+        """Whether a job of this activation, perhaps not yet applied, ends `seq`: then it is
+        closed already for the engine.
+        """
         return any(type(job) is kind and job.seq == seq for job in self.activation.jobs)
 
     def origin(self) -> tuple[str, int, str] | None:
-        """File, line and function of the workflow code that is asking; when none is on the stack, where the main coroutine stands."""
+        """File, line and function of the workflow code that is asking; when none is on the
+        stack, where the main coroutine stands.
+        """
         frame = sys._getframe(2)
         while frame is not None:
             code = frame.f_code
@@ -200,7 +217,11 @@ class WorkflowContext:
             if task.get_name() == "run":
                 for standing in reversed(self.loop.frames(task)):
                     if not _is_library(standing.f_code.co_filename):
-                        return standing.f_code.co_filename, standing.f_lineno, standing.f_code.co_name
+                        return (
+                            standing.f_code.co_filename,
+                            standing.f_lineno,
+                            standing.f_code.co_name,
+                        )
         return None
 
     # ------------------------------------------------------------ timers (see loop.TimerHost)
@@ -223,7 +244,9 @@ class WorkflowContext:
             self.add(CancelTimer(seq=timer.seq))
 
     def cancel_activity(self, result: ActivityResult) -> bool:
-        """Ask for the cancellation of an activity. False when it never left: then nobody will answer."""
+        """Ask for the cancellation of an activity. False when it never left: then nobody will
+        answer.
+        """
         if self.read_only:
             self.refuse("cancel activity handle")
         if result.scheduled_in == self.loop.activation:
@@ -246,8 +269,12 @@ class WorkflowContext:
         finally:
             timer.cancel()
 
-    async def wait_condition(self, predicate: Callable[[], bool], seconds: float | None, summary: str | None) -> None:
-        """Wait until `predicate` holds, looked at after each pass of the loop. `asyncio.TimeoutError` after `seconds`."""
+    async def wait_condition(
+        self, predicate: Callable[[], bool], seconds: float | None, summary: str | None
+    ) -> None:
+        """Wait until `predicate` holds, looked at after each pass of the loop.
+        `asyncio.TimeoutError` after `seconds`.
+        """
         self.assert_writable("wait condition")
         future: asyncio.Future[None] = self.loop.create_future()
         if seconds is None:
@@ -308,7 +335,9 @@ class WorkflowContext:
         return self._random
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
-        """Whether to take the new path: yes when not replaying or when history has the marker. The first answer holds for the run."""
+        """Whether to take the new path: yes when not replaying or when history has the marker.
+        The first answer holds for the run.
+        """
         self.assert_writable("patch")
         known = self.patches.get(patch_id)
         if known is not None:
@@ -319,10 +348,14 @@ class WorkflowContext:
             self.add(SetPatchMarker(patch_id=patch_id, deprecated=deprecated))
         return use
 
-    def activity_converter(self, activity_type: str, activity_id: str | None, task_queue: str | None) -> PayloadConverter:
+    def activity_converter(
+        self, activity_type: str, activity_id: str | None, task_queue: str | None
+    ) -> PayloadConverter:
         """The payload converter for one activity's arguments and result."""
         converter = self.settings.payload_converter
-        if not self.settings.converter_takes_context or not isinstance(converter, WithSerializationContext):
+        if not self.settings.converter_takes_context or not isinstance(
+            converter, WithSerializationContext
+        ):
             return self.payload_converter
         return converter.with_context(
             ActivitySerializationContext(
@@ -339,10 +372,14 @@ class WorkflowContext:
     # ------------------------------------------------------------ failures
 
     def decode(self, payloads: Sequence[Payload], types: list[Any] | None, of: str) -> list[Any]:
-        """Arguments from their payloads. As in Temporal, an error that may fail the workflow passes; any other becomes `RuntimeError`."""
+        """Arguments from their payloads. As in Temporal, an error that may fail the workflow
+        passes; any other becomes `RuntimeError`.
+        """
         if not payloads:
             return []
-        if types is not None and len(types) != len(payloads):  # fewer arguments than parameters is fine: defaults
+        if types is not None and len(types) != len(
+            payloads
+        ):  # fewer arguments than parameters is fine: defaults
             types = types[: len(payloads)] if len(types) > len(payloads) else None
         try:
             return self.payload_converter.from_payloads(payloads, types)
@@ -363,7 +400,9 @@ class WorkflowContext:
         return isinstance(error, own + self.settings.failure_exception_types)
 
     def to_failure(self, error: BaseException) -> Failure:
-        """`error` as a wire record. Its stack begins in the user's code; a group gets its first exception as its cause."""
+        """`error` as a wire record. Its stack begins in the user's code; a group gets its first
+        exception as its cause.
+        """
         failure = Failure()
         error = error.with_traceback(_users_part(error.__traceback__))
         if isinstance(error, BaseExceptionGroup) and error.__cause__ is None:
@@ -377,7 +416,9 @@ class WorkflowContext:
 
 
 def _clean_variables() -> contextvars.Context:
-    """The `contextvars` of a new run: nobody's, since a replay elsewhere could not see them, but for the ids of log lines."""
+    """The `contextvars` of a new run: nobody's, since a replay elsewhere could not see them, but
+    for the ids of log lines.
+    """
     variables = contextvars.Context()
     fields = log_fields()
     if fields:
@@ -396,7 +437,9 @@ def _set_timeout(future: asyncio.Future[None]) -> None:
 
 
 def _users_part(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback without the frames above the user's code; whole when there is none of the user's."""
+    """The traceback without the frames above the user's code; whole when there is none of the
+    user's.
+    """
     part = trace
     while part is not None and _is_library(part.tb_frame.f_code.co_filename):
         part = part.tb_next
@@ -413,5 +456,7 @@ _library_files: dict[str, bool] = {}
 def _is_library(filename: str) -> bool:
     known = _library_files.get(filename)
     if known is None:
-        known = _library_files[filename] = filename.startswith(_LIBRARIES) or filename.endswith("/contextlib.py")
+        known = _library_files[filename] = filename.startswith(_LIBRARIES) or filename.endswith(
+            "/contextlib.py"
+        )
     return known

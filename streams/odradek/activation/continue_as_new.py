@@ -1,4 +1,6 @@
-"""Continue-as-new: the command is made where it is asked for, so that a conversion error points at that line; then the run unwinds."""
+"""Continue-as-new: the command is made where it is asked for, so that a conversion error points
+at that line; then the run unwinds.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,12 @@ class ContinueAsNewRequest(ContinueAsNewError):
         self.command = command
 
 
-def resolve_workflow_type(workflow: str | Callable[..., Any] | None) -> tuple[str | None, list[Any] | None]:
-    """Type name and argument types of the workflow to continue as; None is the same again. `TypeError` for anything else."""
+def resolve_workflow_type(
+    workflow: str | Callable[..., Any] | None,
+) -> tuple[str | None, list[Any] | None]:
+    """Type name and argument types of the workflow to continue as; None is the same again.
+    `TypeError` for anything else.
+    """
     if workflow is None or isinstance(workflow, str):
         return workflow, None
     if callable(workflow):
@@ -35,14 +41,19 @@ def resolve_workflow_type(workflow: str | Callable[..., Any] | None) -> tuple[st
 
 
 def continue_as_new(
-    context: WorkflowContext, workflow: str | Callable[..., Any] | None, args: Sequence[Any], options: dict[str, Any]
+    context: WorkflowContext,
+    workflow: str | Callable[..., Any] | None,
+    args: Sequence[Any],
+    options: dict[str, Any],
 ) -> NoReturn:
     """Through interceptors, if there are any. `options`: the other fields of `ContinueAsNewInput`."""
     from odradek.activation.interceptors import ContinueAsNewInput
 
     context.assert_writable("continue as new")
     name, arg_types = resolve_workflow_type(workflow)
-    request = ContinueAsNewInput(workflow=name, args=args, headers={}, arg_types=arg_types, **options)
+    request = ContinueAsNewInput(
+        workflow=name, args=args, headers={}, arg_types=arg_types, **options
+    )
     if context.outbound is not None:
         context.outbound.continue_as_new(request)
     raise_continue_as_new(context, request)
@@ -58,11 +69,25 @@ def raise_continue_as_new(context: WorkflowContext, request: ContinueAsNewInput)
             task_queue=request.task_queue or "",
             input=converter.to_payloads(request.args) if request.args else [],
             headers=dict(request.headers),
-            memo=None if request.memo is None else {key: converter.to_payload(value) for key, value in request.memo.items()},
+            memo=(
+                None
+                if request.memo is None
+                else {key: converter.to_payload(value) for key, value in request.memo.items()}
+            ),
             search_attributes=None if attributes is None else encode_search_attributes(attributes),
-            run_timeout_ms=None if request.run_timeout is None else milliseconds(request.run_timeout, "run_timeout"),
-            task_timeout_ms=None if request.task_timeout is None else milliseconds(request.task_timeout, "task_timeout"),
-            backoff_start_interval_ms=milliseconds(request.backoff_start_interval, "backoff_start_interval"),
+            run_timeout_ms=(
+                None
+                if request.run_timeout is None
+                else milliseconds(request.run_timeout, "run_timeout")
+            ),
+            task_timeout_ms=(
+                None
+                if request.task_timeout is None
+                else milliseconds(request.task_timeout, "task_timeout")
+            ),
+            backoff_start_interval_ms=milliseconds(
+                request.backoff_start_interval, "backoff_start_interval"
+            ),
             retry_policy=request.retry_policy.to_wire() if request.retry_policy else None,
         )
     )

@@ -1,7 +1,8 @@
 """Workflow classes: `@workflow.defn` and its companions, and the definition they leave on the class.
 
-Everything that can be wrong with a class is found when it is decorated, and said in one `ValueError`. Type hints are read
-when the class is registered with a worker (`WorkflowDefinition.prepare`), once all names of its module exist.
+Everything that can be wrong with a class is found when it is decorated, and said in one
+`ValueError`. Type hints are read when the class is registered with a worker
+(`WorkflowDefinition.prepare`), once all names of its module exist.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ AsyncFn = TypeVar("AsyncFn", bound=Callable[..., Awaitable[Any]])
 
 @dataclass(frozen=True)
 class DynamicWorkflowConfig:
-    """What a `@workflow.dynamic_config` method returns: settings of a dynamic workflow that depend on its run."""
+    """What a `@workflow.dynamic_config` method returns: settings of a dynamic workflow that
+    depend on its run.
+    """
 
     failure_exception_types: Sequence[type[BaseException]] | None = None
     """Replaces `defn(failure_exception_types=)` when not None."""
@@ -105,11 +108,17 @@ class WorkflowDefinition:
         return self._hints[1]
 
     def prepare(self) -> None:
-        """Read all type hints. `NameError` when an annotation does not exist at run time, `TypeError` for a wrong dynamic run method."""
+        """Read all type hints. `NameError` when an annotation does not exist at run time,
+        `TypeError` for a wrong dynamic run method.
+        """
         types = self.arg_types
         if self.name is None and types not in ([Sequence[RawValue]], [typing.Sequence[RawValue]]):
             raise TypeError("Dynamic workflow must accept a single Sequence[RawValue]")
-        handlers: list[HandlerDefinition] = [*self.signals.values(), *self.queries.values(), *self.updates.values()]
+        handlers: list[HandlerDefinition] = [
+            *self.signals.values(),
+            *self.queries.values(),
+            *self.updates.values(),
+        ]
         for handler in handlers:
             _ = handler.arg_types
 
@@ -119,7 +128,9 @@ class WorkflowDefinition:
         definition = getattr(workflow, DEFINITION_ATTRIBUTE, None)
         if not isinstance(definition, WorkflowDefinition) or definition.cls is not workflow:
             name = getattr(workflow, "__name__", repr(workflow))
-            raise ValueError(f"Workflow {name} missing attributes, was it decorated with @workflow.defn?")
+            raise ValueError(
+                f"Workflow {name} missing attributes, was it decorated with @workflow.defn?"
+            )
         return definition
 
     @staticmethod
@@ -129,7 +140,8 @@ class WorkflowDefinition:
         if not isinstance(definition, WorkflowDefinition):
             name = getattr(fn, "__qualname__", repr(fn))
             raise ValueError(
-                f"Function {name} missing attributes, was it decorated with @workflow.run and was its class decorated with @workflow.defn?"
+                f"Function {name} missing attributes, was it decorated with @workflow.run and was"
+                " its class decorated with @workflow.defn?"
             )
         return definition
 
@@ -169,12 +181,12 @@ def defn(
     """Decorator for a workflow class.
 
     Args:
-        cls: The class.
-        name: Workflow type; the class name by default. Not together with `dynamic`.
-        sandboxed: Kept for the day of a full sandbox. The checks of the event loop hold either way.
-        dynamic: Runs every type that is not registered; `run` takes one `Sequence[RawValue]`.
-        failure_exception_types: Exceptions (and their subclasses) that fail the workflow instead of its task.
-        versioning_behavior: Recorded on the definition; without effect in this version.
+        cls: The class. name: Workflow type; the class name by default. Not together with
+        `dynamic`. sandboxed: Kept for the day of a full sandbox. The checks of the event loop
+        hold either way. dynamic: Runs every type that is not registered; `run` takes one
+        `Sequence[RawValue]`. failure_exception_types: Exceptions (and their subclasses) that
+        fail the workflow instead of its task. versioning_behavior: Recorded on the definition;
+        without effect in this version.
 
     Raises:
         ValueError: The class is not a valid workflow; the text lists everything that is wrong.
@@ -183,7 +195,13 @@ def defn(
         raise ValueError("Cannot provide name and dynamic boolean")
 
     def decorate(cls: type) -> type:
-        definition = _define(cls, None if dynamic else name or cls.__name__, sandboxed, failure_exception_types, versioning_behavior)
+        definition = _define(
+            cls,
+            None if dynamic else name or cls.__name__,
+            sandboxed,
+            failure_exception_types,
+            versioning_behavior,
+        )
         setattr(cls, DEFINITION_ATTRIBUTE, definition)
         setattr(definition.run_fn, DEFINITION_ATTRIBUTE, definition)
         return cls
@@ -192,7 +210,9 @@ def defn(
 
 
 def init(init_fn: Fn) -> Fn:
-    """Decorator for an `__init__` that takes the arguments of the run method; its parameters must be the same."""
+    """Decorator for an `__init__` that takes the arguments of the run method; its parameters
+    must be the same.
+    """
     if init_fn.__name__ != "__init__":
         raise ValueError("@workflow.init may only be used on the __init__ method")
     setattr(init_fn, INIT_ATTRIBUTE, True)
@@ -211,7 +231,8 @@ def run(fn: AsyncFn) -> AsyncFn:
 
 
 def dynamic_config(fn: Fn) -> Fn:
-    """Decorator for a plain method without parameters that returns a `DynamicWorkflowConfig`; dynamic workflows only.
+    """Decorator for a plain method without parameters that returns a `DynamicWorkflowConfig`;
+    dynamic workflows only.
 
     Called after `__init__`, before the run method, in a read-only context.
     """
@@ -256,25 +277,39 @@ class _Members:
     def _add_run(self, name: str, member: Any) -> None:
         self.seen_run = True
         if not is_method_of(member, self.cls):
-            self.issues.append(f"@workflow.run method {name} must be defined on {self.cls.__qualname__}")
+            self.issues.append(
+                f"@workflow.run method {name} must be defined on {self.cls.__qualname__}"
+            )
         elif self.run is not None:
-            self.issues.append(f"Multiple @workflow.run methods found (at least on {name} and {self.run.__name__})")
+            self.issues.append(
+                f"Multiple @workflow.run methods found (at least on {name} and {self.run.__name__})"
+            )
         else:
             self.run = member
 
-    def _add(self, to: dict[str | None, Any], what: str, name: str, definition: HandlerDefinition) -> bool:
+    def _add(
+        self, to: dict[str | None, Any], what: str, name: str, definition: HandlerDefinition
+    ) -> bool:
         other = to.setdefault(definition.name, definition)
         if other is definition:
             return True
         named = definition.name or "<dynamic>"
-        self.issues.append(f"Multiple {what} methods found for {named} (at least on {name} and {other.fn.__name__})")
+        self.issues.append(
+            f"Multiple {what} methods found for {named} (at least on {name} and"
+            f" {other.fn.__name__})"
+        )
         return False
 
     def _add_update(self, name: str, definition: UpdateDefinition) -> None:
         validator = definition.validator
-        if self._add(self.updates, "update", name, definition) and validator and not same_parameters(definition.fn, validator):
+        if (
+            self._add(self.updates, "update", name, definition)
+            and validator
+            and not same_parameters(definition.fn, validator)
+        ):
             self.issues.append(
-                f"Update validator method {validator.__name__} parameters do not match update method {definition.fn.__name__} parameters"
+                f"Update validator method {validator.__name__} parameters do not match update"
+                f" method {definition.fn.__name__} parameters"
             )
 
     def _add_dynamic_config(self, member: Any) -> None:
@@ -308,7 +343,9 @@ class _Members:
                     self._not_on_override("update", member)
 
     def _not_on_override(self, what: str, member: Callable[..., Any]) -> None:
-        self.issues.append(f"@workflow.{what} defined on {member.__qualname__} but not on the override")
+        self.issues.append(
+            f"@workflow.{what} defined on {member.__qualname__} but not on the override"
+        )
 
 
 def _define(

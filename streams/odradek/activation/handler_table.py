@@ -1,4 +1,6 @@
-"""The handlers of one run: those of its class, those set at run time, the signals that wait for one, and which are running."""
+"""The handlers of one run: those of its class, those set at run time, the signals that wait for
+one, and which are running.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ D = TypeVar("D", bound=HandlerDefinition)
 class HandlerTable:
     """Handlers by name; None is the dynamic one. `deliver` runs a signal whose arguments decoded."""
 
-    def __init__(self, context: WorkflowContext, deliver: Callable[[SignalDefinition, SignalJob, list[Any]], None]) -> None:
+    def __init__(
+        self,
+        context: WorkflowContext,
+        deliver: Callable[[SignalDefinition, SignalJob, list[Any]], None],
+    ) -> None:
         self._context = context
         self._deliver = deliver
         definition = context.definition
@@ -54,8 +60,12 @@ class HandlerTable:
         definition = handlers.get(name)
         return None if definition is None else definition.bind(self._context.instance)
 
-    def arguments(self, definition: HandlerDefinition, name: str, payloads: Sequence[Payload]) -> list[Any]:
-        """Decode the arguments of a call, in the form that the handler takes. Raises as `WorkflowContext.decode`."""
+    def arguments(
+        self, definition: HandlerDefinition, name: str, payloads: Sequence[Payload]
+    ) -> list[Any]:
+        """Decode the arguments of a call, in the form that the handler takes. Raises as
+        `WorkflowContext.decode`.
+        """
         if definition.name is not None:
             return self._context.decode(payloads, definition.arg_types, f"handler '{name}'")
         if definition.dynamic_vararg:
@@ -65,7 +75,9 @@ class HandlerTable:
     # ------------------------------------------------------------ signals
 
     def signal(self, job: SignalJob) -> None:
-        """A signal arrived: deliver it, or keep it until there is a handler. One whose arguments do not decode is logged and dropped."""
+        """A signal arrived: deliver it, or keep it until there is a handler. One whose arguments
+        do not decode is logged and dropped.
+        """
         definition = self.find(self.signals, job.signal_name)
         if definition is None:
             self.buffered.setdefault(job.signal_name, []).append(job)
@@ -75,7 +87,8 @@ class HandlerTable:
         except Exception:
             context = self._context
             logger.exception(
-                "Failed deserializing signal input for %s on workflow %s with ID %s and run ID %s, dropping the signal",
+                "Failed deserializing signal input for %s on workflow %s with ID %s and run ID %s,"
+                " dropping the signal",
                 job.signal_name,
                 context.workflow_type,
                 context.workflow_id,
@@ -89,7 +102,9 @@ class HandlerTable:
         """Call the handler of a signal."""
         definition = self.find(self.signals, name)
         if definition is None:
-            raise RuntimeError(f"the handler of signal '{name}' was removed while an interceptor held the signal")
+            raise RuntimeError(
+                f"the handler of signal '{name}' was removed while an interceptor held the signal"
+            )
         result = definition.bind(self._context.instance)(*args)
         if definition.is_coroutine:
             await result
@@ -122,16 +137,21 @@ class HandlerTable:
         counts = {name: names.count(name) for name in dict.fromkeys(names)}
         listed = json.dumps([{"name": name, "count": count} for name, count in counts.items()])
         return UnfinishedSignalHandlersWarning(
-            "[TMPRL1102] Workflow finished while signal handlers are still running. This may have interrupted work that the signal handler "
-            "was doing. Wait for them before the workflow returns, `await workflow.wait_condition(workflow.all_handlers_finished)`, or, if "
-            "it is fine for them to be cut off, say so: `@workflow.signal(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)`. "
-            f"The following signals were unfinished (and warnings were not disabled for their handler): {listed}"
+            "[TMPRL1102] Workflow finished while signal handlers are still running. This may have"
+            " interrupted work that the signal handler was doing. Wait for them before the"
+            " workflow returns, `await workflow.wait_condition(workflow.all_handlers_finished)`,"
+            " or, if it is fine for them to be cut off, say so:"
+            " `@workflow.signal(unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)`. The"
+            " following signals were unfinished (and warnings were not disabled for their"
+            f" handler): {listed}"
         )
 
     # ------------------------------------------------------------ set at run time
 
     def set_signal(self, name: str | None, handler: Callable[..., Any] | None) -> None:
-        """Set (or with None remove) a signal handler; signals that waited for it are delivered at once."""
+        """Set (or with None remove) a signal handler; signals that waited for it are delivered
+        at once.
+        """
         self._context.assert_writable("set signal handler")
         self.signals = _changed(self.signals, name, SignalDefinition, handler)
         if handler is None:
@@ -152,7 +172,12 @@ class HandlerTable:
         if handler is not None:
             warn_about_form(self.queries[name], "queries", 4)
 
-    def set_update(self, name: str | None, handler: Callable[..., Any] | None, validator: Callable[..., Any] | None) -> None:
+    def set_update(
+        self,
+        name: str | None,
+        handler: Callable[..., Any] | None,
+        validator: Callable[..., Any] | None,
+    ) -> None:
         """Set (or with None remove) an update handler and its validator."""
         self._context.assert_writable("set update handler")
         changed = _changed(self.updates, name, UpdateDefinition, handler)
@@ -161,7 +186,12 @@ class HandlerTable:
         self.updates = changed
 
 
-def _changed(handlers: Mapping[str | None, D], name: str | None, kind: type[D], handler: Callable[..., Any] | None) -> dict[str | None, D]:
+def _changed(
+    handlers: Mapping[str | None, D],
+    name: str | None,
+    kind: type[D],
+    handler: Callable[..., Any] | None,
+) -> dict[str | None, D]:
     changed = dict(handlers)
     changed.pop(name, None)
     if handler is not None:

@@ -1,7 +1,8 @@
 """Signal, query and update handlers: the decorators and what they leave on a function.
 
-Definitions are immutable but for an update's validator and the type hints, which are read on first use: an annotation may
-name a class that is not finished yet while its methods are decorated. Running handlers is the instance's work.
+Definitions are immutable but for an update's validator and the type hints, which are read on
+first use: an annotation may name a class that is not finished yet while its methods are
+decorated. Running handlers is the instance's work.
 """
 
 from __future__ import annotations
@@ -54,7 +55,16 @@ class UnfinishedSignalHandlersWarning(RuntimeWarning):
 class HandlerDefinition:
     """What a handler is called, and how to call it. `name` is None for the dynamic handler."""
 
-    __slots__ = ("_hints", "description", "dynamic_vararg", "fn", "is_coroutine", "is_method", "name", "unfinished_policy")
+    __slots__ = (
+        "_hints",
+        "description",
+        "dynamic_vararg",
+        "fn",
+        "is_coroutine",
+        "is_method",
+        "name",
+        "unfinished_policy",
+    )
 
     def __init__(
         self,
@@ -89,11 +99,15 @@ class HandlerDefinition:
         return self._hints[1]
 
     def bind(self, instance: object) -> Callable[..., Any]:
-        """The handler as a callable without `self`; a coroutine function stays recognisable as one."""
+        """The handler as a callable without `self`; a coroutine function stays recognisable as
+        one.
+        """
         return self.fn.__get__(instance) if self.is_method else self.fn  # type: ignore[no-any-return,unused-ignore]
 
     def _check_dynamic(self) -> bool:
-        """True for the old form `(self, name, *args)`. `RuntimeError` unless it, or `(self, name: str, args: Sequence[RawValue])`."""
+        """True for the old form `(self, name, *args)`. `RuntimeError` unless it, or `(self,
+        name: str, args: Sequence[RawValue])`.
+        """
         parameters = list(inspect.signature(self.fn).parameters.values())
         if (
             len(parameters) == (3 if self.is_method else 2)
@@ -104,7 +118,9 @@ class HandlerDefinition:
         accepted = (Sequence[RawValue], typing.Sequence[RawValue])
         types = self.arg_types
         if not types or len(types) != 2 or types[0] is not str or types[1] not in accepted:
-            raise RuntimeError("Dynamic handler must have 3 arguments: self, str, and Sequence[RawValue]")
+            raise RuntimeError(
+                "Dynamic handler must have 3 arguments: self, str, and Sequence[RawValue]"
+            )
         return False
 
 
@@ -115,12 +131,17 @@ class SignalDefinition(HandlerDefinition):
 
     @staticmethod
     def name_of(signal: str | Callable[..., Any]) -> str:
-        """Name of a signal given by name or by its decorated method. `RuntimeError` when it is neither."""
+        """Name of a signal given by name or by its decorated method. `RuntimeError` when it is
+        neither.
+        """
         if isinstance(signal, str):
             return signal
         definition = getattr(signal, SIGNAL_ATTRIBUTE, None)
         if definition is None:
-            raise RuntimeError(f"Signal definition not found on {signal.__qualname__}, is it decorated with @workflow.signal?")
+            raise RuntimeError(
+                f"Signal definition not found on {signal.__qualname__}, is it decorated with"
+                " @workflow.signal?"
+            )
         if not definition.name:
             raise RuntimeError("Cannot invoke dynamic signal definition")
         return str(definition.name)
@@ -138,7 +159,10 @@ class QueryDefinition(HandlerDefinition):
             return query, None
         definition = getattr(query, QUERY_ATTRIBUTE, None)
         if definition is None:
-            raise RuntimeError(f"Query definition not found on {query.__qualname__}, is it decorated with @workflow.query?")
+            raise RuntimeError(
+                f"Query definition not found on {query.__qualname__}, is it decorated with"
+                " @workflow.query?"
+            )
         if not definition.name:
             raise RuntimeError("Cannot invoke dynamic query definition")
         return definition.name, definition.ret_type
@@ -158,13 +182,23 @@ class UpdateDefinition(HandlerDefinition):
         unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON,
         description: str | None = None,
     ) -> None:
-        super().__init__(name, fn, is_method=is_method, unfinished_policy=unfinished_policy, description=description)
+        super().__init__(
+            name,
+            fn,
+            is_method=is_method,
+            unfinished_policy=unfinished_policy,
+            description=description,
+        )
         self.validator: Callable[..., None] | None = None
         if self.dynamic_vararg:
-            raise RuntimeError("Dynamic updates do not support a vararg third param, use Sequence[RawValue]")
+            raise RuntimeError(
+                "Dynamic updates do not support a vararg third param, use Sequence[RawValue]"
+            )
 
     def set_validator(self, validator: Callable[..., None]) -> None:
-        """Add the validator: a plain function, once. (An async one would never be awaited, and every update accepted.)"""
+        """Add the validator: a plain function, once. (An async one would never be awaited, and
+        every update accepted.)
+        """
         if inspect.iscoroutinefunction(validator):
             raise ValueError("Update validator must not be an async function")
         if self.validator is not None:
@@ -212,7 +246,11 @@ def _check_name(name: str | None, dynamic: bool | None) -> None:
 def warn_about_form(definition: HandlerDefinition, what: str, stacklevel: int) -> None:
     """Warn about forms that Temporal still takes but calls deprecated."""
     if isinstance(definition, QueryDefinition) and definition.is_coroutine:
-        warnings.warn("Queries as async def functions are deprecated", DeprecationWarning, stacklevel=stacklevel + 1)
+        warnings.warn(
+            "Queries as async def functions are deprecated",
+            DeprecationWarning,
+            stacklevel=stacklevel + 1,
+        )
     if definition.dynamic_vararg:
         text = f"Dynamic {what} with vararg third param is deprecated, use Sequence[RawValue]"
         warnings.warn(text, DeprecationWarning, stacklevel=stacklevel + 1)
@@ -246,17 +284,20 @@ def signal(
     """Decorator for a method, sync or async, that takes a signal. Its result is ignored.
 
     Args:
-        fn: The method.
-        name: Signal name; the method's by default. Not together with `dynamic`.
-        dynamic: Takes every signal without a handler of its own; the parameters are `(self, name: str, args: Sequence[RawValue])`.
-        unfinished_policy: What happens when the workflow ends while this handler runs.
-        description: One line for user interfaces.
+        fn: The method. name: Signal name; the method's by default. Not together with `dynamic`.
+        dynamic: Takes every signal without a handler of its own; the parameters are `(self,
+        name: str, args: Sequence[RawValue])`. unfinished_policy: What happens when the workflow
+        ends while this handler runs. description: One line for user interfaces.
     """
     _check_name(name, dynamic)
 
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
         definition = SignalDefinition(
-            _handler_name(name, dynamic, fn), fn, is_method=True, unfinished_policy=unfinished_policy, description=description
+            _handler_name(name, dynamic, fn),
+            fn,
+            is_method=True,
+            unfinished_policy=unfinished_policy,
+            description=description,
         )
         setattr(fn, SIGNAL_ATTRIBUTE, definition)
         warn_about_form(definition, "signals", 2 if wrapped else 3)
@@ -269,24 +310,31 @@ def signal(
 @overload
 def query(fn: QueryFn) -> QueryFn: ...
 @overload
-def query(*, name: str | None = None, dynamic: bool | None = False, description: str | None = None) -> Callable[[QueryFn], QueryFn]: ...
 def query(
-    fn: Callable[..., Any] | None = None, *, name: str | None = None, dynamic: bool | None = False, description: str | None = None
+    *, name: str | None = None, dynamic: bool | None = False, description: str | None = None
+) -> Callable[[QueryFn], QueryFn]: ...
+def query(
+    fn: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    dynamic: bool | None = False,
+    description: str | None = None,
 ) -> Any:
     """Decorator for a method that answers a query. It must change nothing and wait for nothing.
 
     Args:
-        fn: The method.
-        name: Query name; the method's by default. Not together with `dynamic`.
-        dynamic: Answers every query without a handler of its own; the parameters are `(self, name: str, args: Sequence[RawValue])`.
-        description: One line for user interfaces.
+        fn: The method. name: Query name; the method's by default. Not together with `dynamic`.
+        dynamic: Answers every query without a handler of its own; the parameters are `(self,
+        name: str, args: Sequence[RawValue])`. description: One line for user interfaces.
     """
     _check_name(name, dynamic)
     if fn is None and name is None and not dynamic and not description:
         raise RuntimeError("Cannot create query without function or name or dynamic")
 
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
-        definition = QueryDefinition(_handler_name(name, dynamic, fn), fn, is_method=True, description=description)
+        definition = QueryDefinition(
+            _handler_name(name, dynamic, fn), fn, is_method=True, description=description
+        )
         setattr(fn, QUERY_ATTRIBUTE, definition)
         warn_about_form(definition, "queries", 2 if wrapped else 3)
         return fn
@@ -317,20 +365,24 @@ def update(
 ) -> Any:
     """Decorator for a method, sync or async, that carries out an update and returns its result.
 
-    `@that_method.validator` decorates a plain function with the same parameters that rejects an update by raising.
+    `@that_method.validator` decorates a plain function with the same parameters that rejects an
+    update by raising.
 
     Args:
-        fn: The method.
-        name: Update name; the method's by default. Not together with `dynamic`.
-        dynamic: Takes every update without a handler of its own; the parameters are `(self, name: str, args: Sequence[RawValue])`.
-        unfinished_policy: What happens when the workflow ends while this handler runs.
-        description: One line for user interfaces.
+        fn: The method. name: Update name; the method's by default. Not together with `dynamic`.
+        dynamic: Takes every update without a handler of its own; the parameters are `(self,
+        name: str, args: Sequence[RawValue])`. unfinished_policy: What happens when the workflow
+        ends while this handler runs. description: One line for user interfaces.
     """
     _check_name(name, dynamic)
 
     def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
         definition = UpdateDefinition(
-            _handler_name(name, dynamic, fn), fn, is_method=True, unfinished_policy=unfinished_policy, description=description
+            _handler_name(name, dynamic, fn),
+            fn,
+            is_method=True,
+            unfinished_policy=unfinished_policy,
+            description=description,
         )
         fn._defn = definition  # type: ignore[attr-defined]
         fn.validator = partial(_add_validator, definition)  # type: ignore[attr-defined]

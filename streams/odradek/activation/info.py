@@ -1,4 +1,6 @@
-"""What workflow code can know about its run: `Info` and its parts, made from the run's started event."""
+"""What workflow code can know about its run: `Info` and its parts, made from the run's started
+event.
+"""
 
 from __future__ import annotations
 
@@ -151,8 +153,16 @@ def _datetime(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def make_info(started: WorkflowExecutionStarted, *, namespace: str, start_time_ms: int, first_task_time_ms: int) -> Info:
-    """`Info` from the started event. `first_task_time_ms` is the time of the run's first activation."""
+def make_info(
+    started: WorkflowExecutionStarted,
+    *,
+    namespace: str,
+    start_time_ms: int,
+    first_task_time_ms: int,
+) -> Info:
+    """`Info` from the started event. `first_task_time_ms` is the time of the run's first
+    activation.
+    """
     parent = started.parent
     return Info(
         attempt=started.attempt,
@@ -163,8 +173,12 @@ def make_info(started: WorkflowExecutionStarted, *, namespace: str, start_time_m
         headers=started.headers,
         namespace=namespace,
         original_execution_run_id=started.run_id,
-        parent=ParentInfo(parent.namespace or namespace, parent.run_id, parent.workflow_id) if parent and parent.workflow_id else None,
-        root=RootInfo(started.root_run_id, started.root_workflow_id) if started.root_workflow_id else None,
+        parent=ParentInfo(parent.namespace or namespace, parent.run_id, parent.workflow_id)
+        if parent and parent.workflow_id
+        else None,
+        root=RootInfo(started.root_run_id, started.root_workflow_id)
+        if started.root_workflow_id
+        else None,
         priority=Priority.default,
         raw_memo=dict(started.memo),
         retry_policy=RetryPolicy.from_wire(started.retry_policy) if started.retry_policy else None,

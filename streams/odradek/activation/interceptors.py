@@ -1,8 +1,9 @@
 """Interceptors around workflow code: classes and inputs as in Temporal's `worker.Interceptor`.
 
-Inbound ones wrap what comes to a workflow (its run, signals, queries, updates), outbound ones what it asks for. A worker
-without interceptors skips the chain, but nothing else: tasks, their numbers and the ticks of the loop are the same, so that interceptors
-can be turned on and off under open runs.
+Inbound ones wrap what comes to a workflow (its run, signals, queries, updates), outbound ones
+what it asks for. A worker without interceptors skips the chain, but nothing else: tasks, their
+numbers and the ticks of the loop are the same, so that interceptors can be turned on and off
+under open runs.
 """
 
 from __future__ import annotations
@@ -49,8 +50,12 @@ class Interceptor:
         """Wrap an `ActivityInboundInterceptor`."""
         return next
 
-    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor] | None:
-        """Class of which one object is made for each run, with the next interceptor as its argument; None for none."""
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor] | None:
+        """Class of which one object is made for each run, with the next interceptor as its
+        argument; None for none.
+        """
         return None
 
 
@@ -144,7 +149,9 @@ class WorkflowInboundInterceptor:
         self.next = next
 
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-        """Called once with the outbound interceptor; pass a wrapped one on to intercept what the workflow asks for."""
+        """Called once with the outbound interceptor; pass a wrapped one on to intercept what the
+        workflow asks for.
+        """
         self.next.init(outbound)
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:

@@ -19,10 +19,10 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
     """Adds details of the running workflow to log records.
 
     Attributes:
-        workflow_info_on_message: Append a dict of workflow details to each message. Default true.
-        workflow_info_on_extra: Put that dict on the record as `temporal_workflow`. Default true.
-        full_workflow_info_on_extra: Put `workflow.info()` on the record as `workflow_info`. Default false.
-        log_during_replay: Also log at replay. Default false.
+        workflow_info_on_message: Append a dict of workflow details to each message. Default
+        true. workflow_info_on_extra: Put that dict on the record as `temporal_workflow`. Default
+        true. full_workflow_info_on_extra: Put `workflow.info()` on the record as
+        `workflow_info`. Default false. log_during_replay: Also log at replay. Default false.
 
     What the call itself gives as `extra` wins.
     """
@@ -35,7 +35,9 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         self.log_during_replay = False
         self.disable_sandbox = False
 
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the details."""
         context = maybe_current()
         update = current_update.get()
@@ -53,7 +55,9 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
     def isEnabledFor(self, level: int) -> bool:
-        """False at replay, unless `log_during_replay`; a query on a replayed run is live and may log."""
+        """False at replay, unless `log_during_replay`; a query on a replayed run is live and may
+        log.
+        """
         if not self.log_during_replay:
             context = maybe_current()
             if context is not None and context.is_replaying and not context.in_query:

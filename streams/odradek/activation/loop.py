@@ -1,8 +1,10 @@
-"""A deterministic asyncio event loop: what it runs, and in which order, depends on nothing but the activations fed to it.
+"""A deterministic asyncio event loop: what it runs, and in which order, depends on nothing but
+the activations fed to it.
 
-Callbacks run first in, first out. Time is the activation's and stands still inside it. A timer is a durable timer of the
-workflow: the loop only counts it and tells its host, it never waits. There are no threads, sockets, files, subprocesses or
-signals: each of those calls raises. One loop lives as long as one run, and runs on whatever thread activates it.
+Callbacks run first in, first out. Time is the activation's and stands still inside it. A timer
+is a durable timer of the workflow: the loop only counts it and tells its host, it never waits.
+There are no threads, sockets, files, subprocesses or signals: each of those calls raises. One
+loop lives as long as one run, and runs on whatever thread activates it.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class TimerHost(Protocol):
     def timer_cancelled(self, timer: Timer) -> None: ...
 
     def refuse(self, action: str, *, scheduled: bool = False) -> NoReturn:
-        """Raise, because of `read_only`. `scheduled`: a future was already set, so the instance no longer is what its history says."""
+        """Raise, because of `read_only`. `scheduled`: a future was already set, so the instance
+        no longer is what its history says.
+        """
         ...
 
 
@@ -45,7 +49,11 @@ class Callback(asyncio.Handle):
     __slots__ = ()
 
     def __init__(
-        self, callback: Callable[..., Any], args: tuple[Any, ...], loop: WorkflowLoop, context: contextvars.Context | None
+        self,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: WorkflowLoop,
+        context: contextvars.Context | None,
     ) -> None:
         self._callback = callback
         self._args = args
@@ -57,7 +65,9 @@ class Callback(asyncio.Handle):
 
 
 class Timer(asyncio.TimerHandle):
-    """A pending durable timer. `seq` is its number in this run; `started_in` counts the activation that started it."""
+    """A pending durable timer. `seq` is its number in this run; `started_in` counts the
+    activation that started it.
+    """
 
     __slots__ = ("seq", "started_in")
     seq: int
@@ -71,7 +81,9 @@ class Timer(asyncio.TimerHandle):
 
 
 class _ClosedHost:
-    """Host of a loop whose run was closed: whatever still calls has no effect. Takes the run's place, so that nothing holds it."""
+    """Host of a loop whose run was closed: whatever still calls has no effect. Takes the run's
+    place, so that nothing holds it.
+    """
 
     read_only = False
     closing = True
@@ -90,9 +102,15 @@ _swap_current_task: Any = getattr(asyncio.tasks, "_swap_current_task", None)  # 
 
 
 def enter(loop: WorkflowLoop) -> tuple[asyncio.AbstractEventLoop | None, Any]:
-    """Make `loop` the running one of this thread, also inside a task of another. Give the result to `leave`."""
+    """Make `loop` the running one of this thread, also inside a task of another. Give the result
+    to `leave`.
+    """
     outer = asyncio._get_running_loop()
-    task = _swap_current_task(outer, None) if outer is not None and _swap_current_task is not None else None
+    task = (
+        _swap_current_task(outer, None)
+        if outer is not None and _swap_current_task is not None
+        else None
+    )
     asyncio._set_running_loop(loop)
     return outer, task
 
@@ -108,9 +126,10 @@ def leave(before: tuple[asyncio.AbstractEventLoop | None, Any]) -> None:
 class WorkflowTask(asyncio.Task[T]):
     """A task whose hash is its number in the run, not its address.
 
-    asyncio keeps tasks in sets (`TaskGroup`, `asyncio.wait`): which of them a group cancels first, say, would otherwise change from
-    run to run. The run's id stands in the upper bits: asyncio also has one set of all tasks of the process, and the first tasks of
-    500 live runs under one hash made each new one a walk along all the others.
+    asyncio keeps tasks in sets (`TaskGroup`, `asyncio.wait`): which of them a group cancels
+    first, say, would otherwise change from run to run. The run's id stands in the upper bits:
+    asyncio also has one set of all tasks of the process, and the first tasks of 500 live runs
+    under one hash made each new one a walk along all the others.
     """
 
     def __init__(
@@ -128,7 +147,9 @@ class WorkflowTask(asyncio.Task[T]):
         # Kept, to close the coroutine in it; `Task.get_context` is of Python 3.12.
         self.variables = contextvars.copy_context() if context is None else context
         # asyncio's own default name counts the tasks of the process.
-        super().__init__(coro, loop=loop, name=name or f"Task-{self.number}", context=self.variables, **options)
+        super().__init__(
+            coro, loop=loop, name=name or f"Task-{self.number}", context=self.variables, **options
+        )
         loop.tasks[self.number] = self  # asyncio itself holds tasks weakly
         self._log_destroy_pending = False
         if forgotten:  # else its coroutine leaves `loop.tasks` itself
@@ -146,17 +167,23 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def __init__(self, host: TimerHost, run_id: str = "") -> None:
         self.host = host
-        self.task_hash_base = zlib.crc32(run_id.encode()) << 29  # fits a positive Py_hash_t below 2**61 with 2**29 tasks
+        self.task_hash_base = (
+            zlib.crc32(run_id.encode()) << 29
+        )  # fits a positive Py_hash_t below 2**61 with 2**29 tasks
         self.context: Any = host
         self.seconds = 0.0  # time of the current activation
         self.activation = 0  # count of activations
         self.timers: dict[int, Timer] = {}
         self.tasks: dict[int, WorkflowTask[Any]] = {}  # those not done, by number
         self.task_count = 0
-        self.conditions: list[tuple[Callable[[], bool], asyncio.Future[None], contextvars.Context]] = []
+        self.conditions: list[
+            tuple[Callable[[], bool], asyncio.Future[None], contextvars.Context]
+        ] = []
         self.failure: BaseException | None = None  # ends the current pass
         self._ready: deque[Callback] = deque()
-        self._exception_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
+        self._exception_handler: (
+            Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None
+        ) = None
 
     def detach(self) -> None:
         """Forget everything: the run was closed."""
@@ -169,7 +196,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     # ------------------------------------------------------------ running
 
     def run_until_idle(self, check_conditions: bool) -> None:
-        """Run callbacks until none is ready; after each pass look at the conditions of `wait_condition`, if `check_conditions`."""
+        """Run callbacks until none is ready; after each pass look at the conditions of
+        `wait_condition`, if `check_conditions`.
+        """
         ready = self._ready
         popleft = ready.popleft
         while ready:
@@ -198,17 +227,30 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.conditions = waiting
 
     def _callback_failed(self, callback: Callback, error: Exception) -> None:
-        self.call_exception_handler({"message": f"Exception in callback {callback._callback!r}", "exception": error, "handle": callback})
+        self.call_exception_handler(
+            {
+                "message": f"Exception in callback {callback._callback!r}",
+                "exception": error,
+                "handle": callback,
+            }
+        )
 
     def fire(self, seq: int) -> None:
-        """A durable timer fired. One that was cancelled earlier in the same activation is no longer there: nothing happens."""
+        """A durable timer fired. One that was cancelled earlier in the same activation is no
+        longer there: nothing happens.
+        """
         timer = self.timers.pop(seq, None)
         if timer is not None:
             self._ready.append(timer)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------ asyncio's interface
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None) -> Callback:  # type: ignore[override]
+    def call_soon(  # type: ignore[override]
+        self,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> Callback:
         handle = Callback(callback, args, self, context)
         host = self.host
         if host.read_only:
@@ -218,7 +260,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(  # type: ignore[override]
-        self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> Timer:
         host = self.host
         if host.read_only:
@@ -232,10 +278,17 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return timer
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> Timer:
-        # `when` is loop.time() plus something, as asyncio.timeout makes it; the difference is off in the last bits of a float.
-        return self.call_later(max(0.0, round(when - self.seconds, 3)), callback, *args, context=context)
+        # `when` is loop.time() plus something, as asyncio.timeout makes it; the difference is off
+        # in the last bits of a float.
+        return self.call_later(
+            max(0.0, round(when - self.seconds, 3)), callback, *args, context=context
+        )
 
     def _timer_handle_cancelled(self, timer: asyncio.TimerHandle) -> None:
         assert isinstance(timer, Timer)
@@ -269,15 +322,25 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.tasks.pop(task.number, None)
 
     def frames(self, task: asyncio.Task[Any]) -> list[FrameType]:
-        """Where a task stands: the frames of its coroutine and of those it awaits, outermost first (`Task.get_stack` has only one)."""
+        """Where a task stands: the frames of its coroutine and of those it awaits, outermost
+        first (`Task.get_stack` has only one).
+        """
         frames: list[FrameType] = []
         awaited: Any = task.get_coro()
         while awaited is not None:
-            frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None) or getattr(awaited, "ag_frame", None)
+            frame = (
+                getattr(awaited, "cr_frame", None)
+                or getattr(awaited, "gi_frame", None)
+                or getattr(awaited, "ag_frame", None)
+            )
             if frame is None:
                 break
             frames.append(frame)
-            awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None) or getattr(awaited, "ag_await", None)
+            awaited = (
+                getattr(awaited, "cr_await", None)
+                or getattr(awaited, "gi_yieldfrom", None)
+                or getattr(awaited, "ag_await", None)
+            )
         return frames
 
     def get_debug(self) -> bool:
@@ -295,15 +358,23 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def get_task_factory(self) -> None:
         return None
 
-    def get_exception_handler(self) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None:
+    def get_exception_handler(
+        self,
+    ) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None:
         return self._exception_handler
 
-    def set_exception_handler(self, handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None) -> None:
+    def set_exception_handler(
+        self, handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None
+    ) -> None:
         self._exception_handler = handler
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        logger.error("%s", context.get("message") or "Unhandled exception in workflow event loop", exc_info=error if error else None)
+        logger.error(
+            "%s",
+            context.get("message") or "Unhandled exception in workflow event loop",
+            exc_info=error if error else None,
+        )
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if self.host.closing:
@@ -315,17 +386,21 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         try:
             handler(self, context)
         except Exception as error:
-            self.default_exception_handler({"message": "Unhandled error in exception handler", "exception": error})
+            self.default_exception_handler(
+                {"message": "Unhandled error in exception handler", "exception": error}
+            )
 
     async def shutdown_asyncgens(self) -> None:
         """Nothing to do: generators end with the run."""
 
 
 def _refuse(call: str) -> NoReturn:
-    # What asyncio's own base class raises, as in Temporal. No NondeterminismError: under `failure_exception_types` that ends workflows.
+    # What asyncio's own base class raises, as in Temporal. No NondeterminismError: under
+    # `failure_exception_types` that ends workflows.
     raise NotImplementedError(
-        f"{call} cannot be used in workflow code: what it does would not be the same at replay. "
-        "Do it in an activity; for waiting use workflow.sleep, workflow.wait_condition or asyncio's own primitives"
+        f"{call} cannot be used in workflow code: what it does would not be the same at replay. Do"
+        " it in an activity; for waiting use workflow.sleep, workflow.wait_condition or asyncio's"
+        " own primitives"
     )
 
 

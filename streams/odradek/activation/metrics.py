@@ -30,7 +30,11 @@ def metric_meter(context: WorkflowContext) -> MetricMeter:
             "workflow_type": context.definition.name or UNKNOWN,
         }
         meter = context.settings.metric_meter
-        context.metric_meter = meter if meter is MetricMeter.noop else _Meter(meter.with_additional_attributes(attributes), context)
+        context.metric_meter = (
+            meter
+            if meter is MetricMeter.noop
+            else _Meter(meter.with_additional_attributes(attributes), context)
+        )
     return context.metric_meter
 
 
@@ -54,7 +58,9 @@ class _Silenced:
         return self._metric.unit  # type: ignore[no-any-return]
 
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Any:
-        return type(self)(self._metric.with_additional_attributes(additional_attributes), self._context)
+        return type(self)(
+            self._metric.with_additional_attributes(additional_attributes), self._context
+        )
 
     def _pass(self, method: str, value: Any, attributes: MetricAttributes | None) -> None:
         if not self._context.is_replaying:
@@ -101,22 +107,38 @@ class _Meter(MetricMeter):
         self._meter = meter
         self._context = context
 
-    def create_counter(self, name: str, description: str | None = None, unit: str | None = None) -> MetricCounter:
+    def create_counter(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricCounter:
         return _Counter(self._meter.create_counter(name, description, unit), self._context)
 
-    def create_histogram(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogram:
+    def create_histogram(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogram:
         return _Histogram(self._meter.create_histogram(name, description, unit), self._context)
 
-    def create_histogram_float(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogramFloat:
-        return _HistogramFloat(self._meter.create_histogram_float(name, description, unit), self._context)
+    def create_histogram_float(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogramFloat:
+        return _HistogramFloat(
+            self._meter.create_histogram_float(name, description, unit), self._context
+        )
 
-    def create_histogram_timedelta(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogramTimedelta:
-        return _HistogramTimedelta(self._meter.create_histogram_timedelta(name, description, unit), self._context)
+    def create_histogram_timedelta(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogramTimedelta:
+        return _HistogramTimedelta(
+            self._meter.create_histogram_timedelta(name, description, unit), self._context
+        )
 
-    def create_gauge(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGauge:
+    def create_gauge(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricGauge:
         return _Gauge(self._meter.create_gauge(name, description, unit), self._context)
 
-    def create_gauge_float(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGaugeFloat:
+    def create_gauge_float(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricGaugeFloat:
         return _GaugeFloat(self._meter.create_gauge_float(name, description, unit), self._context)
 
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> MetricMeter:

@@ -1,6 +1,7 @@
 """Queries: a look at the run that changes nothing, answered within the call.
 
-A handler runs in a read-only context, outside any task: it cannot wait. The built-in queries are answered here too.
+A handler runs in a read-only context, outside any task: it cannot wait. The built-in queries are
+answered here too.
 """
 
 from __future__ import annotations
@@ -39,12 +40,20 @@ def _run(context: WorkflowContext, job: QueryJob) -> Any:
             return built_in(context)
     if definition is None:
         known = sorted([name for name in handlers.queries if name] + list(BUILT_IN))
-        raise RuntimeError(f"Query handler for '{job.query_type}' expected but not found, known queries: [{' '.join(known)}]")
+        raise RuntimeError(
+            f"Query handler for '{job.query_type}' expected but not found, known queries:"
+            f" [{' '.join(known)}]"
+        )
     if context.instance is None:
-        raise RuntimeError(f"workflow {context.workflow_type} failed before its object was made: nobody can answer '{job.query_type}'")
+        raise RuntimeError(
+            f"workflow {context.workflow_type} failed before its object was made: nobody can answer"
+            f" '{job.query_type}'"
+        )
     args = handlers.arguments(definition, job.query_type, job.input)
     if context.inbound is not None:
-        query = HandleQueryInput(id=job.query_id, query=job.query_type, args=args, headers=job.headers)
+        query = HandleQueryInput(
+            id=job.query_id, query=job.query_type, args=args, headers=job.headers
+        )
         return _drive(context.inbound.handle_query(query), job.query_type)
     result = definition.bind(context.instance)(*args)
     return _drive(result, job.query_type) if definition.is_coroutine else result
@@ -62,7 +71,10 @@ def _drive(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
     if asyncio.isfuture(awaited):
         awaited._asyncio_future_blocking = False  # it was promised to a task that does not exist
     coroutine.close()
-    raise ReadOnlyContextError(f"While in read-only function, action attempted: wait for something in the query handler '{name}'")
+    raise ReadOnlyContextError(
+        "While in read-only function, action attempted: wait for something in the query handler"
+        f" '{name}'"
+    )
 
 
 # ---------------------------------------------------------------- built-in
@@ -73,9 +85,13 @@ def stack_trace(context: WorkflowContext) -> str:
     stacks = []
     for task in context.loop.tasks.values():
         frames = [
-            traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) for frame in context.loop.frames(task)
+            traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+            for frame in context.loop.frames(task)
         ]
-        stacks.append(f"Stack for {task.get_name()} (most recent call last):\n" + "\n".join(traceback.format_list(frames)))
+        stacks.append(
+            f"Stack for {task.get_name()} (most recent call last):\n"
+            + "\n".join(traceback.format_list(frames))
+        )
     return "\n\n".join(stacks)
 
 
@@ -83,7 +99,11 @@ def _enhanced_stack_trace(context: WorkflowContext) -> dict[str, Any]:
     stacks = [
         {
             "locations": [
-                {"filePath": frame.f_code.co_filename, "line": frame.f_lineno, "functionName": frame.f_code.co_name}
+                {
+                    "filePath": frame.f_code.co_filename,
+                    "line": frame.f_lineno,
+                    "functionName": frame.f_code.co_name,
+                }
                 for frame in context.loop.frames(task)
             ]
         }
@@ -95,11 +115,17 @@ def _enhanced_stack_trace(context: WorkflowContext) -> dict[str, Any]:
 def _metadata(context: WorkflowContext) -> dict[str, Any]:
     def described(definitions: list[HandlerDefinition]) -> list[dict[str, str]]:
         return sorted(
-            ({"name": item.name or "", "description": item.description or ""} for item in definitions), key=lambda entry: entry["name"]
+            (
+                {"name": item.name or "", "description": item.description or ""}
+                for item in definitions
+            ),
+            key=lambda entry: entry["name"],
         )
 
     handlers = context.handlers
-    built_in: list[HandlerDefinition] = [QueryDefinition(name, stack_trace, is_method=False) for name in BUILT_IN]
+    built_in: list[HandlerDefinition] = [
+        QueryDefinition(name, stack_trace, is_method=False) for name in BUILT_IN
+    ]
     return {
         "definition": {
             "type": context.workflow_type,

@@ -1,14 +1,17 @@
 """The watchdog: ends an activation that does not yield, and says when it cannot.
 
-Workflow code shares a thread with its partition, so code that loops would stop every neighbour. A watcher thread looks at
-the threads that activate; one that has stood in the same activation for the whole timeout gets `DeadlockError` raised inside it, again and
-again until it lets go. That ends Python code. It cannot end a call that never returns to the interpreter (`time.sleep(1000)`, a
-regular expression, a C extension): such a thread is reported as stuck, for a supervisor to end the process; one that holds the
-interpreter lock stops this thread too, which only another process can notice.
+Workflow code shares a thread with its partition, so code that loops would stop every neighbour.
+A watcher thread looks at the threads that activate; one that has stood in the same activation
+for the whole timeout gets `DeadlockError` raised inside it, again and again until it lets go.
+That ends Python code. It cannot end a call that never returns to the interpreter
+(`time.sleep(1000)`, a regular expression, a C extension): such a thread is reported as stuck,
+for a supervisor to end the process; one that holds the interpreter lock stops this thread too,
+which only another process can notice.
 
-Arming costs two attribute writes. Nothing is locked: each side writes its own fields first and reads the other's after, and the
-interpreter keeps that order. The timeout is counted in looks, not in clock time, so that a process that was stopped (SIGSTOP, a
-suspended laptop) does not find its workflows guilty on waking.
+Arming costs two attribute writes. Nothing is locked: each side writes its own fields first and
+reads the other's after, and the interpreter keeps that order. The timeout is counted in looks,
+not in clock time, so that a process that was stopped (SIGSTOP, a suspended laptop) does not find
+its workflows guilty on waking.
 """
 
 from __future__ import annotations
@@ -23,7 +26,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 
-from odradek.engine.activation import Activation, Activator, Completion, FailWorkflow, TaskFailed, WorkflowInstance
+from odradek.engine.activation import (
+    Activation,
+    Activator,
+    Completion,
+    FailWorkflow,
+    TaskFailed,
+    WorkflowInstance,
+)
 from odradek.log_fields import log_fields
 from odradek.wire.payload import Failure
 
@@ -32,7 +42,9 @@ logger = logging.getLogger("odradek.watchdog")
 LOOKS = 8
 """Looks per timeout: an activation ends between one timeout and an eighth more after it began."""
 REPLAY_FACTOR = 10
-"""A replaying activation gets this many timeouts: a slow replay is not the workflow's fault, an endless one is."""
+"""A replaying activation gets this many timeouts: a slow replay is not the workflow's fault, an
+endless one is.
+"""
 STUCK_AFTER_INTERRUPTIONS = LOOKS
 """Interruptions without effect after which a thread counts as stuck."""
 
@@ -43,7 +55,9 @@ class DeadlockError(BaseException):
 
 @dataclass(frozen=True)
 class Stuck:
-    """A thread that does not react to interruptions. `since`: `time.monotonic()` when its activation was first seen."""
+    """A thread that does not react to interruptions. `since`: `time.monotonic()` when its
+    activation was first seen.
+    """
 
     thread_id: int
     workflow_id: str
@@ -55,13 +69,30 @@ class Stuck:
 
 
 class _Slot:
-    """One activating thread. Fields above the line are written by that thread, those below by the watcher."""
+    """One activating thread. Fields above the line are written by that thread, those below by
+    the watcher.
+    """
 
-    __slots__ = ("armed", "count", "fired", "firing", "looks", "seen", "since", "speaker", "stack", "stuck", "thread_id", "watched")
+    __slots__ = (
+        "armed",
+        "count",
+        "fired",
+        "firing",
+        "looks",
+        "seen",
+        "since",
+        "speaker",
+        "stack",
+        "stuck",
+        "thread_id",
+        "watched",
+    )
 
     def __init__(self, thread_id: int) -> None:
         self.thread_id = thread_id
-        self.speaker = log_fields()  # namespace, queue, partition of the thread, for what the watcher says of it
+        self.speaker = (
+            log_fields()
+        )  # namespace, queue, partition of the thread, for what the watcher says of it
         self.count = 0  # of activations
         self.armed = 0  # looks granted to the current activation; 0: none runs
         self.watched: WatchedInstance | None = None
@@ -83,7 +114,9 @@ class Watchdog:
         on_stuck: Called from the watcher thread, once for each activation that cannot be ended.
     """
 
-    def __init__(self, timeout: float = 2.0, on_stuck: Callable[[Stuck], None] | None = None) -> None:
+    def __init__(
+        self, timeout: float = 2.0, on_stuck: Callable[[Stuck], None] | None = None
+    ) -> None:
         self.timeout = timeout
         self.on_stuck = on_stuck
         self.interrupted = 0  # activations ended, for statistics
@@ -110,7 +143,11 @@ class Watchdog:
     @property
     def stuck(self) -> list[Stuck]:
         """Activations that cannot be ended from inside the process."""
-        return [slot.stuck for slot in list(self._slots.values()) if slot.stuck is not None and slot.armed and slot.count == slot.seen]
+        return [
+            slot.stuck
+            for slot in list(self._slots.values())
+            if slot.stuck is not None and slot.armed and slot.count == slot.seen
+        ]
 
     @property
     def stuck_since(self) -> float | None:
@@ -120,7 +157,9 @@ class Watchdog:
     def _ensure_started(self) -> None:
         with self._start_lock:
             if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._watch, name="odradek-watchdog", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._watch, name="odradek-watchdog", daemon=True
+                )
                 self._thread.start()
 
     def _watch(self) -> None:
@@ -136,7 +175,9 @@ class Watchdog:
                     continue
                 try:
                     self._look(slot)
-                except Exception:  # the watcher must outlive whatever a callback or a vanishing frame raises
+                except (
+                    Exception
+                ):  # the watcher must outlive whatever a callback or a vanishing frame raises
                     logger.exception("the watchdog failed to look at thread %s", slot.thread_id)
 
     def _look(self, slot: _Slot) -> None:
@@ -150,7 +191,9 @@ class Watchdog:
         frame = sys._current_frames().get(slot.thread_id)
         stack = _format(frame)
         slot.firing = True
-        if slot.armed and slot.count == slot.seen:  # still the same activation: see `disarm`, which writes `armed` before it reads `firing`
+        if (
+            slot.armed and slot.count == slot.seen
+        ):  # still the same activation: see `disarm`, which writes `armed` before it reads `firing`
             if slot.fired != slot.seen:
                 slot.stack = stack
                 slot.fired = slot.seen
@@ -165,17 +208,35 @@ class Watchdog:
         if watched is None:
             return
         ids = {**slot.speaker, **watched.log_ids}
-        slot.stuck = Stuck(slot.thread_id, watched.workflow_id, watched.run_id, watched.workflow_type, slot.since, stack, ids)
-        text = "workflow %s (id %s, run %s) blocks its thread and cannot be interrupted; it stands at\n%s"
-        logger.error(text, watched.workflow_type, watched.workflow_id, watched.run_id, stack, extra=ids)
+        slot.stuck = Stuck(
+            slot.thread_id,
+            watched.workflow_id,
+            watched.run_id,
+            watched.workflow_type,
+            slot.since,
+            stack,
+            ids,
+        )
+        text = (
+            "workflow %s (id %s, run %s) blocks its thread and cannot be interrupted; it stands"
+            " at\n%s"
+        )
+        logger.error(
+            text, watched.workflow_type, watched.workflow_id, watched.run_id, stack, extra=ids
+        )
         if self.on_stuck is not None:
             self.on_stuck(slot.stuck)
 
 
-# Prototypes of our own: those of `ctypes.pythonapi` belong to the whole process, and others change their argument types.
-_raise_in = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+# Prototypes of our own: those of `ctypes.pythonapi` belong to the whole process, and others change
+# their argument types.
+_raise_in = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
+    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
+)
 """Raise an exception of this class in another thread, at its next bytecode."""
-_take_back = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+_take_back = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
+    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
+)
 """With None: take back what is still pending."""
 
 
@@ -197,24 +258,37 @@ def _format(frame: FrameType | None) -> str:
     if frame is None:
         return ""
     summaries = traceback.extract_stack(frame)
-    entered = max((index for index, summary in enumerate(summaries) if summary.filename.endswith(_OWN_FILES)), default=-1)
+    entered = max(
+        (index for index, summary in enumerate(summaries) if summary.filename.endswith(_OWN_FILES)),
+        default=-1,
+    )
     user = summaries[entered + 1 :] or summaries
     return "".join(traceback.format_list(user))
 
 
-_OWN_FILES = ("odradek/activation/loop.py", "odradek/activation/instance.py", "odradek/activation/closing.py")
+_OWN_FILES = (
+    "odradek/activation/loop.py",
+    "odradek/activation/instance.py",
+    "odradek/activation/closing.py",
+)
 
 
 class WatchedActivator:
-    """An activator whose instances are watched: an activation that exceeds the timeout ends as `TaskFailed(park=True)`."""
+    """An activator whose instances are watched: an activation that exceeds the timeout ends as
+    `TaskFailed(park=True)`.
+    """
 
-    def __init__(self, activator: Activator, watchdog: Watchdog | None = None, *, timeout: float = 2.0) -> None:
+    def __init__(
+        self, activator: Activator, watchdog: Watchdog | None = None, *, timeout: float = 2.0
+    ) -> None:
         self._activator = activator
         self.watchdog = watchdog or Watchdog(timeout)
 
     def create(self, *, workflow_id: str, run_id: str, workflow_type: str) -> WorkflowInstance:
         """See `Activator.create`."""
-        instance = self._activator.create(workflow_id=workflow_id, run_id=run_id, workflow_type=workflow_type)
+        instance = self._activator.create(
+            workflow_id=workflow_id, run_id=run_id, workflow_type=workflow_type
+        )
         return WatchedInstance(instance, self.watchdog, workflow_id, run_id, workflow_type)
 
 
@@ -223,7 +297,14 @@ class WatchedInstance:
 
     __slots__ = ("_instance", "_watchdog", "run_id", "workflow_id", "workflow_type")
 
-    def __init__(self, instance: WorkflowInstance, watchdog: Watchdog, workflow_id: str, run_id: str, workflow_type: str) -> None:
+    def __init__(
+        self,
+        instance: WorkflowInstance,
+        watchdog: Watchdog,
+        workflow_id: str,
+        run_id: str,
+        workflow_type: str,
+    ) -> None:
         self._instance = instance
         self._watchdog = watchdog
         self.workflow_id = workflow_id
@@ -233,7 +314,11 @@ class WatchedInstance:
     @property
     def log_ids(self) -> dict[str, str]:
         """What a log line about it carries beside its text."""
-        return {"workflow_id": self.workflow_id, "run_id": self.run_id, "workflow_type": self.workflow_type}
+        return {
+            "workflow_id": self.workflow_id,
+            "run_id": self.run_id,
+            "workflow_type": self.workflow_type,
+        }
 
     def activate(self, activation: Activation) -> Completion:
         """See `WorkflowInstance.activate`."""
@@ -248,7 +333,8 @@ class WatchedInstance:
             finally:
                 _disarm(slot)
         except DeadlockError:
-            # It may strike in the middle of disarming too; what it leaves half done is done again here.
+            # It may strike in the middle of disarming too; what it leaves half done is done again
+            # here.
             _disarm(slot)
         if slot.fired == slot.count or completion is None:
             return self._deadlock(slot.stack)
@@ -256,12 +342,17 @@ class WatchedInstance:
 
     def _deadlock(self, stack: str) -> TaskFailed:
         message = (
-            f"[TMPRL1101] Potential deadlock detected: workflow {self.workflow_type} (id {self.workflow_id}) did not yield within "
-            f"{self._watchdog.timeout:g} second(s). It was interrupted and parked: it is tried again after a minute or more, "
-            f"with new code, or by `odradek workflow unpark`. It stood at\n{stack}"
+            f"[TMPRL1101] Potential deadlock detected: workflow {self.workflow_type} (id"
+            f" {self.workflow_id}) did not yield within {self._watchdog.timeout:g} second(s). It"
+            " was interrupted and parked: it is tried again after a minute or more, with new code,"
+            f" or by `odradek workflow unpark`. It stood at\n{stack}"
         )
         logger.error("%s", message, extra=self.log_ids)
-        return TaskFailed(Failure(message=message, type="DeadlockError", stack_trace=stack), park=True, logged=True)
+        return TaskFailed(
+            Failure(message=message, type="DeadlockError", stack_trace=stack),
+            park=True,
+            logged=True,
+        )
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
         """See `WorkflowInstance.nondeterminism`."""

@@ -1,7 +1,9 @@
-"""Which commands of a partition are done with, and the offset that may be committed for it: the end of the acknowledged prefix.
+"""Which commands of a partition are done with, and the offset that may be committed for it: the
+end of the acknowledged prefix.
 
-A command is acknowledged once its outcome or its Started event is durable (or it was handed on, or failed, durably). Pure:
-offsets in, offsets out. Never commits anything; never forgets a command that was not acknowledged.
+A command is acknowledged once its outcome or its Started event is durable (or it was handed on,
+or failed, durably). Pure: offsets in, offsets out. Never commits anything; never forgets a
+command that was not acknowledged.
 """
 
 from __future__ import annotations
@@ -10,19 +12,24 @@ from collections import deque
 
 
 class Cell:
-    """One command of a partition, from the moment it was read. The host sets `acknowledged`, or `returned`, from any thread."""
+    """One command of a partition, from the moment it was read. The host sets `acknowledged`, or
+    `returned`, from any thread.
+    """
 
     __slots__ = ("acknowledged", "offset", "returned")
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
         self.acknowledged = False
-        #: It was dropped before it began: a share group gives it to another member. A classic group has given its partition away already.
+        #: It was dropped before it began: a share group gives it to another member. A classic group
+        #: has given its partition away already.
         self.returned = False
 
 
 class AckPrefix:
-    """The commands of one owned partition in offset order. `start`: where reading began, which is committed already or log start."""
+    """The commands of one owned partition in offset order. `start`: where reading began, which
+    is committed already or log start.
+    """
 
     def __init__(self, start: int) -> None:
         self._cells: deque[Cell] = deque()
@@ -30,7 +37,9 @@ class AckPrefix:
         self._committed = start
 
     def add(self, offset: int) -> Cell:
-        """A command was read. Offsets rise; the gaps between them (transaction markers, aborted records) count as acknowledged."""
+        """A command was read. Offsets rise; the gaps between them (transaction markers, aborted
+        records) count as acknowledged.
+        """
         assert offset >= self._next, f"offset {offset} was read after {self._next - 1}"
         cell = Cell(offset)
         self._cells.append(cell)

@@ -1,13 +1,17 @@
-"""What a service writes: Started, heartbeats and outcomes to `events` of the workflow's queue, dead letters, commands handed on.
+"""What a service writes: Started, heartbeats and outcomes to `events` of the workflow's queue,
+dead letters, commands handed on.
 
-One plain producer, used from the loop's and the consumer's thread; delivery reports arrive wherever `serve` is called, which is
-the consumer's thread. A record is durable when its report says so; only then is a command acknowledged. A report that says no is
-dealt with here: too large, no such topic, or sent again. Nothing is given up silently. Too large is only what is so by itself
-(`odradek.kafka.windows`): an outcome that was refused with its neighbours is sent again, its activity did what it should. What a topic
-takes is asked for when it is first used; where that comes too late (lowered meanwhile), the refusal that tells it may cost the order of a
+One plain producer, used from the loop's and the consumer's thread; delivery reports arrive
+wherever `serve` is called, which is the consumer's thread. A record is durable when its report
+says so; only then is a command acknowledged. A report that says no is dealt with here: too
+large, no such topic, or sent again. Nothing is given up silently. Too large is only what is so
+by itself (`odradek.kafka.windows`): an outcome that was refused with its neighbours is sent
+again, its activity did what it should. What a topic takes is asked for when it is first used;
+where that comes too late (lowered meanwhile), the refusal that tells it may cost the order of a
 key (a Completed before its Started, a heartbeat behind its outcome), which the engine takes too.
 
-What the service says of itself is no answer: a status that cannot be written is dropped, the next one speaks.
+What the service says of itself is no answer: a status that cannot be written is dropped, the
+next one speaks.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ from odradek.wire.headers import Headers, headers_for
 from odradek.wire.record_size import record_size
 
 logger = logging.getLogger("odradek.activities")
-#: Of records that are sent again: each of them, four times a second, for as long as its cause lasts.
+#: Of records that are sent again: each of them, four times a second, for as long as its cause
+#: lasts.
 refusals = logging.getLogger("odradek.activities.refused")
 refusals.addFilter(RepeatedLines())
 
@@ -44,10 +49,12 @@ _NO_SUCH_TOPIC = {
     KafkaError.TOPIC_EXCEPTION,
 }
 _NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
-AGAIN_S = 0.25  # a broker that refuses at once would be asked a thousand times a second, and the log filled
+# a broker that refuses at once would be asked a thousand times a second, and the log filled
+AGAIN_S = 0.25
 HELD_MAX = 1_000_000  # more than slots and heartbeats make
-# How often a record whose topic or partition is not known is sent once more, after a look: the topic may have been deleted and made anew
-# with fewer partitions, and a producer that missed it once goes on saying so.
+# How often a record whose topic or partition is not known is sent once more, after a look: the
+# topic may have been deleted and made anew with fewer partitions, and a producer that missed it
+# once goes on saying so.
 LOOKS_MAX = 2
 LOOK_TIMEOUT_S = 2.0
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
@@ -55,7 +62,8 @@ _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
 OnDurable = Callable[[], None]
 #: Why a status was dropped.
 OnDropped = Callable[[str], None]
-#: (size, limit, 0 where it is not known) of the value that did not fit -> what to send instead, or None to give up on it.
+#: (size, limit, 0 where it is not known) of the value that did not fit -> what to send instead, or
+#: None to give up on it.
 OnTooLarge = Callable[[int, int], ActivityOutcome | None]
 
 
@@ -111,14 +119,17 @@ class Answers:
         codec: Codec,
         *,
         limit_of: Callable[[str], int],
-        undeliverable: Callable[[str, bytes | None, bytes | None, Headers, str, OnDurable | None], None],
+        undeliverable: Callable[
+            [str, bytes | None, bytes | None, Headers, str, OnDurable | None], None
+        ],
         on_fatal: Callable[[BaseException], None],
         batch: int = BATCH_BYTES,
     ) -> None:
-        """`limit_of(topic)`: bytes the topic takes, 0 when nobody says; may block. Called once for a topic, in a thread, and for what was
-        refused.
+        """`limit_of(topic)`: bytes the topic takes, 0 when nobody says; may block. Called once
+        for a topic, in a thread, and for what was refused.
 
-        `undeliverable`: takes what has no topic to go to. `batch`: bytes that a batch of the producer may have.
+        `undeliverable`: takes what has no topic to go to. `batch`: bytes that a batch of the
+        producer may have.
         """
         self._producer = producer
         self._codec = codec
@@ -130,12 +141,22 @@ class Answers:
         #: Refused for what passes or may have passed, and when (monotonic).
         self._again: deque[tuple[float, _Record]] = deque()
         self._statuses: set[_Record] = set()  # on their way
-        self._doubted: set[str] = set()  # topics that the producer does not know, to be looked at by `serve`, which may block
+        self._doubted: set[str] = (
+            set()
+        )  # topics that the producer does not know, to be looked at by `serve`, which may block
         self._gathering = Gathering(time.monotonic)
         self._limits: dict[str, int] = {}
-        self._unasked: deque[str] = deque()  # a thread asks for them, and is there as long as there are any
+        self._unasked: deque[str] = (
+            deque()
+        )  # a thread asks for them, and is there as long as there are any
         self._unasked_lock = threading.Lock()
-        self._windows: Windows[_Record] = Windows(_size, batch=batch, limits=self._limits, held_max=HELD_MAX, on_topic=self._ask_beforehand)
+        self._windows: Windows[_Record] = Windows(
+            _size,
+            batch=batch,
+            limits=self._limits,
+            held_max=HELD_MAX,
+            on_topic=self._ask_beforehand,
+        )
 
     def report(
         self,
@@ -144,10 +165,14 @@ class Answers:
         on_durable: OnDurable | None = None,
         on_too_large: OnTooLarge | None = None,
     ) -> None:
-        """Send an event of a workflow, keyed by its id. Raises `UnencodableRecord` for a record of ours that is wrong."""
+        """Send an event of a workflow, keyed by its id. Raises `UnencodableRecord` for a record
+        of ours that is wrong.
+        """
         value = self._codec.encode(record)
         key = record.workflow_id.encode()
-        self._send(_Record(self, topic, key, value, headers_for(record), on_durable, on_too_large, ANY))
+        self._send(
+            _Record(self, topic, key, value, headers_for(record), on_durable, on_too_large, ANY)
+        )
 
     def send(
         self,
@@ -163,9 +188,17 @@ class Answers:
         self._send(_Record(self, topic, key, value, headers, on_durable, None, partition))
 
     def status(
-        self, topic: str, key: bytes, value: bytes | None, headers: Headers, on_durable: OnDurable | None, on_dropped: OnDropped
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers,
+        on_durable: OnDurable | None,
+        on_dropped: OnDropped,
     ) -> None:
-        """Send what the service says of itself: dropped where an answer would be sent again or become a dead letter."""
+        """Send what the service says of itself: dropped where an answer would be sent again or
+        become a dead letter.
+        """
         record = _Record(self, topic, key, value, headers, on_durable, None, ANY)
         record.on_dropped = on_dropped
         self._statuses.add(record)
@@ -178,7 +211,9 @@ class Answers:
             self._go_on(record)
 
     def _hand_over(self, record: _Record) -> bool:
-        """Produce it, or have it wait for room. False: it was refused at once, and has been dealt with."""
+        """Produce it, or have it wait for room. False: it was refused at once, and has been
+        dealt with.
+        """
         try:
             self._produce(record)
         except BufferError:
@@ -189,16 +224,27 @@ class Answers:
         return True
 
     def _produce(self, record: _Record) -> None:
-        """Hand it over, or leave it to the window of its topic. Raises BufferError and KafkaException."""
+        """Hand it over, or leave it to the window of its topic. Raises BufferError and
+        KafkaException.
+        """
         if not record.entered:
             if not self._windows.enter(record.place, record):
                 return
             record.entered = True
         headers: Any = record.headers
-        self._producer.produce(record.topic, record.value, record.key, record.place[1], on_delivery=record, headers=headers)
+        self._producer.produce(
+            record.topic,
+            record.value,
+            record.key,
+            record.place[1],
+            on_delivery=record,
+            headers=headers,
+        )
 
     def serve(self, timeout: float = 0.0) -> None:
-        """Take delivery reports; then send what waits. The consumer's thread calls it every few milliseconds."""
+        """Take delivery reports; then send what waits. The consumer's thread calls it every few
+        milliseconds.
+        """
         self._producer.poll(timeout)
         while self._again and time.monotonic() - self._again[0][0] >= AGAIN_S:
             self._overflow.append(self._again.popleft()[1])
@@ -230,10 +276,19 @@ class Answers:
     @property
     def pending(self) -> int:
         """Answers not yet durable."""
-        return max(0, len(self._producer) + len(self._overflow) + len(self._again) + self._windows.held - len(self._statuses))
+        return max(
+            0,
+            len(self._producer)
+            + len(self._overflow)
+            + len(self._again)
+            + self._windows.held
+            - len(self._statuses),
+        )
 
     def close(self) -> None:
-        """What is not durable by now is given up: its commands come again. The producer's threads end with this."""
+        """What is not durable by now is given up: its commands come again. The producer's
+        threads end with this.
+        """
         self._producer = cast(Producer, Closed())
 
     @property
@@ -262,7 +317,9 @@ class Answers:
         return True
 
     def _ask_beforehand(self, topic: str) -> None:
-        """What a topic takes, in a thread: a Started is on its way before much else is, so it is known before a batch is refused."""
+        """What a topic takes, in a thread: a Started is on its way before much else is, so it is
+        known before a batch is refused.
+        """
         with self._unasked_lock:
             self._unasked.append(topic)
             if len(self._unasked) == 1:
@@ -305,10 +362,15 @@ class Answers:
         elif code in _NOT_ALLOWED:
             self._on_fatal(missing_acl("Write", "topic", record.topic, reason=error.str()))
         elif code in _PURGED:
-            return  # the process is closing; the command is not acknowledged and will be delivered again
+            # the process is closing; the command is not acknowledged and will be delivered again
+            return
         else:
-            why = ClockError(record.topic, reason=error.str()) if code in WRONG_TIME else error.str()
-            refusals.warning("a record for %s was not delivered (%s), sending it again", record.topic, why)
+            why = (
+                ClockError(record.topic, reason=error.str()) if code in WRONG_TIME else error.str()
+            )
+            refusals.warning(
+                "a record for %s was not delivered (%s), sending it again", record.topic, why
+            )
             self._again.append((time.monotonic(), record))
 
     def _too_large(self, record: _Record) -> None:

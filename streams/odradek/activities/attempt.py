@@ -1,6 +1,8 @@
-"""One attempt of an activity inside a service, from the command that was read to the outcome that was sent. State only.
+"""One attempt of an activity inside a service, from the command that was read to the outcome
+that was sent. State only.
 
-The consumer's thread makes it, the event loop's thread runs it; each field names its writer where both read it.
+The consumer's thread makes it, the event loop's thread runs it; each field names its writer
+where both read it.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class OwnedPartition:
-    """One partition of `commands`, for as long as this member owns it. Owned again, it is another object."""
+    """One partition of `commands`, for as long as this member owns it. Owned again, it is
+    another object.
+    """
 
     __slots__ = ("end_at_assignment", "owned", "partition", "prefix")
 
@@ -38,7 +42,9 @@ class OwnedPartition:
 
 
 class CommandRecord(Protocol):
-    """The record a command came as (a `confluent_kafka.Message`): what handing it on and dead letters need."""
+    """The record a command came as (a `confluent_kafka.Message`): what handing it on and dead
+    letters need.
+    """
 
     def partition(self) -> int | None: ...
     def offset(self) -> int | None: ...
@@ -79,7 +85,14 @@ class Attempt:
     )
 
     def __init__(
-        self, task: ActivityTask, record: CommandRecord, owner: OwnedPartition, cell: Cell, received: float, *, handed_on: bool = False
+        self,
+        task: ActivityTask,
+        record: CommandRecord,
+        owner: OwnedPartition,
+        cell: Cell,
+        received: float,
+        *,
+        handed_on: bool = False,
     ) -> None:
         self.task = task
         self.record = record
@@ -92,7 +105,8 @@ class Attempt:
         self.started_ms = 0
         #: Started was handed to the producer.
         self.started_said = False
-        #: The coroutine that runs it has made its first step: from here on the task may be cancelled.
+        #: The coroutine that runs it has made its first step: from here on the task may be
+        #: cancelled.
         self.entered = False
         #: User code has ended; nothing may interrupt the reporting of its outcome.
         self.done = False
@@ -105,14 +119,16 @@ class Attempt:
         self.cancel_details: ActivityCancellationDetails | None = None
         self.heard_cancel = False
         self.heartbeat_error: Exception | None = None
-        #: With a codec, heartbeats are encoded by a task of the loop; the newest details wait while it is busy.
+        #: With a codec, heartbeats are encoded by a task of the loop; the newest details wait while
+        #: it is busy.
         self.heartbeat_encoder: asyncio.Task[None] | None = None
         self.heartbeat_unencoded: tuple[Any, ...] | None = None
         self.heartbeats: HeartbeatThrottle | None = None
         self.on_heartbeat: Callable[..., None] | None = None
         self.started_values: Sequence[Any] = ()
         self.info_cache: Info | None = None
-        #: The same command read once more while it runs here: it is not run twice, they share its acknowledgement.
+        #: The same command read once more while it runs here: it is not run twice, they share its
+        #: acknowledgement.
         self.twins: list[Attempt] = []
 
     @property
@@ -139,27 +155,39 @@ class Attempt:
 
     @property
     def committed(self) -> bool:
-        """Whether it is known that the group goes on behind its command: then nobody else gets it. Classic groups alone know."""
-        return any(one.cell.offset < one.owner.prefix.committed_offset for one in (self, *self.twins))
+        """Whether it is known that the group goes on behind its command: then nobody else gets
+        it. Classic groups alone know.
+        """
+        return any(
+            one.cell.offset < one.owner.prefix.committed_offset for one in (self, *self.twins)
+        )
 
     def end(self) -> None:
-        """User code has ended, and what it gave is reported. Nothing of it refers back to it: the collector has no part in it."""
+        """User code has ended, and what it gave is reported. Nothing of it refers back to it:
+        the collector has no part in it.
+        """
         self.done = self.reported = True
         self.context = self.on_heartbeat = self.task_handle = None
 
     def add_twin(self, twin: Attempt) -> None:
-        """The same command was read again. Safe against a concurrent `acknowledge`: one of the two sees the other."""
+        """The same command was read again. Safe against a concurrent `acknowledge`: one of the
+        two sees the other.
+        """
         self.twins.append(twin)
         if self.cell.acknowledged:
             twin.cell.acknowledged = True
 
     @property
     def hears_cancellation(self) -> bool:
-        """Whether a cancel request reaches the activity now. Temporal's rule: only those that heartbeat learn of it."""
+        """Whether a cancel request reaches the activity now. Temporal's rule: only those that
+        heartbeat learn of it.
+        """
         return self.task.heartbeat_timeout_ms > 0 or self.heartbeats is not None
 
     def info(self) -> Info:
-        """`activity.info()`; made when first asked for. `started_values` must hold the decoded heartbeat details by then."""
+        """`activity.info()`; made when first asked for. `started_values` must hold the decoded
+        heartbeat details by then.
+        """
         if self.info_cache is None:
             self.info_cache = self._make_info()
         return self.info_cache
@@ -195,7 +223,9 @@ class Attempt:
             workflow_run_id=task.run_id,
             workflow_type=task.workflow_type,
             priority=Priority(priority_key=task.priority_key or None),
-            retry_policy=RetryPolicy.from_wire(task.retry_policy) if task.retry_policy is not None else None,
+            retry_policy=(
+                RetryPolicy.from_wire(task.retry_policy) if task.retry_policy is not None else None
+            ),
             scheduled_event_id=task.scheduled_event_id,
         )
 

@@ -1,9 +1,12 @@
-"""Reads `commands` as a member of the services' group: which partitions are owned, from where they are read, what is committed.
+"""Reads `commands` as a member of the services' group: which partitions are owned, from where
+they are read, what is committed.
 
-Classic group, cooperative, static identity, read_committed: a command of an aborted transaction is never seen. Offsets are
-committed by hand only, up to the end of the acknowledged prefix; `commands` is purged behind them. A group without an offset
-starts at the log's start. Everything here runs on the consumer's thread, rebalance callbacks included (inside `poll`): those may ask
-for offsets and commit, but nothing that takes the state of the running `poll`, `list_topics` for one (docs/decisions/0010).
+Classic group, cooperative, static identity, read_committed: a command of an aborted transaction
+is never seen. Offsets are committed by hand only, up to the end of the acknowledged prefix;
+`commands` is purged behind them. A group without an offset starts at the log's start. Everything
+here runs on the consumer's thread, rebalance callbacks included (inside `poll`): those may ask
+for offsets and commit, but nothing that takes the state of the running `poll`, `list_topics` for
+one (docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -31,26 +34,41 @@ logger = logging.getLogger("odradek.activities")
 
 T = TypeVar("T")
 
-#: Commits go out at most this often: each is a request to the coordinator, and all they save is work after a crash.
+#: Commits go out at most this often: each is a request to the coordinator, and all they save is
+#: work after a crash.
 COMMIT_INTERVAL_S = 0.2
 #: One call to the broker while partitions are taken over.
 CALL_TIMEOUT_S = 5.0
-#: How long taking partitions over may wait for a broker that does not answer; well within `max.poll.interval.ms` (5 minutes).
+#: How long taking partitions over may wait for a broker that does not answer; well within
+#: `max.poll.interval.ms` (5 minutes).
 ASSIGN_PATIENCE_S = 60.0
 #: This often within this time, and it is another living process that has our identity.
 FENCED_MAX, FENCED_WINDOW_S = 3, 60.0
-#: The number of the topic's partitions: one call to the broker, made again after a while when nobody answers.
+#: The number of the topic's partitions: one call to the broker, made again after a while when
+#: nobody answers.
 COUNT_TIMEOUT_S, COUNT_AGAIN_S = 1.0, 10.0
 #: How often `commands` is purged behind the committed offsets.
 PURGE_INTERVAL_S = 10.0
 
-#: What a commit meets whose member the group no longer knows as it was: others joined or left, or its session ended.
-_SHARED_OUT_ANEW = {KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.UNKNOWN_MEMBER_ID}
-_INFORMATIONAL = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._PARTITION_EOF}
+#: What a commit meets whose member the group no longer knows as it was: others joined or left, or
+#: its session ended.
+_SHARED_OUT_ANEW = {
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.UNKNOWN_MEMBER_ID,
+}
+_INFORMATIONAL = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._RESOLVE,
+    KafkaError._PARTITION_EOF,
+}
 
 
 class CommandConsumer:
-    """The member of the group. `on_revoking` is called before partitions are given back, while they may still be committed."""
+    """The member of the group. `on_revoking` is called before partitions are given back, while
+    they may still be committed.
+    """
 
     def __init__(
         self,
@@ -68,7 +86,8 @@ class CommandConsumer:
         #: Partitions of the topic, as of the turn after the last assignment.
         self.partitions_total = 0
         self.assignments = 0
-        #: Commands behind what was read, by the ends that came with fetches; None while they are not known.
+        #: Commands behind what was read, by the ends that came with fetches; None while they are
+        #: not known.
         self.lag: int | None = None
         self.hold_max_s = math.inf
         self._new_consumer = new_consumer
@@ -93,19 +112,25 @@ class CommandConsumer:
 
     def subscribe(self) -> None:
         """Join the group."""
-        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
 
     # --- reading
 
     def poll(self, timeout: float, maximum: int) -> list[Message]:
-        """Commands that are there, at most `maximum`; waits up to `timeout` seconds for the first. Serves the group."""
+        """Commands that are there, at most `maximum`; waits up to `timeout` seconds for the
+        first. Serves the group.
+        """
         proven = self._gate.polled()
         first = self._consumer.poll(timeout)
         messages: list[Message] = []
         if first is not None:
             owner = self.belongs(first.partition())
             messages = self._consumer.consume(maximum - 1, 0)
-            if self.belongs(first.partition()) is owner:  # not given back, or read anew, inside of the second call
+            if (
+                self.belongs(first.partition()) is owner
+            ):  # not given back, or read anew, inside of the second call
                 messages.insert(0, first)
         if not proven:
             self._ask_for_proof()
@@ -116,18 +141,28 @@ class CommandConsumer:
         error = message.error()
         assert error is not None
         code = error.code()
-        if code == KafkaError.FENCED_INSTANCE_ID or (code == KafkaError._FATAL and "group.instance.id" in error.str()):
+        if code == KafkaError.FENCED_INSTANCE_ID or (
+            code == KafkaError._FATAL and "group.instance.id" in error.str()
+        ):
             self._rejoin(error)
             return False
         if code == KafkaError._FATAL or error.fatal():
-            raise OdradekError(f"the consumer of {self._topic} cannot go on: {error.str()}. Start the service again")
+            raise OdradekError(
+                f"the consumer of {self._topic} cannot go on: {error.str()}. Start the service"
+                " again"
+            )
         if code == KafkaError._AUTO_OFFSET_RESET:
             self._after_gap(message.partition(), error)
         elif code in _INFORMATIONAL:
             logger.debug("%s: %s", self._topic, error.str())
         elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                raise missing_acl("Read", "group", f"{self._topic.removesuffix('commands')}activities", reason=error.str())
+                raise missing_acl(
+                    "Read",
+                    "group",
+                    f"{self._topic.removesuffix('commands')}activities",
+                    reason=error.str(),
+                )
             raise missing_acl("Read", "topic", self._topic, reason=error.str())
         elif code == KafkaError.INVALID_SESSION_TIMEOUT:
             raise timeout_refused("session_timeout", SESSION_LIMITS, reason=error.str())
@@ -136,13 +171,20 @@ class CommandConsumer:
         return False
 
     def _rejoin(self, error: KafkaError) -> None:
-        """Fenced: somebody joined under our identity. It may have been ourselves: after a broker's restart a commit of the time before
-        meets the member we have become. So join anew, and give up when it goes on."""
+        """Fenced: somebody joined under our identity. It may have been ourselves: after a
+        broker's restart a commit of the time before meets the member we have become. So join
+        anew, and give up when it goes on.
+        """
         now = self._clock()
         self._fenced.append(now)
         if len(self._fenced) == FENCED_MAX and now - self._fenced[0] < FENCED_WINDOW_S:
             raise DuplicateIdentityError(self._instance_id, reason=error.str())
-        logger.warning("%s: fenced as %s, joining the group anew: %s", self._topic, self._instance_id, error.str())
+        logger.warning(
+            "%s: fenced as %s, joining the group anew: %s",
+            self._topic,
+            self._instance_id,
+            error.str(),
+        )
         self.close()
         self._consumer = self._new_consumer()
         self._settling.begin()
@@ -150,10 +192,12 @@ class CommandConsumer:
         self.subscribe()
 
     def _after_gap(self, partition: int | None, error: KafkaError) -> None:
-        """Commands were deleted before they were read; the engine's timers will find out. The service goes on at the log's start."""
+        """Commands were deleted before they were read; the engine's timers will find out. The
+        service goes on at the log's start.
+        """
         logger.error(
-            "%s[%s]: commands were deleted before they were read (%s). Their activities wait for a timeout. "
-            "Check who deletes records of this topic; going on at its start",
+            "%s[%s]: commands were deleted before they were read (%s). Their activities wait for a"
+            " timeout. Check who deletes records of this topic; going on at its start",
             self._topic,
             partition,
             error.str(),
@@ -165,13 +209,17 @@ class CommandConsumer:
         self._own([partition], ignore_committed=True)
 
     def belongs(self, partition: int | None) -> OwnedPartition | None:
-        """The owned partition a command came from; `None` if it was given back between reading and now."""
+        """The owned partition a command came from; `None` if it was given back between reading
+        and now.
+        """
         return self.owned.get(partition) if partition is not None else None
 
     def take(self, message: Message) -> tuple[OwnedPartition, Cell] | None:
         """Its partition, and its place in what is to be acknowledged there."""
         owner, offset = self.belongs(message.partition()), message.offset()
-        return (owner, owner.prefix.add(offset)) if owner is not None and offset is not None else None
+        return (
+            (owner, owner.prefix.add(offset)) if owner is not None and offset is not None else None
+        )
 
     def worn_out(self, message: Message) -> bool:
         """Never: a classic group delivers without end."""
@@ -187,7 +235,9 @@ class CommandConsumer:
 
     def hand_on_to(self) -> Sequence[int]:
         """The partitions of other members."""
-        return [partition for partition in range(self.partitions_total) if partition not in self.owned]
+        return [
+            partition for partition in range(self.partitions_total) if partition not in self.owned
+        ]
 
     @property
     def partitions_owned(self) -> int:
@@ -216,15 +266,23 @@ class CommandConsumer:
             self._consumer.incremental_assign([])
             return
         self._told = False
-        bounds = {partition: self._insist(functools.partial(self._bounds, partition)) for partition in partitions}
-        committed = {} if ignore_committed else self._insist(functools.partial(self._committed, partitions))
+        bounds = {
+            partition: self._insist(functools.partial(self._bounds, partition))
+            for partition in partitions
+        }
+        committed = (
+            {} if ignore_committed else self._insist(functools.partial(self._committed, partitions))
+        )
         chosen: list[TopicPartition] = []
         for partition in partitions:
             low, end = bounds[partition]
-            offset = committed.get(partition, -1)  # none: at the log's start, and everything may be a redelivery
+            offset = committed.get(
+                partition, -1
+            )  # none: at the log's start, and everything may be a redelivery
             if offset > end or 0 <= offset < low:
                 logger.warning(
-                    "%s[%d]: the group's offset %d lies outside of the log (%d to %d); starting at its start",
+                    "%s[%d]: the group's offset %d lies outside of the log (%d to %d); starting at"
+                    " its start",
                     self._topic,
                     partition,
                     offset,
@@ -238,57 +296,88 @@ class CommandConsumer:
         if self._paused:
             self._consumer.pause(chosen)
 
-    # Asked of the consumer, whose connections to leader and coordinator have just worked: an AdminClient may take a minute to
-    # find a broker again that was restarted.
+    # Asked of the consumer, whose connections to leader and coordinator have just worked: an
+    # AdminClient may take a minute to find a broker again that was restarted.
 
     def _bounds(self, partition: int) -> tuple[int, int]:
-        """Log start and last stable offset. No member can have read beyond the latter: it is where possible redeliveries end."""
-        low, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=CALL_TIMEOUT_S)
+        """Log start and last stable offset. No member can have read beyond the latter: it is
+        where possible redeliveries end.
+        """
+        low, end = self._consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), timeout=CALL_TIMEOUT_S
+        )
         return low, end
 
     def _committed(self, partitions: list[int]) -> dict[int, int]:
-        found = self._consumer.committed([TopicPartition(self._topic, partition) for partition in partitions], timeout=CALL_TIMEOUT_S)
+        found = self._consumer.committed(
+            [TopicPartition(self._topic, partition) for partition in partitions],
+            timeout=CALL_TIMEOUT_S,
+        )
         for place in found:
             if place.error is not None:
                 raise KafkaException(place.error)
         return {place.partition: place.offset for place in found}
 
     def _count(self, now: float) -> None:
-        """Partitions of the topic; as before while nobody says. Only handing on looks at it. Never in a callback: see the top."""
+        """Partitions of the topic; as before while nobody says. Only handing on looks at it.
+        Never in a callback: see the top.
+        """
         try:
-            found = self._consumer.list_topics(self._topic, timeout=COUNT_TIMEOUT_S).topics[self._topic]
+            found = self._consumer.list_topics(self._topic, timeout=COUNT_TIMEOUT_S).topics[
+                self._topic
+            ]
             if found.error is not None:
                 raise KafkaException(found.error)
         except (KafkaException, KeyError) as error:
-            logger.warning("%s: the number of its partitions could not be read: %s", self._topic, error)
+            logger.warning(
+                "%s: the number of its partitions could not be read: %s", self._topic, error
+            )
             self._next_count = now + COUNT_AGAIN_S
         else:
             self.partitions_total = len(found.partitions)
             self._next_count = math.inf
 
     def _insist(self, ask: Callable[[], T]) -> T:
-        """Ask the broker again while it does not answer: one that restarts must not end the service."""
+        """Ask the broker again while it does not answer: one that restarts must not end the
+        service.
+        """
         deadline = self._clock() + ASSIGN_PATIENCE_S
         while True:
             try:
                 return ask()
             except KafkaException as error:
                 if self._clock() > deadline:
-                    raise OdradekError(f"offsets of {self._topic} could not be read in {ASSIGN_PATIENCE_S:g} s: {error}") from error
+                    raise OdradekError(
+                        f"offsets of {self._topic} could not be read in {ASSIGN_PATIENCE_S:g} s:"
+                        f" {error}"
+                    ) from error
                 level, self._told = (logging.DEBUG if self._told else logging.WARNING), True
-                logger.log(level, "%s: no offsets yet while partitions are taken over: %s", self._topic, error)
+                logger.log(
+                    level,
+                    "%s: no offsets yet while partitions are taken over: %s",
+                    self._topic,
+                    error,
+                )
                 time.sleep(0.2)
 
     def _revoked(self, _: Consumer, revoked: list[TopicPartition]) -> None:
         self._settling.moved()
-        leaving = [self.owned[place.partition] for place in revoked if place.partition in self.owned]
+        leaving = [
+            self.owned[place.partition] for place in revoked if place.partition in self.owned
+        ]
         self._on_revoking(leaving)
         offsets = self._offsets(leaving)
         if offsets:
             try:
                 stored = self._consumer.commit(offsets=offsets, asynchronous=False)
-            except KafkaException as error:  # the next owner begins earlier: some attempts run twice, none is lost
-                logger.warning("%s: offsets could not be committed while partitions were given back: %s", self._topic, error)
+            except (
+                KafkaException
+            ) as error:  # the next owner begins earlier: some attempts run twice, none is lost
+                logger.warning(
+                    "%s: offsets could not be committed while partitions were given back: %s",
+                    self._topic,
+                    error,
+                )
             else:
                 for place in stored or ():
                     if place.error is None:
@@ -298,7 +387,11 @@ class CommandConsumer:
 
     def _lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
         self._settling.moved()
-        logger.warning("%s: this member was expelled from its group; what it had not started is left to the others", self._topic)
+        logger.warning(
+            "%s: this member was expelled from its group; what it had not started is left to the"
+            " others",
+            self._topic,
+        )
         self._release([place.partition for place in lost])
         self._consumer.incremental_unassign(lost)
 
@@ -325,8 +418,14 @@ class CommandConsumer:
         if now >= self._next_purge:
             self._next_purge = now + PURGE_INTERVAL_S
             self._purge()
-        if self._settling.must_rejoin(self.owned, self.partitions_total) and not self._paused:  # paused, it keeps what it has all the same
-            logger.info("%s: %s may have come back in the middle of a rebalance and joins once more", self._topic, self._instance_id)
+        if (
+            self._settling.must_rejoin(self.owned, self.partitions_total) and not self._paused
+        ):  # paused, it keeps what it has all the same
+            logger.info(
+                "%s: %s may have come back in the middle of a rebalance and joins once more",
+                self._topic,
+                self._instance_id,
+            )
             self._consumer.unsubscribe()  # leaves, as `close` would not
             self.subscribe()
 
@@ -334,7 +433,8 @@ class CommandConsumer:
         places = [TopicPartition(self._topic, partition) for partition in self.owned]
         total = 0
         try:
-            # By the position, which steps over the markers of transactions; behind the last command there always is one.
+            # By the position, which steps over the markers of transactions; behind the last command
+            # there always is one.
             for place in self._consumer.position(places) if places else ():
                 found = self._consumer.get_watermark_offsets(place, cached=True)
                 if not found or found[1] < 0:
@@ -348,7 +448,11 @@ class CommandConsumer:
 
     def _offsets(self, partitions: list[OwnedPartition]) -> list[TopicPartition]:
         found = [(owner.partition, owner.prefix.to_commit) for owner in partitions]
-        return [TopicPartition(self._topic, partition, offset) for partition, offset in found if offset is not None]
+        return [
+            TopicPartition(self._topic, partition, offset)
+            for partition, offset in found
+            if offset is not None
+        ]
 
     def _commit(self, offsets: list[TopicPartition]) -> None:
         if offsets:
@@ -365,10 +469,19 @@ class CommandConsumer:
         if offsets:
             try:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
-            except KafkaException as error:  # what was done is delivered again, as a possible redelivery
-                # A rolling deploy: the group is being shared out anew while this member leaves. Nothing to look at.
-                level = logging.INFO if kafka_error(error).code() in _SHARED_OUT_ANEW else logging.WARNING
-                logger.log(level, "%s: the last offsets could not be committed: %s", self._topic, error)
+            except (
+                KafkaException
+            ) as error:  # what was done is delivered again, as a possible redelivery
+                # A rolling deploy: the group is being shared out anew while this member leaves.
+                # Nothing to look at.
+                level = (
+                    logging.INFO
+                    if kafka_error(error).code() in _SHARED_OUT_ANEW
+                    else logging.WARNING
+                )
+                logger.log(
+                    level, "%s: the last offsets could not be committed: %s", self._topic, error
+                )
 
     def on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         """Answer to a commit (`on_commit` of the client); comes out of `poll`."""
@@ -389,14 +502,21 @@ class CommandConsumer:
                 self._gate.prove()
 
     def _ask_for_proof(self) -> None:
-        """After a pause: commit something. The coordinator accepts it from a member of the current generation only."""
+        """After a pause: commit something. The coordinator accepts it from a member of the
+        current generation only.
+        """
         if not self.owned:
             self._proof_after = None
             self._gate.prove()  # nothing is held that could be somebody else's
             return
         if self._proof_after is None:
             self._proof_after = self._commits_in_flight
-        self._commit([TopicPartition(self._topic, owner.partition, owner.prefix.end) for owner in self.owned.values()])
+        self._commit(
+            [
+                TopicPartition(self._topic, owner.partition, owner.prefix.end)
+                for owner in self.owned.values()
+            ]
+        )
 
     def _purge(self) -> None:
         if self._purging is not None and self._purging.is_alive():
@@ -408,17 +528,24 @@ class CommandConsumer:
                 self._purged[partition] = offset
                 before[self._topic, partition] = offset
         if before:  # a thread of its own: it waits for the broker, and nothing waits for it
-            self._purging = threading.Thread(target=self._delete_records, args=(before,), name="odradek-purge", daemon=True)
+            self._purging = threading.Thread(
+                target=self._delete_records, args=(before,), name="odradek-purge", daemon=True
+            )
             self._purging.start()
 
     def _delete_records(self, before: dict[tuple[str, int], int]) -> None:
         try:
             self._admin.delete_records(before)
-        except (OdradekError, KafkaException) as error:  # tried again behind a later offset; the topic only grows meanwhile
+        except (
+            OdradekError,
+            KafkaException,
+        ) as error:  # tried again behind a later offset; the topic only grows meanwhile
             logger.warning("%s could not be purged: %s", self._topic, error)
 
     def close(self) -> None:
-        """Leave. A static member's partitions stay its own until the session times out, or its successor comes."""
+        """Leave. A static member's partitions stay its own until the session times out, or its
+        successor comes.
+        """
         self._release(list(self.owned))
         self._settling.end()
         self._consumer.close()

@@ -1,7 +1,9 @@
-"""The thread that speaks to Kafka for a service: reads commands, takes delivery reports, keeps time, hands on, commits.
+"""The thread that speaks to Kafka for a service: reads commands, takes delivery reports, keeps
+time, hands on, commits.
 
-One turn after the other, each a few milliseconds: nothing here runs user code, so the group, Started events and the acknowledged
-prefix go on whatever an activity does to the event loop. Commands are decoded here and given to the loop a batch at a time.
+One turn after the other, each a few milliseconds: nothing here runs user code, so the group,
+Started events and the acknowledged prefix go on whatever an activity does to the event loop.
+Commands are decoded here and given to the loop a batch at a time.
 """
 
 from __future__ import annotations
@@ -37,15 +39,18 @@ from odradek.wire.tasks import ActivityTask, CancelActivityTask
 logger = logging.getLogger("odradek.activities")
 
 BATCH = 500
-#: Longest wait for commands: bounds how late a delivery report, a timer or a cancel request is seen.
+#: Longest wait for commands: bounds how late a delivery report, a timer or a cancel request is
+#: seen.
 BUSY_WAIT_S = 0.02
 IDLE_WAIT_S = 0.1
-#: A command that has waited this long for a slot goes to another member; twice as long for each time that it was handed on.
+#: A command that has waited this long for a slot goes to another member; twice as long for each
+#: time that it was handed on.
 HAND_ON_AFTER_S = 1.0
 HAND_ON_DOUBLINGS = 4
 #: Places of former records that a command keeps: the first and the latest.
 HAND_ON_TRAIL = 16
-#: A schema may arrive after the first record written with it; after this time the record counts as undecodable.
+#: A schema may arrive after the first record written with it; after this time the record counts as
+#: undecodable.
 SCHEMA_WAIT_S = 30.0
 SCHEMA_RETRY_S = 0.5
 #: Bound on the time that giving partitions back may take for saying Started of what runs.
@@ -77,7 +82,9 @@ class ConsumerThread:
         every_turn: Callable[[float], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        """`every_turn(now)`: what the host wants done beside (member status). `on_fatal`: called once, from this thread, if it fails."""
+        """`every_turn(now)`: what the host wants done beside (member status). `on_fatal`: called
+        once, from this thread, if it fails.
+        """
         self._commands = commands
         self._control = control
         self._answers = answers
@@ -105,7 +112,9 @@ class ConsumerThread:
         self._thread.start()
 
     def finish(self) -> None:
-        """Make the last turn: everything said becomes durable, offsets are committed, the member leaves. `join` waits for it."""
+        """Make the last turn: everything said becomes durable, offsets are committed, the member
+        leaves. `join` waits for it.
+        """
         self._finish.set()
 
     def join(self) -> None:
@@ -138,7 +147,9 @@ class ConsumerThread:
         self.turned_at = time.monotonic()
         service = self._service
         busy = service.running or service.waiting or self._answers.pending
-        messages = self._commands.poll(self._timers.delay(BUSY_WAIT_S if busy else IDLE_WAIT_S), BATCH)
+        messages = self._commands.poll(
+            self._timers.delay(BUSY_WAIT_S if busy else IDLE_WAIT_S), BATCH
+        )
         if messages:
             self._take(messages)
         gate_is_open = self._gate.is_open
@@ -170,7 +181,10 @@ class ConsumerThread:
         while answers.statuses_pending and self._clock() - began < STATUS_WAIT_S:
             answers.serve(0.05)
         if self._answers.pending:
-            logger.warning("%d answers were not durable at the end; their commands are delivered again", self._answers.pending)
+            logger.warning(
+                "%d answers were not durable at the end; their commands are delivered again",
+                self._answers.pending,
+            )
         self._commands.commit_finally()
 
     # --- commands
@@ -198,26 +212,36 @@ class ConsumerThread:
             if not error.may_come:
                 self._refusals.command(self._answers, message, cell, error)
                 return
-            logger.info("%s[%d]@%d: %s; waiting for it", self._topic, owner.partition, cell.offset, error)
+            logger.info(
+                "%s[%d]@%d: %s; waiting for it", self._topic, owner.partition, cell.offset, error
+            )
             self._unread.append((now, message, owner, cell))
             return
         except SchemaRegistryUnreachableError as error:
-            logger.warning("%s[%d]@%d cannot be read yet: %s", self._topic, owner.partition, cell.offset, error)
+            logger.warning(
+                "%s[%d]@%d cannot be read yet: %s", self._topic, owner.partition, cell.offset, error
+            )
             self._unread.append((now, message, owner, cell))
             return
         except UndecodableRecord as error:
             self._refusals.command(self._answers, message, cell, error)
             return
         if not isinstance(task, ActivityTask):
-            strange = UndecodableRecord(f"a {type(task).__name__} does not belong on a commands topic")
-            self._refusals.command(self._answers, message, cell, strange, reason=dead_letters.UNEXPECTED_RECORD)
+            strange = UndecodableRecord(
+                f"a {type(task).__name__} does not belong on a commands topic"
+            )
+            self._refusals.command(
+                self._answers, message, cell, strange, reason=dead_letters.UNEXPECTED_RECORD
+            )
             return
         handed_on = bool(headers) and headers[-1][0] == HANDED_ON_FROM
         self._service.waiting.append(Attempt(task, message, owner, cell, now, handed_on=handed_on))
 
     def _read_again(self) -> None:
-        """Commands whose schema was not known when they came. One that nobody published is refused in the end; while a registry is away
-        nobody knows, so they wait as long as they may be held, and go back then."""
+        """Commands whose schema was not known when they came. One that nobody published is
+        refused in the end; while a registry is away nobody knows, so they wait as long as they
+        may be held, and go back then.
+        """
         now = self._clock()
         if now < self._next_unread:
             return
@@ -261,7 +285,9 @@ class ConsumerThread:
     # --- handing on
 
     def _hand_on(self) -> None:
-        """Give commands that wait too long to partitions of other members. Only while it is known that they are ours to give."""
+        """Give commands that wait too long to partitions of other members. Only while it is
+        known that they are ours to give.
+        """
         waiting = self._service.waiting
         if not self._commands.hand_on_to() or not self._gate.is_open:
             return
@@ -269,11 +295,13 @@ class ConsumerThread:
         for _ in range(BATCH):
             try:
                 attempt = waiting[0]
-                if not self._service.draining and now - attempt.received < min(hand_on_after(attempt), hold_max_s):
+                if not self._service.draining and now - attempt.received < min(
+                    hand_on_after(attempt), hold_max_s
+                ):
                     return
-                attempt = (
-                    waiting.popleft()
-                )  # the loop may have taken the one looked at: then this is the next one, which waited as long but for moments
+                # the loop may have taken the one looked at: then this is the next one, which waited
+                # as long but for moments
+                attempt = waiting.popleft()
             except IndexError:
                 return
             if not attempt.owner.owned:
@@ -282,32 +310,51 @@ class ConsumerThread:
                 self._pass_on(attempt.record, attempt.owner, attempt.cell)
 
     def _pass_on(self, record: CommandRecord, owner: OwnedPartition, cell: Cell) -> None:
-        """Write a command anew, for whoever reads it there; this record is done with once that one is durable."""
+        """Write a command anew, for whoever reads it there; this record is done with once that
+        one is durable.
+        """
         self.handed_on += 1
         headers: list[Any] = list(record.headers() or [])
         before = [header for header in headers if header[0] == HANDED_ON_FROM]
-        if len(before) >= HAND_ON_TRAIL:  # it stays out of the record's size, however long all services are full
+        if (
+            len(before) >= HAND_ON_TRAIL
+        ):  # it stays out of the record's size, however long all services are full
             headers.remove(before[1])
         headers.append((HANDED_ON_FROM, place(self._topic, owner.partition, cell.offset)))
         partition = random.choice(self._commands.hand_on_to())
-        self._answers.send(self._topic, record.key(), record.value(), headers, _acknowledges(cell), partition=partition)
+        self._answers.send(
+            self._topic,
+            record.key(),
+            record.value(),
+            headers,
+            _acknowledges(cell),
+            partition=partition,
+        )
 
     # --- giving partitions back
 
     def revoking(self, leaving: Sequence[OwnedPartition]) -> None:
-        """Say Started of everything that runs from partitions that leave: their next owner begins behind it, and nothing runs twice."""
+        """Say Started of everything that runs from partitions that leave: their next owner
+        begins behind it, and nothing runs twice.
+        """
         running = [
-            attempt for attempt in list(self._service.running.values()) if attempt.owner in leaving and not attempt.cell.acknowledged
+            attempt
+            for attempt in list(self._service.running.values())
+            if attempt.owner in leaving and not attempt.cell.acknowledged
         ]
         for attempt in running:
             self._service.say_started(attempt)
         deadline = self._clock() + REVOKE_WAIT_S
-        while any(not attempt.cell.acknowledged for attempt in running) and self._clock() < deadline:
+        while (
+            any(not attempt.cell.acknowledged for attempt in running) and self._clock() < deadline
+        ):
             self._answers.serve(0.02)
 
 
 def hand_on_after(attempt: Attempt) -> float:
-    """Seconds that a command waits here before it goes to another member: longer each time, so that full services do not toss it around."""
+    """Seconds that a command waits here before it goes to another member: longer each time, so
+    that full services do not toss it around.
+    """
     times = sum(1 for name, _ in attempt.record.headers() or () if name == HANDED_ON_FROM)
     return HAND_ON_AFTER_S * float(2 ** min(times, HAND_ON_DOUBLINGS))
 

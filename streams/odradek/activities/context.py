@@ -1,6 +1,8 @@
-"""What surrounds a running activity: its `Info`, its events, how it heartbeats. Found through one context variable.
+"""What surrounds a running activity: its `Info`, its events, how it heartbeats. Found through
+one context variable.
 
-The host (or the test environment) makes a `Context` for each attempt; `odradek.activity` reads it. Nothing here talks to Kafka.
+The host (or the test environment) makes a `Context` for each attempt; `odradek.activity` reads
+it. Nothing here talks to Kafka.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ from odradek.converter import PayloadConverter
 
 @dataclass(frozen=True)
 class Info:
-    """The running activity. Do not construct it: tests use `ActivityEnvironment.default_info()` with `dataclasses.replace`.
+    """The running activity. Do not construct it: tests use `ActivityEnvironment.default_info()`
+    with `dataclasses.replace`.
 
-    Times are timezone-aware UTC. The workflow fields are `None` for an activity that no workflow started.
+    Times are timezone-aware UTC. The workflow fields are `None` for an activity that no workflow
+    started.
     """
 
     activity_id: str
@@ -56,11 +60,12 @@ class Info:
 
     @property
     def idempotency_key(self) -> str:
-        """`{run id}/{activity id}/{scheduled event id}`: the same for every attempt and every redelivery of this activity, and for no other
-        one, also if the run gives the same id to a later activity.
+        """`{run id}/{activity id}/{scheduled event id}`: the same for every attempt and every
+        redelivery of this activity, and for no other one, also if the run gives the same id to a
+        later activity.
 
-        Give it to whatever the activity changes (a unique column, a payment provider's idempotency key), so that a repeated
-        attempt finds its own effect. Odradek's addition.
+        Give it to whatever the activity changes (a unique column, a payment provider's
+        idempotency key), so that a repeated attempt finds its own effect. Odradek's addition.
         """
         return f"{self.workflow_run_id or self.activity_run_id or ''}/{self.activity_id}/{self.scheduled_event_id}"
 
@@ -90,7 +95,8 @@ class ActivityCancellationDetails:
 
 
 class CompositeEvent:
-    """An event that threads and coroutines can wait for. Set on the loop; the asyncio part exists for async activities only.
+    """An event that threads and coroutines can wait for. Set on the loop; the asyncio part
+    exists for async activities only.
 
     Both parts are made when first waited for: most activities never do.
     """

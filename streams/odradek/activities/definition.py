@@ -1,7 +1,8 @@
 """What `@activity.defn` leaves on a callable, and the registry a service builds of them.
 
-Pure: looks at functions, never runs them. Rules and error texts are the Temporal Python SDK's: positional parameters
-only, one name each, instances instead of classes, at most one dynamic activity.
+Pure: looks at functions, never runs them. Rules and error texts are the Temporal Python SDK's:
+positional parameters only, one name each, instances instead of classes, at most one dynamic
+activity.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 
 from odradek.common import RawValue, _type_hints_from_func
 
-#: Where `@activity.defn` leaves its definition. Temporal's name: tools and tests look for it, and so does `odradek.activation`.
+#: Where `@activity.defn` leaves its definition. Temporal's name: tools and tests look for it, and
+#: so does `odradek.activation`.
 ATTRIBUTE = "__temporal_activity_definition"
 
 
@@ -28,15 +30,22 @@ class ActivityDefinition:
     fn: Callable[..., Any]
     is_async: bool
     no_thread_cancel_exception: bool = False
-    #: One type per parameter; `None` when a parameter has no annotation, then values are converted without hints.
+    #: One type per parameter; `None` when a parameter has no annotation, then values are converted
+    #: without hints.
     arg_types: list[type] | None = None
     ret_type: type | None = None
 
     @staticmethod
     def of(fn: Callable[..., Any]) -> ActivityDefinition | None:
-        """The definition on `fn`, bound to `fn` itself: what was decorated may be the plain function of a bound method."""
+        """The definition on `fn`, bound to `fn` itself: what was decorated may be the plain
+        function of a bound method.
+        """
         definition = getattr(fn, ATTRIBUTE, None)
-        return dataclasses.replace(definition, fn=fn) if isinstance(definition, ActivityDefinition) else None
+        return (
+            dataclasses.replace(definition, fn=fn)
+            if isinstance(definition, ActivityDefinition)
+            else None
+        )
 
     @staticmethod
     def must_of(fn: Callable[..., Any]) -> ActivityDefinition:
@@ -44,7 +53,9 @@ class ActivityDefinition:
         definition = ActivityDefinition.of(fn)
         if definition is None:
             name = getattr(fn, "__name__", "<unknown>")
-            raise TypeError(f"Activity {name} missing attributes, was it decorated with @activity.defn?")
+            raise TypeError(
+                f"Activity {name} missing attributes, was it decorated with @activity.defn?"
+            )
         return definition
 
     @staticmethod
@@ -60,24 +71,37 @@ class ActivityDefinition:
         return definition.name, definition.ret_type
 
     @staticmethod
-    def apply_to(fn: Callable[..., Any], *, name: str | None, no_thread_cancel_exception: bool = False) -> None:
+    def apply_to(
+        fn: Callable[..., Any], *, name: str | None, no_thread_cancel_exception: bool = False
+    ) -> None:
         """Check `fn` and leave a definition on it. `name` `None` makes it the dynamic activity."""
         if hasattr(fn, ATTRIBUTE):
             raise ValueError("Function already contains activity definition")
         if not callable(fn):
             raise TypeError("Activity is not callable")
-        if any(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in inspect.signature(fn).parameters.values()):
+        if any(
+            parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            for parameter in inspect.signature(fn).parameters.values()
+        ):
             raise TypeError("Activity cannot have keyword-only arguments")
         arg_types, ret_type = _type_hints_from_func(fn)
-        if name is None and (arg_types is None or len(arg_types) != 1 or arg_types[0] != Sequence[RawValue]):
-            raise TypeError("Dynamic activity must accept a single Sequence[odradek.common.RawValue]")
-        definition = ActivityDefinition(name, fn, is_async_callable(fn), no_thread_cancel_exception, arg_types, ret_type)
+        if name is None and (
+            arg_types is None or len(arg_types) != 1 or arg_types[0] != Sequence[RawValue]
+        ):
+            raise TypeError(
+                "Dynamic activity must accept a single Sequence[odradek.common.RawValue]"
+            )
+        definition = ActivityDefinition(
+            name, fn, is_async_callable(fn), no_thread_cancel_exception, arg_types, ret_type
+        )
         setattr(fn, ATTRIBUTE, definition)
 
 
 def is_async_callable(fn: Callable[..., Any]) -> bool:
     """Whether calling `fn` gives a coroutine; sees through an object whose `__call__` is async."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
+        getattr(fn, "__call__", None)  # noqa: B004
+    )
 
 
 class ActivityRegistry:
@@ -96,19 +120,27 @@ class ActivityRegistry:
             raise ValueError(f"More than one activity named {definition.name}")
         if inspect.isclass(activity):
             raise TypeError(f"Activity named {definition.name} is a class instead of an instance")
-        if inspect.isfunction(activity) and next(iter(inspect.signature(activity).parameters), "") == "self":
+        if (
+            inspect.isfunction(activity)
+            and next(iter(inspect.signature(activity).parameters), "") == "self"
+        ):
             warnings.warn(
-                f"Activity named {definition.name} has a first parameter named self but is not bound to an instance, "
-                "did you mean to register it from an instance of the class?",
+                f"Activity named {definition.name} has a first parameter named self but is not"
+                " bound to an instance, did you mean to register it from an instance of the"
+                " class?",
                 stacklevel=2,
             )
         if not definition.is_async:
             if executor is None:
-                raise ValueError(f"Activity {definition.name} is not async so an activity_executor must be present")
+                raise ValueError(
+                    f"Activity {definition.name} is not async so an activity_executor must be"
+                    " present"
+                )
             if not isinstance(executor, ThreadPoolExecutor):
                 raise ValueError(
-                    f"Activity {definition.name} is not async and executor is not thread-pool executor: "
-                    "activities in other processes are not supported yet, use a ThreadPoolExecutor"
+                    f"Activity {definition.name} is not async and executor is not thread-pool"
+                    " executor: activities in other processes are not supported yet, use a"
+                    " ThreadPoolExecutor"
                 )
         if definition.name is not None:
             self._by_name[definition.name] = definition
@@ -134,4 +166,6 @@ class ActivityRegistry:
     @property
     def has_async(self) -> bool:
         """Whether any activity runs on the event loop."""
-        return any(d.is_async for d in self._by_name.values()) or (self._dynamic is not None and self._dynamic.is_async)
+        return any(d.is_async for d in self._by_name.values()) or (
+            self._dynamic is not None and self._dynamic.is_async
+        )

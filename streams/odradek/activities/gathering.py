@@ -1,7 +1,9 @@
-"""When answers wait a moment for each other: a request to the broker costs the same with one of them in it or with ten.
+"""When answers wait a moment for each other: a request to the broker costs the same with one of
+them in it or with ten.
 
-`events` of a queue has several partitions and each is a request of its own, so hundreds of answers a second that leave one by one are
-hundreds of requests. Under load they gather for GATHER_S; an answer that comes alone never waits.
+`events` of a queue has several partitions and each is a request of its own, so hundreds of
+answers a second that leave one by one are hundreds of requests. Under load they gather for
+GATHER_S; an answer that comes alone never waits.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ CROWDED_FROM = 8  # answers within that time
 
 
 class Gathering:
-    """Of one producer. clock: monotonic seconds. Called from two threads; a count that is one off does no harm."""
+    """Of one producer. clock: monotonic seconds. Called from two threads; a count that is one
+    off does no harm.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

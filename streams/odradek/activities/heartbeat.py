@@ -1,6 +1,8 @@
-"""Throttling of one attempt's heartbeats: the first goes out at once, then at most one an interval, the newest details win.
+"""Throttling of one attempt's heartbeats: the first goes out at once, then at most one an
+interval, the newest details win.
 
-Pure; times are seconds of the host's monotonic clock. Thread-safe through its lock: activities in threads heartbeat directly.
+Pure; times are seconds of the host's monotonic clock. Thread-safe through its lock: activities
+in threads heartbeat directly.
 """
 
 from __future__ import annotations
@@ -24,8 +26,12 @@ class HeartbeatThrottle:
         #: The newest details, sent or not; `None` before the first heartbeat.
         self.last: list[Payload] | None = None
 
-    def record(self, details: list[Payload], now: float) -> tuple[list[Payload] | None, float | None]:
-        """A heartbeat: (details to send now, or None; when to call `flush`, or None if that is arranged already)."""
+    def record(
+        self, details: list[Payload], now: float
+    ) -> tuple[list[Payload] | None, float | None]:
+        """A heartbeat: (details to send now, or None; when to call `flush`, or None if that is
+        arranged already).
+        """
         with self._lock:
             self.last = details
             if now >= self._next:

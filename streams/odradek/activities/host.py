@@ -1,11 +1,14 @@
-"""The activity host: one service of a task queue inside a process. Wires the parts and owns their life: start, run, drain, end.
+"""The activity host: one service of a task queue inside a process. Wires the parts and owns
+their life: start, run, drain, end.
 
-    consumer thread   group membership, commands, delivery reports, timers, control, commits      (consumer_thread.py)
-    event loop        slots, user code, outcomes                                                    (service.py, runner.py)
-    executor          sync activities                                                               (thread_cancel.py)
+    consumer thread   group membership, commands, delivery reports, timers, control, commits
+    (consumer_thread.py) event loop        slots, user code, outcomes
+    (service.py, runner.py) executor          sync activities
+    (thread_cancel.py)
 
-A command is acknowledged once its outcome or its Started event is durable, so a crash before is redelivered by Kafka, and a crash
-after is timed out by the engine. Never decides about retries: the engine does.
+A command is acknowledged once its outcome or its Started event is durable, so a crash before is
+redelivered by Kafka, and a crash after is timed out by the engine. Never decides about retries:
+the engine does.
 """
 
 from __future__ import annotations
@@ -45,7 +48,12 @@ from odradek.config import Settings
 from odradek.converter import DataConverter
 from odradek.exceptions import StateStoreError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
-from odradek.kafka.client_config import consumer_config, producer_config, reader_config, share_consumer_config
+from odradek.kafka.client_config import (
+    consumer_config,
+    producer_config,
+    reader_config,
+    share_consumer_config,
+)
 from odradek.kafka.clock_watch import ClockWatch
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
@@ -64,7 +72,8 @@ from odradek.wire.tasks import ActivityTask, CancelActivityTask
 logger = logging.getLogger("odradek.activities")
 
 STATUS_INTERVAL_S = 3.0
-#: After a failure: time for the outcomes of what still ran. What is not durable then is delivered again.
+#: After a failure: time for the outcomes of what still ran. What is not durable then is delivered
+#: again.
 FAILED_FLUSH_S = 5.0
 METADATA_TIMEOUT_S = 10.0
 LIMIT_KNOWN_S = 5.0  # what a topic takes; asked for refused records only, which often come together
@@ -73,7 +82,9 @@ _instances = itertools.count(1)
 
 
 class ActivityHost:
-    """One service of a queue. `run` until `shutdown`; every other method may be called meanwhile, on the same event loop."""
+    """One service of a queue. `run` until `shutdown`; every other method may be called
+    meanwhile, on the same event loop.
+    """
 
     def __init__(
         self,
@@ -89,15 +100,19 @@ class ActivityHost:
         identity: str | None = None,
         graceful_shutdown_timeout: timedelta | None = None,
         max_heartbeat_throttle_interval: timedelta = timedelta(seconds=MAX_HEARTBEAT_INTERVAL),
-        default_heartbeat_throttle_interval: timedelta = timedelta(seconds=DEFAULT_HEARTBEAT_INTERVAL),
+        default_heartbeat_throttle_interval: timedelta = timedelta(
+            seconds=DEFAULT_HEARTBEAT_INTERVAL
+        ),
         client: Any = None,
         codec: Codec | None = None,
         metric_meter: MetricMeter = MetricMeter.noop,
         on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
-        """Settings fill in what is `None`. `ValueError` or `TypeError` for activities that cannot be registered. Opens nothing yet.
+        """Settings fill in what is `None`. `ValueError` or `TypeError` for activities that
+        cannot be registered. Opens nothing yet.
 
-        on_fatal: called on the event loop when it fails, before it drains; `run` raises the error when it has.
+        on_fatal: called on the event loop when it fails, before it drains; `run` raises the
+        error when it has.
         """
         self.registry = ActivityRegistry(activities, activity_executor)
         self.task_queue = task_queue
@@ -109,13 +124,18 @@ class ActivityHost:
         self._graceful_shutdown_s = graceful_shutdown_timeout.total_seconds()
         self._max_heartbeat_s = max_heartbeat_throttle_interval.total_seconds()
         self._default_heartbeat_s = default_heartbeat_throttle_interval.total_seconds()
-        self._rate = RateLimit(max_activities_per_second, time.monotonic) if max_activities_per_second else None
+        self._rate = (
+            RateLimit(max_activities_per_second, time.monotonic)
+            if max_activities_per_second
+            else None
+        )
         self._data_converter = data_converter
         self._admin = ClusterAdmin(settings)
         self._schemas = SchemasTopic(settings, self._admin)
         self._codec = codec or make_codec(settings, self._schemas)
         self._topics = self._admin.topics
-        # Two polls further apart than half of the session: the process was stopped, and has to learn whether it is still a member.
+        # Two polls further apart than half of the session: the process was stopped, and has to
+        # learn whether it is still a member.
         self._gate = StartGate(settings.session_timeout.total_seconds() / 2, time.monotonic)
         self._worker_shutdown = CompositeEvent(has_async=True)
         self._runner = ActivityRunner(
@@ -126,7 +146,9 @@ class ActivityHost:
             identity=self.identity,
             client=client,
             worker_shutdown=self._worker_shutdown,
-            metric_meter=metric_meter.with_additional_attributes({"namespace": settings.namespace, "task_queue": task_queue}),
+            metric_meter=metric_meter.with_additional_attributes(
+                {"namespace": settings.namespace, "task_queue": task_queue}
+            ),
             on_broken_executor=self._fail,
         )
         self._refusals = Refusals(self._topics, task_queue, self.identity)
@@ -143,7 +165,9 @@ class ActivityHost:
         self._partitions = 0
         self._member_id = ""
         self._next_status = 0.0
-        self._contact_at = self._loop_at = 0.0  # monotonic: a record was acknowledged; the event loop went round
+        self._contact_at = self._loop_at = (
+            0.0  # monotonic: a record was acknowledged; the event loop went round
+        )
         self._contact_error = ""
         self._reports_dropped = 0
         self._upkeep: TopicUpkeep | None = None
@@ -153,7 +177,9 @@ class ActivityHost:
     # --- life
 
     async def run(self) -> None:
-        """Serve until `shutdown`; then drain. Raises what ended it otherwise (no broker, no topic, fenced), after the drain."""
+        """Serve until `shutdown`; then drain. Raises what ended it otherwise (no broker, no
+        topic, fenced), after the drain.
+        """
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         if self._shutdown:
@@ -173,7 +199,9 @@ class ActivityHost:
             await self._drain()
 
     async def shutdown(self) -> None:
-        """Begin to end: take no new commands, give what runs its grace, then cancel it. `run` returns when all of it is done."""
+        """Begin to end: take no new commands, give what runs its grace, then cancel it. `run`
+        returns when all of it is done.
+        """
         self._shutdown = True
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
@@ -199,14 +227,22 @@ class ActivityHost:
         try:
             self._loop.call_soon_threadsafe(fail)
         except RuntimeError:
-            logger.error("the service of %s failed after its event loop was closed: %s", self.task_queue, error)
+            logger.error(
+                "the service of %s failed after its event loop was closed: %s",
+                self.task_queue,
+                error,
+            )
 
     def _open(self) -> None:
         """Topics and the slot: blocks on the broker."""
         names = self._topics
-        commands, control, dead_letters = (kind(self.task_queue) for kind in (names.commands, names.control, names.dead_letters))
+        commands, control, dead_letters = (
+            kind(self.task_queue) for kind in (names.commands, names.control, names.dead_letters)
+        )
         found = self._admin.ensure([commands, control, dead_letters, names.members, names.schemas])
-        self._upkeep = TopicUpkeep(self._admin, [found[names.members], found[names.schemas]], self._made_anew)
+        self._upkeep = TopicUpkeep(
+            self._admin, [found[names.members], found[names.schemas]], self._made_anew
+        )
         found[commands].require("Read", "Write", "Delete")
         self._partitions = found[commands].partitions
         found[control].require("Read")
@@ -216,24 +252,34 @@ class ActivityHost:
         with PlainProducer(self._settings) as producer:
             self._schemas.publish(producer, RECORD_TYPES)
         # What it writes and what it reads: a registry is asked now, not in the middle.
-        self._codec.prepare((*get_args(ActivityReport), MemberStatus, ActivityTask, CancelActivityTask))
+        self._codec.prepare(
+            (*get_args(ActivityReport), MemberStatus, ActivityTask, CancelActivityTask)
+        )
         if self._settings.activity_group == "share":
             self._admin.configure_group(names.activities_share_group(self.task_queue), GROUP_CONFIG)
-            # The share group starts at the log's start; what a classic group did before it is not done again.
+            # The share group starts at the log's start; what a classic group did before it is not
+            # done again.
             classic = names.activities_group(self.task_queue)
-            self._done_before = self._admin.committed_offsets(classic, commands, range(self._partitions))
+            self._done_before = self._admin.committed_offsets(
+                classic, commands, range(self._partitions)
+            )
         base = self._settings.state_dir / "activities" / names.activities_group(self.task_queue)
         try:
             self._slot = take_slot(base)
         except StateStoreError as error:  # a service needs no state: it only restarts less smoothly
-            logger.warning("no static identity in the group, so that a restart costs a session timeout: %s", error)
+            logger.warning(
+                "no static identity in the group, so that a restart costs a session timeout: %s",
+                error,
+            )
 
     def _build(self) -> None:
         loop, settings, names = self._loop, self._settings, self._topics
         assert loop is not None
         topic = names.commands(self.task_queue)
         instance_id = self._slot.instance_id if self._slot is not None else None
-        self._member_id = f"activities/{self.task_queue}/{instance_id or self.identity}/{next(_instances)}"
+        self._member_id = (
+            f"activities/{self.task_queue}/{instance_id or self.identity}/{next(_instances)}"
+        )
         config = producer_config(settings)
         answers = self._answers = Answers(
             Producer(config | {"error_cb": self._note_error}),
@@ -256,10 +302,16 @@ class ActivityHost:
             default_heartbeat_interval=self._default_heartbeat_s,
             rate=self._rate,
         )
-        control = ControlReader(Consumer(reader_config(settings, partition_eof=True)), names.control(self.task_queue), self._codec)
+        control = ControlReader(
+            Consumer(reader_config(settings, partition_eof=True)),
+            names.control(self.task_queue),
+            self._codec,
+        )
         control.start(METADATA_TIMEOUT_S)
         share = settings.activity_group == "share"
-        commands = self._commands = self._share_commands(topic) if share else self._classic_commands(topic, instance_id)
+        commands = self._commands = (
+            self._share_commands(topic) if share else self._classic_commands(topic, instance_id)
+        )
         self._thread = ConsumerThread(
             name=f"odradek-activities-{self.task_queue}",
             commands=commands,
@@ -278,8 +330,15 @@ class ActivityHost:
 
     def _classic_commands(self, topic: str, instance_id: str | None) -> CommandConsumer:
         session_ms = int(self._settings.session_timeout.total_seconds() * 1_000)
-        config = consumer_config(self._settings, self._topics.activities_group(self.task_queue), group_instance_id=instance_id)
-        config |= {"session.timeout.ms": session_ms, "heartbeat.interval.ms": max(100, session_ms // 4)}
+        config = consumer_config(
+            self._settings,
+            self._topics.activities_group(self.task_queue),
+            group_instance_id=instance_id,
+        )
+        config |= {
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": max(100, session_ms // 4),
+        }
         commands: CommandConsumer
 
         def on_commit(error: KafkaError | None, places: list[TopicPartition]) -> None:
@@ -293,7 +352,9 @@ class ActivityHost:
             gate=self._gate,
             clock=time.monotonic,
             on_revoking=self._on_revoking,
-            settling=Settling(self._slot.directory if self._slot is not None else None, session_ms / 2_000),
+            settling=Settling(
+                self._slot.directory if self._slot is not None else None, session_ms / 2_000
+            ),
         )
         return commands
 
@@ -312,7 +373,9 @@ class ActivityHost:
         )
 
     async def _drain(self) -> None:
-        """No new commands; grace, cancel, wait for what runs; answers durable, offsets committed, members told."""
+        """No new commands; grace, cancel, wait for what runs; answers durable, offsets
+        committed, members told.
+        """
         self._worker_shutdown.set()
         if self._clock_watch is not None:
             self._clock_watch.stop()
@@ -321,7 +384,9 @@ class ActivityHost:
         service, thread = self._service, self._thread
         if service is not None and thread is not None:
             service.draining = True
-            logger.info("service of %s drains: %d activities run", self.task_queue, len(service.running))
+            logger.info(
+                "service of %s drains: %d activities run", self.task_queue, len(service.running)
+            )
             try:
                 await asyncio.wait_for(service.idle.wait(), self._graceful_shutdown_s)
             except TimeoutError:
@@ -339,7 +404,9 @@ class ActivityHost:
             self._slot.release()
 
     def _end(self, thread: ConsumerThread) -> None:
-        """Blocks until everything said is durable, also when the thread that would have seen to it failed."""
+        """Blocks until everything said is durable, also when the thread that would have seen to
+        it failed.
+        """
         thread.join()
         deadline = time.monotonic() + FAILED_FLUSH_S
         while self._answers is not None and self._answers.pending and time.monotonic() < deadline:
@@ -354,7 +421,9 @@ class ActivityHost:
         self._thread.revoking(leaving)
 
     def _limit_of(self, topic: str) -> int:
-        """Bytes that a topic takes, as far as a record of ours goes; what was known last, else 0, when nobody says. Never raises."""
+        """Bytes that a topic takes, as far as a record of ours goes; what was known last, else
+        0, when nobody says. Never raises.
+        """
         limit, until = self._limits.get(topic, (0, 0.0))
         if time.monotonic() >= until:
             try:
@@ -367,7 +436,13 @@ class ActivityHost:
         return limit
 
     def _undeliverable(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, why: str, on_durable: Callable[[], None] | None
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        why: str,
+        on_durable: Callable[[], None] | None,
     ) -> None:
         assert self._answers is not None
         if topic == self._refusals.topic:
@@ -393,12 +468,21 @@ class ActivityHost:
             slots_used=len(self._service.running),
         )
         key, headers = self._member_id.encode(), headers_for(status)
-        self._answers.status(self._topics.members, key, self._codec.encode(status), headers, self._note_contact, self._note_dropped)
+        self._answers.status(
+            self._topics.members,
+            key,
+            self._codec.encode(status),
+            headers,
+            self._note_contact,
+            self._note_dropped,
+        )
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._note_loop)
 
     def _note_contact(self) -> None:
-        """Reports leave every few seconds whatever activities do, so they tell whether a broker answers."""
+        """Reports leave every few seconds whatever activities do, so they tell whether a broker
+        answers.
+        """
         self._contact_at, self._contact_error = time.monotonic(), ""
 
     def _note_dropped(self, why: str) -> None:
@@ -413,7 +497,9 @@ class ActivityHost:
             self._note_contact()  # a broker says so; the statuses before had no topic to go to
 
     def _note_error(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._contact_error:  # says less than what came before it
+        if (
+            error.code() != KafkaError._ALL_BROKERS_DOWN or not self._contact_error
+        ):  # says less than what came before it
             self._contact_error = error.str()
 
     def _note_loop(self) -> None:
@@ -421,7 +507,9 @@ class ActivityHost:
 
     def _say_gone(self) -> None:
         if self._answers is not None:
-            self._answers.status(self._topics.members, self._member_id.encode(), None, [], None, self._note_dropped)
+            self._answers.status(
+                self._topics.members, self._member_id.encode(), None, [], None, self._note_dropped
+            )
 
     # --- looking in
 
@@ -432,7 +520,12 @@ class ActivityHost:
 
     def statistics(self) -> ActivityStatistics:
         """Counters and gauges of this service, for people, metrics and probes. Waits for nobody."""
-        service, thread, commands, answers = self._service, self._thread, self._commands, self._answers
+        service, thread, commands, answers = (
+            self._service,
+            self._thread,
+            self._commands,
+            self._answers,
+        )
         if service is None or thread is None or commands is None or answers is None:
             return ActivityStatistics(
                 self._settings.namespace,

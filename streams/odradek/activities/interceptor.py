@@ -1,7 +1,9 @@
-"""Interceptors around activities: the one seam for tracing, tests and context. Names and order are Temporal's.
+"""Interceptors around activities: the one seam for tracing, tests and context. Names and order
+are Temporal's.
 
-A worker interceptor's `intercept_activity(next)` wraps the inbound chain, the first interceptor outermost; `init` hands the
-outbound chain inwards. Without interceptors none of this runs: the host calls the activity itself.
+A worker interceptor's `intercept_activity(next)` wraps the inbound chain, the first interceptor
+outermost; `init` hands the outbound chain inwards. Without interceptors none of this runs: the
+host calls the activity itself.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from odradek.wire.payload import Payload
 
 @dataclass
 class ExecuteActivityInput:
-    """Input of `ActivityInboundInterceptor.execute_activity`. `executor` is `None` for async activities."""
+    """Input of `ActivityInboundInterceptor.execute_activity`. `executor` is `None` for async
+    activities.
+    """
 
     fn: Callable[..., Any]
     args: Sequence[Any]
@@ -32,7 +36,9 @@ class ActivityInboundInterceptor:
         self.next = next
 
     def init(self, outbound: ActivityOutboundInterceptor) -> None:
-        """Take the outbound interceptor; wrap it before passing it on to intercept what the activity calls."""
+        """Take the outbound interceptor; wrap it before passing it on to intercept what the
+        activity calls.
+        """
         self.next.init(outbound)
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
@@ -58,4 +64,6 @@ class ActivityOutboundInterceptor:
 class ActivityInterceptor(Protocol):
     """What the host needs of a worker interceptor (`odradek.worker.Interceptor` has it)."""
 
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor: ...
+    def intercept_activity(
+        self, next: ActivityInboundInterceptor
+    ) -> ActivityInboundInterceptor: ...

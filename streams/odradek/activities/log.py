@@ -1,4 +1,6 @@
-"""The logger for activity code: it knows the running activity. Re-exported by `odradek.activity`; the host logs failures through it."""
+"""The logger for activity code: it knows the running activity. Re-exported by
+`odradek.activity`; the host logs failures through it.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from odradek.activities.context import current
 class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
     """Adds the running activity to log records.
 
-    `activity_info_on_message` (default True) appends it to the text, `activity_info_on_extra` (default True) sets the
-    record's `temporal_activity`, `full_activity_info_on_extra` (default False) sets `activity_info` to the whole `Info`.
+    `activity_info_on_message` (default True) appends it to the text, `activity_info_on_extra`
+    (default True) sets the record's `temporal_activity`, `full_activity_info_on_extra` (default
+    False) sets `activity_info` to the whole `Info`.
     """
 
     def __init__(self, logger: logging.Logger, extra: Mapping[str, Any] | None) -> None:
@@ -22,7 +25,9 @@ class LoggerAdapter(logging.LoggerAdapter[logging.Logger]):
         self.activity_info_on_extra = True
         self.full_activity_info_on_extra = False
 
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
         """Called by logging for each record."""
         context = current.get(None)
         if context is None:

@@ -1,4 +1,5 @@
-"""How an attempt ended, as the record that says so. Rules of Temporal's worker: what counts as completed, canceled, failed.
+"""How an attempt ended, as the record that says so. Rules of Temporal's worker: what counts as
+completed, canceled, failed.
 
 Makes records; sends nothing. Whether a failure is retried is the engine's decision.
 """
@@ -23,14 +24,21 @@ from odradek.exceptions import (
 from odradek.wire.clean import clean_failure
 from odradek.wire.codec import encode
 from odradek.wire.cut import STEPS, cut_failure
-from odradek.wire.events import ActivityOutcome, ActivityTaskCanceled, ActivityTaskCompleted, ActivityTaskFailed
+from odradek.wire.events import (
+    ActivityOutcome,
+    ActivityTaskCanceled,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+)
 from odradek.wire.headers import Routing, headers_for
 from odradek.wire.payload import Failure, Payload
 from odradek.wire.record_size import record_size
 
 
 class CompleteAsyncError(BaseException):
-    """Leaves an activity whose outcome comes from outside, later. Raised by `activity.raise_complete_async`."""
+    """Leaves an activity whose outcome comes from outside, later. Raised by
+    `activity.raise_complete_async`.
+    """
 
 
 def completed(attempt: Attempt, result: list[Payload], identity: str) -> ActivityTaskCompleted:
@@ -106,29 +114,43 @@ def failed_by_routing(
     )
 
 
-def too_large(outcome: ActivityOutcome, attempt: Attempt, topic: str, size: int, limit: int, identity: str) -> ActivityTaskFailed:
+def too_large(
+    outcome: ActivityOutcome, attempt: Attempt, topic: str, size: int, limit: int, identity: str
+) -> ActivityTaskFailed:
     """What `topic` takes instead of an outcome that it does not take. `limit` 0: not known.
 
-    A result: a failure, not retryable, as trying again would make the same. A failure: itself without heartbeat details, and with less
-    text where that is not enough.
+    A result: a failure, not retryable, as trying again would make the same. A failure: itself
+    without heartbeat details, and with less text where that is not enough.
     """
     if isinstance(outcome, ActivityTaskFailed):
         return _cut(outcome, topic, size, limit)
     error = RecordTooLargeError(topic, size=size, limit=limit, what="the result of the activity")
-    record = failed(attempt, Failure(message=str(error), type="RecordTooLargeError", non_retryable=True), identity)
+    record = failed(
+        attempt,
+        Failure(message=str(error), type="RecordTooLargeError", non_retryable=True),
+        identity,
+    )
     record.last_heartbeat_details = []  # they may be large too
     return record
 
 
 def _cut(outcome: ActivityTaskFailed, topic: str, size: int, limit: int) -> ActivityTaskFailed:
-    error = RecordTooLargeError(topic, size=size, limit=limit, what="the failure of an activity, with its heartbeat details,")
+    error = RecordTooLargeError(
+        topic,
+        size=size,
+        limit=limit,
+        what="the failure of an activity, with its heartbeat details,",
+    )
     logger.warning("A failure is reported with less than was raised: %s", error)
     record = msgspec.structs.replace(outcome, last_heartbeat_details=[])
     if limit and _size(record) <= limit:
         return record
     for room, links in STEPS if limit else STEPS[3:]:
         record.failure = cut_failure(outcome.failure, room, links)
-        record.failure.message += f" [{_size(outcome)} bytes; topic {topic} takes {limit or 'less'} (`max.message.bytes`)]"
+        record.failure.message += (
+            f" [{_size(outcome)} bytes; topic {topic} takes {limit or 'less'}"
+            " (`max.message.bytes`)]"
+        )
         if not limit or _size(record) <= limit:
             break
     return record
@@ -138,32 +160,53 @@ def _size(record: ActivityTaskFailed) -> int:
     return record_size(record.workflow_id.encode(), encode(record), headers_for(record))
 
 
-async def outcome_of(error: BaseException, attempt: Attempt, converter: DataConverter, identity: str) -> ActivityOutcome:
-    """The record for an activity that raised. Logs a failure: DEBUG when the error says it is benign, WARNING else."""
+async def outcome_of(
+    error: BaseException, attempt: Attempt, converter: DataConverter, identity: str
+) -> ActivityOutcome:
+    """The record for an activity that raised. Logs a failure: DEBUG when the error says it is
+    benign, WARNING else.
+    """
     details = attempt.cancel_details if attempt.heard_cancel else None
     if isinstance(error, asyncio.CancelledError | CancelledError):
         if attempt.heartbeat_error is not None:
-            logger.warning("Completing as failure: heartbeat details could not be converted", exc_info=attempt.heartbeat_error)
+            logger.warning(
+                "Completing as failure: heartbeat details could not be converted",
+                exc_info=attempt.heartbeat_error,
+            )
             return await _failure(attempt.heartbeat_error, attempt, converter, identity)
         if details is not None and details.worker_shutdown:
             text = "The worker shut down before the activity completed; it is tried again elsewhere"
-            return await _failure(ApplicationError(text, type="WorkerShutdown"), attempt, converter, identity)
+            return await _failure(
+                ApplicationError(text, type="WorkerShutdown"), attempt, converter, identity
+            )
         if details is not None and details.cancel_requested:
             logger.debug("Completing as cancelled")
             return canceled(attempt, identity)
         if details is not None and details.timed_out:
-            # By this host's clock alone, if the engine has been away: what it would have said. A cancellation would be final.
+            # By this host's clock alone, if the engine has been away: what it would have said. A
+            # cancellation would be final.
             text = "activity StartToClose timeout"
             return await _failure(
-                TimeoutError(text, type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[]), attempt, converter, identity
+                TimeoutError(text, type=TimeoutType.START_TO_CLOSE, last_heartbeat_details=[]),
+                attempt,
+                converter,
+                identity,
             )
-    benign = isinstance(error, ApplicationError) and error.category == ApplicationErrorCategory.BENIGN
+    benign = (
+        isinstance(error, ApplicationError) and error.category == ApplicationErrorCategory.BENIGN
+    )
     log = logger.debug if benign else logger.warning
-    log("Completing activity as failed", exc_info=error, extra={"__temporal_error_identifier": "ActivityFailure"})
+    log(
+        "Completing activity as failed",
+        exc_info=error,
+        extra={"__temporal_error_identifier": "ActivityFailure"},
+    )
     return await _failure(error, attempt, converter, identity)
 
 
-async def _failure(error: BaseException, attempt: Attempt, converter: DataConverter, identity: str) -> ActivityTaskFailed:
+async def _failure(
+    error: BaseException, attempt: Attempt, converter: DataConverter, identity: str
+) -> ActivityTaskFailed:
     failure = Failure()
     try:
         await converter.encode_failure(error, failure)

@@ -1,4 +1,6 @@
-"""`max_activities_per_second`: a token bucket of one second. Pure, with the host's monotonic clock."""
+"""`max_activities_per_second`: a token bucket of one second. Pure, with the host's monotonic
+clock.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What cannot be dealt with becomes failures and dead letters: undecodable commands, records that are no commands, answers without a topic.
+"""What cannot be dealt with becomes failures and dead letters: undecodable commands, records
+that are no commands, answers without a topic.
 
-A record is acknowledged once everything that was written about it is durable. What routes in the headers fails the activity, so
-that no run waits for a record that nobody could read.
+A record is acknowledged once everything that was written about it is durable. What routes in the
+headers fails the activity, so that no run waits for a record that nobody could read.
 """
 
 from __future__ import annotations
@@ -35,14 +36,40 @@ class Refusals:
         #: Dead letters that are durable, by reason.
         self.letters: Counts[str] = Counts(OTHER)
 
-    def command(self, answers: Answers, record: CommandRecord, cell: Cell, error: Exception, *, reason: str = "") -> None:
-        """A record of `commands` that cannot be read. Its activity fails, not retryably: the same bytes would come again."""
+    def command(
+        self,
+        answers: Answers,
+        record: CommandRecord,
+        cell: Cell,
+        error: Exception,
+        *,
+        reason: str = "",
+    ) -> None:
+        """A record of `commands` that cannot be read. Its activity fails, not retryably: the
+        same bytes would come again.
+        """
         self.count += 1
         routing = parse_headers(record.headers())
-        logger.error("%s[%s]@%d: refused: %s", self._commands, record.partition(), cell.offset, error, extra=_ids(routing))
-        reason = reason or (dead_letters.UNKNOWN_SCHEMA if isinstance(error, UnknownSchemaError) else dead_letters.UNDECODABLE)
+        logger.error(
+            "%s[%s]@%d: refused: %s",
+            self._commands,
+            record.partition(),
+            cell.offset,
+            error,
+            extra=_ids(routing),
+        )
+        reason = reason or (
+            dead_letters.UNKNOWN_SCHEMA
+            if isinstance(error, UnknownSchemaError)
+            else dead_letters.UNDECODABLE
+        )
         now_ms = int(time.time() * 1_000)
-        routed = bool(routing.workflow_task_queue and routing.workflow_id and routing.run_id and routing.activity_id)
+        routed = bool(
+            routing.workflow_task_queue
+            and routing.workflow_id
+            and routing.run_id
+            and routing.activity_id
+        )
         left = 2 if routed else 1
 
         def one_is_durable() -> None:
@@ -52,9 +79,17 @@ class Refusals:
                 cell.acknowledged = True
 
         if routed:
-            failure = Failure(message=f"the command of this activity cannot be read: {error}", type="DecodeError", non_retryable=True)
-            outcome = failed_by_routing(routing, failure, self._identity, now_ms, record.partition() or 0, cell.offset)
-            answers.report(self._topics.events(routing.workflow_task_queue), outcome, one_is_durable)
+            failure = Failure(
+                message=f"the command of this activity cannot be read: {error}",
+                type="DecodeError",
+                non_retryable=True,
+            )
+            outcome = failed_by_routing(
+                routing, failure, self._identity, now_ms, record.partition() or 0, cell.offset
+            )
+            answers.report(
+                self._topics.events(routing.workflow_task_queue), outcome, one_is_durable
+            )
         headers = dead_letters.dead_letter_headers(
             reason,
             topic=self._commands,
@@ -64,18 +99,43 @@ class Refusals:
             error=error,
             original=record.headers(),
         )
-        answers.send(self._dead_letters, record.key(), record.value(), headers, self._counted(reason, one_is_durable))
+        answers.send(
+            self._dead_letters,
+            record.key(),
+            record.value(),
+            headers,
+            self._counted(reason, one_is_durable),
+        )
 
     def answer(
-        self, answers: Answers, topic: str, key: bytes | None, value: bytes | None, headers: Headers, why: str, on_durable: OnDurable | None
+        self,
+        answers: Answers,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        why: str,
+        on_durable: OnDurable | None,
     ) -> None:
         """An answer whose topic cannot be had: the workflow's queue is gone, or was never there."""
         self.count += 1
-        logger.error("%s; the answer goes to %s", why, self._dead_letters, extra=_ids(parse_headers(headers)))
-        letter = dead_letters.dead_letter_headers(
-            dead_letters.UNROUTABLE, topic=topic, time_ms=int(time.time() * 1_000), message=why, original=headers
+        logger.error(
+            "%s; the answer goes to %s", why, self._dead_letters, extra=_ids(parse_headers(headers))
         )
-        answers.send(self._dead_letters, key, value, letter, self._counted(dead_letters.UNROUTABLE, on_durable))
+        letter = dead_letters.dead_letter_headers(
+            dead_letters.UNROUTABLE,
+            topic=topic,
+            time_ms=int(time.time() * 1_000),
+            message=why,
+            original=headers,
+        )
+        answers.send(
+            self._dead_letters,
+            key,
+            value,
+            letter,
+            self._counted(dead_letters.UNROUTABLE, on_durable),
+        )
 
     def _counted(self, reason: str, on_durable: OnDurable | None) -> OnDurable:
         def durable() -> None:

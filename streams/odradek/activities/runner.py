@@ -1,7 +1,9 @@
-"""Runs one attempt: arguments in, the user's function called, its outcome as a record. On the event loop; sync activities in the executor.
+"""Runs one attempt: arguments in, the user's function called, its outcome as a record. On the
+event loop; sync activities in the executor.
 
-Knows nothing of Kafka. The steps: find the activity, convert its arguments, set the context, go through the interceptors if there
-are any, call it, convert what it gives. Whatever goes wrong is an outcome too.
+Knows nothing of Kafka. The steps: find the activity, convert its arguments, set the context, go
+through the interceptors if there are any, call it, convert what it gives. Whatever goes wrong is
+an outcome too.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from odradek.statistics import UNKNOWN
 from odradek.wire.events import ActivityOutcome
 from odradek.wire.tasks import ActivityTask
 
-#: How long a thread waits until the loop has taken its heartbeat, when interceptors have to see it there (Temporal's figure).
+#: How long a thread waits until the loop has taken its heartbeat, when interceptors have to see it
+#: there (Temporal's figure).
 HEARTBEAT_ACCEPT_TIMEOUT = 10.0
 
 
@@ -61,7 +64,13 @@ class ActivityRunner:
         self._meters: dict[str, MetricMeter] = {}
         self._on_broken_executor = on_broken_executor
         probe = ActivitySerializationContext(
-            namespace="", workflow_id="", workflow_type="", activity_type="", activity_id="", activity_task_queue="", is_local=False
+            namespace="",
+            workflow_id="",
+            workflow_type="",
+            activity_type="",
+            activity_id="",
+            activity_task_queue="",
+            is_local=False,
         )
         self._contextual = data_converter.with_context(probe) is not data_converter
 
@@ -71,7 +80,9 @@ class ActivityRunner:
         return self._registry.names
 
     async def run(self, attempt: Attempt) -> ActivityOutcome | None:
-        """Run it to its end. `None`: the outcome comes from outside. Raises GeneratorExit alone, also that of user code."""
+        """Run it to its end. `None`: the outcome comes from outside. Raises GeneratorExit alone,
+        also that of user code.
+        """
         attempt.entered = True
         if attempt.cancel_details is not None:  # before it began
             attempt.done = attempt.heard_cancel = True
@@ -122,8 +133,9 @@ class ActivityRunner:
         definition = self._registry.get(task.activity_type)
         if definition is None:
             raise ApplicationError(
-                f"Activity function {task.activity_type} for workflow {task.workflow_id} is not registered on this worker, "
-                f"available activities: {', '.join(self._registry.names)}",
+                f"Activity function {task.activity_type} for workflow {task.workflow_id} is not"
+                " registered on this worker, available activities:"
+                f" {', '.join(self._registry.names)}",
                 type="NotFoundError",
             )
         attempt.is_async = definition.is_async
@@ -134,12 +146,16 @@ class ActivityRunner:
             heartbeat=attempt.on_heartbeat,
             cancelled_event=CompositeEvent(has_async=definition.is_async),
             worker_shutdown_event=self._worker_shutdown,
-            shield_thread_cancel_exception=attempt.canceller.shielded if attempt.canceller is not None else None,
+            shield_thread_cancel_exception=(
+                attempt.canceller.shielded if attempt.canceller is not None else None
+            ),
             payload_converter=converter.payload_converter,
             metric_meter=self._meter_for(definition),
             client=self.client if definition.is_async else None,
         )
-        current.set(attempt.context)  # early: so that the logger knows the activity in every failure below
+        current.set(
+            attempt.context
+        )  # early: so that the logger knows the activity in every failure below
         arguments = await self._arguments(definition, task, converter)
         if task.heartbeat_details:
             attempt.started_values = await self._heartbeat_details(task, converter)
@@ -153,10 +169,14 @@ class ActivityRunner:
         name = definition.name or UNKNOWN  # a dynamic activity has as many types as somebody writes
         meter = self._meters.get(name)
         if meter is None:
-            meter = self._meters[name] = self._metric_meter.with_additional_attributes({"activity_type": name})
+            meter = self._meters[name] = self._metric_meter.with_additional_attributes(
+                {"activity_type": name}
+            )
         return meter
 
-    async def _arguments(self, definition: ActivityDefinition, task: ActivityTask, converter: DataConverter) -> Sequence[Any]:
+    async def _arguments(
+        self, definition: ActivityDefinition, task: ActivityTask, converter: DataConverter
+    ) -> Sequence[Any]:
         payloads = task.input
         if definition.name is None:
             hints: list[Any] | None = [RawValue] * len(payloads)
@@ -180,17 +200,31 @@ class ActivityRunner:
         try:
             return await converter.decode(task.heartbeat_details)
         except Exception as error:
-            raise ApplicationError("Failed decoding heartbeat details", non_retryable=True) from error
+            raise ApplicationError(
+                "Failed decoding heartbeat details", non_retryable=True
+            ) from error
 
-    async def _call_in_executor(self, attempt: Attempt, fn: Callable[..., Any], arguments: Sequence[Any], executor: Executor | None) -> Any:
+    async def _call_in_executor(
+        self,
+        attempt: Attempt,
+        fn: Callable[..., Any],
+        arguments: Sequence[Any],
+        executor: Executor | None,
+    ) -> Any:
         run = contextvars.copy_context().run  # run_in_executor does not carry the context over
         loop = asyncio.get_running_loop()
         name = attempt.task.activity_type
         if attempt.canceller is not None:
-            return await loop.run_in_executor(executor, run, _without_stop_iteration, name, attempt.canceller.run, fn, *arguments)
-        return await loop.run_in_executor(executor, run, _without_stop_iteration, name, fn, *arguments)
+            return await loop.run_in_executor(
+                executor, run, _without_stop_iteration, name, attempt.canceller.run, fn, *arguments
+            )
+        return await loop.run_in_executor(
+            executor, run, _without_stop_iteration, name, fn, *arguments
+        )
 
-    async def _call_through_interceptors(self, attempt: Attempt, definition: ActivityDefinition, arguments: Sequence[Any]) -> Any:
+    async def _call_through_interceptors(
+        self, attempt: Attempt, definition: ActivityDefinition, arguments: Sequence[Any]
+    ) -> Any:
         assert attempt.context is not None
         attempt.context.heartbeat = None  # not before every interceptor was initialised
         inbound: ActivityInboundInterceptor = _InnermostInbound(self, attempt)
@@ -198,11 +232,15 @@ class ActivityRunner:
             inbound = interceptor.intercept_activity(inbound)
         inbound.init(_InnermostOutbound(attempt))
         executor = None if definition.is_async else self._executor
-        return await inbound.execute_activity(ExecuteActivityInput(definition.fn, arguments, executor, attempt.task.headers))
+        return await inbound.execute_activity(
+            ExecuteActivityInput(definition.fn, arguments, executor, attempt.task.headers)
+        )
 
 
 def _without_stop_iteration(name: str, call: Callable[..., Any], *arguments: Any) -> Any:
-    """PEP 479 for a thread: asyncio cannot put StopIteration into a future, and who awaits that one would wait for ever."""
+    """PEP 479 for a thread: asyncio cannot put StopIteration into a future, and who awaits that
+    one would wait for ever.
+    """
     try:
         return call(*arguments)
     except StopIteration as error:
@@ -227,7 +265,8 @@ class _InnermostInbound(ActivityInboundInterceptor):
             return await input.fn(*input.args)
         context = self._attempt.context
         assert context is not None and context.heartbeat is not None
-        # Interceptors see heartbeats on the loop, in the activity's context, wherever the activity runs.
+        # Interceptors see heartbeats on the loop, in the activity's context, wherever the activity
+        # runs.
         loop, on_loop = asyncio.get_running_loop(), context.heartbeat
 
         async def heartbeat_on_loop(*details: Any) -> None:
@@ -235,10 +274,14 @@ class _InnermostInbound(ActivityInboundInterceptor):
             on_loop(*details)
 
         def heartbeat(*details: Any) -> None:
-            asyncio.run_coroutine_threadsafe(heartbeat_on_loop(*details), loop).result(HEARTBEAT_ACCEPT_TIMEOUT)
+            asyncio.run_coroutine_threadsafe(heartbeat_on_loop(*details), loop).result(
+                HEARTBEAT_ACCEPT_TIMEOUT
+            )
 
         context.heartbeat = heartbeat
-        return await self._runner._call_in_executor(self._attempt, input.fn, input.args, input.executor)
+        return await self._runner._call_in_executor(
+            self._attempt, input.fn, input.args, input.executor
+        )
 
 
 class _InnermostOutbound(ActivityOutboundInterceptor):
@@ -252,5 +295,7 @@ class _InnermostOutbound(ActivityOutboundInterceptor):
 
     def heartbeat(self, *details: Any) -> None:
         on_heartbeat = self._attempt.on_heartbeat
-        if on_heartbeat is not None:  # else its activity has ended: a thread that it left behind beats on
+        if (
+            on_heartbeat is not None
+        ):  # else its activity has ended: a thread that it left behind beats on
             on_heartbeat(*details)

@@ -1,9 +1,11 @@
-"""The slots of a service: which attempts wait, which run, what each of them has said. The part that lives on the event loop.
+"""The slots of a service: which attempts wait, which run, what each of them has said. The part
+that lives on the event loop.
 
-Commands come in through `waiting`, filled by the consumer's thread; an attempt starts when a slot is free and ownership is known.
-Its outcome goes out through `answers` and acknowledges the command once it is durable. What has to happen at a time of its own
-(Started, held back heartbeats, the deadline) is asked of the consumer's thread through `timer_requests`, so that a loop which user
-code blocks still says Started. Polls nothing and commits nothing.
+Commands come in through `waiting`, filled by the consumer's thread; an attempt starts when a
+slot is free and ownership is known. Its outcome goes out through `answers` and acknowledges the
+command once it is durable. What has to happen at a time of its own (Started, held back
+heartbeats, the deadline) is asked of the consumer's thread through `timer_requests`, so that a
+loop which user code blocks still says Started. Polls nothing and commits nothing.
 """
 
 from __future__ import annotations
@@ -40,9 +42,11 @@ from odradek.wire.topics import Topics
 logger = logging.getLogger("odradek.activities")
 
 CANCEL_MESSAGE = "Activity cancelled"
-#: How soon one whose Started is durable looks again, after a pause of the process, whether it may begin.
+#: How soon one whose Started is durable looks again, after a pause of the process, whether it may
+#: begin.
 GATE_AGAIN_S = 0.05
-#: `CancelActivityTask.reason`, as the engine writes it -> details; any other reason is a request of the workflow.
+#: `CancelActivityTask.reason`, as the engine writes it -> details; any other reason is a request of
+#: the workflow.
 _REASONS = {
     "timed out": ActivityCancellationDetails(not_found=True, timed_out=True),
     "no longer awaited": ActivityCancellationDetails(not_found=True),
@@ -65,7 +69,9 @@ TimerRequest = tuple[float, TimerKind, Attempt]
 
 
 class Service:
-    """All attempts of one service. Methods run on the event loop's thread unless they say otherwise."""
+    """All attempts of one service. Methods run on the event loop's thread unless they say
+    otherwise.
+    """
 
     def __init__(
         self,
@@ -88,7 +94,14 @@ class Service:
         self._barred: Barred[AttemptKey, ActivityCancellationDetails] = Barred()
         self.slots_total = slots_total
         self.draining = False
-        self.counts = {"started": 0, "completed": 0, "failed": 0, "canceled": 0, "dropped": 0, "twins": 0}
+        self.counts = {
+            "started": 0,
+            "completed": 0,
+            "failed": 0,
+            "canceled": 0,
+            "dropped": 0,
+            "twins": 0,
+        }
         self.tally = ActivityTally(runner.activity_types)
         self.idle = asyncio.Event()
         self.idle.set()
@@ -99,7 +112,9 @@ class Service:
         self._converter = data_converter
         self._gate = gate
         self._clock = clock
-        self._heartbeat_interval = functools.partial(heartbeat_interval, default=default_heartbeat_interval, maximum=max_heartbeat_interval)
+        self._heartbeat_interval = functools.partial(
+            heartbeat_interval, default=default_heartbeat_interval, maximum=max_heartbeat_interval
+        )
         self._rate = rate
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
@@ -109,9 +124,13 @@ class Service:
     # --- starting
 
     def pump(self) -> None:
-        """Start what waits, as far as slots, ownership and the rate allow. Called whenever one of them may have changed."""
+        """Start what waits, as far as slots, ownership and the rate allow. Called whenever one
+        of them may have changed.
+        """
         waiting, running = self.waiting, self.running
-        while waiting and len(running) < self.slots_total and not self.draining and self._gate.is_open:
+        while (
+            waiting and len(running) < self.slots_total and not self.draining and self._gate.is_open
+        ):
             if self._rate is not None and (delay := self._rate.delay()) > 0:
                 self._pump_after(delay)
                 return
@@ -141,8 +160,14 @@ class Service:
             twin.add_twin(attempt)
             return
         barred = self._barred.why(attempt.key)
-        if (barred is not None and barred.not_found) or is_long_over(attempt.task, int(time.time() * 1_000)):
-            logger.info("nobody waits for activity %s of workflow %s any more", attempt.task.activity_id, attempt.task.workflow_id)
+        if (barred is not None and barred.not_found) or is_long_over(
+            attempt.task, int(time.time() * 1_000)
+        ):
+            logger.info(
+                "nobody waits for activity %s of workflow %s any more",
+                attempt.task.activity_id,
+                attempt.task.workflow_id,
+            )
             self.counts["dropped"] += 1
             attempt.acknowledge()
             return
@@ -160,7 +185,9 @@ class Service:
             self.say_started(attempt, functools.partial(self._may_start, attempt))
         else:
             self._start(attempt)
-        self.timer_requests.append((self._clock() + started_delay(attempt.task, now_ms), TimerKind.STARTED, attempt))
+        self.timer_requests.append(
+            (self._clock() + started_delay(attempt.task, now_ms), TimerKind.STARTED, attempt)
+        )
 
     def _start(self, attempt: Attempt) -> None:
         attempt.task_handle = self._loop.create_task(self._run(attempt))
@@ -168,23 +195,30 @@ class Service:
     def _may_start(self, attempt: Attempt) -> None:
         """Its Started is durable. On the thread that is told what the group gives and takes.
 
-        Acknowledged before it begins, or one that kills this process at once would come again and again; and not if others may have it.
+        Acknowledged before it begins, or one that kills this process at once would come again
+        and again; and not if others may have it.
         """
         if attempt.owned and self._gate.is_open and not attempt.reported:
             attempt.acknowledge()
         self._from_thread(self._start_late, attempt)
 
     def _start_late(self, attempt: Attempt) -> None:
-        """Its Started is durable, which may have taken as long as no broker was there: its time begins now, as for the engine.
+        """Its Started is durable, which may have taken as long as no broker was there: its time
+        begins now, as for the engine.
 
-        Or others get its command by now: it is theirs to begin, and their Started changes nothing. If nobody gets it, it begins here.
+        Or others get its command by now: it is theirs to begin, and their Started changes
+        nothing. If nobody gets it, it begins here.
         """
         if attempt.reported:  # given up meanwhile
             return
         owned = attempt.owned  # first: what is taken back is committed before
         if not attempt.committed:
             if not owned:
-                logger.info("activity %s of workflow %s was taken before it began", attempt.task.activity_id, attempt.task.workflow_id)
+                logger.info(
+                    "activity %s of workflow %s was taken before it began",
+                    attempt.task.activity_id,
+                    attempt.task.workflow_id,
+                )
                 self.counts["dropped"] += 1
                 self._give_up(attempt)
                 self.pump()
@@ -201,21 +235,34 @@ class Service:
 
     def _deadline(self, attempt: Attempt) -> TimerRequest | None:
         task = attempt.task
-        ends = [time_ms / 1_000 for time_ms in (task.start_to_close_timeout_ms, task.schedule_to_close_timeout_ms) if time_ms > 0]
-        return (self._clock() + min(ends) + DEADLINE_GRACE, TimerKind.DEADLINE, attempt) if ends else None
+        ends = [
+            time_ms / 1_000
+            for time_ms in (task.start_to_close_timeout_ms, task.schedule_to_close_timeout_ms)
+            if time_ms > 0
+        ]
+        return (
+            (self._clock() + min(ends) + DEADLINE_GRACE, TimerKind.DEADLINE, attempt)
+            if ends
+            else None
+        )
 
     async def _run(self, attempt: Attempt) -> None:
         try:
             try:
                 outcome = await self._runner.run(attempt)
             except GeneratorExit as error:
-                # Only here: what an awaited future raises of this kind closes all coroutines but the outermost.
+                # Only here: what an awaited future raises of this kind closes all coroutines but
+                # the outermost.
                 if not _is_stepped(attempt.task_handle):
                     raise  # so it is this coroutine that is being closed
                 outcome = await self._runner.raised(error, attempt)
             if outcome is None:
-                self.tally.ended(attempt.task.activity_type, LEFT_OPEN, time.time() - attempt.started_ms / 1_000)
-                self.say_started(attempt)  # from now on the engine's timers guard it, and its command is done
+                self.tally.ended(
+                    attempt.task.activity_type, LEFT_OPEN, time.time() - attempt.started_ms / 1_000
+                )
+                self.say_started(
+                    attempt
+                )  # from now on the engine's timers guard it, and its command is done
             else:
                 self._report(attempt, outcome)
         finally:
@@ -241,17 +288,28 @@ class Service:
 
         try:
             self._answers.report(topic, outcome, attempt.acknowledge, instead)
-        except (UnencodableRecord, UnicodeError) as error:  # a converter or codec of the user gave something that is no payload
+        except (
+            UnencodableRecord,
+            UnicodeError,
+        ) as error:  # a converter or codec of the user gave something that is no payload
             text = f"the outcome of the activity cannot be written: {error}"
-            outcome = failed(attempt, Failure(message=text, type="UnencodableRecord", non_retryable=True), self._identity)
+            outcome = failed(
+                attempt,
+                Failure(message=text, type="UnencodableRecord", non_retryable=True),
+                self._identity,
+            )
             outcome.last_heartbeat_details = []
             self._answers.report(topic, outcome, attempt.acknowledge)
         counted = _COUNTED[type(outcome).__name__]
         self.counts[counted] += 1
-        self.tally.ended(attempt.task.activity_type, counted, time.time() - attempt.started_ms / 1_000)
+        self.tally.ended(
+            attempt.task.activity_type, counted, time.time() - attempt.started_ms / 1_000
+        )
 
     def say_started(self, attempt: Attempt, on_durable: Callable[[], None] | None = None) -> None:
-        """Send Started, once. Its durability acknowledges the command, or calls `on_durable`, which is to see to that. Any thread."""
+        """Send Started, once. Its durability acknowledges the command, or calls `on_durable`,
+        which is to see to that. Any thread.
+        """
         with self._said_lock:
             if attempt.started_said:
                 return
@@ -271,7 +329,9 @@ class Service:
         self._answers.report(self.events_topic(attempt), record, on_durable or attempt.acknowledge)
 
     def timer_due(self, kind: TimerKind, attempt: Attempt) -> TimerRequest | None:
-        """A timer of an attempt is due. Returns the timer to set next, if any. Called on the consumer's thread."""
+        """A timer of an attempt is due. Returns the timer to set next, if any. Called on the
+        consumer's thread.
+        """
         if attempt.reported:
             return None
         if kind is TimerKind.STARTED:
@@ -328,7 +388,9 @@ class Service:
             with self._said_lock:
                 throttle = attempt.heartbeats
                 if throttle is None:
-                    throttle = attempt.heartbeats = HeartbeatThrottle(self._heartbeat_interval(attempt.task.heartbeat_timeout_ms))
+                    throttle = attempt.heartbeats = HeartbeatThrottle(
+                        self._heartbeat_interval(attempt.task.heartbeat_timeout_ms)
+                    )
         send, flush_at = throttle.record(payloads, self._clock())
         if send is not None:
             self._send_heartbeat(attempt, send)
@@ -342,16 +404,32 @@ class Service:
         self.tally.heartbeats += 1
         task = attempt.task
         record = ActivityTaskHeartbeat(
-            task.workflow_id, task.run_id, task.scheduled_event_id, task.activity_id, task.attempt, details, self._identity
+            task.workflow_id,
+            task.run_id,
+            task.scheduled_event_id,
+            task.activity_id,
+            task.attempt,
+            details,
+            self._identity,
         )
         try:
-            self._answers.report(self.events_topic(attempt), record, None, functools.partial(self._heartbeat_too_large, attempt))
-        except (UnencodableRecord, UnicodeError) as error:  # as when they do not convert; the consumer's thread must go on
+            self._answers.report(
+                self.events_topic(attempt),
+                record,
+                None,
+                functools.partial(self._heartbeat_too_large, attempt),
+            )
+        except (
+            UnencodableRecord,
+            UnicodeError,
+        ) as error:  # as when they do not convert; the consumer's thread must go on
             text = f"the heartbeat details of the activity cannot be written: {error}"
             self._from_thread(self._heartbeat_failed, attempt, ValueError(text))
 
     def _heartbeat_too_large(self, attempt: Attempt, size: int, limit: int) -> None:
-        error = RecordTooLargeError(self.events_topic(attempt), size=size, limit=limit, what="a heartbeat of the activity")
+        error = RecordTooLargeError(
+            self.events_topic(attempt), size=size, limit=limit, what="a heartbeat of the activity"
+        )
         self._from_thread(self._heartbeat_failed, attempt, ValueError(str(error)))
 
     def _heartbeat_failed(self, attempt: Attempt, error: Exception) -> None:
@@ -364,7 +442,9 @@ class Service:
     def cancel_requested(self, request: CancelActivityTask) -> None:
         """A cancel request for an attempt, wherever it runs."""
         key: AttemptKey = (request.run_id, request.scheduled_event_id, request.attempt)
-        attempt = self.running.get(key) or next((found for found in list(self.waiting) if found.key == key), None)
+        attempt = self.running.get(key) or next(
+            (found for found in list(self.waiting) if found.key == key), None
+        )
         details = _REASONS.get(request.reason, _REQUESTED)
         if attempt is None:  # its command may be still to come
             self._barred.note(key, details)
@@ -372,7 +452,8 @@ class Service:
         if attempt.cancel_details is not None:
             return
         attempt.cancel_details = details
-        # Temporal's rule: activities learn of a request through their heartbeats alone; what has timed out is ended in any case.
+        # Temporal's rule: activities learn of a request through their heartbeats alone; what has
+        # timed out is ended in any case.
         if attempt.hears_cancellation or attempt.cancel_details.timed_out:
             self._cancel(attempt, attempt.cancel_details)
 
@@ -398,7 +479,9 @@ class Service:
             self._cancel(attempt, _SHUTDOWN)
 
     def abandon_unstarted(self) -> None:
-        """Forget attempts that wait for their Started to become durable: their commands are delivered again."""
+        """Forget attempts that wait for their Started to become durable: their commands are
+        delivered again.
+        """
         for attempt in list(self.running.values()):
             if attempt.task_handle is None:
                 self._give_up(attempt)
@@ -426,4 +509,8 @@ def _is_stepped(task: asyncio.Task[None] | None) -> bool:
         return False
 
 
-_COUNTED = {"ActivityTaskCompleted": "completed", "ActivityTaskFailed": "failed", "ActivityTaskCanceled": "canceled"}
+_COUNTED = {
+    "ActivityTaskCompleted": "completed",
+    "ActivityTaskFailed": "failed",
+    "ActivityTaskCanceled": "canceled",
+}

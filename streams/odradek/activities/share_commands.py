@@ -1,12 +1,16 @@
-"""Reads `commands` as members of a share group (KIP-932, Kafka 4.2): the broker locks a record for a member, which acknowledges it alone.
+"""Reads `commands` as members of a share group (KIP-932, Kafka 4.2): the broker locks a record
+for a member, which acknowledges it alone.
 
-A share consumer must have answered for every record of a poll before it polls again. So a process has several of them (`MEMBERS`), each
-with a small batch; none holds a batch for longer than its slowest command takes to be answered or to have said Started (200 ms).
-ACCEPT follows what is durable; RELEASE gives back what was never begun. Delivered before means possibly begun: Started first.
+A share consumer must have answered for every record of a poll before it polls again. So a
+process has several of them (`MEMBERS`), each with a small batch; none holds a batch for longer
+than its slowest command takes to be answered or to have said Started (200 ms). ACCEPT follows
+what is durable; RELEASE gives back what was never begun. Delivered before means possibly begun:
+Started first.
 
-The broker counts deliveries and gives a record up after `group.share.delivery.count.limit` of them (5). So a command that was delivered
-more than `DELIVERIES_MAX` times is handed on, as a new record. Nothing is purged: only the broker knows the group's start offset, and
-the client cannot ask for it. Everything here runs on the consumer's thread.
+The broker counts deliveries and gives a record up after `group.share.delivery.count.limit` of
+them (5). So a command that was delivered more than `DELIVERIES_MAX` times is handed on, as a new
+record. Nothing is purged: only the broker knows the group's start offset, and the client cannot
+ask for it. Everything here runs on the consumer's thread.
 """
 
 from __future__ import annotations
@@ -15,7 +19,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaError, KafkaException, Message, ShareConsumer, TopicPartition
+from confluent_kafka import (
+    AcknowledgeType,
+    IllegalStateException,
+    KafkaError,
+    KafkaException,
+    Message,
+    ShareConsumer,
+    TopicPartition,
+)
 
 from odradek.activities.acknowledgement import Cell
 from odradek.activities.attempt import OwnedPartition
@@ -30,23 +42,33 @@ MEMBERS = 4
 #: Settings of the group, which are the group's on the broker: set before its first member joins.
 LOCK_DURATION_MS = 30_000
 GROUP_CONFIG: Mapping[str, str] = {
-    "share.auto.offset.reset": "earliest",  # commands written before the first member came would be skipped
+    # commands written before the first member came would be skipped
+    "share.auto.offset.reset": "earliest",
     "share.isolation.level": "read_committed",  # commands of aborted transactions would run
     "share.record.lock.duration.ms": str(LOCK_DURATION_MS),
 }
-#: A command that waits for a slot, or for its schema, is answered for or handed on well within its lock.
+#: A command that waits for a slot, or for its schema, is answered for or handed on well within its
+#: lock.
 HOLD_MAX_S = 8.0
-#: Deliveries after which a command is handed on rather than run. Below the broker's limit, which then loses it.
+#: Deliveries after which a command is handed on rather than run. Below the broker's limit, which
+#: then loses it.
 DELIVERIES_MAX = 3
 #: Wait in one member for commands: they come to any of them.
 SLICE_S = 0.005
 FINAL_COMMIT_S = 10.0
 
-_INFORMATIONAL = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._PARTITION_EOF}
+_INFORMATIONAL = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._RESOLVE,
+    KafkaError._PARTITION_EOF,
+}
 
 
 def members_for(slots: int) -> tuple[int, int]:
-    """Share consumers of a process, and records that each asks for at a time: together about as many as there are slots."""
+    """Share consumers of a process, and records that each asks for at a time: together about as
+    many as there are slots.
+    """
     members = max(2, min(MEMBERS, slots))
     return members, max(1, slots // members)
 
@@ -68,7 +90,9 @@ class _Member:
 
 
 class ShareCommands:
-    """The members of one process. `done_before`: by partition, offsets below were done by a classic group that served the queue before."""
+    """The members of one process. `done_before`: by partition, offsets below were done by a
+    classic group that served the queue before.
+    """
 
     def __init__(
         self,
@@ -84,7 +108,8 @@ class ShareCommands:
         self.assignments = 0
         self.lag: int | None = None
         self.hold_max_s = HOLD_MAX_S
-        #: Acknowledgements that the broker refused: the lock was over, and the command is or was somebody else's.
+        #: Acknowledgements that the broker refused: the lock was over, and the command is or was
+        #: somebody else's.
         self.refused = 0
         self._new_consumer = new_consumer
         self._topic = topic
@@ -125,7 +150,9 @@ class ShareCommands:
             member = free[(self._first + number) % len(free)]
             self._read(member, 0 if self._taken else min(timeout / len(free), SLICE_S))
         self._first += 1  # the one that is asked first waits longest
-        self.assignments = 1  # the client does not tell when the group let it in; commands wait for it meanwhile
+        self.assignments = (
+            1  # the client does not tell when the group let it in; commands wait for it meanwhile
+        )
         if not proven:
             self._after_pause()
         return [found.message for found in self._taken.values()]
@@ -145,7 +172,9 @@ class ShareCommands:
                 continue
             assert partition is not None and offset is not None
             again = (message.delivery_count() or 1) > 1
-            owner = OwnedPartition(partition, start=offset, end_at_assignment=offset + 1 if again else 0)
+            owner = OwnedPartition(
+                partition, start=offset, end_at_assignment=offset + 1 if again else 0
+            )
             found = _Delivery(message, owner, owner.prefix.add(offset))
             member.held.append(found)
             if offset < self._done_before.get(partition, 0):
@@ -156,17 +185,30 @@ class ShareCommands:
     def _failed(self, error: KafkaError) -> None:
         code = error.code()
         if code == KafkaError._FATAL or error.fatal():
-            raise OdradekError(f"the share consumer of {self._topic} cannot go on: {error.str()}. Start the service again")
+            raise OdradekError(
+                f"the share consumer of {self._topic} cannot go on: {error.str()}. Start the"
+                " service again"
+            )
         if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
             raise missing_acl("Read", "group", self._group, reason=error.str())
         if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise missing_acl("Read", "topic", self._topic, reason=error.str())
         if code == KafkaError.UNSUPPORTED_VERSION or code == KafkaError._UNSUPPORTED_FEATURE:
-            raise OdradekError(f"this cluster has no share groups ({error.str()}): Kafka 4.2 or newer, or `activity_group: classic`")
-        logger.log(logging.DEBUG if code in _INFORMATIONAL else logging.WARNING, "%s: %s", self._topic, error.str())
+            raise OdradekError(
+                f"this cluster has no share groups ({error.str()}): Kafka 4.2 or newer, or"
+                " `activity_group: classic`"
+            )
+        logger.log(
+            logging.DEBUG if code in _INFORMATIONAL else logging.WARNING,
+            "%s: %s",
+            self._topic,
+            error.str(),
+        )
 
     def _after_pause(self) -> None:
-        """This process stood still: locks may be over. What has not begun is given back, what runs goes on (and may run elsewhere too)."""
+        """This process stood still: locks may be over. What has not begun is given back, what
+        runs goes on (and may run elsewhere too).
+        """
         for member in self._members:
             for held in member.held:
                 held.owner.owned = False
@@ -189,7 +231,9 @@ class ShareCommands:
         self._paused = paused
 
     def drain(self) -> None:
-        """Members that hold nothing leave, so that what the broker has locked for them goes to others at once."""
+        """Members that hold nothing leave, so that what the broker has locked for them goes to
+        others at once.
+        """
         self._paused = True
         self._answer()
         for member in [member for member in self._members if not member.held]:
@@ -202,14 +246,18 @@ class ShareCommands:
         return True
 
     def hand_on_to(self) -> Sequence[int]:
-        """Any partition: the broker decides who reads it, and each of them may be read by somebody who has a slot."""
+        """Any partition: the broker decides who reads it, and each of them may be read by
+        somebody who has a slot.
+        """
         return self._partitions
 
     # --- acknowledging
 
     def _answer(self) -> None:
         for member in self._members:
-            open_ = [held for held in member.held if not (held.cell.acknowledged or held.cell.returned)]
+            open_ = [
+                held for held in member.held if not (held.cell.acknowledged or held.cell.returned)
+            ]
             if len(open_) == len(member.held):
                 continue
             for held in member.held:
@@ -226,14 +274,28 @@ class ShareCommands:
     def _say(self, member: _Member, message: Message, kind: AcknowledgeType) -> None:
         try:
             member.consumer.acknowledge(message, kind)
-        except IllegalStateException as error:  # the client let it go, with its session: it is delivered again
+        except (
+            IllegalStateException
+        ) as error:  # the client let it go, with its session: it is delivered again
             self.refused += 1
-            logger.warning("%s[%s]@%s: not acknowledged: %s", self._topic, message.partition(), message.offset(), error)
+            logger.warning(
+                "%s[%s]@%s: not acknowledged: %s",
+                self._topic,
+                message.partition(),
+                message.offset(),
+                error,
+            )
 
-    def _acknowledged(self, offsets: dict[TopicPartition, set[int]], error: KafkaException | None) -> None:
+    def _acknowledged(
+        self, offsets: dict[TopicPartition, set[int]], error: KafkaException | None
+    ) -> None:
         if error is not None:
             self.refused += sum(map(len, offsets.values()))
-            logger.warning("%s: acknowledgements refused, these commands may run once more: %s", self._topic, error)
+            logger.warning(
+                "%s: acknowledgements refused, these commands may run once more: %s",
+                self._topic,
+                error,
+            )
 
     def tick(self) -> None:
         """Say what is acknowledged."""
@@ -245,8 +307,12 @@ class ShareCommands:
         for member in self._members:
             try:
                 member.consumer.commit_sync(FINAL_COMMIT_S)
-            except KafkaException as error:  # what was done is delivered again, as a possible redelivery
-                logger.warning("%s: the last acknowledgements could not be sent: %s", self._topic, error)
+            except (
+                KafkaException
+            ) as error:  # what was done is delivered again, as a possible redelivery
+                logger.warning(
+                    "%s: the last acknowledgements could not be sent: %s", self._topic, error
+                )
 
     def close(self) -> None:
         """Release what is still held and leave."""

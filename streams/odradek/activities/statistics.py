@@ -1,7 +1,8 @@
 """What a service counts, and the frozen snapshot that people, metrics and probes read.
 
-Counts attempts that ran here: a command that Kafka delivers twice and that runs twice is two attempts, because two attempts ran. Whether a
-workflow saw one outcome of them is counted by its processor, behind its commit.
+Counts attempts that ran here: a command that Kafka delivers twice and that runs twice is two
+attempts, because two attempts ran. Whether a workflow saw one outcome of them is counted by its
+processor, behind its commit.
 """
 
 from __future__ import annotations
@@ -19,9 +20,19 @@ OUTCOMES = ("completed", "failed", "canceled", LEFT_OPEN)
 
 
 class ActivityTally:
-    """Counters of a service; the event loop's thread adds to it. `activity_types`: those that are registered."""
+    """Counters of a service; the event loop's thread adds to it. `activity_types`: those that
+    are registered.
+    """
 
-    __slots__ = ("_labels", "cancellations", "heartbeats", "outcomes", "run_seconds", "schedule_to_start_seconds", "starts")
+    __slots__ = (
+        "_labels",
+        "cancellations",
+        "heartbeats",
+        "outcomes",
+        "run_seconds",
+        "schedule_to_start_seconds",
+        "starts",
+    )
 
     def __init__(self, activity_types: Iterable[str]) -> None:
         self._labels = Labels(activity_types)
@@ -51,14 +62,16 @@ class ActivityTally:
 
 @dataclass(frozen=True, slots=True)
 class ActivityStatistics:
-    """A service of one task queue. dead_letters: written and durable, by reason. activity_types: those that are registered.
+    """A service of one task queue. dead_letters: written and durable, by reason. activity_types:
+    those that are registered.
 
-    running: attempts in slots. waiting: commands read that wait for a slot. lag: commands behind what was read, None while unknown.
-    dropped: commands that left with their partition, or that nobody waited for any more.
-    twins: commands read again while they ran. pauses: times this process stood still.
-    thread_silent_seconds, loop_silent_seconds: since the consumer's thread and the event loop last went round. contact_seconds: since the
-    broker last acknowledged a record, None: never yet. reports_dropped: statuses that could not be written. missing_topic: the error of a
-    topic of the namespace that is gone.
+    running: attempts in slots. waiting: commands read that wait for a slot. lag: commands behind
+    what was read, None while unknown. dropped: commands that left with their partition, or that
+    nobody waited for any more. twins: commands read again while they ran. pauses: times this
+    process stood still. thread_silent_seconds, loop_silent_seconds: since the consumer's thread
+    and the event loop last went round. contact_seconds: since the broker last acknowledged a
+    record, None: never yet. reports_dropped: statuses that could not be written. missing_topic:
+    the error of a topic of the namespace that is gone.
     """
 
     namespace: str = ""

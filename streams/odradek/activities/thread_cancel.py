@@ -1,9 +1,10 @@
 """Cancellation of an activity that runs in a thread: `exceptions.CancelledError` is raised *into* it.
 
-Uses PyThreadState_SetAsyncExc, which sets a mark that the thread meets at its next bytecode. Two things must never happen:
-the exception must not reach the pool's own code after the activity returned, and it must not interrupt a shielded block. So at
-most one exception is ever sent to an attempt, under a lock that `run` takes before and after the activity, and a mark that was
-set but not met is taken away again.
+Uses PyThreadState_SetAsyncExc, which sets a mark that the thread meets at its next bytecode. Two
+things must never happen: the exception must not reach the pool's own code after the activity
+returned, and it must not interrupt a shielded block. So at most one exception is ever sent to an
+attempt, under a lock that `run` takes before and after the activity, and a mark that was set but
+not met is taken away again.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from odradek.exceptions import CancelledError
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _set_async_exc.restype = ctypes.c_int
-# A NULL exception takes a mark away that the thread has not met yet; py_object cannot express NULL, so a second signature.
-_clear_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+# A NULL exception takes a mark away that the thread has not met yet; py_object cannot express NULL,
+# so a second signature.
+_clear_async_exc = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
+    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
+)
 
 
 class ThreadCanceller:
-    """Raises `CancelledError` into the thread of one attempt, at most once, and never outside of the activity."""
+    """Raises `CancelledError` into the thread of one attempt, at most once, and never outside of
+    the activity.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,7 +40,9 @@ class ThreadCanceller:
         self._shields = 0
 
     def cancel(self) -> None:
-        """Interrupt the activity now, at the end of its shielded block, or when it starts. Any thread; later calls do nothing."""
+        """Interrupt the activity now, at the end of its shielded block, or when it starts. Any
+        thread; later calls do nothing.
+        """
         with self._lock:
             if self._sent or self._pending:
                 return
@@ -48,7 +56,9 @@ class ThreadCanceller:
             _set_async_exc(self._thread_id, CancelledError)
 
     def run(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """Call `fn(*args)` in this thread, interruptible. A cancel that comes once it has returned changes nothing."""
+        """Call `fn(*args)` in this thread, interruptible. A cancel that comes once it has
+        returned changes nothing.
+        """
         returned: list[Any] = []
         try:
             try:
@@ -57,7 +67,8 @@ class ThreadCanceller:
             finally:
                 self._leave()
         except CancelledError:
-            self._leave()  # the one exception may have struck inside the first call; there is no second one
+            # the one exception may have struck inside the first call; there is no second one
+            self._leave()
             if not returned:
                 raise
         return returned[0]
@@ -76,7 +87,9 @@ class ThreadCanceller:
 
     @contextmanager
     def shielded(self) -> Iterator[None]:
-        """Hold a cancellation back until the outermost shielded block ends; then it is raised, whatever the block gave."""
+        """Hold a cancellation back until the outermost shielded block ends; then it is raised,
+        whatever the block gave.
+        """
         with self._lock:
             self._shields += 1
         try:
@@ -84,7 +97,11 @@ class ThreadCanceller:
         finally:
             with self._lock:
                 self._shields -= 1
-                raise_here = self._pending and self._shields == 0 and self._thread_id == threading.get_ident()
+                raise_here = (
+                    self._pending
+                    and self._shields == 0
+                    and self._thread_id == threading.get_ident()
+                )
                 if raise_here:
                     self._pending = False
                     self._sent = True

@@ -1,4 +1,5 @@
-"""The task token: names one attempt to whoever completes it from outside. Its bytes are stable: they outlive processes and versions.
+"""The task token: names one attempt to whoever completes it from outside. Its bytes are stable:
+they outlive processes and versions.
 
 JSON, UTF-8, with the fields below. Never holds user data or secrets; opaque to user code.
 """
@@ -9,7 +10,9 @@ import msgspec
 
 
 class TaskToken(msgspec.Struct, frozen=True):
-    """One attempt of an activity. `queue` is the task queue of the *workflow*: its `events` topic takes the answer."""
+    """One attempt of an activity. `queue` is the task queue of the *workflow*: its `events`
+    topic takes the answer.
+    """
 
     namespace: str
     queue: str
@@ -29,7 +32,10 @@ class TaskToken(msgspec.Struct, frozen=True):
         try:
             return _DECODER.decode(token)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"not a task token of Odradek: {error}. Pass the bytes of activity.info().task_token unchanged") from error
+            raise ValueError(
+                f"not a task token of Odradek: {error}. Pass the bytes of"
+                " activity.info().task_token unchanged"
+            ) from error
 
 
 _ENCODER = msgspec.json.Encoder()

@@ -1,4 +1,6 @@
-"""Three real brokers on this machine: replication 3, min.insync.replicas 2, one of them can be killed."""
+"""Three real brokers on this machine: replication 3, min.insync.replicas 2, one of them can be
+killed.
+"""
 
 from __future__ import annotations
 
@@ -63,13 +65,21 @@ class LocalCluster:
         if self._nodes:
             raise BrokerError(f"the cluster on {self.bootstrap} has been started already")
         java = find_java()
-        options = NodeOptions(java, kafka_jars(java, self._progress), self._heap_mb, self._jvm_options, self._config)
+        options = NodeOptions(
+            java, kafka_jars(java, self._progress), self._heap_mb, self._jvm_options, self._config
+        )
         self._root = self._data_dir or Path(tempfile.mkdtemp(prefix="odradek-cluster-"))
-        # Kept as a whole: the quorum's nodes find each other by the ports, so they are chosen once for all.
+        # Kept as a whole: the quorum's nodes find each other by the ports, so they are chosen once
+        # for all.
         ports = free_ports(2 * self._size)
         voters = [Voter(n, ports[2 * n - 2], ports[2 * n - 1]) for n in range(1, self._size + 1)]
         temporary = self._data_dir is None
-        self._nodes = {v.node_id: Node(self._root / f"broker-{v.node_id}", v, voters, options, temporary=temporary) for v in voters}
+        self._nodes = {
+            v.node_id: Node(
+                self._root / f"broker-{v.node_id}", v, voters, options, temporary=temporary
+            )
+            for v in voters
+        }
         try:
             cluster_id = random_uuid()
             for node in self._nodes.values():
@@ -121,14 +131,20 @@ class LocalCluster:
     def addresses(self) -> dict[int, str]:
         """`HOST:PORT` by broker id."""
         if not self._nodes:
-            raise BrokerError("the local cluster has not been started: call start(), or use it in a with statement")
+            raise BrokerError(
+                "the local cluster has not been started: call start(), or use it in a with"
+                " statement"
+            )
         return {node_id: node.bootstrap for node_id, node in self._nodes.items()}
 
     @property
     def root(self) -> Path:
         """The directory of its data; a temporary one goes with all that is in it."""
         if self._root is None:
-            raise BrokerError("the local cluster has not been started: call start(), or use it in a with statement")
+            raise BrokerError(
+                "the local cluster has not been started: call start(), or use it in a with"
+                " statement"
+            )
         return self._root
 
     def pid(self, node_id: int) -> int | None:
@@ -141,12 +157,20 @@ class LocalCluster:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def _node(self, node_id: int) -> Node:
         if node_id not in self._nodes:
-            raise BrokerError(f"no broker {node_id} here; there are {sorted(self._nodes) or 'none: the cluster is not started'}")
+            raise BrokerError(
+                f"no broker {node_id} here; there are"
+                f" {sorted(self._nodes) or 'none: the cluster is not started'}"
+            )
         return self._nodes[node_id]
 
     def _wait_ready(self, nodes: list[Node], brokers: int) -> None:

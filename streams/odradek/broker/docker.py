@@ -55,7 +55,8 @@ class DockerBroker:
     def start(self) -> Self:
         from testcontainers.core.container import DockerContainer
 
-        # The broker tells clients its address, so host and outside port must be known before it starts.
+        # The broker tells clients its address, so host and outside port must be known before it
+        # starts.
         port = free_ports(1)[0]
         container = DockerContainer(f"apache/kafka:{kafka_version()}").with_bind_ports(port, port)
         host = container.get_container_host_ip()
@@ -79,11 +80,18 @@ class DockerBroker:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def _wait_ready(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+        admin = AdminClient(
+            {"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
+        )
         deadline_s = time.monotonic() + self._start_timeout.total_seconds()
         while time.monotonic() < deadline_s:
             try:
@@ -92,11 +100,16 @@ class DockerBroker:
             except KafkaException:
                 continue
         said = b"".join(self._container.get_logs()).decode(errors="replace")[-2000:]
-        raise BrokerError(f"Kafka in Docker did not answer on {self.bootstrap} in {self._start_timeout}. It said last:\n{said}")
+        raise BrokerError(
+            f"Kafka in Docker did not answer on {self.bootstrap} in {self._start_timeout}. It said"
+            f" last:\n{said}"
+        )
 
 
 def container_environment(bootstrap: str) -> dict[str, str]:
-    """Environment of the image: each setting `a.b` is `KAFKA_A_B`. `bootstrap` is the address as clients see it."""
+    """Environment of the image: each setting `a.b` is `KAFKA_A_B`. `bootstrap` is the address as
+    clients see it.
+    """
     port = bootstrap.rpartition(":")[2]
     settings: dict[str, Setting] = {
         "node.id": 1,
@@ -109,4 +122,7 @@ def container_environment(bootstrap: str) -> dict[str, str]:
         **LAPTOP,
         **replication(1),
     }
-    return {f"KAFKA_{name.upper().replace('.', '_')}": setting_text(value) for name, value in settings.items()}
+    return {
+        f"KAFKA_{name.upper().replace('.', '_')}": setting_text(value)
+        for name, value in settings.items()
+    }

@@ -1,6 +1,7 @@
 """What the environment of a demo, benchmark or test may keep of `ODRADEK_…` and `TEMPORAL_…`.
 
-They have a Kafka of their own. Settings that a shell exported for another one would lead their processes there, to take its work.
+They have a Kafka of their own. Settings that a shell exported for another one would lead their
+processes there, to take its work.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def forget_settings() -> list[str]:
-    """Take them out of this process's environment, and so of its children's. The names that it had, for a word to whoever set them."""
+    """Take them out of this process's environment, and so of its children's. The names that it
+    had, for a word to whoever set them.
+    """
     found = sorted(name for name in os.environ if _is_setting(name))
     for name in found:
         del os.environ[name]

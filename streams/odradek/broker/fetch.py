@@ -1,6 +1,8 @@
-"""Have Kafka ready before something starts that hides progress, such as a test run: `python -m odradek.broker.fetch`.
+"""Have Kafka ready before something starts that hides progress, such as a test run: `python -m
+odradek.broker.fetch`.
 
-Fetches the jars when a later `find_broker` would need them, and makes the archive of their classes; says nothing when both are there.
+Fetches the jars when a later `find_broker` would need them, and makes the archive of their
+classes; says nothing when both are there.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ def main() -> int:
         java = find_java()
         jars = kafka_jars(java, progress)
         if find_archive(java, jars) is None and can_have_archive(java):
-            progress.say("writing an archive of Kafka's classes: brokers start in half the time (once)")
+            progress.say(
+                "writing an archive of Kafka's classes: brokers start in half the time (once)"
+            )
             make_archive(java, jars)
     except BrokerError as error:
         progress.say(f"error: {error}")

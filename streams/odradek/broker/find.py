@@ -1,4 +1,6 @@
-"""Where tests, the demo and the benchmark get a Kafka from: an address, Docker, or the local jars, in this order."""
+"""Where tests, the demo and the benchmark get a Kafka from: an address, Docker, or the local
+jars, in this order.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,11 @@ ADDRESS_VARIABLE = "ODRADEK_TEST_BOOTSTRAP"
 
 
 @contextmanager
-def find_broker(address: str | None = None, *, quick_start: bool = False, progress: Progress | None = None) -> Iterator[str]:
-    """Address of a usable Kafka for the length of a with statement; what had to be started is stopped after it.
+def find_broker(
+    address: str | None = None, *, quick_start: bool = False, progress: Progress | None = None
+) -> Iterator[str]:
+    """Address of a usable Kafka for the length of a with statement; what had to be started is
+    stopped after it.
 
     Args:
         address: used as it is. The environment variable `ODRADEK_TEST_BOOTSTRAP` wins over it.
@@ -41,6 +46,7 @@ def _start_broker(quick_start: bool, progress: Progress) -> DockerBroker | Local
         try:
             return DockerBroker().start()
         except Exception as error:  # docker's, requests' and our own
-            # A daemon that cannot get the image (no network, no rights) is no reason to have no Kafka: the jars remain.
+            # A daemon that cannot get the image (no network, no rights) is no reason to have no
+            # Kafka: the jars remain.
             progress.say(f"Kafka could not be started in Docker ({error}); using the local jars")
     return LocalBroker(jvm_options=QUICK_START if quick_start else (), progress=progress).start()

@@ -12,6 +12,11 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        stands = next((folder for folder in (path, *path.parents) if folder.exists() and not folder.is_dir()), None)
+        stands = next(
+            (folder for folder in (path, *path.parents) if folder.exists() and not folder.is_dir()),
+            None,
+        )
         reason = f"{stands} is a file" if stands is not None else error.strerror or str(error)
-        raise DataDirError(f"the data directory {path} cannot be made: {reason}. Give another --data-dir") from error
+        raise DataDirError(
+            f"the data directory {path} cannot be made: {reason}. Give another --data-dir"
+        ) from error

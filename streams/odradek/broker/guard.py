@@ -1,14 +1,18 @@
-"""Runs one child process and ends it with whoever started it. Run as a script: `python -I -S guard.py …`.
+"""Runs one child process and ends it with whoever started it. Run as a script: `python -I -S
+guard.py …`.
 
-The starter holds the write end of our standard input. When that end closes, or the starter is gone (our parent
-changed), the child is ended and its temporary directory removed: also when the starter was killed with -9. If we
-are killed ourselves, Linux ends the child (PR_SET_PDEATHSIG; it follows the *thread* that started the child, which
-is why the starter's own threads cannot do this and we, who have one thread, can).
+The starter holds the write end of our standard input. When that end closes, or the starter is
+gone (our parent changed), the child is ended and its temporary directory removed: also when the
+starter was killed with -9. If we are killed ourselves, Linux ends the child (PR_SET_PDEATHSIG;
+it follows the *thread* that started the child, which is why the starter's own threads cannot do
+this and we, who have one thread, can).
 
-Commands, a line each on standard input: `kill` (SIGKILL now, keep everything), `keep` (do not remove the directory).
-Prints `pid N` once the child runs. Exits with the child's status (128 + signal when a signal ended it).
+Commands, a line each on standard input: `kill` (SIGKILL now, keep everything), `keep` (do not
+remove the directory). Prints `pid N` once the child runs. Exits with the child's status (128 +
+signal when a signal ended it).
 
-Standard library only, and nothing of odradek: it starts in 20 ms and must outlive any mistake of ours.
+Standard library only, and nothing of odradek: it starts in 20 ms and must outlive any mistake of
+ours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Kafka's jars, from Maven by `jgo`, kept in a cache of our own.
 
-A cached version is complete or absent: it is built beside its final place and renamed into it, so an interrupted
-fetch leaves nothing that a later start could trip over. A cached version needs no network at all, not even a look.
+A cached version is complete or absent: it is built beside its final place and renamed into it,
+so an interrupted fetch leaves nothing that a later start could trip over. A cached version needs
+no network at all, not even a look.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from odradek.broker.java import Java
 from odradek.broker.progress import Progress
 from odradek.home import home
 
-#: The version that the project's measurements and facts were taken on. `ODRADEK_KAFKA_VERSION` asks for another.
+#: The version that the project's measurements and facts were taken on. `ODRADEK_KAFKA_VERSION` asks
+#: for another.
 KAFKA_VERSION = "4.3.1"
 
 #: Enough to hide the registry's latency, few enough to be polite to it.
@@ -42,8 +44,8 @@ class KafkaJars:
     """A complete local copy of one Kafka version.
 
     Attributes:
-        version: e.g. "4.3.1".
-        directory: holds `jars/` and `bootstrap.checkpoint` (the feature levels that `kafka-storage format` writes).
+        version: e.g. "4.3.1". directory: holds `jars/` and `bootstrap.checkpoint` (the feature
+        levels that `kafka-storage format` writes).
     """
 
     version: str
@@ -75,7 +77,8 @@ def kafka_jars(java: Java, progress: Progress, version: str | None = None) -> Ka
     """The jars of `version`, fetched on first use.
 
     Raises:
-        JarsUnavailableError: not cached and not to be had; says whether the version, `jgo` or the network is missing.
+        JarsUnavailableError: not cached and not to be had; says whether the version, `jgo` or
+        the network is missing.
     """
     version = version or kafka_version()
     directory = cache_root() / f"kafka-{version}"
@@ -93,9 +96,13 @@ def _make_cache(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise JarsUnavailableError(f"the directory for Kafka's jars, {directory}, cannot be made: {reason}. {CACHE_CURE}") from error
+        raise JarsUnavailableError(
+            f"the directory for Kafka's jars, {directory}, cannot be made: {reason}. {CACHE_CURE}"
+        ) from error
     if not os.access(directory, os.W_OK):
-        raise JarsUnavailableError(f"the directory for Kafka's jars, {directory}, cannot be written. {CACHE_CURE}")
+        raise JarsUnavailableError(
+            f"the directory for Kafka's jars, {directory}, cannot be written. {CACHE_CURE}"
+        )
 
 
 @contextmanager
@@ -128,8 +135,9 @@ def _download(version: str, building: Path, progress: Progress) -> None:
         from jgo.maven import Artifact, MavenContext, PythonResolver
     except ImportError as missing:
         raise JarsUnavailableError(
-            f"Kafka {version} is not cached yet and the package that fetches it is missing ({missing.name}). "
-            "Run: pip install 'odradek[broker]', or give the address of a running Kafka."
+            f"Kafka {version} is not cached yet and the package that fetches it is missing"
+            f" ({missing.name}). Run: pip install 'odradek[broker]', or give the address of a"
+            " running Kafka."
         ) from missing
     meter = _Meter(f"fetching Kafka {version}", progress)
     context = MavenContext(
@@ -141,8 +149,14 @@ def _download(version: str, building: Path, progress: Progress) -> None:
     progress.say(f"fetching Kafka {version} from Maven (about 45 MB, once)")
     progress.update(f"fetching Kafka {version}: reading its list of parts")
     try:
-        kafka, parts = context.resolver.resolve([context.create_dependency(f"org.apache.kafka:kafka_2.13:{version}")])
-        wanted = {dep.artifact for dep in [*kafka, *parts] if dep.scope in (None, "", "compile", "runtime")}
+        kafka, parts = context.resolver.resolve(
+            [context.create_dependency(f"org.apache.kafka:kafka_2.13:{version}")]
+        )
+        wanted = {
+            dep.artifact
+            for dep in [*kafka, *parts]
+            if dep.scope in (None, "", "compile", "runtime")
+        }
         wanted.add(_logging_backend(context, wanted))
         meter.total = len(wanted)
 
@@ -158,8 +172,9 @@ def _download(version: str, building: Path, progress: Progress) -> None:
         raise
     except Exception as error:  # jgo raises RuntimeError, requests' and XML errors alike
         raise JarsUnavailableError(
-            f"Kafka {version} could not be fetched from Maven: {error}. Check the network (HTTPS_PROXY) and the version "
-            "(ODRADEK_KAFKA_VERSION), or give the address of a running Kafka."
+            f"Kafka {version} could not be fetched from Maven: {error}. Check the network"
+            " (HTTPS_PROXY) and the version (ODRADEK_KAFKA_VERSION), or give the address of a"
+            " running Kafka."
         ) from error
 
 
@@ -172,10 +187,14 @@ def _configured_repositories() -> dict[str, Any]:
 
 
 def _logging_backend(context: Any, wanted: set[Any]) -> Any:
-    """Kafka's module brings slf4j's interface only; without a backend of the same version the broker would be mute."""
+    """Kafka's module brings slf4j's interface only; without a backend of the same version the
+    broker would be mute.
+    """
     api = next((artifact for artifact in wanted if artifact.artifactId == "slf4j-api"), None)
     if api is None:
-        raise JarsUnavailableError("this Kafka version does not log through slf4j; use another one (ODRADEK_KAFKA_VERSION)")
+        raise JarsUnavailableError(
+            "this Kafka version does not log through slf4j; use another one (ODRADEK_KAFKA_VERSION)"
+        )
     return context.create_dependency(f"org.slf4j:slf4j-simple:{api.version}").artifact
 
 
@@ -190,10 +209,11 @@ def _check_jar(jar: Path) -> None:
 
 
 def _write_bootstrap_checkpoint(building: Path, java: Java) -> None:
-    """Let Kafka's own tool format a throw-away directory once; the feature levels in it suit every later broker.
+    """Let Kafka's own tool format a throw-away directory once; the feature levels in it suit
+    every later broker.
 
-    It saves each later start a second JVM. The checkpoint holds no cluster or node id: those stand in
-    `meta.properties`, which we write for each broker.
+    It saves each later start a second JVM. The checkpoint holds no cluster or node id: those
+    stand in `meta.properties`, which we write for each broker.
     """
     scratch = building / "repository" / "format"
     scratch.mkdir(parents=True)
@@ -211,12 +231,17 @@ def _write_bootstrap_checkpoint(building: Path, java: Java) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     checkpoint = scratch / "data" / "bootstrap.checkpoint"
     if done.returncode != 0 or not checkpoint.is_file():
-        raise JarsUnavailableError(f"Kafka's storage tool failed on {java.executable}: {(done.stderr or done.stdout).strip()[-1000:]}")
+        raise JarsUnavailableError(
+            f"Kafka's storage tool failed on {java.executable}:"
+            f" {(done.stderr or done.stdout).strip()[-1000:]}"
+        )
     shutil.copy(checkpoint, building / "bootstrap.checkpoint")
 
 
 def random_uuid() -> str:
-    """A Kafka `Uuid`: 16 bytes, base64url without padding. Never starts with "-", which Kafka's tools take for an option."""
+    """A Kafka `Uuid`: 16 bytes, base64url without padding. Never starts with "-", which Kafka's
+    tools take for an option.
+    """
     import base64
 
     while True:

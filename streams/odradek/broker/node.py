@@ -25,9 +25,16 @@ from odradek.broker.folder import make_folder
 from odradek.broker.jars import KafkaJars, random_uuid
 from odradek.broker.java import Java
 from odradek.broker.ports import HOST, accepts_connections
-from odradek.broker.settings import Setting, Voter, meta_properties, read_properties, server_properties
+from odradek.broker.settings import (
+    Setting,
+    Voter,
+    meta_properties,
+    read_properties,
+    server_properties,
+)
 
-#: A controlled shutdown takes about a second; past this the broker is killed, which Kafka's recovery is made for.
+#: A controlled shutdown takes about a second; past this the broker is killed, which Kafka's
+#: recovery is made for.
 STOP_GRACE = timedelta(seconds=15)
 
 #: How often the start is looked at. The broker needs 1.5 to 3 s, so this adds one per cent.
@@ -50,11 +57,19 @@ class Node:
     """A Kafka broker-and-controller process on a directory.
 
     Args:
-        root: holds `data/`, `server.properties`, `broker.log`.
-        temporary: the directory is removed by the guard when we stop or die, and nothing is saved on the way out.
+        root: holds `data/`, `server.properties`, `broker.log`. temporary: the directory is
+        removed by the guard when we stop or die, and nothing is saved on the way out.
     """
 
-    def __init__(self, root: Path, voter: Voter, voters: Sequence[Voter], options: NodeOptions, *, temporary: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        voter: Voter,
+        voters: Sequence[Voter],
+        options: NodeOptions,
+        *,
+        temporary: bool,
+    ) -> None:
         self.root = root
         self.voter = voter
         self.log_file = root / "broker.log"
@@ -90,13 +105,21 @@ class Node:
         lock = self._take_lock()
         self._format(data, cluster_id or random_uuid())
         properties = self.root / "server.properties"
-        properties.write_text(server_properties(self.voter, self._voters, data, self._options.config))
+        properties.write_text(
+            server_properties(self.voter, self._voters, data, self._options.config)
+        )
         options = self._options
         java = [
             *(str(options.java.executable), f"-Xmx{options.heap_mb}m", "-Djava.awt.headless=true"),
             *("-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData"),
-            *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true"),
-            *("-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS", "-Dorg.slf4j.simpleLogger.showThreadName=false"),
+            *(
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+                "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            ),
+            *(
+                "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+                "-Dorg.slf4j.simpleLogger.showThreadName=false",
+            ),
             *(*archive_options(options.java, options.jars), *options.jvm_options),
             *("-cp", options.jars.classpath, "kafka.Kafka", str(properties)),
         ]
@@ -105,14 +128,25 @@ class Node:
         guard = Path(__file__).with_name("guard.py")
         self._guard = subprocess.Popen(
             [
-                *(sys.executable, "-I", "-S", str(guard), "--log", str(self.log_file), "--cwd", str(self.root)),
+                *(
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    str(guard),
+                    "--log",
+                    str(self.log_file),
+                    "--cwd",
+                    str(self.root),
+                ),
                 *("--grace-ms", str(grace_ms), *removal, "--", *java),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Ctrl-C in a terminal goes to the whole process group; the broker stops when its starter says so.
+            # Ctrl-C in a terminal goes to the whole process group; the broker stops when its
+            # starter says so.
             start_new_session=True,
-            # The guard holds the lock, so that it lasts as long as the broker, also when we are gone first.
+            # The guard holds the lock, so that it lasts as long as the broker, also when we are
+            # gone first.
             pass_fds=(lock.fileno(),),
         )
         lock.close()
@@ -122,8 +156,11 @@ class Node:
             raise self._start_error("could not be started")
         self._pid = int(announced[1])
 
-    def wait_ready(self, brokers: int, deadline_s: float, beside: Callable[[], None] = lambda: None) -> None:
-        """Until a client gets metadata of our cluster that names a controller and `brokers` live brokers.
+    def wait_ready(
+        self, brokers: int, deadline_s: float, beside: Callable[[], None] = lambda: None
+    ) -> None:
+        """Until a client gets metadata of our cluster that names a controller and `brokers` live
+        brokers.
 
         Args:
             deadline_s: on the monotonic clock.
@@ -136,8 +173,11 @@ class Node:
             self._check_starting(deadline_s)
             beside()
             time.sleep(POLL_INTERVAL_S)
-        # A broker that is coming up refuses and resets for a moment; librdkafka would log each time.
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 100})
+        # A broker that is coming up refuses and resets for a moment; librdkafka would log each
+        # time.
+        admin = AdminClient(
+            {"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 100}
+        )
         while not self._answers(admin, brokers):
             self._check_starting(deadline_s)
             beside()
@@ -147,11 +187,15 @@ class Node:
         return read_properties(self.root / "data" / "meta.properties")["cluster.id"]
 
     def stop(self) -> None:
-        """End the process (orderly when its data stays, at once when not) and give the directory back. Twice is fine."""
+        """End the process (orderly when its data stays, at once when not) and give the directory
+        back. Twice is fine.
+        """
         self._end_guard()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash of the machine would; the data stays, also a temporary one. Returns when it is dead."""
+        """SIGKILL, as a crash of the machine would; the data stays, also a temporary one.
+        Returns when it is dead.
+        """
         self._end_guard(b"kill\n")
 
     def keep_files(self) -> None:
@@ -187,7 +231,9 @@ class Node:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise DataDirInUseError(f"another broker runs on {self.root}. Stop it, or give another --data-dir.") from None
+            raise DataDirInUseError(
+                f"another broker runs on {self.root}. Stop it, or give another --data-dir."
+            ) from None
         return lock
 
     def _answers(self, admin: AdminClient, brokers: int) -> bool:
@@ -207,7 +253,10 @@ class Node:
     def _start_error(self, what: str) -> BrokerStartError:
         tail = self.log_tail()
         said = f" It said last:\n{tail}" if tail else ""
-        return BrokerStartError(f"the Kafka broker on {self.bootstrap} {what}. Its log: {self.log_file}{said}", self.log_file)
+        return BrokerStartError(
+            f"the Kafka broker on {self.bootstrap} {what}. Its log: {self.log_file}{said}",
+            self.log_file,
+        )
 
     def _tell(self, line: bytes) -> None:
         if self._guard is None or self._guard.stdin is None:
@@ -233,7 +282,8 @@ class Node:
         try:
             guard.wait(self._options.stop_grace.total_seconds() + 5)
         except subprocess.TimeoutExpired:
-            # A copy of the pipe's end lives in a forked child of ours; the guard takes a signal as well.
+            # A copy of the pipe's end lives in a forked child of ours; the guard takes a signal as
+            # well.
             guard.terminate()
             guard.wait()
         guard.stdout.close()

@@ -6,7 +6,8 @@ import random
 import socket
 from pathlib import Path
 
-#: Clients and brokers talk over IPv4 loopback: `localhost` may mean ::1 first, where the broker does not listen.
+#: Clients and brokers talk over IPv4 loopback: `localhost` may mean ::1 first, where the broker
+#: does not listen.
 HOST = "127.0.0.1"
 
 _LOCAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")  # Linux
@@ -18,9 +19,10 @@ _random = random.SystemRandom()  # forked processes and seeded tests must not ch
 def free_ports(count: int) -> list[int]:
     """`count` different ports that were free just now.
 
-    Below those that the system gives to outgoing connections (and to whoever binds port 0): a broker binds its port seconds later, and
-    one that was killed comes back to it, while thousands of connections come and go. Another program that asks for this very port can
-    still be quicker; who starts a broker on it tries again with others.
+    Below those that the system gives to outgoing connections (and to whoever binds port 0): a
+    broker binds its port seconds later, and one that was killed comes back to it, while
+    thousands of connections come and go. Another program that asks for this very port can still
+    be quicker; who starts a broker on it tries again with others.
     """
     found: list[int] = []
     first, last = _unassigned()
@@ -34,7 +36,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def _unassigned() -> tuple[int, int]:
-    """First port that no privilege is needed for and little known software listens on, and the first that the system gives away itself."""
+    """First port that no privilege is needed for and little known software listens on, and the
+    first that the system gives away itself.
+    """
     try:
         low = int(_LOCAL_PORTS.read_text().split()[0])
     except (OSError, ValueError, IndexError):

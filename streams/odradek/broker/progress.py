@@ -9,7 +9,8 @@ import sys
 import time
 from typing import Protocol, TextIO
 
-#: On anything but a terminal, transient lines closer together than this are dropped: a CI log wants dozens, not thousands.
+#: On anything but a terminal, transient lines closer together than this are dropped: a CI log wants
+#: dozens, not thousands.
 PLAIN_INTERVAL_S = 2.0
 
 

@@ -1,6 +1,7 @@
 """`server.properties` of a broker that shares a laptop with the work it serves.
 
-Every value that differs from Kafka's default has its reason beside it; what is not here is Kafka's default.
+Every value that differs from Kafka's default has its reason beside it; what is not here is
+Kafka's default.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ LAPTOP: dict[str, Setting] = {
     "auto.create.topics.enable": False,
     # The first member of a group need not wait for others that do not come (default 3 s).
     "group.initial.rebalance.delay.ms": 0,
-    # Internal topics: each partition costs files and start time; the defaults (50) are made for hundreds of brokers.
+    # Internal topics: each partition costs files and start time; the defaults (50) are made for
+    # hundreds of brokers.
     "offsets.topic.num.partitions": 4,
     "transaction.state.log.num.partitions": 8,
     "share.coordinator.state.topic.num.partitions": 4,
-    # A share group hands its partitions out at a heartbeat; at the default of 5 s its first record takes 6 s.
+    # A share group hands its partitions out at a heartbeat; at the default of 5 s its first record
+    # takes 6 s.
     "group.share.min.heartbeat.interval.ms": 1000,
     "group.share.heartbeat.interval.ms": 1000,
     # Threads for two cores (defaults 3, 8, 10).
@@ -42,19 +45,24 @@ LAPTOP: dict[str, Setting] = {
     "background.threads": 4,
     # The default, 128 MiB, is a quarter of our heap; 16 MiB compacts 600,000 keys in one pass.
     "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
-    # Compaction within seconds, so that what it does to a changelog can be seen while one watches (default 15 s).
+    # Compaction within seconds, so that what it does to a changelog can be seen while one watches
+    # (default 15 s).
     "log.cleaner.backoff.ms": 2000,
-    # A deleted topic gives its files back after a second, not a minute: test suites delete thousands of partitions.
+    # A deleted topic gives its files back after a second, not a minute: test suites delete
+    # thousands of partitions.
     "log.segment.delete.delay.ms": 1000,
-    # A broker killed with -9 may register again only when its former self counts as dead (default 9 s). Not shorter: a
-    # single broker whose heartbeat is late on a busy machine would be fenced with nobody to take over.
+    # A broker killed with -9 may register again only when its former self counts as dead (default 9
+    # s). Not shorter: a single broker whose heartbeat is late on a busy machine would be fenced
+    # with nobody to take over.
     "broker.session.timeout.ms": 4000,
     "broker.heartbeat.interval.ms": 1000,
 }
 
 
 def replication(brokers: int) -> dict[str, Setting]:
-    """Replication of user topics and of Kafka's own: as many copies as there are brokers, all but one must be in sync."""
+    """Replication of user topics and of Kafka's own: as many copies as there are brokers, all
+    but one must be in sync.
+    """
     in_sync = max(1, brokers - 1)
     return {
         "default.replication.factor": brokers,
@@ -67,8 +75,12 @@ def replication(brokers: int) -> dict[str, Setting]:
     }
 
 
-def server_properties(node: Voter, voters: Sequence[Voter], data: Path, overrides: Mapping[str, Setting]) -> str:
-    """The text of `server.properties`; `overrides` win over everything, also over what makes the broker findable."""
+def server_properties(
+    node: Voter, voters: Sequence[Voter], data: Path, overrides: Mapping[str, Setting]
+) -> str:
+    """The text of `server.properties`; `overrides` win over everything, also over what makes the
+    broker findable.
+    """
     settings: dict[str, Setting] = {
         "process.roles": "broker,controller",
         "node.id": node.node_id,
@@ -76,14 +88,18 @@ def server_properties(node: Voter, voters: Sequence[Voter], data: Path, override
         "advertised.listeners": f"PLAINTEXT://{HOST}:{node.port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "controller.quorum.voters": ",".join(f"{voter.node_id}@{HOST}:{voter.controller_port}" for voter in voters),
+        "controller.quorum.voters": ",".join(
+            f"{voter.node_id}@{HOST}:{voter.controller_port}" for voter in voters
+        ),
         "log.dirs": str(data),
         **LAPTOP,
         **replication(len(voters)),
         **overrides,
     }
     # Java's properties files take a backslash for an escape.
-    return "".join(f"{key}={setting_text(value)}\n".replace("\\", "\\\\") for key, value in settings.items())
+    return "".join(
+        f"{key}={setting_text(value)}\n".replace("\\", "\\\\") for key, value in settings.items()
+    )
 
 
 def meta_properties(cluster_id: str, node_id: int, directory_id: str) -> str:
@@ -94,7 +110,9 @@ def meta_properties(cluster_id: str, node_id: int, directory_id: str) -> str:
 def read_properties(file: Path) -> dict[str, str]:
     """Key and value of each line `key=value`; comments dropped."""
     lines = (line.strip() for line in file.read_text().splitlines())
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#") and "=" in line)
+    return dict(
+        line.split("=", 1) for line in lines if line and not line.startswith("#") and "=" in line
+    )
 
 
 def setting_text(value: Setting) -> str:

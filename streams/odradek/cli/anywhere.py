@@ -1,4 +1,6 @@
-"""Options that stand anywhere on the command line, as `temporal`'s do: before the command, inside it, behind it."""
+"""Options that stand anywhere on the command line, as `temporal`'s do: before the command,
+inside it, behind it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,18 @@ from typing import Any
 
 from odradek.cli.style import COLORS, TIME_FORMATS
 
-#: What may stand before the command's words. Each takes a value. A command that has no such option says so.
-ANYWHERE = ("--output", "-o", "--address", "--namespace", "-n", "--config", "--server-address", "--api-key")
+#: What may stand before the command's words. Each takes a value. A command that has no such option
+#: says so.
+ANYWHERE = (
+    "--output",
+    "-o",
+    "--address",
+    "--namespace",
+    "-n",
+    "--config",
+    "--server-address",
+    "--api-key",
+)
 #: What each command has.
 EACH = ("--log-level", "--log-format", "--color", "--time-format")
 
@@ -19,13 +31,22 @@ def add_each(parser: argparse.ArgumentParser, default: Any = None) -> None:
     group = parser.add_argument_group("everywhere")
     levels = ("debug", "info", "warning", "error")
     group.add_argument(
-        "--log-level", choices=levels, default=default, help="what is logged to stderr (default: warning, or the setting `log_level`)"
+        "--log-level",
+        choices=levels,
+        default=default,
+        help="what is logged to stderr (default: warning, or the setting `log_level`)",
     )
     group.add_argument(
-        "--log-format", choices=("text", "json"), default=default, help="form of log lines (default: text, or the setting `log_format`)"
+        "--log-format",
+        choices=("text", "json"),
+        default=default,
+        help="form of log lines (default: text, or the setting `log_format`)",
     )
     group.add_argument(
-        "--color", choices=COLORS, default=default, help="colors for people (default: auto, on a terminal unless NO_COLOR is set)"
+        "--color",
+        choices=COLORS,
+        default=default,
+        help="colors for people (default: auto, on a terminal unless NO_COLOR is set)",
     )
     group.add_argument(
         "--time-format",
@@ -37,7 +58,9 @@ def add_each(parser: argparse.ArgumentParser, default: Any = None) -> None:
 
 def commands_of(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[Any] | None:
     """The commands of a group; None for a command."""
-    return next((one for one in parser._actions if isinstance(one, argparse._SubParsersAction)), None)
+    return next(
+        (one for one in parser._actions if isinstance(one, argparse._SubParsersAction)), None
+    )
 
 
 def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -51,9 +74,11 @@ def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
 
 
 def behind_the_command(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> list[str]:
-    """The arguments with options of `ANYWHERE` and `EACH` that stand before the command, or within its words, moved behind it.
+    """The arguments with options of `ANYWHERE` and `EACH` that stand before the command, or
+    within its words, moved behind it.
 
-    Where no command is reached (a word is none, `--help` ends it) they are left out: what follows is an error, or help.
+    Where no command is reached (a word is none, `--help` ends it) they are left out: what
+    follows is an error, or help.
     """
     words: list[str] = []
     moved: list[str] = []

@@ -22,7 +22,8 @@ from odradek.cli.status import COMMON, HELP, Status, status_of, statuses_text
 from odradek.cli.style import styled
 from odradek.telemetry.logs import configure_logging
 
-# Modules that add commands, in the order of `--help`. Each is imported with the parser and must be cheap to import.
+# Modules that add commands, in the order of `--help`. Each is imported with the parser and must be
+# cheap to import.
 COMMANDS = (
     "odradek.cli.dev",
     "odradek.cli.worker",
@@ -58,20 +59,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _open_closed_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a lone surrogate, which JSON in a payload may hold, becomes JSON's escape of it
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a lone surrogate, which JSON in a payload may hold, becomes JSON's escape of it
         sys.stdout.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     options.arguments = arguments
     level = options.log_level or "warning"
     configure_logging(options.log_format or "text", level)
     if level in ("warning", "error"):
-        # librdkafka tells every attempt to reach a broker; the error that ends the command says it once.
+        # librdkafka tells every attempt to reach a broker; the error that ends the command says it
+        # once.
         logging.getLogger("odradek.kafka").setLevel(logging.CRITICAL)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         with contextlib.ExitStack() as stack:
             if getattr(options, "output", "") == NONE:
-                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
+                stack.enter_context(
+                    contextlib.redirect_stdout(
+                        stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                    )
+                )
             stack.enter_context(styled(options))
             status = command(options)
         sys.stdout.flush()
@@ -80,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return Status.PIPE_CLOSED
     except OSError as error:
-        if error.errno not in _NO_ROOM or error.filename is not None:  # one with a name is about another file
+        if (
+            error.errno not in _NO_ROOM or error.filename is not None
+        ):  # one with a name is about another file
             raise
         _drop_output()
         print(f"odradek: the output cannot be written: {error.strerror}", file=sys.stderr)
@@ -92,8 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Of a process that was started with `<&-` or `>&-`, as some supervisors do, Python leaves a stream None, and the next file or socket
-    that is opened gets its number: an empty input, and an output that nobody takes, are what was meant.
+    """Of a process that was started with `<&-` or `>&-`, as some supervisors do, Python leaves a
+    stream None, and the next file or socket that is opened gets its number: an empty input, and
+    an output that nobody takes, are what was meant.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
@@ -101,7 +112,8 @@ def _open_closed_streams() -> None:
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # as long as the process
+            # as long as the process
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _drop_output() -> None:
@@ -150,20 +162,27 @@ def add_command(
     statuses: tuple[Status, ...] = COMMON,
     **options: Any,
 ) -> argparse.ArgumentParser:
-    """A command, with examples (each begins with `odradek `), notes and exit statuses below its help. epilog: examples and notes in
-    one text."""
+    """A command, with examples (each begins with `odradek `), notes and exit statuses below its
+    help. epilog: examples and notes in one text.
+    """
     if "epilog" in options:
         options["epilog"] = f"{options['epilog'].rstrip()}\n\n{statuses_text(statuses)}"
     if examples:
         options["epilog"] = epilog_of(examples, notes, statuses)
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, description=sentence(help), formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        name,
+        help=help,
+        description=sentence(help),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
     )
     parser.set_defaults(run=run)
     return parser
 
 
-def add_group(commands: Commands, name: str, *, help: str, examples: Sequence[str], notes: str = "") -> Commands:
+def add_group(
+    commands: Commands, name: str, *, help: str, examples: Sequence[str], notes: str = ""
+) -> Commands:
     """A group of commands; add to what it returns."""
     parser = commands.add_parser(
         name,

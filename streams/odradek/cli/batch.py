@@ -1,8 +1,10 @@
-"""The same request to every workflow of a query: how many it hits is said first, then it is asked, then done, a few at a time.
+"""The same request to every workflow of a query: how many it hits is said first, then it is
+asked, then done, a few at a time.
 
-The runs are listed by the read side and asked of their owners, each by its run id and task queue. What closed between list and request is
-skipped, not a failure. What fails in a way that may pass is asked again as the server's batches do it, under its request id. Ctrl-C ends
-it: what was done is done, and the same command goes on where it stopped.
+The runs are listed by the read side and asked of their owners, each by its run id and task
+queue. What closed between list and request is skipped, not a failure. What fails in a way that
+may pass is asked again as the server's batches do it, under its request id. Ctrl-C ends it: what
+was done is done, and the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ _FAILURES_SHOWN = 10
 _FAILURES_KEPT = 1_000
 _PROGRESS_S = 0.2
 
-#: There is nothing left to do: it closed or was deleted between list and request; an unparking found it unparked.
+#: There is nothing left to do: it closed or was deleted between list and request; an unparking
+#: found it unparked.
 _NOTHING_LEFT = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION})
 
 Act = Callable[[WorkflowHandle[Any, Any]], Awaitable[None]]
@@ -42,8 +45,8 @@ Act = Callable[[WorkflowHandle[Any, Any]], Awaitable[None]]
 
 @dataclass
 class Outcome:
-    """How far a batch came. `matched`: what it was counted to hit; runs come and go meanwhile. `pending`: accepted without a verdict.
-    `retried`: requests that were sent again.
+    """How far a batch came. `matched`: what it was counted to hit; runs come and go meanwhile.
+    `pending`: accepted without a verdict. `retried`: requests that were sent again.
     """
 
     matched: int
@@ -65,7 +68,9 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("many workflows")
     group.add_argument("--query", "-q", help="instead of --workflow-id: all workflows of a query")
     add_yes(group)  # type: ignore[arg-type]  # argparse's groups take arguments as parsers do
-    group.add_argument("--rps", type=_positive, metavar="N", help="at most so many requests a second")
+    group.add_argument(
+        "--rps", type=_positive, metavar="N", help="at most so many requests a second"
+    )
 
 
 def check_target(options: argparse.Namespace) -> None:
@@ -79,23 +84,36 @@ def check_target(options: argparse.Namespace) -> None:
     if not options.query.strip():
         raise UsageError(f'--query is empty: for all open workflows write "{OPEN}"')
     if options.run_id or options.task_queue:
-        raise UsageError("--run-id and --task-queue belong to --workflow-id; a query has RunId and TaskQueue as columns")
+        raise UsageError(
+            "--run-id and --task-queue belong to --workflow-id; a query has RunId and TaskQueue as"
+            " columns"
+        )
     check_may_ask(options)
 
 
-async def run_batch(client: Client, options: argparse.Namespace, *, verb: str, past: str, restrict: str, act: Act) -> int:
-    """Do `act` to the runs of the query that `restrict` leaves (a filter, "" for all). An exit status: 1 if some failed.
+async def run_batch(
+    client: Client, options: argparse.Namespace, *, verb: str, past: str, restrict: str, act: Act
+) -> int:
+    """Do `act` to the runs of the query that `restrict` leaves (a filter, "" for all). An exit
+    status: 1 if some failed.
 
-    verb, past: what is done, for the question and for the summary: `terminate`, `terminated`. Raises `UsageError` for a query without a
-    condition, which is every run there is and hardly ever meant: the server's batches refuse it too.
+    verb, past: what is done, for the question and for the summary: `terminate`, `terminated`.
+    Raises `UsageError` for a query without a condition, which is every run there is and hardly
+    ever meant: the server's batches refuse it too.
     """
-    await client.list_workflows(options.query, limit=1).fetch_next_page()  # as it was written: a wrong one says where
+    await client.list_workflows(
+        options.query, limit=1
+    ).fetch_next_page()  # as it was written: a wrong one says where
     if not narrowed(options.query, "")[1]:
         raise UsageError(f'--query has no condition: for all open workflows write "{OPEN}"')
     query, unordered = narrowed(options.query, restrict)
     matched = (await client.count_workflows(unordered)).count
     if matched:
-        open_runs = matched if restrict else (await client.count_workflows(narrowed(unordered, OPEN)[1])).count
+        open_runs = (
+            matched
+            if restrict
+            else (await client.count_workflows(narrowed(unordered, OPEN)[1])).count
+        )
         what = f"{matched} workflow run{'s' if matched != 1 else ''}"
         if open_runs and not restrict:
             what += f", {open_runs} of them open (they are terminated first)"
@@ -108,7 +126,10 @@ async def run_batch(client: Client, options: argparse.Namespace, *, verb: str, p
     finally:
         _report(options, query, past, outcome)
     if outcome.failed:
-        raise CommandFailedError(f"{outcome.failed} of {outcome.handled} failed: correct what they say, then run the same command again")
+        raise CommandFailedError(
+            f"{outcome.failed} of {outcome.handled} failed: correct what they say, then run the"
+            " same command again"
+        )
     return 0
 
 
@@ -125,10 +146,23 @@ def narrowed(query: str, restrict: str) -> tuple[str, str]:
 
 async def _preview(client: Client, query: str, size: int = 5) -> None:
     async for execution in client.list_workflows(query, limit=size):
-        print(visible(f"  {execution.id}  {execution.workflow_type}  {run_status_text(execution.raw_info.status)}"), file=sys.stderr)
+        print(
+            visible(
+                f"  {execution.id}  {execution.workflow_type} "
+                f" {run_status_text(execution.raw_info.status)}"
+            ),
+            file=sys.stderr,
+        )
 
 
-async def _run(client: Client, query: str, rps: float | None, act: Act, outcome: Outcome, retries: Retries = _RETRIES) -> None:
+async def _run(
+    client: Client,
+    query: str,
+    rps: float | None,
+    act: Act,
+    outcome: Outcome,
+    retries: Retries = _RETRIES,
+) -> None:
     limit, turns = asyncio.Semaphore(AT_ONCE), _Turns(rps)
     asking: set[asyncio.Task[None]] = set()
     shown = _Progress(outcome)
@@ -155,7 +189,9 @@ async def _run(client: Client, query: str, rps: float | None, act: Act, outcome:
 
 
 async def _listed(client: Client, query: str, retries: Retries) -> AsyncIterator[WorkflowExecution]:
-    """Runs of the query. A page that the server did not give is asked for again, from where the one before it ended."""
+    """Runs of the query. A page that the server did not give is asked for again, from where the
+    one before it ended.
+    """
     runs, attempt = client.list_workflows(query, page_size=500), 1
     while True:
         try:
@@ -173,9 +209,16 @@ async def _listed(client: Client, query: str, retries: Retries) -> AsyncIterator
 
 
 async def _ask(
-    client: Client, execution: WorkflowExecution, act: Act, outcome: Outcome, retries: Retries = _RETRIES, turns: _Turns | None = None
+    client: Client,
+    execution: WorkflowExecution,
+    act: Act,
+    outcome: Outcome,
+    retries: Retries = _RETRIES,
+    turns: _Turns | None = None,
 ) -> None:
-    handle = client.get_workflow_handle(execution.id, run_id=execution.run_id, task_queue=execution.task_queue or None)
+    handle = client.get_workflow_handle(
+        execution.id, run_id=execution.run_id, task_queue=execution.task_queue or None
+    )
     request_id, attempt = uuid.uuid4().hex, 1
     while True:
         try:
@@ -210,13 +253,26 @@ def _failed(outcome: Outcome, execution: WorkflowExecution, message: str) -> Non
 
 def _report(options: argparse.Namespace, query: str, past: str, outcome: Outcome) -> None:
     if is_json(options):
-        failures = [{"workflowId": id, "runId": run_id, "message": message} for id, run_id, message in outcome.failures]
-        counts = {name: getattr(outcome, name) for name in ("matched", "done", "pending", "skipped", "retried", "failed")}
+        failures = [
+            {"workflowId": id, "runId": run_id, "message": message}
+            for id, run_id, message in outcome.failures
+        ]
+        counts = {
+            name: getattr(outcome, name)
+            for name in ("matched", "done", "pending", "skipped", "retried", "failed")
+        }
         print_value(options, {"query": query, "action": past, **counts, "failures": failures})
         return
-    pending = f"  accepted, not applied before a processor is up: {outcome.pending}" if outcome.pending else ""
+    pending = (
+        f"  accepted, not applied before a processor is up: {outcome.pending}"
+        if outcome.pending
+        else ""
+    )
     retried = f"  sent again: {outcome.retried}" if outcome.retried else ""
-    print(f"{past}: {outcome.done}{pending}  skipped (gone or closed meanwhile): {outcome.skipped}{retried}  failed: {outcome.failed}")
+    print(
+        f"{past}: {outcome.done}{pending}  skipped (gone or closed meanwhile):"
+        f" {outcome.skipped}{retried}  failed: {outcome.failed}"
+    )
     for id, run_id, message in outcome.failures[:_FAILURES_SHOWN]:
         print(visible(f"  {id}  {run_id}  {message}"), file=sys.stderr)
     if outcome.failed > _FAILURES_SHOWN:
@@ -250,7 +306,12 @@ class _Progress:
         """Show it, a few times a second."""
         if self._on and time.monotonic() - self._last_s >= _PROGRESS_S:
             self._last_s = time.monotonic()
-            print(f"\r{self._outcome.handled}/{self._outcome.matched}", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{self._outcome.handled}/{self._outcome.matched}",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def end(self) -> None:
         """Take the line away."""

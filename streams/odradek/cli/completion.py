@@ -1,4 +1,6 @@
-"""`odradek completion …`: a script for the shell, made of the parser. The script asks nobody: completing starts no Python."""
+"""`odradek completion …`: a script for the shell, made of the parser. The script asks nobody:
+completing starts no Python.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ _INSTALL = {
 def register(commands: Commands) -> None:
     """Add the group and its commands."""
     actions = add_group(
-        commands, "completion", help="completion of commands and options for a shell", examples=EXAMPLES, notes="\n".join(_INSTALL.values())
+        commands,
+        "completion",
+        help="completion of commands and options for a shell",
+        examples=EXAMPLES,
+        notes="\n".join(_INSTALL.values()),
     )
     for shell in SHELLS:
         add_command(
@@ -46,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _with_anywhere(tree: Command) -> Command:
-    """With the options that may stand before the command, as those that have them say what they take."""
+    """With the options that may stand before the command, as those that have them say what they
+    take.
+    """
     known = {flag for option in tree.options for flag in option.flags}
     more: dict[tuple[str, ...], Option] = {}
     for option in (option for command in tree.walk() for option in command.options):
@@ -64,16 +72,22 @@ def bash(tree: Command) -> str:
         for below in command.commands:
             commands.append(f'    "{path}|{below.words[-1]}") path="{" ".join(below.words)}" ;;')
         flags = [flag for option in command.options for flag in option.flags]
-        shown = [below.words[-1] for below in command.commands] + [flag for flag in flags if flag.startswith("--")]
+        shown = [below.words[-1] for below in command.commands] + [
+            flag for flag in flags if flag.startswith("--")
+        ]
         words.append(f'    "{path}") words="{" ".join(shown)}" ;;')
         for option in command.options:
             patterns = "|".join(f'"{path}|{flag}"' for flag in option.flags)
             if option.choices:
                 values.append(
-                    f'    {patterns}) COMPREPLY=($(compgen -P "$prefix" -W "{" ".join(option.choices)}" -- "$current")); return ;;'
+                    f'    {patterns}) COMPREPLY=($(compgen -P "$prefix" -W'
+                    f' "{" ".join(option.choices)}" -- "$current")); return ;;'
                 )
             elif option.file:
-                files.append(f'    {patterns}) COMPREPLY=($(compgen -P "$prefix" -f -- "$current")); return ;;')
+                files.append(
+                    f'    {patterns}) COMPREPLY=($(compgen -P "$prefix" -f -- "$current"));'
+                    " return ;;"
+                )
             elif option.value:
                 values.append(f"    {patterns}) return ;;")
     lines = "\n".join
@@ -112,10 +126,16 @@ def _zsh_function(command: Command) -> str:
     name = "_".join(("_odradek", *(word.replace("-", "_") for word in command.words)))
     specs = [spec for option in command.options for spec in _zsh_specs(option)]
     if not command.commands:
-        specs += [f"'{number}:{_quoted(one.metavar)}:_files'" for number, one in enumerate(command.positionals, 1)]
+        specs += [
+            f"'{number}:{_quoted(one.metavar)}:_files'"
+            for number, one in enumerate(command.positionals, 1)
+        ]
         return f"{name}() {{\n  _arguments -s \\\n    " + " \\\n    ".join(specs) + "\n}"
     described = " ".join(f"'{below.words[-1]}:{_quoted(below.help)}'" for below in command.commands)
-    cases = "\n".join(f"      {below.words[-1]}) {name}_{below.words[-1].replace('-', '_')} ;;" for below in command.commands)
+    cases = "\n".join(
+        f"      {below.words[-1]}) {name}_{below.words[-1].replace('-', '_')} ;;"
+        for below in command.commands
+    )
     arguments = " \\\n    ".join([*specs, "'1: :->command'", "'*:: :->rest'"])
     return f"""{name}() {{
   local context state line
@@ -139,7 +159,10 @@ def _zsh_specs(option: Option) -> list[str]:
     elif option.file:
         action += "_files"
     # `=`: the value stands behind it or in the next word
-    return [f"'*{flag}{'=' if option.value and flag.startswith('--') else ''}[{help}]{action}'" for flag in option.flags]
+    return [
+        f"'*{flag}{'=' if option.value and flag.startswith('--') else ''}[{help}]{action}'"
+        for flag in option.flags
+    ]
 
 
 def _quoted(text: str) -> str:
@@ -159,14 +182,21 @@ def fish(tree: Command) -> str:
             seen.append(f"not __fish_seen_subcommand_from {below}")
         condition = f" -n '{'; and '.join(seen)}'" if seen else ""
         for one in command.commands:
-            lines.append(f"complete -c odradek{condition} -a {one.words[-1]} -d '{_fish_quoted(one.help)}'")
+            lines.append(
+                f"complete -c odradek{condition} -a {one.words[-1]} -d '{_fish_quoted(one.help)}'"
+            )
         for option in command.options:
-            lines.append(f"complete -c odradek{condition}{_fish_option(option)} -d '{_fish_quoted(option.help)}'")
+            lines.append(
+                f"complete -c odradek{condition}{_fish_option(option)} -d"
+                f" '{_fish_quoted(option.help)}'"
+            )
     return "\n".join(lines)
 
 
 def _fish_option(option: Option) -> str:
-    flags = "".join(f" -l {flag[2:]}" if flag.startswith("--") else f" -s {flag[1:]}" for flag in option.flags)
+    flags = "".join(
+        f" -l {flag[2:]}" if flag.startswith("--") else f" -s {flag[1:]}" for flag in option.flags
+    )
     if option.choices:
         return f"{flags} -x -a '{' '.join(option.choices)}'"
     if option.file:

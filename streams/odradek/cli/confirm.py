@@ -15,7 +15,9 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
 
 
 def check_may_ask(options: argparse.Namespace) -> None:
-    """Before any work: a command whose output goes to a program has nobody to ask. Raises `UsageError`."""
+    """Before any work: a command whose output goes to a program has nobody to ask. Raises
+    `UsageError`.
+    """
     if is_json(options) and not options.yes:
         raise UsageError(f"with -o {options.output} nobody is asked: give --yes")
 

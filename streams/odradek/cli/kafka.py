@@ -1,4 +1,5 @@
-"""What commands on the Kafka beneath stand on: the readers that the server has too, opened for the time of one command.
+"""What commands on the Kafka beneath stand on: the readers that the server has too, opened for
+the time of one command.
 
 Creates nothing: a namespace that was never used says so.
 """
@@ -49,7 +50,9 @@ class Cluster:
             while not board.complete:
                 if time.monotonic() > deadline_s:
                     raise CommandFailedError(
-                        f"{self.admin.topics.members} could not be read within {_BOARD_TIMEOUT_S:g} s: try again", Status.UNAVAILABLE
+                        f"{self.admin.topics.members} could not be read within {_BOARD_TIMEOUT_S:g}"
+                        " s: try again",
+                        Status.UNAVAILABLE,
                     )
                 time.sleep(0.02)
             yield board
@@ -59,13 +62,18 @@ class Cluster:
 
 def unknown_queue(kafka: Cluster, name: str) -> CommandFailedError:
     """The error of a task queue without topics."""
-    text = f"task queue {name!r} was never used in namespace {kafka.settings.namespace!r}: `odradek task-queue list` shows those that were"
+    text = (
+        f"task queue {name!r} was never used in namespace {kafka.settings.namespace!r}: `odradek"
+        " task-queue list` shows those that were"
+    )
     return CommandFailedError(text, Status.NOT_FOUND)
 
 
 @contextlib.contextmanager
 def cluster(options: argparse.Namespace) -> Iterator[Cluster]:
-    """Connect. Raises BrokerUnreachableError; CommandFailedError for a namespace that was never used."""
+    """Connect. Raises BrokerUnreachableError; CommandFailedError for a namespace that was never
+    used.
+    """
     from odradek.kafka.admin import ClusterAdmin
     from odradek.kafka.registry import make_codec
     from odradek.kafka.schemas_topic import SchemasTopic

@@ -1,4 +1,6 @@
-"""`odradek operator …`: what `temporal operator` shows of a cluster, its namespaces and search attributes, told by `odradek server`."""
+"""`odradek operator …`: what `temporal operator` shows of a cluster, its namespaces and search
+attributes, told by `odradek server`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,16 @@ from typing import Any
 
 from odradek.cli.app import Commands, add_command, add_group
 from odradek.cli.common import cluster_options, server_options
-from odradek.cli.output import is_json, output_options, painted, print_fields, print_json, print_line, print_many, print_value
+from odradek.cli.output import (
+    is_json,
+    output_options,
+    painted,
+    print_fields,
+    print_json,
+    print_line,
+    print_many,
+    print_value,
+)
 from odradek.cli.server_calls import Server
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status, UsageError
 from odradek.cli.style import GREEN, Painted
@@ -16,24 +27,60 @@ from odradek.cli.times import age_text
 from odradek.cli.workflow.options import add_timeout
 
 NOTES = "Answered by `odradek server`: --server-address, or the setting `server_address`."
-EXAMPLES = ("odradek operator cluster health", "odradek operator namespace describe", "odradek operator search-attribute list")
+EXAMPLES = (
+    "odradek operator cluster health",
+    "odradek operator namespace describe",
+    "odradek operator search-attribute list",
+)
 Run = Callable[[argparse.Namespace], int]
 
 
 def register(commands: Commands) -> None:
     """Add the groups and their commands."""
-    groups = add_group(commands, "operator", help="the cluster, its namespaces and search attributes", examples=EXAMPLES, notes=NOTES)
+    groups = add_group(
+        commands,
+        "operator",
+        help="the cluster, its namespaces and search attributes",
+        examples=EXAMPLES,
+        notes=NOTES,
+    )
     cluster = add_group(
         groups,
         "cluster",
         help="the cluster and its server",
-        examples=tuple(f"odradek operator cluster {name}" for name in ("health", "describe", "system")),
+        examples=tuple(
+            f"odradek operator cluster {name}" for name in ("health", "describe", "system")
+        ),
         notes=NOTES,
     )
-    _command(cluster, "cluster", "health", health, "whether the server serves: Kafka reached, lists caught up", statuses_note=True)
-    parser = _command(cluster, "cluster", "describe", describe_cluster, "name and stores of the cluster", "--detail")
-    parser.add_argument("--detail", action="store_true", help="also the version of Odradek; there are no history shards")
-    _command(cluster, "cluster", "system", system, "which version of Temporal's API the server has, and what of it")
+    _command(
+        cluster,
+        "cluster",
+        "health",
+        health,
+        "whether the server serves: Kafka reached, lists caught up",
+        statuses_note=True,
+    )
+    parser = _command(
+        cluster,
+        "cluster",
+        "describe",
+        describe_cluster,
+        "name and stores of the cluster",
+        "--detail",
+    )
+    parser.add_argument(
+        "--detail",
+        action="store_true",
+        help="also the version of Odradek; there are no history shards",
+    )
+    _command(
+        cluster,
+        "cluster",
+        "system",
+        system,
+        "which version of Temporal's API the server has, and what of it",
+    )
     namespace = add_group(
         groups,
         "namespace",
@@ -41,21 +88,57 @@ def register(commands: Commands) -> None:
         examples=("odradek operator namespace list", "odradek operator namespace describe"),
         notes=NOTES,
     )
-    _command(namespace, "namespace", "list", list_namespaces, "the namespace that the server serves")
-    parser = _command(namespace, "namespace", "describe", describe_namespace, "a namespace: id, state, retention", "default")
-    parser.add_argument("name", nargs="?", metavar="NAMESPACE", help="its name (default: --namespace, or the setting `namespace`)")
+    _command(
+        namespace, "namespace", "list", list_namespaces, "the namespace that the server serves"
+    )
+    parser = _command(
+        namespace,
+        "namespace",
+        "describe",
+        describe_namespace,
+        "a namespace: id, state, retention",
+        "default",
+    )
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAMESPACE",
+        help="its name (default: --namespace, or the setting `namespace`)",
+    )
     parser.add_argument("--namespace-id", metavar="ID", help="its id, in place of its name")
     attribute = add_group(
-        groups, "search-attribute", help="search attributes", examples=("odradek operator search-attribute list",), notes=NOTES
+        groups,
+        "search-attribute",
+        help="search attributes",
+        examples=("odradek operator search-attribute list",),
+        notes=NOTES,
     )
-    _command(attribute, "search-attribute", "list", list_attributes, "columns of lists with their types: the system's, then those of runs")
+    _command(
+        attribute,
+        "search-attribute",
+        "list",
+        list_attributes,
+        "columns of lists with their types: the system's, then those of runs",
+    )
 
 
-def _command(actions: Commands, group: str, name: str, run: Run, help: str, *endings: str, statuses_note: bool = False) -> Any:
+def _command(
+    actions: Commands,
+    group: str,
+    name: str,
+    run: Run,
+    help: str,
+    *endings: str,
+    statuses_note: bool = False,
+) -> Any:
     """endings: of examples, beside the bare command."""
     command = f"odradek operator {group} {name}"
     examples = (command, *(f"{command} {ending}" for ending in endings), f"{command} -o json")
-    note = f"{NOTES}\nStatus 3 when it does not serve; the line on stderr says what it waits for." if statuses_note else NOTES
+    note = (
+        f"{NOTES}\nStatus 3 when it does not serve; the line on stderr says what it waits for."
+        if statuses_note
+        else NOTES
+    )
     parser = add_command(
         actions,
         name,
@@ -100,12 +183,25 @@ def system(options: argparse.Namespace) -> int:
     """GetSystemInfo."""
     found = Server(options).ask("/api/v1/system-info", "cluster system")
     has = found.get("capabilities") or {}
-    row = [found.get("serverVersion"), *(bool(has.get(name)) for name in ("supportsSchedules", "upsertMemo", "eagerWorkflowStart"))]
-    _print_row(options, ["SERVER VERSION", "SUPPORTS SCHEDULES", "UPSERT MEMO", "EAGER WORKFLOW START"], row, found)
+    row = [
+        found.get("serverVersion"),
+        *(
+            bool(has.get(name))
+            for name in ("supportsSchedules", "upsertMemo", "eagerWorkflowStart")
+        ),
+    ]
+    _print_row(
+        options,
+        ["SERVER VERSION", "SUPPORTS SCHEDULES", "UPSERT MEMO", "EAGER WORKFLOW START"],
+        row,
+        found,
+    )
     return 0
 
 
-def _print_row(options: argparse.Namespace, header: list[str], row: list[Any], value: dict[str, Any]) -> None:
+def _print_row(
+    options: argparse.Namespace, header: list[str], row: list[Any], value: dict[str, Any]
+) -> None:
     if is_json(options):
         print_value(options, value)
     else:
@@ -151,25 +247,38 @@ def _by_id(server: Server, namespace_id: str) -> dict[str, Any]:
     for one in server.pages("/api/v1/namespaces", "namespace describe", "namespaces"):
         if one["namespaceInfo"].get("id") == namespace_id:
             return dict(one)
-    raise CommandFailedError(f"no namespace has the id {namespace_id!r}: see `odradek operator namespace list`", Status.NOT_FOUND)
+    raise CommandFailedError(
+        f"no namespace has the id {namespace_id!r}: see `odradek operator namespace list`",
+        Status.NOT_FOUND,
+    )
 
 
 def _fields(found: dict[str, Any]) -> dict[str, Any]:
     """As `temporal` names them; what the server does not have is left out."""
     from odradek.engine.json_fields import read_duration
 
-    info, config, replication = (found.get(name) or {} for name in ("namespaceInfo", "config", "replicationConfig"))
+    info, config, replication = (
+        found.get(name) or {} for name in ("namespaceInfo", "config", "replicationConfig")
+    )
     retention = config.get("workflowExecutionRetentionTtl")
     return {
         "NamespaceInfo.Name": info.get("name"),
         "NamespaceInfo.Id": info.get("id"),
         "NamespaceInfo.State": _member(info.get("state"), "NAMESPACE_STATE_"),
-        "Config.WorkflowExecutionRetentionTtl": age_text(read_duration(retention)) if retention else None,
+        "Config.WorkflowExecutionRetentionTtl": age_text(read_duration(retention))
+        if retention
+        else None,
         "ReplicationConfig.ActiveClusterName": replication.get("activeClusterName"),
-        "ReplicationConfig.Clusters": [one.get("clusterName") for one in replication.get("clusters") or ()],
+        "ReplicationConfig.Clusters": [
+            one.get("clusterName") for one in replication.get("clusters") or ()
+        ],
         "ReplicationConfig.State": _member(replication.get("state"), "REPLICATION_STATE_"),
-        "Config.HistoryArchivalState": _member(config.get("historyArchivalState"), "ARCHIVAL_STATE_"),
-        "Config.VisibilityArchivalState": _member(config.get("visibilityArchivalState"), "ARCHIVAL_STATE_"),
+        "Config.HistoryArchivalState": _member(
+            config.get("historyArchivalState"), "ARCHIVAL_STATE_"
+        ),
+        "Config.VisibilityArchivalState": _member(
+            config.get("visibilityArchivalState"), "ARCHIVAL_STATE_"
+        ),
     }
 
 

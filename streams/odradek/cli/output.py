@@ -1,6 +1,7 @@
 """How output is written: text and tables for people, JSON for pipes.
 
-`text` and `table` are one; `json` is one value, indented; `jsonl` is one value a line, written as it comes; `none` is nothing.
+`text` and `table` are one; `json` is one value, indented; `jsonl` is one value a line, written
+as it comes; `none` is nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ _VISIBLE_LINES = {code: text for code, text in _VISIBLE.items() if chr(code) not
 def output_options() -> argparse.ArgumentParser:
     """`--output`, as a parent parser."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--output", "-o", choices=FORMS, default="text", help="form of the output (default: text)")
+    parser.add_argument(
+        "--output", "-o", choices=FORMS, default="text", help="form of the output (default: text)"
+    )
     return parser
 
 
@@ -60,7 +63,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     if isinstance(value, dict):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -69,23 +74,33 @@ def plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if value is None or isinstance(value, str | int | bool) or (isinstance(value, float) and math.isfinite(value)):
+    if (
+        value is None
+        or isinstance(value, str | int | bool)
+        or (isinstance(value, float) and math.isfinite(value))
+    ):
         return value
     return str(value)
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """Text as it may go to a terminal, on one line: control and bidirectional characters as `\\x1b`, `\\u202e`, `\\n`.
+    """Text as it may go to a terminal, on one line: control and bidirectional characters as
+    `\\x1b`, `\\u202e`, `\\n`.
 
-    Ids, types, messages and keys are anybody's words; as they are they could move the cursor, retitle the window, forge a line.
-    lines: line breaks and tabs stay, for texts that have several.
+    Ids, types, messages and keys are anybody's words; as they are they could move the cursor,
+    retitle the window, forge a line. lines: line breaks and tabs stay, for texts that have
+    several.
     """
     return text.translate(_VISIBLE_LINES if lines else _VISIBLE)
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """JSON that steers no terminal: what JSON leaves as it is of `visible`'s characters is escaped as JSON does; the value is the same."""
-    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False).translate(IN_JSON)
+    """JSON that steers no terminal: what JSON leaves as it is of `visible`'s characters is
+    escaped as JSON does; the value is the same.
+    """
+    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False).translate(
+        IN_JSON
+    )
 
 
 def print_json(value: Any) -> None:
@@ -116,7 +131,12 @@ def print_one(options: argparse.Namespace, fields: dict[str, Any], value: Any = 
         print_fields(fields)
 
 
-def print_many(options: argparse.Namespace, header: Sequence[str], rows: Iterable[Sequence[Any]], values: Iterable[Any]) -> None:
+def print_many(
+    options: argparse.Namespace,
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    values: Iterable[Any],
+) -> None:
     """Many things, all of them there: a table for people; an array, or a value a line."""
     if options.output == "json":
         print_json(list(values))
@@ -146,35 +166,55 @@ def painted(text: str) -> str:
     return paint(visible(text), text.color) if isinstance(text, Painted) else visible(text)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, widths: Sequence[int] = (), headed: bool = True) -> list[int]:
-    """Columns as wide as they need to be, which one long cell does not decide; their widths, so that more rows can follow. On a terminal
-    the last column is cut to its width.
+def print_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    widths: Sequence[int] = (),
+    headed: bool = True,
+) -> list[int]:
+    """Columns as wide as they need to be, which one long cell does not decide; their widths, so
+    that more rows can follow. On a terminal the last column is cut to its width.
     """
     texts = [[visible(cell) for cell in row] for row in rows]
     least = list(widths) or [0] * len(header)
     shown = [header, *texts] if headed else texts
-    used = [_width([width_of(row[column]) for row in shown], least[column]) for column in range(len(header))]
+    used = [
+        _width([width_of(row[column]) for row in shown], least[column])
+        for column in range(len(header))
+    ]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     room = limit - sum(used[:-1]) - 2 * (len(used) - 1) if limit else 0
     if headed:
         _print_row(header, [HEADING] * len(header), used, room)
     for row, text in zip(rows, texts, strict=True):
-        _print_row(text, [cell.color if isinstance(cell, Painted) else 0 for cell in row], used, room)
+        _print_row(
+            text, [cell.color if isinstance(cell, Painted) else 0 for cell in row], used, room
+        )
     return used
 
 
 def _width(lengths: Sequence[int], least: int) -> int:
-    """How wide a column is: as its widest cell, but one that is far longer than most moves its own row alone."""
+    """How wide a column is: as its widest cell, but one that is far longer than most moves its
+    own row alone.
+    """
     usual = max(_WIDE, least or 2 * sorted(lengths)[(len(lengths) - 1) // 2]) if lengths else 0
     return max([least, *(length for length in lengths if length <= usual)])
 
 
-def _print_row(texts: Sequence[str], colors: Sequence[int], widths: Sequence[int], room: int) -> None:
-    """room: for the last column on a terminal; the spaces between columns and behind the last text have no color."""
+def _print_row(
+    texts: Sequence[str], colors: Sequence[int], widths: Sequence[int], room: int
+) -> None:
+    """room: for the last column on a terminal; the spaces between columns and behind the last
+    text have no color.
+    """
     *first, last = texts
     if room >= _NARROWEST:
         last = cut(last, room)
-    cells = [paint(text, color) + " " * (width - width_of(text)) for text, color, width in zip(first, colors, widths, strict=False)]
+    cells = [
+        paint(text, color) + " " * (width - width_of(text))
+        for text, color, width in zip(first, colors, widths, strict=False)
+    ]
     print("  ".join([*cells, paint(last, colors[-1])]).rstrip())
 
 

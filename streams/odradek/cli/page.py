@@ -1,4 +1,6 @@
-"""`docs/cli.md`, made of the parser: `python -m odradek.cli.page > docs/cli.md`. A test holds the page against it."""
+"""`docs/cli.md`, made of the parser: `python -m odradek.cli.page > docs/cli.md`. A test holds
+the page against it.
+"""
 
 from __future__ import annotations
 
@@ -70,8 +72,15 @@ def page() -> str:
     tree = command_tree(build_parser())
     statuses = "\n".join(f"| {status.value} | {meaning} |" for status, meaning in MEANINGS.items())
     leaves = [command for command in tree.walk() if not command.commands]
-    summary = "| command | |\n|---|---|\n" + "\n".join(f"| [`{one.name}`](#{_anchor(one)}) | {_cell(one.help)} |" for one in leaves)
-    return _HEAD.replace("{statuses}", statuses) + summary + "\n\n" + "\n".join(_section(one) for one in leaves)
+    summary = "| command | |\n|---|---|\n" + "\n".join(
+        f"| [`{one.name}`](#{_anchor(one)}) | {_cell(one.help)} |" for one in leaves
+    )
+    return (
+        _HEAD.replace("{statuses}", statuses)
+        + summary
+        + "\n\n"
+        + "\n".join(_section(one) for one in leaves)
+    )
 
 
 def examples_of(command: Command) -> list[str]:
@@ -89,9 +98,17 @@ def arguments_of(example: str) -> list[str]:
 
 
 def statuses_of(command: Command) -> list[Status]:
-    """The exit statuses that a command's help lists; every one that any command may end with, if it lists none."""
+    """The exit statuses that a command's help lists; every one that any command may end with, if
+    it lists none.
+    """
     listed = re.findall(r"^  (\d+) +\S", command.epilog.partition("exit status:")[2], re.MULTILINE)
-    return [Status(int(number)) for number in listed] or [Status.OK, Status.FAILED, Status.USAGE, Status.UNAVAILABLE, Status.INTERRUPTED]
+    return [Status(int(number)) for number in listed] or [
+        Status.OK,
+        Status.FAILED,
+        Status.USAGE,
+        Status.UNAVAILABLE,
+        Status.INTERRUPTED,
+    ]
 
 
 def _section(command: Command) -> str:
@@ -99,17 +116,26 @@ def _section(command: Command) -> str:
     parts = [f"### {command.name}", _sentence(command.help)]
     if said:
         parts.append(f"```\n{said}\n```")
-    options = [option for option in (*command.positionals, *command.options) if not {"-h", *EACH}.intersection(option.flags)]
+    options = [
+        option
+        for option in (*command.positionals, *command.options)
+        if not {"-h", *EACH}.intersection(option.flags)
+    ]
     if options:
         parts.append("| option | |\n|---|---|\n" + "\n".join(_row(option) for option in options))
-    parts.append("Exit status: " + ", ".join(str(status.value) for status in statuses_of(command)) + ".")
+    parts.append(
+        "Exit status: " + ", ".join(str(status.value) for status in statuses_of(command)) + "."
+    )
     return "\n\n".join(parts) + "\n"
 
 
 def _row(option: Option) -> str:
     flags = ", ".join(f"`{flag}`" for flag in option.flags) or f"`{option.metavar}`"
     value = f" `{option.metavar}`" if option.value and option.flags else ""
-    return f"| {_cell(flags + value)} | {_cell(option.help)}{' (needed)' if option.required and option.flags else ''} |"
+    return (
+        f"| {_cell(flags + value)} |"
+        f" {_cell(option.help)}{' (needed)' if option.required and option.flags else ''} |"
+    )
 
 
 def _cell(text: str) -> str:

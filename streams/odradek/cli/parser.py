@@ -1,4 +1,6 @@
-"""argparse with errors of one line: what is wrong, what was probably meant, where the help is. Exit status 2, as ever."""
+"""argparse with errors of one line: what is wrong, what was probably meant, where the help is.
+Exit status 2, as ever.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,18 @@ def as_given(text: str) -> str:
 
 
 def is_text(text: str) -> bool:
-    """Whether an argument is Unicode: of a byte that is not, Python makes a lone surrogate, which no record, header or query can hold."""
+    """Whether an argument is Unicode: of a byte that is not, Python makes a lone surrogate,
+    which no record, header or query can hold.
+    """
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 class Parser(argparse.ArgumentParser):
     """Of `odradek` and of each of its commands.
 
-    No option can be shortened, as in `temporal`: a script would break with the next option that begins alike, and whoever takes an
-    option out of a command line has to know how it is written there (`--processes`, for the members that it starts).
+    No option can be shortened, as in `temporal`: a script would break with the next option that
+    begins alike, and whoever takes an option out of a command line has to know how it is written
+    there (`--processes`, for the members that it starts).
     """
 
     _given: Sequence[str] = ()
@@ -41,7 +46,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options, allow_abbrev=False)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As ever, but what this command does not know is its own error, not that of `odradek`: it knows what may have been meant."""
+        """As ever, but what this command does not know is its own error, not that of `odradek`:
+        it knows what may have been meant.
+        """
         self._given = behind_the_command(self, sys.argv[1:] if args is None else args)
         if commands_of(self) is not None and self._given:
             self._check_first(self._given[0])
@@ -49,11 +56,17 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             options = [one for one in unknown if one.startswith("-") and one != "-"]
             unserved = unserved_command((*self._words(), unknown[0]))
-            self.error(self._unknown_option(options[0]) if options else unserved or f"unexpected argument {unknown[0]!r}")
+            self.error(
+                self._unknown_option(options[0])
+                if options
+                else unserved or f"unexpected argument {unknown[0]!r}"
+            )
         return found, unknown
 
     def _check_first(self, word: str) -> None:
-        """Where a command is to stand: what begins like an option is one. argparse would take the value behind it for the command."""
+        """Where a command is to stand: what begins like an option is one. argparse would take
+        the value behind it for the command.
+        """
         if not word.startswith("-") or word in ("-", "--") or self._is_option(word):
             return
         if word in ANYWHERE or word in EACH:
@@ -65,11 +78,20 @@ class Parser(argparse.ArgumentParser):
         if message.startswith(_MISSING):
             message = self._missing(message.removeprefix(_MISSING))
         text = visible(" ".join(message.split()))
-        self.exit(Status.USAGE, f"odradek: {text}{'' if text.endswith('?') else '.'} See `{self.prog} --help`\n")
+        self.exit(
+            Status.USAGE,
+            f"odradek: {text}{'' if text.endswith('?') else '.'} See `{self.prog} --help`\n",
+        )
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Called by argparse for each argument; a group gets those of its commands too, which look at them themselves."""
-        if not isinstance(action, argparse._SubParsersAction) and action.type not in (Path, as_given) and not is_text(arg_string):
+        """Called by argparse for each argument; a group gets those of its commands too, which
+        look at them themselves.
+        """
+        if (
+            not isinstance(action, argparse._SubParsersAction)
+            and action.type not in (Path, as_given)
+            and not is_text(arg_string)
+        ):
             raise argparse.ArgumentError(action, f"{arg_string!r} is not UTF-8")
         return super()._get_value(action, arg_string)
 
@@ -78,7 +100,11 @@ class Parser(argparse.ArgumentParser):
             if why := unserved_command((*self._words(), value)):
                 raise argparse.ArgumentError(None, why)
             meant = did_you_mean(value, list(action.choices)) or _below(value, action)
-            raise argparse.ArgumentError(None, f"unknown command {value!r}" + (meant or f": it is one of {', '.join(action.choices)}"))
+            raise argparse.ArgumentError(
+                None,
+                f"unknown command {value!r}"
+                + (meant or f": it is one of {', '.join(action.choices)}"),
+            )
         super()._check_value(action, value)
 
     def _missing(self, names: str) -> str:
@@ -103,9 +129,19 @@ class Parser(argparse.ArgumentParser):
         return f"unknown option {name}{self._meant(name)}"
 
     def _meant(self, name: str) -> str:
-        """`: did you mean …?`: the options that it begins, else one that is spelled nearly so; "" for none."""
-        longer = [flag for flag in self._flags() if flag.startswith(name)] if len(name) > len("--") else []
-        return f": did you mean {' or '.join(f'`{flag}`' for flag in longer)}?" if longer else did_you_mean(name, self._flags())
+        """`: did you mean …?`: the options that it begins, else one that is spelled nearly so;
+        "" for none.
+        """
+        longer = (
+            [flag for flag in self._flags() if flag.startswith(name)]
+            if len(name) > len("--")
+            else []
+        )
+        return (
+            f": did you mean {' or '.join(f'`{flag}`' for flag in longer)}?"
+            if longer
+            else did_you_mean(name, self._flags())
+        )
 
     def _words(self) -> list[str]:
         """The command's words, without `odradek`."""
@@ -118,18 +154,29 @@ class Parser(argparse.ArgumentParser):
         return [flag for flag in known if flag.startswith("--")]
 
     def _is_option(self, word: str) -> bool:
-        return word.partition("=")[0] in self._option_string_actions or word[:2] in self._option_string_actions
+        return (
+            word.partition("=")[0] in self._option_string_actions
+            or word[:2] in self._option_string_actions
+        )
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """`: did you mean …?`, or "" when nothing known is spelled nearly so."""
     bare = word.lstrip("-")
-    slips, nearest = min(((_slips(bare, one.lstrip("-")), one) for one in known), default=(len(word), ""))
-    return f": did you mean `{nearest}`?" if slips <= max(1, len(bare) // _LETTERS_PER_SLIP) and slips < len(bare) else ""
+    slips, nearest = min(
+        ((_slips(bare, one.lstrip("-")), one) for one in known), default=(len(word), "")
+    )
+    return (
+        f": did you mean `{nearest}`?"
+        if slips <= max(1, len(bare) // _LETTERS_PER_SLIP) and slips < len(bare)
+        else ""
+    )
 
 
 def _slips(word: str, other: str) -> int:
-    """Letters to add, drop, change or swap with the next one (each letter once) until one is the other."""
+    """Letters to add, drop, change or swap with the next one (each letter once) until one is the
+    other.
+    """
     before: list[int] = []
     last = list(range(len(other) + 1))
     for row, letter in enumerate(word, 1):

@@ -1,4 +1,6 @@
-"""Payloads that cannot be read here: a codec wrote them, or their bytes are damaged. They are shown as what they are and end no command."""
+"""Payloads that cannot be read here: a codec wrote them, or their bytes are damaged. They are
+shown as what they are and end no command.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Unreadable:
         return f"unreadable: encoding {encoding or 'none'}, {len(self.payload.data)} bytes, {why}"
 
     def to_json(self) -> Any:
-        """As Temporal writes such a payload: `metadata` and `data` in base64; a protobuf message in JSON as its fields."""
+        """As Temporal writes such a payload: `metadata` and `data` in base64; a protobuf message
+        in JSON as its fields.
+        """
         from odradek.engine.json_fields import write_payload
         from odradek.web.temporal.shorthand import shorten
 
@@ -39,9 +43,13 @@ class Unreadable:
 
 
 class ShowingPayloadConverter(DefaultPayloadConverter):
-    """Writes as the default one does, and reads what it can; anything else becomes `Unreadable`, not an error."""
+    """Writes as the default one does, and reads what it can; anything else becomes `Unreadable`,
+    not an error.
+    """
 
-    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[Any] | None = None) -> list[Any]:
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[Any] | None = None
+    ) -> list[Any]:
         """One value a payload. Never raises: a value that does not fit its hint comes as it is."""
         hints = [*(type_hints or ()), *[None] * len(payloads)]
         return [self._value(payload, hint) for payload, hint in zip(payloads, hints, strict=False)]
@@ -50,7 +58,9 @@ class ShowingPayloadConverter(DefaultPayloadConverter):
         for one in (hint, None) if hint is not None else (None,):
             try:
                 if payload.metadata.get("encoding", b"").startswith(b"json/"):
-                    standard_json.loads(payload.data)  # converters take NaN and Infinity, which no JSON output can hold
+                    standard_json.loads(
+                        payload.data
+                    )  # converters take NaN and Infinity, which no JSON output can hold
                 return super().from_payloads([payload], None if one is None else [one])[0]
             except Exception:  # whatever a converter makes of foreign bytes: they are only shown
                 continue
@@ -73,7 +83,9 @@ SHOWING = DataConverter(payload_converter_class=ShowingPayloadConverter)
 
 
 def in_words(value: Any) -> Any:
-    """What stands in Temporal's JSON (of an event, say), for people: payloads in short form, `Unreadable` in its words."""
+    """What stands in Temporal's JSON (of an event, say), for people: payloads in short form,
+    `Unreadable` in its words.
+    """
     from odradek.web.temporal.shorthand import shorten
 
     if isinstance(value, list):
@@ -93,6 +105,10 @@ def _unreadable(written: dict[str, Any]) -> str:
 
     try:
         found = SHOWING.payload_converter.from_payloads([read_payload(written)])[0]
-    except (ValueError, TypeError, AttributeError):  # an event that another program wrote: fields of these names that hold something else
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+    ):  # an event that another program wrote: fields of these names that hold something else
         return ""
     return str(found) if isinstance(found, Unreadable) else ""

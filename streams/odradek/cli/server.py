@@ -40,33 +40,64 @@ def register(commands: Commands) -> None:
         epilog=EXAMPLES,
         statuses=SERVING,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=PORT, default=DEFAULT_PORT, help=f"port to listen on, 0: any free one (default: {DEFAULT_PORT})")
-    parser.add_argument("--read-only", action="store_true", help="refuse everything that changes a workflow")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that callers must have")
-    parser.add_argument("--authenticator", default="", metavar="MODULE:NAME", help="another way to authenticate, by import path")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port",
+        type=PORT,
+        default=DEFAULT_PORT,
+        help=f"port to listen on, 0: any free one (default: {DEFAULT_PORT})",
+    )
+    parser.add_argument(
+        "--read-only", action="store_true", help="refuse everything that changes a workflow"
+    )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="a file with the token that callers must have",
+    )
+    parser.add_argument(
+        "--authenticator",
+        default="",
+        metavar="MODULE:NAME",
+        help="another way to authenticate, by import path",
+    )
     parser.add_argument(
         "--allowed-host",
         action="append",
         default=[],
         metavar="HOST",
-        help="a name it is reached by, besides IP addresses, localhost and this machine's name; * for any (repeatable)",
+        help=(
+            "a name it is reached by, besides IP addresses, localhost and this machine's name; *"
+            " for any (repeatable)"
+        ),
     )
     parser.add_argument(
-        "--trusted-origin", action="append", default=[], metavar="ORIGIN", help="an origin browsers may post from (repeatable)"
+        "--trusted-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin browsers may post from (repeatable)",
     )
     parser.add_argument(
         "--cookie-secure",
         choices=("auto", "always", "never"),
         default="auto",
-        help="session cookies for HTTPS alone; auto: when the browser came by HTTPS, through a proxy too (default: auto)",
+        help=(
+            "session cookies for HTTPS alone; auto: when the browser came by HTTPS, through a proxy"
+            " too (default: auto)"
+        ),
     )
 
 
 def _there(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ValueError:  # imported already, by a module that put something without a spec in its place: Faust does
+    except (
+        ValueError
+    ):  # imported already, by a module that put something without a spec in its place: Faust does
         return True
 
 
@@ -79,7 +110,9 @@ def run(options: argparse.Namespace) -> int:
     """Serve until a signal ends it."""
     missing = missing_packages()
     if missing:
-        raise UsageError(f"`odradek server` needs {', '.join(missing)}: pip install 'odradek[server]'")
+        raise UsageError(
+            f"`odradek server` needs {', '.join(missing)}: pip install 'odradek[server]'"
+        )
     from odradek.telemetry.logs import log_as_set
     from odradek.web.server import main
 
@@ -87,7 +120,9 @@ def run(options: argparse.Namespace) -> int:
     log_as_set(settings, options.log_level)
     librdkafka = logging.getLogger("odradek.kafka")
     if librdkafka.getEffectiveLevel() >= logging.WARNING:
-        librdkafka.setLevel(logging.CRITICAL)  # an outage is told once, by the error of the start or by the read side
+        librdkafka.setLevel(
+            logging.CRITICAL
+        )  # an outage is told once, by the error of the start or by the read side
     return main(
         settings,
         host=options.host,

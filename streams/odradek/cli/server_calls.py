@@ -1,6 +1,8 @@
-"""Calls of `odradek server` that the client has no method for: Temporal's HTTP API, for commands about the server and its batches.
+"""Calls of `odradek server` that the client has no method for: Temporal's HTTP API, for commands
+about the server and its batches.
 
-A command is one call or a few, each with the setting `rpc_timeout` as its deadline; errors are those of lists.
+A command is one call or a few, each with the setting `rpc_timeout` as its deadline; errors are
+those of lists.
 """
 
 from __future__ import annotations
@@ -33,11 +35,22 @@ class Server(ServerApi):
 
     def path(self, *parts: str, namespace: str = "") -> str:
         """A path below a namespace, that of the settings unless another is given."""
-        return "/".join(["/api/v1/namespaces", *(quote(part, safe="") for part in (namespace or self.settings.namespace, *parts))])
+        return "/".join(
+            [
+                "/api/v1/namespaces",
+                *(quote(part, safe="") for part in (namespace or self.settings.namespace, *parts)),
+            ]
+        )
 
-    def ask(self, path: str, what: str, parameters: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def ask(
+        self, path: str, what: str, parameters: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """What the server says. what: the call, for errors."""
-        return asyncio.run(self.get(path, parameters or {}, what=what, timeout_s=self._timeout_s, token=self._token))
+        return asyncio.run(
+            self.get(
+                path, parameters or {}, what=what, timeout_s=self._timeout_s, token=self._token
+            )
+        )
 
     def pages(self, path: str, what: str, member: str) -> Any:
         """The items of a list, page by page."""
@@ -63,8 +76,17 @@ class Server(ServerApi):
             answer = None
         if status == 503 and isinstance(answer, dict) and isinstance(answer.get("missing"), dict):
             missing = "; ".join(f"{name}: {why}" for name, why in answer["missing"].items())
-            raise CommandFailedError(f"the server at {self._url} does not serve yet, or no more: {missing}", Status.UNAVAILABLE)
+            raise CommandFailedError(
+                f"the server at {self._url} does not serve yet, or no more: {missing}",
+                Status.UNAVAILABLE,
+            )
         self._read(status, body, "health")
 
-    def _exchange(self, method: str, path: str, what: str, body: bytes | None = None) -> tuple[int, bytes]:
-        return asyncio.run(self.exchange(method, path, body, what=what, timeout_s=self._timeout_s, token=self._token))
+    def _exchange(
+        self, method: str, path: str, what: str, body: bytes | None = None
+    ) -> tuple[int, bytes]:
+        return asyncio.run(
+            self.exchange(
+                method, path, body, what=what, timeout_s=self._timeout_s, token=self._token
+            )
+        )

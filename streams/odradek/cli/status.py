@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError, WorkflowQueryRejectedError
+from odradek.client import (
+    RPCError,
+    RPCStatusCode,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
 from odradek.client.locate import NAME_THE_QUEUE
 from odradek.exceptions import (
     BrokerUnreachableError,
@@ -21,14 +27,19 @@ class Status(IntEnum):
     """What a script can tell from the exit status. Stable."""
 
     OK = 0
-    """Done; or accepted without a verdict, which the output says: the request is durable, as with Temporal's `start` without a worker."""
+    """Done; or accepted without a verdict, which the output says: the request is durable, as
+    with Temporal's `start` without a worker.
+    """
     FAILED = 1
-    """The workflow failed, was cancelled, terminated or timed out; a query failed; a batch failed in part; it was not confirmed; or
-    something unexpected."""
+    """The workflow failed, was cancelled, terminated or timed out; a query failed; a batch
+    failed in part; it was not confirmed; or something unexpected.
+    """
     USAGE = 2
     """Wrong arguments, query or settings; a token that the server does not take."""
     UNAVAILABLE = 3
-    """No broker, no owner, no server, no answer in time, topics missing: try again later, or start what is missing."""
+    """No broker, no owner, no server, no answer in time, topics missing: try again later, or
+    start what is missing.
+    """
     NOT_FOUND = 4
     """No such workflow, or it is closed; no such dead letter."""
     ALREADY_STARTED = 5
@@ -58,7 +69,9 @@ ONE_WORKFLOW = (*COMMON[:4], Status.NOT_FOUND, Status.INTERRUPTED)
 
 def statuses_text(statuses: tuple[Status, ...] = tuple(Status)) -> str:
     """Exit statuses for a help text."""
-    return "exit status:\n" + "\n".join(f"  {status.value:<4} {MEANINGS[status]}" for status in statuses)
+    return "exit status:\n" + "\n".join(
+        f"  {status.value:<4} {MEANINGS[status]}" for status in statuses
+    )
 
 
 HELP = statuses_text()
@@ -94,9 +107,17 @@ def status_of(error: BaseException) -> tuple[Status, str]:
         return Status.FAILED, f"workflow failed: {chain(error.cause)}"
     if isinstance(error, WorkflowAlreadyStartedError):
         run = f", run {error.run_id}" if error.run_id else ""
-        return Status.ALREADY_STARTED, f"workflow id {error.workflow_id!r} is taken{run}: use another id, or --id-conflict-policy"
+        return (
+            Status.ALREADY_STARTED,
+            (
+                f"workflow id {error.workflow_id!r} is taken{run}: use another id, or"
+                " --id-conflict-policy"
+            ),
+        )
     if isinstance(error, RPCError):
-        message = error.message.replace(NAME_THE_QUEUE, "name the queue of the workflow with -t/--task-queue")
+        message = error.message.replace(
+            NAME_THE_QUEUE, "name the queue of the workflow with -t/--task-queue"
+        )
         return _BY_CODE.get(error.status, Status.FAILED), f"{message} ({error.status.name})"
     if isinstance(error, BrokerUnreachableError | TopicError):
         return Status.UNAVAILABLE, str(error)
@@ -105,11 +126,19 @@ def status_of(error: BaseException) -> tuple[Status, str]:
     if isinstance(error, CommandFailedError):
         return error.status, str(error)
     if isinstance(error, WorkflowQueryRejectedError):
-        status = error.status.name.title().replace("_", "") if error.status is not None else "unknown"
-        return Status.FAILED, f"query was rejected (--reject-condition), workflow has status: {status}"
+        status = (
+            error.status.name.title().replace("_", "") if error.status is not None else "unknown"
+        )
+        return (
+            Status.FAILED,
+            f"query was rejected (--reject-condition), workflow has status: {status}",
+        )
     if isinstance(error, WorkflowQueryFailedError):
         cause = error.__cause__
-        return Status.FAILED, f"query failed: {chain(cause) if isinstance(cause, FailureError) else error}"
+        return (
+            Status.FAILED,
+            f"query failed: {chain(cause) if isinstance(cause, FailureError) else error}",
+        )
     if isinstance(error, OdradekError):
         return Status.FAILED, str(error)
     raise error

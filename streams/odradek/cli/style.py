@@ -1,6 +1,8 @@
-"""Colors and the form of times: what `--color` and `--time-format` say, for everything that one command writes for people.
+"""Colors and the form of times: what `--color` and `--time-format` say, for everything that one
+command writes for people.
 
-Statuses have the colors that `temporal workflow trace` gives them, headings are magenta. JSON has none, whatever is asked for.
+Statuses have the colors that `temporal workflow trace` gives them, headings are magenta. JSON
+has none, whatever is asked for.
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ def style() -> Style:
 def styled(options: argparse.Namespace) -> Iterator[None]:
     """Write as a command's options say, within the block."""
     in_json = getattr(options, "output", None) in ("json", "jsonl")
-    token = _style.set(Style(not in_json and _wants_color(options.color or "auto"), options.time_format or ""))
+    token = _style.set(
+        Style(not in_json and _wants_color(options.color or "auto"), options.time_format or "")
+    )
     try:
         yield
     finally:
@@ -78,11 +82,15 @@ def styled(options: argparse.Namespace) -> Iterator[None]:
 def _wants_color(wanted: str) -> bool:
     if wanted != "auto":
         return wanted == "always"
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return (
+        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
 
 
 def paint(text: str, color: int) -> str:
-    """The text in a color, if colors are on. It must be visible already: see `odradek.cli.output.visible`."""
+    """The text in a color, if colors are on. It must be visible already: see
+    `odradek.cli.output.visible`.
+    """
     return f"\x1b[{color}m{text}\x1b[0m" if color and text and style().color else text
 
 
@@ -92,13 +100,16 @@ def heading(text: str) -> str:
 
 
 def status_text(status: str, shown: str | None = None) -> Painted:
-    """A status of runs or batches by its name on the wire (`TIMED_OUT`), shown as it is or as `shown`."""
+    """A status of runs or batches by its name on the wire (`TIMED_OUT`), shown as it is or as
+    `shown`.
+    """
     return Painted(status if shown is None else shown, _OF_STATUS.get(status, 0))
 
 
 def run_status_text(status: str, problems: Sequence[str] = ()) -> Painted:
-    """A run's status as `temporal` lists it (`Running`, `TimedOut`), with what it does not say: the run is open, but its workflow task does
-    not get through. problems: its `TemporalReportedProblems`.
+    """A run's status as `temporal` lists it (`Running`, `TimedOut`), with what it does not say:
+    the run is open, but its workflow task does not get through. problems: its
+    `TemporalReportedProblems`.
     """
     shown = status.title().replace("_", "")
     if not problems:

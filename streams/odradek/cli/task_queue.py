@@ -1,4 +1,6 @@
-"""`odradek task-queue …`: queues with partitions, owners, lag, rates, timers, members; and the end of one."""
+"""`odradek task-queue …`: queues with partitions, owners, lag, rates, timers, members; and the
+end of one.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from odradek.web.kafka.rates import QueueRates, Rates
     from odradek.web.kafka.removal import Removal
 
-#: Types of tasks. A task queue of both has topics for each: `events` for workflows, `commands` for activities.
+#: Types of tasks. A task queue of both has topics for each: `events` for workflows, `commands` for
+#: activities.
 WORKFLOW, ACTIVITY = TYPES = ("workflow", "activity")
 _OF_TYPE = {
     WORKFLOW: (
@@ -44,12 +47,21 @@ _OF_TYPE = {
 }  # fmt: skip
 _BUILD_ID = "UNVERSIONED"
 _MEMBERS = {WORKFLOW: "PROCESSOR", ACTIVITY: "ACTIVITIES"}
-EXAMPLES = ("odradek task-queue list", "odradek task-queue describe -t orders", "odradek task-queue delete -t experiments")
+EXAMPLES = (
+    "odradek task-queue list",
+    "odradek task-queue describe -t orders",
+    "odradek task-queue delete -t experiments",
+)
 
 
 def register(commands: Commands) -> None:
     """Add the group and its commands."""
-    actions = add_group(commands, "task-queue", help="task queues: who serves them, what waits, how fast", examples=EXAMPLES)
+    actions = add_group(
+        commands,
+        "task-queue",
+        help="task queues: who serves them, what waits, how fast",
+        examples=EXAMPLES,
+    )
     shared = [cluster_options(), output_options()]
     add_command(
         actions,
@@ -83,7 +95,11 @@ and one whose process says nothing any more are named under Stuck.
     )
     _queue_option(parser)
     parser.add_argument(
-        "--interval", type=duration, default="2s", metavar="DURATION", help="how long to measure rates (default: 2s; 0: not)"
+        "--interval",
+        type=duration,
+        default="2s",
+        metavar="DURATION",
+        help="how long to measure rates (default: 2s; 0: not)",
     )
     parser.add_argument(
         "--task-queue-type",
@@ -96,14 +112,21 @@ and one whose process says nothing any more are named under Stuck.
         "delete",
         delete,
         help="delete a task queue: its topics, offsets, and its runs from lists",
-        examples=("odradek task-queue delete -t experiments", "odradek task-queue delete -t experiments --force --yes -o json"),
+        examples=(
+            "odradek task-queue delete -t experiments",
+            "odradek task-queue delete -t experiments --force --yes -o json",
+        ),
         notes="""Refused while members live, inputs lie unapplied or runs are open, unless --force. Outcomes stay in `results` until its
 retention.""",
         statuses=ONE_WORKFLOW,
         parents=shared,
     )
     _queue_option(parser)
-    parser.add_argument("--force", action="store_true", help="also with living members, unapplied inputs and open runs, which are lost")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also with living members, unapplied inputs and open runs, which are lost",
+    )
     add_yes(parser)
 
 
@@ -124,9 +147,29 @@ def list_queues(options: argparse.Namespace) -> int:
             queues = reader.queues()
         finally:
             reader.close()
-    header = ["TASK QUEUE", "SERVED", "PARTITIONS", "PROCESSORS", "SERVICES", "BACKLOG", "ACTIVITY BACKLOG", "DEAD LETTERS", "STUCK"]
+    header = [
+        "TASK QUEUE",
+        "SERVED",
+        "PARTITIONS",
+        "PROCESSORS",
+        "SERVICES",
+        "BACKLOG",
+        "ACTIVITY BACKLOG",
+        "DEAD LETTERS",
+        "STUCK",
+    ]
     rows = [
-        [q.name, q.served, q.partition_count, q.processors, q.services, q.lag, q.activity_lag, q.dead_letters, q.stuck_partitions]
+        [
+            q.name,
+            q.served,
+            q.partition_count,
+            q.processors,
+            q.services,
+            q.lag,
+            q.activity_lag,
+            q.dead_letters,
+            q.stuck_partitions,
+        ]
         for q in queues
     ]
     print_many(options, header, rows, [msgspec.to_builtins(queue) for queue in queues])
@@ -143,7 +186,9 @@ def describe(options: argparse.Namespace) -> int:
         try:
             if options.task_queue not in reader.kinds():
                 raise unknown_queue(kafka, options.task_queue)
-            rates = RateReader(kafka.settings, kafka.admin).measure(options.task_queue, options.interval.total_seconds())
+            rates = RateReader(kafka.settings, kafka.admin).measure(
+                options.task_queue, options.interval.total_seconds()
+            )
             detail = reader.queue(options.task_queue)
         finally:
             reader.close()
@@ -168,14 +213,17 @@ def delete(options: argparse.Namespace) -> int:
             raise unknown_queue(kafka, options.task_queue)
         if removal.obstacles and not options.force:
             raise CommandFailedError(
-                f"task queue {options.task_queue!r} is not deleted: {'; '.join(removal.obstacles)}. --force deletes it all the same"
+                f"task queue {options.task_queue!r} is not deleted: {'; '.join(removal.obstacles)}."
+                " --force deletes it all the same"
             )
         for obstacle in removal.obstacles if not is_json(options) else ():
             print(visible(f"with --force: {obstacle}"))
         for caution in removal.cautions:
             print(visible(caution), file=sys.stderr)
         confirm(
-            options, f"delete task queue {options.task_queue!r}: {len(removal.topics)} topics, {len(removal.runs.listed)} runs in lists?"
+            options,
+            f"delete task queue {options.task_queue!r}: {len(removal.topics)} topics,"
+            f" {len(removal.runs.listed)} runs in lists?",
         )
         remover.remove(removal)
     _print_removal(options, removal)
@@ -185,23 +233,35 @@ def delete(options: argparse.Namespace) -> int:
 # --- parts
 
 
-def _of_types(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> tuple[QueueDetail, QueueRates]:
+def _of_types(
+    detail: QueueDetail, rates: QueueRates, types: Sequence[str]
+) -> tuple[QueueDetail, QueueRates]:
     """What is left of a queue when nothing but these types of tasks is asked for."""
     kinds = [_MEMBERS[one] for one in types]
-    detail = msgspec.structs.replace(detail, members=[member for member in detail.members if member.kind in kinds])
+    detail = msgspec.structs.replace(
+        detail, members=[member for member in detail.members if member.kind in kinds]
+    )
     if WORKFLOW not in types:
-        detail = msgspec.structs.replace(detail, has_workflows=False, partitions=[], timer_backlog=None, restore_remaining=None)
+        detail = msgspec.structs.replace(
+            detail, has_workflows=False, partitions=[], timer_backlog=None, restore_remaining=None
+        )
         rates = msgspec.structs.replace(rates, workflow=None)
     if ACTIVITY not in types:
-        detail = msgspec.structs.replace(detail, has_activities=False, activity_partitions=[], slots_total=0)
+        detail = msgspec.structs.replace(
+            detail, has_activities=False, activity_partitions=[], slots_total=0
+        )
         rates = msgspec.structs.replace(rates, activity=None)
     return detail, rates
 
 
 def _written(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -> dict[str, Any]:
-    """For programs: the members of types that are not asked for are not there; null is what nobody knows."""
+    """For programs: the members of types that are not asked for are not there; null is what
+    nobody knows.
+    """
     left_out = {member for one in TYPES if one not in types for member in _OF_TYPE[one]}
-    written = {name: value for name, value in msgspec.to_builtins(detail).items() if name not in left_out}
+    written = {
+        name: value for name, value in msgspec.to_builtins(detail).items() if name not in left_out
+    }
     rates_of = {name: value for name, value in msgspec.to_builtins(rates).items() if name in types}
     return {**_as_temporal(detail, rates, types), **written, "rates": rates_of}
 
@@ -212,17 +272,29 @@ def _as_temporal(detail: QueueDetail, rates: QueueRates, types: Sequence[str]) -
 
     kinds = {_MEMBERS[one]: one for one in types}
     pollers = [
-        {"buildId": _BUILD_ID, "taskQueueType": kinds[one.kind], "identity": one.identity, "lastAccessTime": iso_text(one.seen_ms)}
+        {
+            "buildId": _BUILD_ID,
+            "taskQueueType": kinds[one.kind],
+            "identity": one.identity,
+            "lastAccessTime": iso_text(one.seen_ms),
+        }
         for one in detail.members
         if one.alive and one.kind in kinds
     ]
-    measured = {WORKFLOW: (detail.lag, rates.workflow), ACTIVITY: (detail.activity_lag, rates.activity)}
+    measured = {
+        WORKFLOW: (detail.lag, rates.workflow),
+        ACTIVITY: (detail.activity_lag, rates.activity),
+    }
     was_measured = any(one is not None and one.interval_ms for _, one in measured.values())
     for kind, there in ((WORKFLOW, detail.has_workflows), (ACTIVITY, detail.has_activities)):
         if not there:  # of no tasks none waits
             measured[kind] = 0, Rates()
     stats = [_stats(one, *measured[one]) for one in types]
-    return {"reachability": None, "pollers": pollers or None, "stats": stats if was_measured else None}
+    return {
+        "reachability": None,
+        "pollers": pollers or None,
+        "stats": stats if was_measured else None,
+    }
 
 
 def _stats(kind: str, backlog: int | None, rates: Rates | None) -> dict[str, Any]:
@@ -231,7 +303,9 @@ def _stats(kind: str, backlog: int | None, rates: Rates | None) -> dict[str, Any
         "taskQueueType": kind,
         "approximateBacklogCount": backlog,
         "approximateBacklogAge": duration_text(rates.backlog_age_ms) if rates is not None else None,
-        "backlogIncreaseRate": round(rates.add_rate - rates.dispatch_rate, 2) if rates is not None else None,
+        "backlogIncreaseRate": (
+            round(rates.add_rate - rates.dispatch_rate, 2) if rates is not None else None
+        ),
         "tasksAddRate": rates.add_rate if rates is not None else None,
         "tasksDispatchRate": rates.dispatch_rate if rates is not None else None,
     }
@@ -253,11 +327,18 @@ def _print_removal(options: argparse.Namespace, removal: Removal) -> None:
     if is_json(options):
         print_value(options, done)
     else:
-        print(f"{removal.task_queue}: deleted {len(removal.topics)} topics, {len(removal.runs.listed)} runs from lists")
+        print(
+            f"{removal.task_queue}: deleted {len(removal.topics)} topics,"
+            f" {len(removal.runs.listed)} runs from lists"
+        )
 
 
 def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
-    served = "by every partition's owner" if detail.served else "no: some partitions have no living owner"
+    served = (
+        "by every partition's owner"
+        if detail.served
+        else "no: some partitions have no living owner"
+    )
     print_fields(
         {
             "TaskQueue": detail.name,
@@ -269,7 +350,9 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             "ActivityRate": _rate(rates.activity),
             "TimersDueSoon": _timers(detail),
             "RestoreRemaining": str(detail.restore_remaining) if detail.restore_remaining else None,
-            "Slots": f"{detail.slots_used} of {detail.slots_total} used" if detail.slots_total else None,
+            "Slots": (
+                f"{detail.slots_used} of {detail.slots_total} used" if detail.slots_total else None
+            ),
             "DeadLetters": str(detail.dead_letters),
         }
     )
@@ -291,11 +374,27 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             ]
             for p in detail.partitions
         ]
-        _table(["PARTITION", "OWNER", "STATE", "POSITION", "END", "LAG", "CACHED", "DUE SOON", "RESTORE", "PROGRESS", "ERROR"], rows)
+        _table(
+            [
+                "PARTITION",
+                "OWNER",
+                "STATE",
+                "POSITION",
+                "END",
+                "LAG",
+                "CACHED",
+                "DUE SOON",
+                "RESTORE",
+                "PROGRESS",
+                "ERROR",
+            ],
+            rows,
+        )
     if detail.activity_partitions:
         print_heading("Partitions (of activity tasks)")
         _table(
-            ["PARTITION", "COMMITTED", "END", "LAG"], [[p.partition, p.committed, p.end_offset, p.lag] for p in detail.activity_partitions]
+            ["PARTITION", "COMMITTED", "END", "LAG"],
+            [[p.partition, p.committed, p.end_offset, p.lag] for p in detail.activity_partitions],
         )
     if detail.members:
         print_heading("Members")
@@ -313,7 +412,10 @@ def _print_queue(detail: QueueDetail, rates: QueueRates) -> None:
             ]
             for m in detail.members
         ]
-        _table(["KIND", "IDENTITY", "HOST", "PID", "ALIVE", "PARTITIONS", "SLOTS", "TYPES", "SEEN"], rows)
+        _table(
+            ["KIND", "IDENTITY", "HOST", "PID", "ALIVE", "PARTITIONS", "SLOTS", "TYPES", "SEEN"],
+            rows,
+        )
 
 
 def _progress(partition: PartitionView) -> str | None:
@@ -322,14 +424,28 @@ def _progress(partition: PartitionView) -> str | None:
         return f"silent for {age_text(partition.silent_ms)}"
     if partition.stalled_ms is None:
         return None
-    return f"none for {age_text(partition.stalled_ms)}" if partition.trouble else f"{age_text(partition.stalled_ms)} ago"
+    return (
+        f"none for {age_text(partition.stalled_ms)}"
+        if partition.trouble
+        else f"{age_text(partition.stalled_ms)} ago"
+    )
 
 
 def _stuck(partitions: list[PartitionView]) -> str | None:
     """What looks served and is not."""
-    named = {what: [str(one.partition) for one in partitions if one.trouble == what] for what in ("silent", "stalled")}
+    named = {
+        what: [str(one.partition) for one in partitions if one.trouble == what]
+        for what in ("silent", "stalled")
+    }
     says = {"silent": "whoever has it says nothing", "stalled": "no progress"}
-    return "; ".join(f"partition {', '.join(numbers)}: {says[what]}" for what, numbers in named.items() if numbers) or None
+    return (
+        "; ".join(
+            f"partition {', '.join(numbers)}: {says[what]}"
+            for what, numbers in named.items()
+            if numbers
+        )
+        or None
+    )
 
 
 def _table(header: list[str], rows: list[list[Any]]) -> None:
@@ -339,13 +455,20 @@ def _table(header: list[str], rows: list[list[Any]]) -> None:
 def _backlog(lag: int | None, rates: Rates | None) -> str:
     if lag is None:
         return "unknown: no owner says where it stands"
-    age = f", the oldest {age_text(rates.backlog_age_ms)} old" if lag and rates is not None and rates.backlog_age_ms else ""
+    age = (
+        f", the oldest {age_text(rates.backlog_age_ms)} old"
+        if lag and rates is not None and rates.backlog_age_ms
+        else ""
+    )
     return f"{lag}{age}"
 
 
 def _activity_backlog(detail: QueueDetail, rates: QueueRates) -> str:
     if detail.activity_group == "share":
-        return "unknown: its services are in a share group, whose offsets Kafka's client cannot ask for (docs/operate.md)"
+        return (
+            "unknown: its services are in a share group, whose offsets Kafka's client cannot ask"
+            " for (docs/operate.md)"
+        )
     return _backlog(detail.activity_lag, rates.activity)
 
 
@@ -358,4 +481,7 @@ def _timers(detail: QueueDetail) -> str | None:
 def _rate(rates: Rates | None) -> str | None:
     if rates is None or not rates.interval_ms:
         return None
-    return f"{rates.add_rate:g}/s in, {rates.dispatch_rate:g}/s out (over {rates.interval_ms / 1000:.1f} s)"
+    return (
+        f"{rates.add_rate:g}/s in, {rates.dispatch_rate:g}/s out (over"
+        f" {rates.interval_ms / 1000:.1f} s)"
+    )

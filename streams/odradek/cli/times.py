@@ -1,7 +1,8 @@
 """Times and lengths of time for people.
 
-`--time-format` says how times are written; without it, as with `temporal`, by how long ago they were (`relative`), but those of events and
-records, which stand close to each other, to the millisecond (`iso`). JSON has its own form, whatever is asked for.
+`--time-format` says how times are written; without it, as with `temporal`, by how long ago they
+were (`relative`), but those of events and records, which stand close to each other, to the
+millisecond (`iso`). JSON has its own form, whatever is asked for.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ def now_ms() -> int:
 
 
 def time_text(milliseconds: int) -> str:
-    """The time of an event or a record, `iso` unless told otherwise; "-" for 0. milliseconds: since the epoch."""
+    """The time of an event or a record, `iso` unless told otherwise; "-" for 0. milliseconds:
+    since the epoch.
+    """
     return _text(milliseconds, style().time_format or "iso")
 
 
 def since_text(milliseconds: int) -> str:
-    """A time by how long ago it was, unless told otherwise; "-" for 0. milliseconds: since the epoch."""
+    """A time by how long ago it was, unless told otherwise; "-" for 0. milliseconds: since the
+    epoch.
+    """
     return _text(milliseconds, style().time_format or "relative")
 
 
@@ -63,7 +68,9 @@ def relative_text(milliseconds: int) -> str:
     for unit, size in _UNITS:
         count = abs(distance) // size
         if count:
-            return f"{count} {unit}{'s' if count > 1 else ''} {'ago' if distance > 0 else 'from now'}"
+            return (
+                f"{count} {unit}{'s' if count > 1 else ''} {'ago' if distance > 0 else 'from now'}"
+            )
     return "now"
 
 

@@ -1,4 +1,6 @@
-"""`odradek topic`: the decoded records of one workflow over all topics, in order of time, and as they come."""
+"""`odradek topic`: the decoded records of one workflow over all topics, in order of time, and as
+they come.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,26 @@ import msgspec
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import POSITIVE, cluster_options, duration, filled
 from odradek.cli.kafka import Cluster, cluster
-from odradek.cli.output import json_text, output_options, print_json, print_line, print_table, text_of, visible
+from odradek.cli.output import (
+    json_text,
+    output_options,
+    print_json,
+    print_line,
+    print_table,
+    text_of,
+    visible,
+)
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, Status
 from odradek.cli.times import time_text
-from odradek.wire.topics import COMMANDS, DEAD_LETTERS, EVENTS, EXECUTIONS, QUEUE_KINDS, RESULTS, unescape
+from odradek.wire.topics import (
+    COMMANDS,
+    DEAD_LETTERS,
+    EVENTS,
+    EXECUTIONS,
+    QUEUE_KINDS,
+    RESULTS,
+    unescape,
+)
 
 if TYPE_CHECKING:
     from odradek.web.kafka.facts import RecordView
@@ -25,7 +43,17 @@ if TYPE_CHECKING:
 KINDS = (EVENTS, COMMANDS, RESULTS, EXECUTIONS, DEAD_LETTERS)
 _HEADER = ["TIME", "TOPIC", "PLACE", "RECORD", "WHAT"]
 # Fields of a record that say in a word what it is about, in the order in which they are shown.
-_TELLING = ("workflow_type", "signal_name", "query_type", "activity_type", "activity_id", "attempt", "status", "reason", "message")
+_TELLING = (
+    "workflow_type",
+    "signal_name",
+    "query_type",
+    "activity_type",
+    "activity_id",
+    "attempt",
+    "status",
+    "reason",
+    "message",
+)
 
 
 def register(commands: Commands) -> None:
@@ -50,13 +78,44 @@ take the place of others in --limit. A search that --limit ends is a success: a 
         parents=[cluster_options(), output_options()],
     )
     parser.add_argument("--workflow-id", "-w", type=filled, required=True, help="workflow id")
-    parser.add_argument("--run-id", "-r", default="", help="one run of it; records that name none are shown with any")
-    parser.add_argument("--task-queue", "-t", help="task queue that it was started on (default: all are searched)")
-    parser.add_argument("--kind", action="append", choices=KINDS, help="topics of this kind only; may be given again")
-    parser.add_argument("--since", type=duration, metavar="DURATION", help="records of this last stretch of time only")
-    parser.add_argument("--limit", type=POSITIVE, default=10_000, metavar="N", help="how many at most (default: 10000)")
-    parser.add_argument("--timeout", type=duration, default="30s", metavar="DURATION", help="longest search (default: 30s)")
-    parser.add_argument("--follow", "-f", action="store_true", help="go on as records come, until Ctrl-C")
+    parser.add_argument(
+        "--run-id",
+        "-r",
+        default="",
+        help="one run of it; records that name none are shown with any",
+    )
+    parser.add_argument(
+        "--task-queue", "-t", help="task queue that it was started on (default: all are searched)"
+    )
+    parser.add_argument(
+        "--kind",
+        action="append",
+        choices=KINDS,
+        help="topics of this kind only; may be given again",
+    )
+    parser.add_argument(
+        "--since",
+        type=duration,
+        metavar="DURATION",
+        help="records of this last stretch of time only",
+    )
+    parser.add_argument(
+        "--limit",
+        type=POSITIVE,
+        default=10_000,
+        metavar="N",
+        help="how many at most (default: 10000)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        default="30s",
+        metavar="DURATION",
+        help="longest search (default: 30s)",
+    )
+    parser.add_argument(
+        "--follow", "-f", action="store_true", help="go on as records come, until Ctrl-C"
+    )
     parser.add_argument("--detailed", action="store_true", help="what each record holds as well")
 
 
@@ -84,16 +143,25 @@ def run(options: argparse.Namespace) -> int:
     records = [record for record in found.records if _wanted(options, record, since_ms)]
     _print(options, records)
     if found.reads_left_out:
-        print(f"{found.reads_left_out} requests that only looked are left out (--limit)", file=sys.stderr)
+        print(
+            f"{found.reads_left_out} requests that only looked are left out (--limit)",
+            file=sys.stderr,
+        )
     if found.limited:
-        print(f"there are more records than --limit {options.limit}: these were met first", file=sys.stderr)
+        print(
+            f"there are more records than --limit {options.limit}: these were met first",
+            file=sys.stderr,
+        )
     elif not found.complete:
         raise CommandFailedError(
-            f"not all was searched: {'; '.join(found.missing)}. Narrow it (-t, --since), or give more --timeout", Status.UNAVAILABLE
+            f"not all was searched: {'; '.join(found.missing)}. Narrow it (-t, --since), or give"
+            " more --timeout",
+            Status.UNAVAILABLE,
         )
     if not records and not found.limited:
         raise CommandFailedError(
-            f"no record of workflow {options.workflow_id!r}: it is not there, or its records were deleted after their retention",
+            f"no record of workflow {options.workflow_id!r}: it is not there, or its records were"
+            " deleted after their retention",
             Status.NOT_FOUND,
         )
     return 0
@@ -109,7 +177,8 @@ def _follow(options: argparse.Namespace, kafka: Cluster, reader: Any, since_ms: 
         timeout_s=options.timeout.total_seconds(),
         on_lost=lambda what: print(visible(f"not shown: {what}"), file=sys.stderr, flush=True),
     )
-    with contextlib.closing(records):  # type: ignore[type-var]  # a generator: its consumer goes with it
+    # a generator: its consumer goes with it
+    with contextlib.closing(records):  # type: ignore[type-var]
         for record in records:
             if not _wanted(options, record, since_ms):
                 continue
@@ -154,13 +223,23 @@ def _print(options: argparse.Namespace, records: list[RecordView]) -> None:
 
 
 def _row(record: RecordView) -> list[str]:
-    return [time_text(record.time_ms), topic_text(record), f"{record.partition}/{record.offset}", record.kind or "?", what(record)]
+    return [
+        time_text(record.time_ms),
+        topic_text(record),
+        f"{record.partition}/{record.offset}",
+        record.kind or "?",
+        what(record),
+    ]
 
 
 def topic_text(record: RecordView) -> str:
     """A topic without the prefix and namespace that all of them share: `orders.events`, `results`."""
     queue = record.topic.removesuffix(f".{record.topic_kind}").rpartition(".")[2]
-    return f"{unescape(queue)}.{record.topic_kind}" if record.topic_kind in QUEUE_KINDS else record.topic_kind
+    return (
+        f"{unescape(queue)}.{record.topic_kind}"
+        if record.topic_kind in QUEUE_KINDS
+        else record.topic_kind
+    )
 
 
 def what(record: RecordView) -> str:
@@ -168,7 +247,11 @@ def what(record: RecordView) -> str:
     if record.error:
         return f"cannot be decoded: {text_of(record.error)}"
     value = record.value if isinstance(record.value, dict) else {}
-    told = [f"{name}={text_of(value[name])}" for name in _TELLING if value.get(name) not in (None, "", 0)]
+    told = [
+        f"{name}={text_of(value[name])}"
+        for name in _TELLING
+        if value.get(name) not in (None, "", 0)
+    ]
     failure = value.get("failure")
     if isinstance(failure, dict):
         told.append(f"failure={text_of(failure.get('message', ''))}")

@@ -1,4 +1,6 @@
-"""The parser as a tree of commands with their options: what completion and the page in `docs/` are made of."""
+"""The parser as a tree of commands with their options: what completion and the page in `docs/`
+are made of.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a command. `value`: whether it takes one; `choices`: which, if they are known; `file`: a path."""
+    """An option of a command. `value`: whether it takes one; `choices`: which, if they are
+    known; `file`: a path.
+    """
 
     flags: tuple[str, ...]
     help: str
@@ -23,7 +27,9 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """A command by its words (`workflow`, `start`), or a group of commands. `words` is () for `odradek` itself."""
+    """A command by its words (`workflow`, `start`), or a group of commands. `words` is () for
+    `odradek` itself.
+    """
 
     words: tuple[str, ...]
     help: str
@@ -44,7 +50,9 @@ class Command:
             yield from command.walk()
 
 
-def command_tree(parser: argparse.ArgumentParser, words: tuple[str, ...] = (), help: str = "") -> Command:
+def command_tree(
+    parser: argparse.ArgumentParser, words: tuple[str, ...] = (), help: str = ""
+) -> Command:
     """The tree below a parser."""
     options: list[Option] = []
     positionals: list[Option] = []
@@ -52,10 +60,15 @@ def command_tree(parser: argparse.ArgumentParser, words: tuple[str, ...] = (), h
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
-            commands = [command_tree(one, (*words, name), helps.get(name, "")) for name, one in action.choices.items()]
+            commands = [
+                command_tree(one, (*words, name), helps.get(name, ""))
+                for name, one in action.choices.items()
+            ]
             continue
         value = action.nargs != 0
-        known: Iterable[Any] = action.choices if action.choices is not None else getattr(action.type, "words", ())
+        known: Iterable[Any] = (
+            action.choices if action.choices is not None else getattr(action.type, "words", ())
+        )
         choices = tuple(map(str, known))
         metavar = action.metavar if isinstance(action.metavar, str) else ""
         one = Option(
@@ -65,7 +78,16 @@ def command_tree(parser: argparse.ArgumentParser, words: tuple[str, ...] = (), h
             choices,
             metavar in ("FILE", "DIR"),
             action.required,
-            metavar or ("{" + ",".join(choices) + "}" if choices else action.dest.upper()) if value else "",
+            metavar or ("{" + ",".join(choices) + "}" if choices else action.dest.upper())
+            if value
+            else "",
         )
         (options if action.option_strings else positionals).append(one)
-    return Command(words, help or parser.description or "", parser.epilog or "", tuple(options), tuple(positionals), tuple(commands))
+    return Command(
+        words,
+        help or parser.description or "",
+        parser.epilog or "",
+        tuple(options),
+        tuple(positionals),
+        tuple(commands),
+    )

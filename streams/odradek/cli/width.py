@@ -1,5 +1,6 @@
-"""How wide a text stands on a terminal: letters of China, Japan and Korea and most emoji take two columns, what joins the letter before
-it none. By Python's own tables; terminals differ over sequences of emoji, and nothing but a row's neat end depends on it.
+"""How wide a text stands on a terminal: letters of China, Japan and Korea and most emoji take
+two columns, what joins the letter before it none. By Python's own tables; terminals differ over
+sequences of emoji, and nothing but a row's neat end depends on it.
 """
 
 from __future__ import annotations

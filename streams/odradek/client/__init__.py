@@ -1,15 +1,21 @@
-"""The client: starts workflows on Kafka and talks to them, with the names and semantics of the Temporal Python SDK.
+"""The client: starts workflows on Kafka and talks to them, with the names and semantics of the
+Temporal Python SDK.
 
-What is inside, from the caller to the wire: `client` and `handle` (what users call), `interceptor` and `inputs` (the seam), `impl` (a
-call to a request and back), `verdicts` and `result` (what replies mean), `requests`, `pacing`, `wheel` (asking, asking again,
-deadlines), `transport` (the port), `kafka_transport`, `reply_reader`, `members` (Kafka). Must never hold state of a workflow: everything
-it knows, it asked.
+What is inside, from the caller to the wire: `client` and `handle` (what users call),
+`interceptor` and `inputs` (the seam), `impl` (a call to a request and back), `verdicts` and
+`result` (what replies mean), `requests`, `pacing`, `wheel` (asking, asking again, deadlines),
+`transport` (the port), `kafka_transport`, `reply_reader`, `members` (Kafka). Must never hold
+state of a workflow: everything it knows, it asked.
 """
 
 from odradek.client.activity_handle import AsyncActivityHandle, AsyncActivityIDReference
 from odradek.client.client import Client, ClientConfig, ClientConnectConfig
 from odradek.client.connection import Connection
-from odradek.client.description import WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
+from odradek.client.description import (
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+)
 from odradek.client.errors import (
     AsyncActivityCancelledError,
     ClientMisuseError,
@@ -23,7 +29,11 @@ from odradek.client.errors import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from odradek.client.handle import WorkflowHandle
-from odradek.client.history import WorkflowHistory, WorkflowHistoryEventAsyncIterator, WorkflowHistoryEventFilterType
+from odradek.client.history import (
+    WorkflowHistory,
+    WorkflowHistoryEventAsyncIterator,
+    WorkflowHistoryEventFilterType,
+)
 from odradek.client.inputs import (
     CancelWorkflowInput,
     CompleteAsyncActivityInput,
@@ -62,14 +72,23 @@ from odradek.client.schedules import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from odradek.client.updates import WithStartWorkflowOperation, WorkflowUpdateHandle, WorkflowUpdateStage
+from odradek.client.updates import (
+    WithStartWorkflowOperation,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+)
 from odradek.client.visibility import (
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,
     WorkflowExecutionCountAggregationGroup,
 )
 from odradek.common import HeaderCodecBehavior
-from odradek.converter import DataConverter, SerializationContext, WithSerializationContext, WorkflowSerializationContext
+from odradek.converter import (
+    DataConverter,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
 from odradek.service import (
     DnsLoadBalancingConfig,
     GrpcCompression,

@@ -1,7 +1,8 @@
-"""Connections that nobody holds any more are closed: a client needs no `close`, as in Temporal, and its threads hold it all the same.
+"""Connections that nobody holds any more are closed: a client needs no `close`, as in Temporal,
+and its threads hold it all the same.
 
-What the garbage collector finds it finds on any thread, in the middle of anything: there a connection is only put aside, and one
-thread of the process closes what lies there.
+What the garbage collector finds it finds on any thread, in the middle of anything: there a
+connection is only put aside, and one thread of the process closes what lies there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _EXIT_S = 5.0  # how long the end of the process waits for what is being closed
 
 
 class Closable(Protocol):
-    """A connection's threads and sockets. `close` may take seconds, is idempotent, and is called from another thread."""
+    """A connection's threads and sockets. `close` may take seconds, is idempotent, and is called
+    from another thread.
+    """
 
     def close(self) -> None: ...
 
@@ -30,7 +33,8 @@ class _Abandoned:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        # `put` may be called while this very thread is in `put` (documented of SimpleQueue): a collection can begin anywhere.
+        # `put` may be called while this very thread is in `put` (documented of SimpleQueue): a
+        # collection can begin anywhere.
         self.found: SimpleQueue[Closable | None] = SimpleQueue()
         self.thread = threading.Thread(target=self._run, name="odradek-abandoned", daemon=True)
         self.thread.start()
@@ -49,7 +53,9 @@ _lock = threading.Lock()
 
 
 def watch(holder: object, connection: Closable) -> weakref.finalize[[_Abandoned, Closable], object]:
-    """Have `connection`, which must not hold `holder`, closed soon after that is gone. `detach()` of what comes back takes it away."""
+    """Have `connection`, which must not hold `holder`, closed soon after that is gone.
+    `detach()` of what comes back takes it away.
+    """
     finalizer = weakref.finalize(holder, _put_aside, _process(), connection)
     finalizer.atexit = False  # at the end of the process all that is open is closed
     return finalizer

@@ -1,7 +1,9 @@
-"""Completion of activities from outside: reports to `events`, with the facts of the attempt that they answer.
+"""Completion of activities from outside: reports to `events`, with the facts of the attempt that
+they answer.
 
-A token carries those facts. With ids alone they are what `describe` says of the activity. Reports have no reply of their own, so each
-waits until it is durable, after a look whether the activity still waits for it.
+A token carries those facts. With ids alone they are what `describe` says of the activity.
+Reports have no reply of their own, so each waits until it is durable, after a look whether the
+activity still waits for it.
 """
 
 from __future__ import annotations
@@ -57,7 +59,11 @@ class ActivityCompletion:
         token, pending = await self._attempt(input.id_or_token, input.rpc_timeout)
         converter = self._converter(token, input.data_converter_override)
         await self._report(
-            ActivityTaskHeartbeat(**_facts(token), details=await payloads_of(converter, input.details), identity=self._client.identity),
+            ActivityTaskHeartbeat(
+                **_facts(token),
+                details=await payloads_of(converter, input.details),
+                identity=self._client.identity,
+            ),
             token,
         )
         if pending.state == CANCEL_REQUESTED:
@@ -68,7 +74,10 @@ class ActivityCompletion:
         token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
         converter = self._converter(token, input.data_converter_override)
         result = [] if input.result is _arg_unset else await payloads_of(converter, [input.result])
-        await self._report(ActivityTaskCompleted(**_facts(token), result=result, identity=self._client.identity), token)
+        await self._report(
+            ActivityTaskCompleted(**_facts(token), result=result, identity=self._client.identity),
+            token,
+        )
 
     async def fail(self, input: FailAsyncActivityInput) -> None:
         """Fail the attempt."""
@@ -78,7 +87,13 @@ class ActivityCompletion:
         await converter.encode_failure(input.error, failure)
         details = await payloads_of(converter, input.last_heartbeat_details)
         await self._report(
-            ActivityTaskFailed(**_facts(token), failure=failure, last_heartbeat_details=details, identity=self._client.identity), token
+            ActivityTaskFailed(
+                **_facts(token),
+                failure=failure,
+                last_heartbeat_details=details,
+                identity=self._client.identity,
+            ),
+            token,
         )
 
     async def report_cancellation(self, input: ReportCancellationAsyncActivityInput) -> None:
@@ -86,7 +101,11 @@ class ActivityCompletion:
         token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
         converter = self._converter(token, input.data_converter_override)
         await self._report(
-            ActivityTaskCanceled(**_facts(token), details=await payloads_of(converter, input.details), identity=self._client.identity),
+            ActivityTaskCanceled(
+                **_facts(token),
+                details=await payloads_of(converter, input.details),
+                identity=self._client.identity,
+            ),
             token,
         )
 
@@ -101,22 +120,33 @@ class ActivityCompletion:
             if token.namespace != self._client.namespace:
                 raise rpc_error(
                     RPCStatusCode.INVALID_ARGUMENT,
-                    f"the task token is of namespace {token.namespace!r}, this client of {self._client.namespace!r}",
+                    f"the task token is of namespace {token.namespace!r}, this client of"
+                    f" {self._client.namespace!r}",
                 )
-            _, _, pending = await self._pending(token.workflow_id, token.run_id, token.activity_id, token.queue, rpc_timeout)
+            _, _, pending = await self._pending(
+                token.workflow_id, token.run_id, token.activity_id, token.queue, rpc_timeout
+            )
             if pending.attempt != token.attempt:
                 raise rpc_error(
                     RPCStatusCode.NOT_FOUND,
-                    f"attempt {token.attempt} of activity {token.activity_id!r} is over: the workflow waits for attempt {pending.attempt}",
+                    f"attempt {token.attempt} of activity {token.activity_id!r} is over: the"
+                    f" workflow waits for attempt {pending.attempt}",
                 )
             return token, pending
         workflow_id = id_or_token.workflow_id
         if workflow_id is None:
-            raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, "an activity without a workflow cannot be completed: this version starts none")
-        queue, run_id, pending = await self._pending(workflow_id, id_or_token.run_id or "", id_or_token.activity_id, None, rpc_timeout)
+            raise rpc_error(
+                RPCStatusCode.INVALID_ARGUMENT,
+                "an activity without a workflow cannot be completed: this version starts none",
+            )
+        queue, run_id, pending = await self._pending(
+            workflow_id, id_or_token.run_id or "", id_or_token.activity_id, None, rpc_timeout
+        )
         if not pending.scheduled_event_id:
             raise rpc_error(
-                RPCStatusCode.UNAVAILABLE, f"the owner of task queue {queue!r} is of an older version, which does not tell the event"
+                RPCStatusCode.UNAVAILABLE,
+                f"the owner of task queue {queue!r} is of an older version, which does not tell the"
+                " event",
             )
         token = TaskToken(
             namespace=self._client.namespace,
@@ -130,17 +160,27 @@ class ActivityCompletion:
         return token, pending
 
     async def _pending(
-        self, workflow_id: str, run_id: str, activity_id: str, queue: str | None, rpc_timeout: timedelta | None
+        self,
+        workflow_id: str,
+        run_id: str,
+        activity_id: str,
+        queue: str | None,
+        rpc_timeout: timedelta | None,
     ) -> tuple[str, str, PendingActivity]:
         """Queue, run and state of an activity that a run waits for."""
         record = DescribeWorkflow(workflow_id=workflow_id, run_id=run_id)
-        queue, reply = await self._impl.read(record, queue, f"activity {activity_id!r} of workflow {workflow_id!r}", rpc_timeout)
+        queue, reply = await self._impl.read(
+            record, queue, f"activity {activity_id!r} of workflow {workflow_id!r}", rpc_timeout
+        )
         description = check(reply, task_queue=queue).description
         for pending in description.pending_activities if description is not None else []:
             if pending.activity_id == activity_id:
                 assert description is not None
                 return queue, description.summary.run_id, pending
-        raise rpc_error(RPCStatusCode.NOT_FOUND, f"activity {activity_id!r} of workflow {workflow_id!r} is not running")
+        raise rpc_error(
+            RPCStatusCode.NOT_FOUND,
+            f"activity {activity_id!r} of workflow {workflow_id!r} is not running",
+        )
 
     def _converter(self, token: TaskToken, override: DataConverter | None) -> DataConverter:
         if override is not None:

@@ -1,4 +1,6 @@
-"""Handle of an activity that is completed from outside its function (`activity.raise_complete_async`)."""
+"""Handle of an activity that is completed from outside its function
+(`activity.raise_complete_async`).
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,23 @@ class AsyncActivityHandle(WithSerializationContext):
     """Completes, fails or heartbeats one activity. From `Client.get_async_activity_handle`."""
 
     def __init__(
-        self, client: Client, id_or_token: AsyncActivityIDReference | bytes, data_converter_override: DataConverter | None = None
+        self,
+        client: Client,
+        id_or_token: AsyncActivityIDReference | bytes,
+        data_converter_override: DataConverter | None = None,
     ) -> None:
         self._client = client
         self._id_or_token = id_or_token
         self._data_converter_override = data_converter_override
 
-    async def heartbeat(self, *details: Any, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> None:
-        """Record a heartbeat. `AsyncActivityCancelledError` when cancellation was requested, `RPCError` NOT_FOUND when it is not
-        running.
+    async def heartbeat(
+        self,
+        *details: Any,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Record a heartbeat. `AsyncActivityCancelledError` when cancellation was requested,
+        `RPCError` NOT_FOUND when it is not running.
         """
         await self._client._impl.heartbeat_async_activity(
             HeartbeatAsyncActivityInput(
@@ -54,7 +64,11 @@ class AsyncActivityHandle(WithSerializationContext):
         )
 
     async def complete(
-        self, result: Any | None = _arg_unset, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+        self,
+        result: Any | None = _arg_unset,
+        *,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> None:
         """Complete the activity. Without `result` it has none, which differs from `None`."""
         await self._client._impl.complete_async_activity(
@@ -88,7 +102,10 @@ class AsyncActivityHandle(WithSerializationContext):
         )
 
     async def report_cancellation(
-        self, *details: Any, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+        self,
+        *details: Any,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> None:
         """Confirm that the activity ended because it was told to."""
         await self._client._impl.report_cancellation_async_activity(
@@ -103,5 +120,7 @@ class AsyncActivityHandle(WithSerializationContext):
 
     def with_context(self, context: SerializationContext) -> Self:
         """A handle whose payloads are converted in that context."""
-        converter = (self._data_converter_override or self._client.data_converter).with_context(context)
+        converter = (self._data_converter_override or self._client.data_converter).with_context(
+            context
+        )
         return type(self)(self._client, self._id_or_token, converter)

@@ -1,7 +1,7 @@
 """`Client`: the front door for everything outside workflows.
 
-Belongs to the event loop it was connected on, and to its process. Needs no `close()` at exit: its threads are daemons, and what it sent
-is with Kafka before a call returns.
+Belongs to the event loop it was connected on, and to its process. Needs no `close()` at exit:
+its threads are daemons, and what it sent is with Kafka before a call returns.
 """
 
 from __future__ import annotations
@@ -21,8 +21,19 @@ from odradek.client.kafka_transport import CONNECT_TIMEOUT_S
 from odradek.client.names import workflow_name_and_type
 from odradek.client.plugin import Plugin
 from odradek.client.requests import RequestStatistics
-from odradek.client.schedules import Schedule, ScheduleAsyncIterator, ScheduleBackfill, ScheduleHandle, schedules_not_supported
-from odradek.client.updates import WithStartWorkflowOperation, WorkflowUpdateHandle, WorkflowUpdateStage, updates_not_supported
+from odradek.client.schedules import (
+    Schedule,
+    ScheduleAsyncIterator,
+    ScheduleBackfill,
+    ScheduleHandle,
+    schedules_not_supported,
+)
+from odradek.client.updates import (
+    WithStartWorkflowOperation,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+    updates_not_supported,
+)
 from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from odradek.common import (
     HeaderCodecBehavior,
@@ -38,7 +49,12 @@ from odradek.common import (
     _arg_unset,
 )
 from odradek.config import Settings
-from odradek.converter import DataConverter, DefaultFailureConverter, DefaultPayloadConverter, WithSerializationContext
+from odradek.converter import (
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultPayloadConverter,
+    WithSerializationContext,
+)
 from odradek.service import (
     DnsLoadBalancingConfig,
     GrpcCompression,
@@ -122,7 +138,9 @@ class StartOptions(TypedDict, total=False):
 
 
 class Client:
-    """Starts workflows and talks to them. Made by `connect`; `Client(**client.config())` makes a changed copy on the same connection."""
+    """Starts workflows and talks to them. Made by `connect`; `Client(**client.config())` makes a
+    changed copy on the same connection.
+    """
 
     @classmethod
     async def connect(
@@ -153,21 +171,22 @@ class Client:
     ) -> Self:
         """Connect to Kafka.
 
-        Keywords are Temporal's. Those about gRPC alone (`retry_config`, `keep_alive_config`, `dns_load_balancing_config`,
-        `grpc_compression`, `runtime`) are taken and do nothing; `api_key` and `rpc_metadata` go with lists and counts to the server that
-        the setting `server_address` names, as bearer token and headers, and not to Kafka.
+        Keywords are Temporal's. Those about gRPC alone (`retry_config`, `keep_alive_config`,
+        `dns_load_balancing_config`, `grpc_compression`, `runtime`) are taken and do nothing;
+        `api_key` and `rpc_metadata` go with lists and counts to the server that the setting
+        `server_address` names, as bearer token and headers, and not to Kafka.
 
         Args:
-            target_host: Bootstrap servers, `host:port[,host:port…]`. None: the setting `address`.
-            namespace: Part of every topic's name. None: the setting `namespace`, "default" by default.
-            data_converter: Values to payloads and back.
-            interceptors: Wrap every call, the first outermost; those that are worker interceptors too are used by this client's workers.
-            tls: True or a `TLSConfig`: TLS to the brokers, on top of the setting `kafka`.
-            connect_timeout: How long the broker may take to answer here; 5 s by default.
-            identity: Who asks, in histories; `pid@host` by default.
-            lazy: Connect with the first call instead of here. Such a client cannot be given to a worker.
-            settings: All settings; default: environment (`ODRADEK_…`). `target_host`, `namespace` and `identity` given here win.
-            create_topics: Create missing topics; None: the setting.
+            target_host: Bootstrap servers, `host:port[,host:port…]`. None: the setting
+            `address`. namespace: Part of every topic's name. None: the setting `namespace`,
+            "default" by default. data_converter: Values to payloads and back. interceptors: Wrap
+            every call, the first outermost; those that are worker interceptors too are used by
+            this client's workers. tls: True or a `TLSConfig`: TLS to the brokers, on top of the
+            setting `kafka`. connect_timeout: How long the broker may take to answer here; 5 s by
+            default. identity: Who asks, in histories; `pid@host` by default. lazy: Connect with
+            the first call instead of here. Such a client cannot be given to a worker. settings:
+            All settings; default: environment (`ODRADEK_…`). `target_host`, `namespace` and
+            `identity` given here win. create_topics: Create missing topics; None: the setting.
 
         Raises:
             BrokerUnreachableError: No broker answers, within a few seconds.
@@ -187,7 +206,11 @@ class Client:
         connection = Connection(
             settings,
             lazy=lazy,
-            connect_timeout_s=CONNECT_TIMEOUT_S if connect_timeout is None else seconds_of(connect_timeout, "connect_timeout"),
+            connect_timeout_s=(
+                CONNECT_TIMEOUT_S
+                if connect_timeout is None
+                else seconds_of(connect_timeout, "connect_timeout")
+            ),
             api_key=api_key,
             rpc_metadata=rpc_metadata,
             runtime=runtime,
@@ -246,13 +269,17 @@ class Client:
             self._impl = interceptor.intercept_client(self._impl)
 
     def config(self, *, active_config: bool = False) -> ClientConfig:
-        """What this client was made with (a shallow copy); with `active_config` as its plugins changed it."""
+        """What this client was made with (a shallow copy); with `active_config` as its plugins
+        changed it.
+        """
         config = (self._config if active_config else self._initial_config).copy()
         config["interceptors"] = list(config["interceptors"])
         return config
 
     def close(self) -> None:
-        """Stop the connection's threads; idempotent. Every client of the same connection is closed with it. Not needed at exit."""
+        """Stop the connection's threads; idempotent. Every client of the same connection is
+        closed with it. Not needed at exit.
+        """
         self.service_client.close()
 
     async def __aenter__(self) -> Self:
@@ -274,7 +301,10 @@ class Client:
     @property
     def workflow_service(self) -> Any:
         """Temporal's raw gRPC service: there is none."""
-        raise NotImplementedError("Odradek has no gRPC service behind its client: use the methods of Client and WorkflowHandle")
+        raise NotImplementedError(
+            "Odradek has no gRPC service behind its client: use the methods of Client and"
+            " WorkflowHandle"
+        )
 
     operator_service = workflow_service
     test_service = workflow_service
@@ -305,7 +335,9 @@ class Client:
 
     @property
     def api_key(self) -> str | None:
-        """Token for lists and counts, before the setting `server_token`; brokers authenticate by the setting `kafka`."""
+        """Token for lists and counts, before the setting `server_token`; brokers authenticate by
+        the setting `kafka`.
+        """
         return self.service_client.api_key
 
     @api_key.setter
@@ -320,7 +352,12 @@ class Client:
 
     @overload
     async def start_workflow(
-        self, workflow: Callable[[SelfType], Awaitable[ReturnType]], *, id: str, task_queue: str, **options: Unpack[StartOptions]
+        self,
+        workflow: Callable[[SelfType], Awaitable[ReturnType]],
+        *,
+        id: str,
+        task_queue: str,
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[SelfType, ReturnType]: ...
     @overload
     async def start_workflow(
@@ -386,29 +423,29 @@ class Client:
     ) -> WorkflowHandle[Any, Any]:
         """Start a workflow; returns once its owner has started it.
 
-        With no owner alive it returns after `rpc_timeout` (10 s by default): the start lies in the task queue's log and is applied when
-        a worker comes. If it is refused then, `handle.result()` says so.
+        With no owner alive it returns after `rpc_timeout` (10 s by default): the start lies in
+        the task queue's log and is applied when a worker comes. If it is refused then,
+        `handle.result()` says so.
 
         Args:
-            workflow: Run method of the workflow class, or the workflow type's name.
-            arg, args: One argument, or several.
-            id: Workflow id, unique in its task queue.
-            task_queue: Task queue of the workers that run it; its topics are created if need be.
-            result_type: Type to decode the result as, for a workflow given by name. Without it the result is plain JSON.
-            execution_timeout: Longest time of the whole chain of runs (retries, continue-as-new).
-            run_timeout: Longest time of one run.
-            task_timeout: Longest time of one workflow task.
-            id_reuse_policy: Whether the id of a *closed* run may be used again.
-            id_conflict_policy: What to do if the id has an *open* run. UNSPECIFIED: FAIL, or USE_EXISTING with `start_signal`.
-            retry_policy: Retries of the whole workflow; none by default.
-            cron_schedule: Run again at each of these times.
-            memo: Values shown by `describe`.
-            search_attributes: Values that lists can filter by.
-            static_summary, static_details: Texts shown by `describe`.
-            start_delay: Wait before the first workflow task; a signal ends the wait.
-            start_signal, start_signal_args: Signal-with-start: one request that signals the open run, or starts one with the signal in
+            workflow: Run method of the workflow class, or the workflow type's name. arg, args:
+            One argument, or several. id: Workflow id, unique in its task queue. task_queue: Task
+            queue of the workers that run it; its topics are created if need be. result_type:
+            Type to decode the result as, for a workflow given by name. Without it the result is
+            plain JSON. execution_timeout: Longest time of the whole chain of runs (retries,
+            continue-as-new). run_timeout: Longest time of one run. task_timeout: Longest time of
+            one workflow task. id_reuse_policy: Whether the id of a *closed* run may be used
+            again. id_conflict_policy: What to do if the id has an *open* run. UNSPECIFIED: FAIL,
+            or USE_EXISTING with `start_signal`. retry_policy: Retries of the whole workflow;
+            none by default. cron_schedule: Run again at each of these times. memo: Values shown
+            by `describe`. search_attributes: Values that lists can filter by. static_summary,
+            static_details: Texts shown by `describe`. start_delay: Wait before the first
+            workflow task; a signal ends the wait. start_signal, start_signal_args:
+            Signal-with-start: one request that signals the open run, or starts one with the
+            signal in
                 its first task.
-            rpc_timeout: Longest wait for the owner's verdict. Given here, it ends in `RPCError` DEADLINE_EXCEEDED while an owner is alive.
+            rpc_timeout: Longest wait for the owner's verdict. Given here, it ends in `RPCError`
+            DEADLINE_EXCEEDED while an owner is alive.
 
         Raises:
             WorkflowAlreadyStartedError: The id is taken.
@@ -449,7 +486,12 @@ class Client:
 
     @overload
     async def execute_workflow(
-        self, workflow: Callable[[SelfType], Awaitable[ReturnType]], *, id: str, task_queue: str, **options: Unpack[StartOptions]
+        self,
+        workflow: Callable[[SelfType], Awaitable[ReturnType]],
+        *,
+        id: str,
+        task_queue: str,
+        **options: Unpack[StartOptions],
     ) -> ReturnType: ...
     @overload
     async def execute_workflow(
@@ -512,10 +554,11 @@ class Client:
         priority: Priority = Priority.default,
         versioning_override: VersioningOverride | None = None,
     ) -> Any:
-        """`start_workflow`, then `result()`: the workflow's result, decoded as its run method says. Arguments and errors are those of
-        the two.
+        """`start_workflow`, then `result()`: the workflow's result, decoded as its run method
+        says. Arguments and errors are those of the two.
 
-        Without interceptors it is one request. It waits as long as the workflow takes, over restarts of its owners.
+        Without interceptors it is one request. It waits as long as the workflow takes, over
+        restarts of its owners.
         """
         name, ret_type = workflow_name_and_type(workflow)
         input = StartWorkflowInput(
@@ -562,8 +605,9 @@ class Client:
     ) -> WorkflowHandle[Any, Any]:
         """A handle of a workflow by its id. Asks nothing.
 
-        `task_queue` (Odradek's own) names the queue that it was started on; without it the client uses the queue it used for that id, or
-        asks all queues of the namespace with the first call.
+        `task_queue` (Odradek's own) names the queue that it was started on; without it the
+        client uses the queue it used for that id, or asks all queues of the namespace with the
+        first call.
         """
         return WorkflowHandle(
             self,
@@ -601,14 +645,21 @@ class Client:
         activity_id: str | None = None,
         task_token: bytes | None = None,
     ) -> AsyncActivityHandle:
-        """A handle of an activity completed from outside, by `activity.info().task_token` or by its ids, not both."""
+        """A handle of an activity completed from outside, by `activity.info().task_token` or by
+        its ids, not both.
+        """
         if task_token is not None:
             if workflow_id is not None or run_id is not None or activity_id is not None:
                 raise ValueError("Task token cannot be present with other IDs")
             return AsyncActivityHandle(self, task_token)
         if activity_id is None:
             raise ValueError("Task token or activity ID must be present")
-        return AsyncActivityHandle(self, AsyncActivityIDReference(workflow_id=workflow_id, run_id=run_id, activity_id=activity_id))
+        return AsyncActivityHandle(
+            self,
+            AsyncActivityIDReference(
+                workflow_id=workflow_id, run_id=run_id, activity_id=activity_id
+            ),
+        )
 
     # --- lists: the read side answers them
 
@@ -622,18 +673,20 @@ class Client:
         rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> WorkflowExecutionAsyncIterator:
-        """Workflows that match a query, latest start first unless it has an ORDER BY. Answered by `odradek server`, which the setting
-        `server_address` names; it may be a moment behind.
+        """Workflows that match a query, latest start first unless it has an ORDER BY. Answered
+        by `odradek server`, which the setting `server_address` names; it may be a moment behind.
 
         Args:
-            query: What `docs/query.md` describes, such as `WorkflowType = 'Order' AND ExecutionStatus = 'Running'`. None: all.
-            limit: How many at most, over all pages.
-            page_size: How many a page; the server gives 1,000 at most.
-            next_page_token: Where an earlier iterator's `next_page_token` left off; it belongs to its query.
+            query: What `docs/query.md` describes, such as `WorkflowType = 'Order' AND
+            ExecutionStatus = 'Running'`. None: all. limit: How many at most, over all pages.
+            page_size: How many a page; the server gives 1,000 at most. next_page_token: Where an
+            earlier iterator's `next_page_token` left off; it belongs to its query.
 
         Raises, with the first `__anext__` or `fetch_next_page`:
-            RPCError: UNAVAILABLE without a server; INVALID_ARGUMENT for a wrong query, with the column at which it is wrong;
-                UNAUTHENTICATED when the server wants a token (setting `server_token`, or `api_key`).
+            RPCError: UNAVAILABLE without a server; INVALID_ARGUMENT for a wrong query, with the
+            column at which it is wrong;
+                UNAUTHENTICATED when the server wants a token (setting `server_token`, or
+                `api_key`).
         """
         return self._impl.list_workflows(
             ListWorkflowsInput(
@@ -647,10 +700,17 @@ class Client:
         )
 
     async def count_workflows(
-        self, query: str | None = None, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+        self,
+        query: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> WorkflowExecutionCount:
-        """Count of the workflows that match a query, with groups if it has a GROUP BY. Errors are those of `list_workflows`."""
-        return await self._impl.count_workflows(CountWorkflowsInput(query=query, rpc_metadata=rpc_metadata, rpc_timeout=rpc_timeout))
+        """Count of the workflows that match a query, with groups if it has a GROUP BY. Errors
+        are those of `list_workflows`.
+        """
+        return await self._impl.count_workflows(
+            CountWorkflowsInput(query=query, rpc_metadata=rpc_metadata, rpc_timeout=rpc_timeout)
+        )
 
     # --- not supported yet
 
@@ -710,12 +770,19 @@ class Client:
 
 
 def _takes_context(converter: DataConverter) -> bool:
-    """Whether payloads may depend on where they belong. The default ones do not, and asking each time costs as much as encoding."""
-    default = converter.payload_converter_class is DefaultPayloadConverter and converter.failure_converter_class is DefaultFailureConverter
+    """Whether payloads may depend on where they belong. The default ones do not, and asking each
+    time costs as much as encoding.
+    """
+    default = (
+        converter.payload_converter_class is DefaultPayloadConverter
+        and converter.failure_converter_class is DefaultFailureConverter
+    )
     return not default or isinstance(converter.payload_codec, WithSerializationContext)
 
 
-def _through(plugin: Plugin, next: Callable[[Connection], Awaitable[Connection]]) -> Callable[[Connection], Awaitable[Connection]]:
+def _through(
+    plugin: Plugin, next: Callable[[Connection], Awaitable[Connection]]
+) -> Callable[[Connection], Awaitable[Connection]]:
     """`next` as seen through a plugin."""
 
     async def connect(connection: Connection) -> Connection:

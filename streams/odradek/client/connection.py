@@ -1,5 +1,5 @@
-"""What clients share: the settings and, for each namespace, one request channel over one transport. Takes the place of Temporal's
-service client.
+"""What clients share: the settings and, for each namespace, one request channel over one
+transport. Takes the place of Temporal's service client.
 
 `Client(**client.config())` makes a second client on the same connection; closing it closes both.
 """
@@ -23,7 +23,8 @@ TransportFactory = Callable[[Settings], Transport]
 
 
 class Connection:
-    """Settings and channels. make_transport: another transport than Kafka's, for a namespace's settings.
+    """Settings and channels. make_transport: another transport than Kafka's, for a namespace's
+    settings.
 
     `lazy`: it connects with its first call; such a client cannot be given to a worker.
     """
@@ -46,7 +47,9 @@ class Connection:
         self.runtime = runtime
         self.connect_timeout_s = connect_timeout_s
         self.server = ServerApi(settings.server_address)
-        self._make_transport: TransportFactory = make_transport or partial(KafkaTransport, connect_timeout_s=connect_timeout_s)
+        self._make_transport: TransportFactory = make_transport or partial(
+            KafkaTransport, connect_timeout_s=connect_timeout_s
+        )
         self._channels: dict[str, RequestChannel] = {}
         self._closed = False
 
@@ -61,17 +64,26 @@ class Connection:
         create_topics: bool | None,
         http_connect_proxy_config: HttpConnectProxyConfig | None,
     ) -> Settings:
-        """The settings of a `Client.connect` call: what it names wins over `settings`, or over file and environment."""
+        """The settings of a `Client.connect` call: what it names wins over `settings`, or over
+        file and environment.
+        """
         if http_connect_proxy_config is not None:
             raise ConfigurationError(
-                "`http_connect_proxy_config` cannot be used: Kafka's protocol does not pass an HTTP proxy. "
-                "Give addresses that can be reached directly",
+                "`http_connect_proxy_config` cannot be used: Kafka's protocol does not pass an HTTP"
+                " proxy. Give addresses that can be reached directly",
                 key="http_connect_proxy_config",
             )
-        given: dict[str, Any] = {"address": target_host, "namespace": namespace, "identity": identity, "create_topics": create_topics}
+        given: dict[str, Any] = {
+            "address": target_host,
+            "namespace": namespace,
+            "identity": identity,
+            "create_topics": create_topics,
+        }
         changes = {name: value for name, value in given.items() if value is not None}
         made = settings.replace(**changes) if settings is not None else Settings.load(**changes)
-        secured = tls_kafka_settings(tls, sasl="sasl.mechanism" in made.kafka or "sasl.mechanisms" in made.kafka)
+        secured = tls_kafka_settings(
+            tls, sasl="sasl.mechanism" in made.kafka or "sasl.mechanisms" in made.kafka
+        )
         return made.replace(kafka={**made.kafka, **secured}) if secured else made
 
     @property
@@ -88,8 +100,14 @@ class Connection:
         """The request channel of a namespace. Opens nothing yet."""
         channel = self._channels.get(namespace)
         if channel is None:
-            settings = self.settings if namespace == self.settings.namespace else self.settings.replace(namespace=namespace)
-            channel = self._channels[namespace] = RequestChannel(self._make_transport(settings), identity=self.identity)
+            settings = (
+                self.settings
+                if namespace == self.settings.namespace
+                else self.settings.replace(namespace=namespace)
+            )
+            channel = self._channels[namespace] = RequestChannel(
+                self._make_transport(settings), identity=self.identity
+            )
             if self._closed:
                 channel.close()
         return channel
@@ -99,7 +117,9 @@ class Connection:
         await self.channel(namespace).ready()
 
     def close(self) -> None:
-        """Close every channel; idempotent. May wait some tenths of a second for what is on its way."""
+        """Close every channel; idempotent. May wait some tenths of a second for what is on its
+        way.
+        """
         self._closed = True
         for channel in self._channels.values():
             channel.close()

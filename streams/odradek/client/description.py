@@ -1,5 +1,5 @@
-"""What is known of a workflow run without asking its code: `WorkflowExecution` (of lists) and `WorkflowExecutionDescription` (of
-`describe`).
+"""What is known of a workflow run without asking its code: `WorkflowExecution` (of lists) and
+`WorkflowExecutionDescription` (of `describe`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,17 @@ from enum import IntEnum
 from typing import Any, Self
 
 from odradek.common import SearchAttributes, TypedSearchAttributes, _arg_unset
-from odradek.converter import DataConverter, decode_search_attributes, decode_typed_search_attributes
-from odradek.wire.outcomes import ExecutionSummary, PendingActivity, PendingTimer, WorkflowDescription
+from odradek.converter import (
+    DataConverter,
+    decode_search_attributes,
+    decode_typed_search_attributes,
+)
+from odradek.wire.outcomes import (
+    ExecutionSummary,
+    PendingActivity,
+    PendingTimer,
+    WorkflowDescription,
+)
 from odradek.wire.payload import Payload
 from odradek.wire.problems import shown_search_attributes
 
@@ -43,7 +52,9 @@ def time_of(milliseconds: int) -> datetime:
 
 @dataclass
 class WorkflowExecution:
-    """One run, as lists and `describe` show it. Times are UTC. `raw_info` is the record it was made from."""
+    """One run, as lists and `describe` show it. Times are UTC. `raw_info` is the record it was
+    made from.
+    """
 
     close_time: datetime | None
     execution_time: datetime | None
@@ -65,11 +76,15 @@ class WorkflowExecution:
     data_converter: DataConverter = field(repr=False)
 
     @classmethod
-    def _from_summary(cls, summary: ExecutionSummary, converter: DataConverter, **more: Any) -> Self:
+    def _from_summary(
+        cls, summary: ExecutionSummary, converter: DataConverter, **more: Any
+    ) -> Self:
         shown = shown_search_attributes(summary)
         return cls(
             close_time=time_of(summary.close_time_ms) if summary.close_time_ms else None,
-            execution_time=time_of(summary.execution_time_ms) if summary.execution_time_ms else None,
+            execution_time=time_of(summary.execution_time_ms)
+            if summary.execution_time_ms
+            else None,
             history_length=summary.history_length,
             id=summary.workflow_id,
             namespace=summary.namespace,
@@ -91,27 +106,44 @@ class WorkflowExecution:
 
     async def memo(self) -> Mapping[str, Any]:
         """The memo, its values decoded without type hints."""
-        return {key: (await self.data_converter.decode([payload]))[0] for key, payload in self.raw_info.memo.items()}
+        return {
+            key: (await self.data_converter.decode([payload]))[0]
+            for key, payload in self.raw_info.memo.items()
+        }
 
-    async def memo_value(self, key: str, default: Any = _arg_unset, *, type_hint: type | None = None) -> Any:
-        """One value of the memo, decoded as `type_hint` if given. Without it: `default`, or `KeyError` when there is none."""
+    async def memo_value(
+        self, key: str, default: Any = _arg_unset, *, type_hint: type | None = None
+    ) -> Any:
+        """One value of the memo, decoded as `type_hint` if given. Without it: `default`, or
+        `KeyError` when there is none.
+        """
         payload = self.raw_info.memo.get(key)
         if payload is None:
             if default is _arg_unset:
                 raise KeyError(f"Memo does not have a value for key {key}")
             return default
-        return (await self.data_converter.decode([payload], [type_hint] if type_hint is not None else None))[0]
+        return (
+            await self.data_converter.decode(
+                [payload], [type_hint] if type_hint is not None else None
+            )
+        )[0]
 
 
 @dataclass
 class WorkflowExecutionDescription(WorkflowExecution):
-    """What `describe` says of a run. `raw_description` is the owner's answer, with what waits and what keeps failing."""
+    """What `describe` says of a run. `raw_description` is the owner's answer, with what waits
+    and what keeps failing.
+    """
 
     raw_description: WorkflowDescription
 
     @staticmethod
-    def _from_description(description: WorkflowDescription, converter: DataConverter) -> WorkflowExecutionDescription:
-        return WorkflowExecutionDescription._from_summary(description.summary, converter, raw_description=description)
+    def _from_description(
+        description: WorkflowDescription, converter: DataConverter
+    ) -> WorkflowExecutionDescription:
+        return WorkflowExecutionDescription._from_summary(
+            description.summary, converter, raw_description=description
+        )
 
     @property
     def pending_activities(self) -> list[PendingActivity]:
@@ -125,8 +157,11 @@ class WorkflowExecutionDescription(WorkflowExecution):
 
     @property
     def parked_reason(self) -> str:
-        """Why the run is parked, "" when it is not. A parked run takes inputs and runs no code until it is tried again:
-        by its back-off (`raw_description.pending_task_next_attempt_time_ms`), by a worker that starts anew, or by `unpark`."""
+        """Why the run is parked, "" when it is not. A parked run takes inputs and runs no code
+        until it is tried again: by its back-off
+        (`raw_description.pending_task_next_attempt_time_ms`), by a worker that starts anew, or
+        by `unpark`.
+        """
         return self.raw_description.summary.parked_reason
 
     async def static_summary(self) -> str | None:
@@ -138,4 +173,8 @@ class WorkflowExecutionDescription(WorkflowExecution):
         return await self._text(self.raw_description.static_details)
 
     async def _text(self, payload: Payload | None) -> str | None:
-        return None if payload is None else str((await self.data_converter.decode([payload], [str]))[0])
+        return (
+            None
+            if payload is None
+            else str((await self.data_converter.decode([payload], [str]))[0])
+        )

@@ -7,7 +7,9 @@ from typing import Any
 
 
 def seconds_of(duration: Any, name: str) -> float:
-    """Seconds of a timeout. ValueError, with its name, for what is no timedelta or negative, as in Temporal's client."""
+    """Seconds of a timeout. ValueError, with its name, for what is no timedelta or negative, as
+    in Temporal's client.
+    """
     if not isinstance(duration, timedelta):
         raise ValueError(f"{name} must be a timedelta, not {duration!r}")
     if duration < timedelta(0):

@@ -1,6 +1,7 @@
 """User values to payloads and the start request, and back: the client's use of the data converter.
 
-Without a codec the converters are called directly: an `await` that never waits costs as much as the conversion.
+Without a codec the converters are called directly: an `await` that never waits costs as much as
+the conversion.
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def milliseconds(duration: timedelta | None, name: str) -> int:
-    """Whole milliseconds, rounded up so that a short one does not become 0, which means none. INVALID_ARGUMENT when out of range."""
+    """Whole milliseconds, rounded up so that a short one does not become 0, which means none.
+    INVALID_ARGUMENT when out of range.
+    """
     if duration is None:
         return 0
     if duration < timedelta(0):
         raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"{name} is negative: {duration}")
     whole, rest = divmod(duration, _MILLISECOND)
     if whole + bool(rest) > DURATION_MAX_MS:
-        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"{name} is longer than 5,000 years: {duration}")
+        raise rpc_error(
+            RPCStatusCode.INVALID_ARGUMENT, f"{name} is longer than 5,000 years: {duration}"
+        )
     return whole + bool(rest)
 
 
@@ -44,7 +49,9 @@ async def payloads_of(converter: DataConverter, values: Sequence[Any]) -> list[P
     return await converter.encode(values)
 
 
-async def single_value(converter: DataConverter, payloads: list[Payload], hint: Any | None, what: str) -> Any:
+async def single_value(
+    converter: DataConverter, payloads: list[Payload], hint: Any | None, what: str
+) -> Any:
     """The one value of a result; None when there is none, with a warning when there are more."""
     if not payloads:
         return None
@@ -58,13 +65,20 @@ async def single_value(converter: DataConverter, payloads: list[Payload], hint: 
     return values[0] if values else None
 
 
-async def headers_of(converter: DataConverter, headers: Mapping[str, Payload], behavior: HeaderCodecBehavior) -> dict[str, Payload]:
-    """Headers as they travel; through the codec where the client's `header_codec_behavior` says so."""
+async def headers_of(
+    converter: DataConverter, headers: Mapping[str, Payload], behavior: HeaderCodecBehavior
+) -> dict[str, Payload]:
+    """Headers as they travel; through the codec where the client's `header_codec_behavior` says
+    so.
+    """
     if not headers:
         return {}
     if behavior != HeaderCodecBehavior.CODEC or converter.payload_codec is None:
         return dict(headers)
-    return {key: (await converter.payload_codec.encode([payload]))[0] for key, payload in headers.items()}
+    return {
+        key: (await converter.payload_codec.encode([payload]))[0]
+        for key, payload in headers.items()
+    }
 
 
 def check_id(workflow_id: str, task_queue: str) -> None:
@@ -74,16 +88,25 @@ def check_id(workflow_id: str, task_queue: str) -> None:
         raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"{missing} is not set on request")
     for name, text in (("WorkflowId", workflow_id), ("TaskQueue", task_queue)):
         if clean_text(text) != text:
-            raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"{name} {text!r} is no text that UTF-8 can carry")
+            raise rpc_error(
+                RPCStatusCode.INVALID_ARGUMENT, f"{name} {text!r} is no text that UTF-8 can carry"
+            )
     if name_too_long(workflow_id):
-        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"WorkflowId length {name_bytes(workflow_id)} exceeds {NAME_MAX} bytes")
+        raise rpc_error(
+            RPCStatusCode.INVALID_ARGUMENT,
+            f"WorkflowId length {name_bytes(workflow_id)} exceeds {NAME_MAX} bytes",
+        )
 
 
 async def start_record(
-    input: StartWorkflowInput, converter: DataConverter, *, run_id: str, header_codec_behavior: HeaderCodecBehavior
+    input: StartWorkflowInput,
+    converter: DataConverter,
+    *,
+    run_id: str,
+    header_codec_behavior: HeaderCodecBehavior,
 ) -> StartWorkflow:
-    """The start request of an input. Raises `RPCError` INVALID_ARGUMENT, `ValueError` for a bad retry policy, and what the converter
-    raises.
+    """The start request of an input. Raises `RPCError` INVALID_ARGUMENT, `ValueError` for a bad
+    retry policy, and what the converter raises.
     """
     check_id(input.id, input.task_queue)
     reuse, conflict = _policies(input)
@@ -98,7 +121,11 @@ async def start_record(
     )
     if input.headers:
         record.headers = await headers_of(converter, input.headers, header_codec_behavior)
-    if input.execution_timeout is not None or input.run_timeout is not None or input.task_timeout is not None:
+    if (
+        input.execution_timeout is not None
+        or input.run_timeout is not None
+        or input.task_timeout is not None
+    ):
         record.execution_timeout_ms = milliseconds(input.execution_timeout, "execution_timeout")
         record.run_timeout_ms = milliseconds(input.run_timeout, "run_timeout")
         record.task_timeout_ms = milliseconds(input.task_timeout, "task_timeout")
@@ -106,10 +133,15 @@ async def start_record(
         record.retry_policy = input.retry_policy.to_wire()
     if input.start_delay is not None:
         if input.cron_schedule:
-            raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, "CronSchedule and WorkflowStartDelay may not be used together")
+            raise rpc_error(
+                RPCStatusCode.INVALID_ARGUMENT,
+                "CronSchedule and WorkflowStartDelay may not be used together",
+            )
         record.start_delay_ms = milliseconds(input.start_delay, "start_delay")
     if input.memo:
-        record.memo = {key: await _memo_payload(converter, value) for key, value in input.memo.items()}
+        record.memo = {
+            key: await _memo_payload(converter, value) for key, value in input.memo.items()
+        }
     if input.search_attributes:
         record.search_attributes = encode_search_attributes(input.search_attributes)
     if input.start_signal is not None:
@@ -123,21 +155,31 @@ async def start_record(
     return record
 
 
-NO_FAIL_WITH_SIGNAL = "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."
+NO_FAIL_WITH_SIGNAL = (
+    "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this"
+    " operation."
+)
 
 
 def _policies(input: StartWorkflowInput) -> tuple[str, str]:
-    """Reuse and conflict policy with the defaults filled in: FAIL for a plain start, the open run for signal-with-start."""
+    """Reuse and conflict policy with the defaults filled in: FAIL for a plain start, the open
+    run for signal-with-start.
+    """
     reuse, conflict = input.id_reuse_policy, input.id_conflict_policy
     if reuse == WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         if conflict != WorkflowIDConflictPolicy.UNSPECIFIED:
             raise rpc_error(
                 RPCStatusCode.INVALID_ARGUMENT,
-                "WorkflowIDReusePolicy TERMINATE_IF_RUNNING cannot be used together with a WorkflowIDConflictPolicy",
+                "WorkflowIDReusePolicy TERMINATE_IF_RUNNING cannot be used together with a"
+                " WorkflowIDConflictPolicy",
             )
         return "ALLOW_DUPLICATE", "TERMINATE_EXISTING"
     if conflict == WorkflowIDConflictPolicy.UNSPECIFIED:
-        conflict = WorkflowIDConflictPolicy.FAIL if input.start_signal is None else WorkflowIDConflictPolicy.USE_EXISTING
+        conflict = (
+            WorkflowIDConflictPolicy.FAIL
+            if input.start_signal is None
+            else WorkflowIDConflictPolicy.USE_EXISTING
+        )
     elif conflict == WorkflowIDConflictPolicy.FAIL and input.start_signal is not None:
         raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, NO_FAIL_WITH_SIGNAL)
     return reuse.name, conflict.name

@@ -1,4 +1,6 @@
-"""Errors of the client, Temporal's names and texts. All of them are `OdradekError`s; `service.RPCError` stands beside them."""
+"""Errors of the client, Temporal's names and texts. All of them are `OdradekError`s;
+`service.RPCError` stands beside them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class WorkflowFailureError(OdradekError):
-    """The workflow did not succeed. `cause` says how: ApplicationError, CancelledError, TerminatedError, TimeoutError, ActivityError, …"""
+    """The workflow did not succeed. `cause` says how: ApplicationError, CancelledError,
+    TerminatedError, TimeoutError, ActivityError, …
+    """
 
     def __init__(self, *, cause: BaseException) -> None:
         super().__init__("Workflow execution failed")
@@ -53,7 +57,8 @@ class WorkflowQueryRejectedError(OdradekError):
 class WorkflowQueryFailedError(OdradekError):
     """The query handler raised, is unknown, or could not decode its arguments.
 
-    Its message is that of what the handler raised, alone, as in Temporal; `__cause__` is that, with its type.
+    Its message is that of what the handler raised, alone, as in Temporal; `__cause__` is that,
+    with its type.
     """
 
     def __init__(self, message: str) -> None:
@@ -107,4 +112,6 @@ class ScheduleAlreadyRunningError(OdradekError):
 
 
 class ClientMisuseError(OdradekError, RuntimeError):
-    """The client is used where it cannot work: on another event loop, in a forked process, or after `close()`."""
+    """The client is used where it cannot work: on another event loop, in a forked process, or
+    after `close()`.
+    """

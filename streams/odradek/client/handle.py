@@ -7,7 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from odradek.client.description import WorkflowExecutionDescription
-from odradek.client.history import WorkflowHistory, WorkflowHistoryEventAsyncIterator, WorkflowHistoryEventFilterType
+from odradek.client.history import (
+    WorkflowHistory,
+    WorkflowHistoryEventAsyncIterator,
+    WorkflowHistoryEventFilterType,
+)
 from odradek.client.inputs import (
     CancelWorkflowInput,
     DescribeWorkflowInput,
@@ -36,8 +40,9 @@ MultiParamSpec = ParamSpec("MultiParamSpec")
 class WorkflowHandle(Generic[SelfType, ReturnType]):
     """Acts on a workflow id. From `Client.start_workflow` or `get_workflow_handle`, not made by hand.
 
-    A handle of a start has no `run_id`: its calls act on the latest run of that id, only `result` waits for the run that was started
-    (`result_run_id`), and cancel and terminate spare a later chain with the same id (`first_execution_run_id`).
+    A handle of a start has no `run_id`: its calls act on the latest run of that id, only
+    `result` waits for the run that was started (`result_run_id`), and cancel and terminate spare
+    a later chain with the same id (`first_execution_run_id`).
     """
 
     def __init__(
@@ -61,7 +66,8 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         self._result_type = result_type
         self._start_workflow_response = start_workflow_response
         self._task_queue = task_queue
-        # A start that was accepted while no owner was alive: its verdict comes with the result, once. A refusal stays what `result` says.
+        # A start that was accepted while no owner was alive: its verdict comes with the result,
+        # once. A refusal stays what `result` says.
         self._unconfirmed_start = unconfirmed_start
         self._refusal: Reply | None = None
 
@@ -87,18 +93,26 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
 
     @property
     def task_queue(self) -> str | None:
-        """The task queue that owns the workflow; None: it is located at each use (and then remembered by the client)."""
+        """The task queue that owns the workflow; None: it is located at each use (and then
+        remembered by the client).
+        """
         return self._task_queue
 
     def _decided(self, reply: Reply) -> None:
-        """The verdict on a start that was accepted without one: which run it is, that of another start perhaps, or why none."""
+        """The verdict on a start that was accepted without one: which run it is, that of another
+        start perhaps, or why none.
+        """
         if reply.kind == "StartWorkflow":  # whose reply comes back as a refusal alone
             self._refusal = reply
             return
-        self._unconfirmed_start = None  # also where the long poll went wrong: it is asked again, of the run that was told
+        self._unconfirmed_start = (
+            None  # also where the long poll went wrong: it is asked again, of the run that was told
+        )
         if reply.result is not None:
             self._result_run_id = reply.result.run_id
-            self._first_execution_run_id = reply.result.first_execution_run_id or reply.result.run_id
+            self._first_execution_run_id = (
+                reply.result.first_execution_run_id or reply.result.run_id
+            )
         elif reply.run_id:
             self._result_run_id = reply.run_id
 
@@ -107,25 +121,38 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         return f"WorkflowHandle(id={self._id!r}, {runs}, task_queue={self._task_queue!r})"
 
     async def result(
-        self, *, follow_runs: bool = True, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+        self,
+        *,
+        follow_runs: bool = True,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> ReturnType:
         """Wait for the outcome.
 
         Args:
-            follow_runs: Go on to the run that a continue-as-new, retry or cron schedule started, until the last one.
-            rpc_timeout: Longest wait for one run. None: for ever, over restarts of its owners.
+            follow_runs: Go on to the run that a continue-as-new, retry or cron schedule started,
+            until the last one. rpc_timeout: Longest wait for one run. None: for ever, over
+            restarts of its owners.
 
         Raises:
-            WorkflowFailureError: It failed, was cancelled or terminated, or timed out; `cause` says which.
-            WorkflowContinuedAsNewError: It continued as new and `follow_runs` is off.
-            WorkflowAlreadyStartedError: The start was accepted while no owner was alive, and then refused.
-            RPCError: NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED.
+            WorkflowFailureError: It failed, was cancelled or terminated, or timed out; `cause`
+            says which. WorkflowContinuedAsNewError: It continued as new and `follow_runs` is
+            off. WorkflowAlreadyStartedError: The start was accepted while no owner was alive,
+            and then refused. RPCError: NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED.
         """
-        return cast(ReturnType, await self._client._root.await_result(self, follow_runs, rpc_timeout))
+        return cast(
+            ReturnType, await self._client._root.await_result(self, follow_runs, rpc_timeout)
+        )
 
-    async def cancel(self, *, reason: str = "", rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> None:
-        """Request cancellation: `asyncio.CancelledError` in the workflow, which may clean up, or go on. Of a closed run a success that
-        changes nothing.
+    async def cancel(
+        self,
+        *,
+        reason: str = "",
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
+    ) -> None:
+        """Request cancellation: `asyncio.CancelledError` in the workflow, which may clean up, or
+        go on. Of a closed run a success that changes nothing.
 
         Raises:
             RPCError: NOT_FOUND when there is no such run.
@@ -143,9 +170,14 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         )
 
     async def terminate(
-        self, *args: Any, reason: str | None = None, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+        self,
+        *args: Any,
+        reason: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> None:
-        """Close the run at once; no workflow code runs. `args` are details that whoever waits for the result gets.
+        """Close the run at once; no workflow code runs. `args` are details that whoever waits
+        for the result gets.
 
         Raises:
             RPCError: NOT_FOUND when there is no such open run.
@@ -164,22 +196,30 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         )
 
     async def delete(self, *, rpc_timeout: timedelta | None = None) -> None:
-        """Delete the run: its history, its state, its entry in lists. An open one is terminated first. The workflow id is free then.
-        As Temporal's `DeleteWorkflowExecution`. Its record in the results topic stays.
+        """Delete the run: its history, its state, its entry in lists. An open one is terminated
+        first. The workflow id is free then. As Temporal's `DeleteWorkflowExecution`. Its record
+        in the results topic stays.
 
         Raises:
-            RPCError: NOT_FOUND when there is no such run; UNAVAILABLE when it cannot be deleted now.
+            RPCError: NOT_FOUND when there is no such run; UNAVAILABLE when it cannot be deleted
+            now.
         """
-        await self._client._root.delete_workflow(self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout)
+        await self._client._root.delete_workflow(
+            self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout
+        )
 
     async def unpark(self, *, rpc_timeout: timedelta | None = None) -> None:
-        """Have a parked run tried again now: its code or what hindered it was corrected; also one whose workflow task failed and waits for
-        its next try. Odradek's own: Temporal has no parked runs.
+        """Have a parked run tried again now: its code or what hindered it was corrected; also
+        one whose workflow task failed and waits for its next try. Odradek's own: Temporal has no
+        parked runs.
 
         Raises:
-            RPCError: NOT_FOUND when there is no such open run; FAILED_PRECONDITION when it is neither parked nor waits: nothing was done.
+            RPCError: NOT_FOUND when there is no such open run; FAILED_PRECONDITION when it is
+            neither parked nor waits: nothing was done.
         """
-        await self._client._root.unpark_workflow(self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout)
+        await self._client._root.unpark_workflow(
+            self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout
+        )
 
     async def describe(
         self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
@@ -191,7 +231,11 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         """
         return await self._client._impl.describe_workflow(
             DescribeWorkflowInput(
-                id=self._id, run_id=self._run_id, rpc_metadata=rpc_metadata, rpc_timeout=rpc_timeout, task_queue=self._task_queue
+                id=self._id,
+                run_id=self._run_id,
+                rpc_metadata=rpc_metadata,
+                rpc_timeout=rpc_timeout,
+                task_queue=self._task_queue,
             )
         )
 
@@ -205,7 +249,10 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
     ) -> WorkflowHistory:
         """The whole history of the run, as far as it has come."""
         events = self.fetch_history_events(
-            event_filter_type=event_filter_type, skip_archival=skip_archival, rpc_metadata=rpc_metadata, rpc_timeout=rpc_timeout
+            event_filter_type=event_filter_type,
+            skip_archival=skip_archival,
+            rpc_metadata=rpc_metadata,
+            rpc_timeout=rpc_timeout,
         )
         return WorkflowHistory(self._id, [event async for event in events])
 
@@ -220,7 +267,9 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> WorkflowHistoryEventAsyncIterator:
-        """The events of the run one by one; with `wait_new_event` also those to come, until it closes."""
+        """The events of the run one by one; with `wait_new_event` also those to come, until it
+        closes.
+        """
         return self._client._impl.fetch_workflow_history_events(
             FetchWorkflowHistoryEventsInput(
                 id=self._id,
@@ -239,7 +288,9 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
     @overload
     async def query(
         self,
-        query: Callable[[SelfType], Awaitable[LocalReturnType]] | Callable[[SelfType], LocalReturnType],
+        query: (
+            Callable[[SelfType], Awaitable[LocalReturnType]] | Callable[[SelfType], LocalReturnType]
+        ),
         *,
         reject_condition: QueryRejectCondition | None = None,
         rpc_metadata: Mapping[str, str | bytes] = {},
@@ -248,7 +299,10 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
     @overload
     async def query(
         self,
-        query: Callable[[SelfType, ParamType], Awaitable[LocalReturnType]] | Callable[[SelfType, ParamType], LocalReturnType],
+        query: (
+            Callable[[SelfType, ParamType], Awaitable[LocalReturnType]]
+            | Callable[[SelfType, ParamType], LocalReturnType]
+        ),
         arg: ParamType,
         *,
         reject_condition: QueryRejectCondition | None = None,
@@ -258,8 +312,10 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
     @overload
     async def query(
         self,
-        query: Callable[Concatenate[SelfType, MultiParamSpec], Awaitable[LocalReturnType]]
-        | Callable[Concatenate[SelfType, MultiParamSpec], LocalReturnType],
+        query: (
+            Callable[Concatenate[SelfType, MultiParamSpec], Awaitable[LocalReturnType]]
+            | Callable[Concatenate[SelfType, MultiParamSpec], LocalReturnType]
+        ),
         *,
         args: Sequence[Any],
         reject_condition: QueryRejectCondition | None = None,
@@ -289,13 +345,14 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> Any:
-        """Ask the workflow. The answer reflects every signal acknowledged before; closed runs answer too, until their retention ends.
+        """Ask the workflow. The answer reflects every signal acknowledged before; closed runs
+        answer too, until their retention ends.
 
         Args:
-            query: Query method of the workflow class, or its name.
-            arg, args: One argument, or several.
-            result_type: Type to decode the answer as, for a query given by name.
-            reject_condition: Statuses in which the query is refused; the client's default if not given.
+            query: Query method of the workflow class, or its name. arg, args: One argument, or
+            several. result_type: Type to decode the answer as, for a query given by name.
+            reject_condition: Statuses in which the query is refused; the client's default if not
+            given.
 
         Raises:
             WorkflowQueryFailedError: The handler raised, or there is none.
@@ -309,7 +366,8 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
                 run_id=self._run_id,
                 query=name,
                 args=_arg_or_args(arg, args),
-                reject_condition=reject_condition or self._client._config["default_workflow_query_reject_condition"],
+                reject_condition=reject_condition
+                or self._client._config["default_workflow_query_reject_condition"],
                 headers={},
                 ret_type=result_type or ret_type,
                 rpc_metadata=rpc_metadata,
@@ -363,7 +421,8 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,
     ) -> None:
-        """Send a signal. Returns once it is durable and its run known to be open, before it is handled; never doubled by retries.
+        """Send a signal. Returns once it is durable and its run known to be open, before it is
+        handled; never doubled by retries.
 
         Raises:
             RPCError: NOT_FOUND when there is no such open run.
@@ -444,8 +503,18 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         self, id: str, *, workflow_run_id: str | None = None, result_type: type | None = None
     ) -> WorkflowUpdateHandle[Any]:
         """A handle of an update by its id."""
-        return WorkflowUpdateHandle(self._client, id, self._id, workflow_run_id=workflow_run_id or self._run_id, result_type=result_type)
+        return WorkflowUpdateHandle(
+            self._client,
+            id,
+            self._id,
+            workflow_run_id=workflow_run_id or self._run_id,
+            result_type=result_type,
+        )
 
-    def get_update_handle_for(self, update: Any, id: str, *, workflow_run_id: str | None = None) -> WorkflowUpdateHandle[Any]:
+    def get_update_handle_for(
+        self, update: Any, id: str, *, workflow_run_id: str | None = None
+    ) -> WorkflowUpdateHandle[Any]:
         """A handle of an update by its id, typed by its method."""
-        return self.get_update_handle(id, workflow_run_id=workflow_run_id, result_type=update_name_and_type(update)[1])
+        return self.get_update_handle(
+            id, workflow_run_id=workflow_run_id, result_type=update_name_and_type(update)[1]
+        )

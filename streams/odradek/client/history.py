@@ -1,4 +1,6 @@
-"""Histories of workflows: fetched page by page, kept as a value, written to and read from Temporal's JSON."""
+"""Histories of workflows: fetched page by page, kept as a value, written to and read from
+Temporal's JSON.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class WorkflowHistoryEventFilterType(IntEnum):
 
 @dataclass(frozen=True)
 class WorkflowHistory:
-    """A workflow's id and the events of one run. `to_json` is Temporal's JSON form: its own tools read it."""
+    """A workflow's id and the events of one run. `to_json` is Temporal's JSON form: its own
+    tools read it.
+    """
 
     workflow_id: str
     events: Sequence[HistoryEvent]
@@ -62,7 +66,9 @@ class WorkflowHistory:
 
     @staticmethod
     def from_json(workflow_id: str, history: str | dict[str, Any]) -> WorkflowHistory:
-        """A history from JSON text or the dict of it: ours, or one exported by Temporal's tools. `ValueError` when it is none."""
+        """A history from JSON text or the dict of it: ours, or one exported by Temporal's tools.
+        `ValueError` when it is none.
+        """
         try:
             parsed = json.loads(history) if isinstance(history, str) else history
         except RecursionError as error:
@@ -78,11 +84,15 @@ class WorkflowHistory:
 
     def to_json_dict(self) -> dict[str, Any]:
         """The value of that JSON: `{"events": [{"eventId": "1", "eventType": …}, …]}`."""
-        return history_json.to_json_dict(history_json.JsonHistory(list(self.events), dict(self._extras)))
+        return history_json.to_json_dict(
+            history_json.JsonHistory(list(self.events), dict(self._extras))
+        )
 
 
 class WorkflowHistoryEventAsyncIterator(PageIterator[HistoryEvent]):
-    """Events of a run, page by page. Nothing is asked before the first `__anext__`. The first page fixes the run."""
+    """Events of a run, page by page. Nothing is asked before the first `__anext__`. The first
+    page fixes the run.
+    """
 
     def __init__(
         self,
@@ -96,22 +106,34 @@ class WorkflowHistoryEventAsyncIterator(PageIterator[HistoryEvent]):
         self._fetch = fetch
 
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
-        """Fetch the next page. With `wait_new_event` this waits until the run goes on or closes, or for the rpc timeout."""
+        """Fetch the next page. With `wait_new_event` this waits until the run goes on or closes,
+        or for the rpc timeout.
+        """
         input = self._input
-        run_id, first = _read_token(self._next_page_token) if self._next_page_token else (input.run_id or "", 1)
+        run_id, first = (
+            _read_token(self._next_page_token) if self._next_page_token else (input.run_id or "", 1)
+        )
         only_close = input.event_filter_type == WorkflowHistoryEventFilterType.CLOSE_EVENT
         size = PAGE_SIZE if only_close else page_size or input.page_size or PAGE_SIZE
         record = FetchHistory(
-            workflow_id=input.id, run_id=run_id, from_event_id=first, max_events=size, wait_new_event=input.wait_new_event
+            workflow_id=input.id,
+            run_id=run_id,
+            from_event_id=first,
+            max_events=size,
+            wait_new_event=input.wait_new_event,
         )
         reply = await self._fetch(record, input)
         page = history_json.expand(reply.history)
         closed = reply.next_event_id == 0
         if only_close:
             # Of an open run that is not waited for, Temporal gives the last event there is.
-            page = [event for event in page if isinstance(event.attributes, _CLOSING)] or ([] if input.wait_new_event else page[-1:])
+            page = [event for event in page if isinstance(event.attributes, _CLOSING)] or (
+                [] if input.wait_new_event else page[-1:]
+            )
         more = not closed and (input.wait_new_event or bool(reply.history))
-        self._took_page(page, page_token(reply.run_id or run_id, reply.next_event_id) if more else None)
+        self._took_page(
+            page, page_token(reply.run_id or run_id, reply.next_event_id) if more else None
+        )
 
 
 def page_token(run_id: str, event_id: int) -> bytes:
@@ -124,4 +146,6 @@ def _read_token(token: bytes) -> tuple[str, int]:
         run_id, event_id = json.loads(token)
         return str(run_id), int(event_id)
     except (ValueError, TypeError, RecursionError) as error:
-        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, f"not a page token of a history: {token!r}") from error
+        raise rpc_error(
+            RPCStatusCode.INVALID_ARGUMENT, f"not a page token of a history: {token!r}"
+        ) from error

@@ -1,8 +1,10 @@
-"""The root of a client's outbound interceptors: turns each call into a request, and its verdict into what the caller gets.
+"""The root of a client's outbound interceptors: turns each call into a request, and its verdict
+into what the caller gets.
 
-The rules of requests: the caller returns on the owner's verdict; with no owner alive, start, signal, cancel and terminate are accepted
-after the timeout, query, describe and history are UNAVAILABLE. See `verdicts.py`. What an interceptor may see goes through here; long
-polls of results do not, as in Temporal, where they are history calls.
+The rules of requests: the caller returns on the owner's verdict; with no owner alive, start,
+signal, cancel and terminate are accepted after the timeout, query, describe and history are
+UNAVAILABLE. See `verdicts.py`. What an interceptor may see goes through here; long polls of
+results do not, as in Temporal, where they are history calls.
 """
 
 from __future__ import annotations
@@ -45,8 +47,21 @@ from odradek.client.requests import RequestChannel
 from odradek.client.result import next_run, query_failed, value_of
 from odradek.client.same_request import request_id_of_caller
 from odradek.client.updates import WorkflowUpdateHandle, updates_not_supported
-from odradek.client.verdicts import accept, check, check_start, never_used, note_outcome, rpc_error, unavailable
-from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, count_workflows, namespace_path
+from odradek.client.verdicts import (
+    accept,
+    check,
+    check_start,
+    never_used,
+    note_outcome,
+    rpc_error,
+    unavailable,
+)
+from odradek.client.visibility import (
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
+    count_workflows,
+    namespace_path,
+)
 from odradek.converter import DataConverter, WorkflowSerializationContext
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
 from odradek.service import RPCError, RPCStatusCode
@@ -72,7 +87,8 @@ R = TypeVar("R", bound=Reply | None)
 
 # One wait for new events of a history; then it is asked again.
 LONG_POLL = timedelta(seconds=30)
-# Before it is asked again after it was UNAVAILABLE, which may be known at once: the pause doubles each time.
+# Before it is asked again after it was UNAVAILABLE, which may be known at once: the pause doubles
+# each time.
 FOLLOW_PAUSE_MIN_S = 0.5
 FOLLOW_PAUSE_MAX_S = 4.0
 
@@ -81,8 +97,9 @@ class ClientImpl(OutboundInterceptor):
     """Calls of one client, over the request channel of its namespace."""
 
     def __init__(self, client: Client, channel: RequestChannel, default_timeout_s: float) -> None:
-        # The last of the chain: there is no next one. Whoever calls holds the client; were it held here, a client that is dropped would
-        # live on until the garbage collector comes to it, with all its threads.
+        # The last of the chain: there is no next one. Whoever calls holds the client; were it held
+        # here, a client that is dropped would live on until the garbage collector comes to it, with
+        # all its threads.
         self._found = weakref.ref(client)
         self._channel = channel
         self._default_timeout_s = default_timeout_s
@@ -100,18 +117,33 @@ class ClientImpl(OutboundInterceptor):
     # --- start and result
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
-        """Start, or signal with start. The handle acts on the latest run and awaits the one started."""
+        """Start, or signal with start. The handle acts on the latest run and awaits the one
+        started.
+        """
         record, timeout_s = await self._prepare_start(input)
         try:
             reply: Reply | None = await self._ask(input.task_queue, record, timeout_s, create=True)
         except Unanswered as unanswered:
-            self._accept(unanswered, f"start of workflow {input.id!r}", input.id, input.task_queue, input.rpc_timeout)
+            self._accept(
+                unanswered,
+                f"start of workflow {input.id!r}",
+                input.id,
+                input.task_queue,
+                input.rpc_timeout,
+            )
             reply = None
         if reply is not None:
-            check_start(reply, workflow_id=input.id, workflow_type=input.workflow, task_queue=input.task_queue)
+            check_start(
+                reply,
+                workflow_id=input.id,
+                workflow_type=input.workflow,
+                task_queue=input.task_queue,
+            )
         run_id = reply.run_id if reply is not None and reply.run_id else record.run_id
         if reply is not None:
-            first_run_id = reply.first_execution_run_id or (run_id if input.start_signal is None or reply.started else None)
+            first_run_id = reply.first_execution_run_id or (
+                run_id if input.start_signal is None or reply.started else None
+            )
         else:
             first_run_id = None
         return WorkflowHandle(
@@ -126,37 +158,68 @@ class ClientImpl(OutboundInterceptor):
         )
 
     async def execute_workflow(self, input: StartWorkflowInput) -> Any:
-        """Start and wait for the outcome with one request: the way of a client without interceptors."""
+        """Start and wait for the outcome with one request: the way of a client without
+        interceptors.
+        """
         record, timeout_s = await self._prepare_start(input)
         converter = self.converter_for(input.id)
-        return await self._result(record, input, converter, None if input.rpc_timeout is None else timeout_s)
+        return await self._result(
+            record, input, converter, None if input.rpc_timeout is None else timeout_s
+        )
 
     async def _prepare_start(self, input: StartWorkflowInput) -> tuple[StartWorkflow, float]:
         timeout_s = self._timeout(input.rpc_timeout)
         converter = self.converter_for(input.id)
         record = await start_record(
-            input, converter, run_id=self._channel.new_run_id(), header_codec_behavior=self._client._config["header_codec_behavior"]
+            input,
+            converter,
+            run_id=self._channel.new_run_id(),
+            header_codec_behavior=self._client._config["header_codec_behavior"],
         )
         await self._prepare(input.task_queue, create=True)
         self._channel.remember_queue(input.id, input.task_queue)
         return record, timeout_s
 
-    async def _result(self, record: StartWorkflow, input: StartWorkflowInput, converter: DataConverter, timeout_s: float | None) -> Any:
+    async def _result(
+        self,
+        record: StartWorkflow,
+        input: StartWorkflowInput,
+        converter: DataConverter,
+        timeout_s: float | None,
+    ) -> Any:
         record.await_result = True
         try:
             try:
-                reply = await self._channel.ask_result(input.task_queue, record, timeout_s, create=True)
+                reply = await self._channel.ask_result(
+                    input.task_queue, record, timeout_s, create=True
+                )
             except Unanswered as unanswered:
-                self._accept(unanswered, f"start of workflow {input.id!r}", input.id, input.task_queue, input.rpc_timeout)
+                self._accept(
+                    unanswered,
+                    f"start of workflow {input.id!r}",
+                    input.id,
+                    input.task_queue,
+                    input.rpc_timeout,
+                )
                 # Accepted, with a deadline that was for the verdict alone.
                 reply = await self._channel.ask_result(input.task_queue, record, create=True)
         except Gone as error:
             raise never_used(input.id, input.task_queue) from error
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
-        return await self._follow(reply, input.id, input.workflow, input.task_queue, converter, input.ret_type, follow_runs=True)
+        return await self._follow(
+            reply,
+            input.id,
+            input.workflow,
+            input.task_queue,
+            converter,
+            input.ret_type,
+            follow_runs=True,
+        )
 
-    async def await_result(self, handle: WorkflowHandle[Any, Any], follow_runs: bool, rpc_timeout: timedelta | None) -> Any:
+    async def await_result(
+        self, handle: WorkflowHandle[Any, Any], follow_runs: bool, rpc_timeout: timedelta | None
+    ) -> Any:
         """The outcome of the run that a handle stands for, over restarts of its owners."""
         timeout_s = None if rpc_timeout is None else self._timeout(rpc_timeout)
         record: StartWorkflow | AwaitResult
@@ -165,7 +228,12 @@ class ClientImpl(OutboundInterceptor):
             record.await_result = True
             workflow_type = record.workflow_type
             if handle._refusal is not None:  # asked again, it might be taken by now, and start
-                check_start(handle._refusal, workflow_id=handle.id, workflow_type=workflow_type, task_queue=handle.task_queue or "")
+                check_start(
+                    handle._refusal,
+                    workflow_id=handle.id,
+                    workflow_type=workflow_type,
+                    task_queue=handle.task_queue or "",
+                )
         else:
             record = AwaitResult(workflow_id=handle.id, run_id=handle.result_run_id or "")
             workflow_type = ""
@@ -174,15 +242,26 @@ class ClientImpl(OutboundInterceptor):
         async def attempt(queue: str) -> Reply:
             return await self._poll(queue, record, timeout_s)
 
-        queue, reply = await self._located(handle.id, run_id, handle._task_queue, self._timeout(rpc_timeout), attempt)
+        queue, reply = await self._located(
+            handle.id, run_id, handle._task_queue, self._timeout(rpc_timeout), attempt
+        )
         if isinstance(record, StartWorkflow):
             handle._decided(reply)
         converter = self.converter_for(handle.id)
         return await self._follow(
-            reply, handle.id, workflow_type, queue, converter, handle._result_type, follow_runs=follow_runs, timeout_s=timeout_s
+            reply,
+            handle.id,
+            workflow_type,
+            queue,
+            converter,
+            handle._result_type,
+            follow_runs=follow_runs,
+            timeout_s=timeout_s,
         )
 
-    async def _poll(self, queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None) -> Reply:
+    async def _poll(
+        self, queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None
+    ) -> Reply:
         """Raises TopicMissingError of a queue that is not there."""
         try:
             await self._prepare(queue, create=False)
@@ -191,8 +270,13 @@ class ClientImpl(OutboundInterceptor):
             raise never_used(record.workflow_id, queue) from error
         except Unanswered as unanswered:
             raise rpc_error(
-                RPCStatusCode.DEADLINE_EXCEEDED if unanswered.delivered else RPCStatusCode.UNAVAILABLE,
-                f"workflow {record.workflow_id!r} on task queue {queue!r} did not close within {timeout_s or 0:g} s (rpc_timeout)",
+                (
+                    RPCStatusCode.DEADLINE_EXCEEDED
+                    if unanswered.delivered
+                    else RPCStatusCode.UNAVAILABLE
+                ),
+                f"workflow {record.workflow_id!r} on task queue {queue!r} did not close within"
+                f" {timeout_s or 0:g} s (rpc_timeout)",
             ) from None
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
@@ -211,15 +295,22 @@ class ClientImpl(OutboundInterceptor):
     ) -> Any:
         """The value of the run that the chain ends with."""
         while True:
-            check_start(reply, workflow_id=workflow_id, workflow_type=workflow_type, task_queue=queue)
+            check_start(
+                reply, workflow_id=workflow_id, workflow_type=workflow_type, task_queue=queue
+            )
             if reply.result is None:
-                raise rpc_error(RPCStatusCode.INTERNAL, f"the outcome of workflow {workflow_id!r} came without a result record")
+                raise rpc_error(
+                    RPCStatusCode.INTERNAL,
+                    f"the outcome of workflow {workflow_id!r} came without a result record",
+                )
             note_outcome(reply.result)
             run_id = next_run(reply.result, follow_runs)
             if not run_id:
                 return await value_of(reply.result, converter, result_type)
             try:
-                reply = await self._poll(queue, AwaitResult(workflow_id=workflow_id, run_id=run_id), timeout_s)
+                reply = await self._poll(
+                    queue, AwaitResult(workflow_id=workflow_id, run_id=run_id), timeout_s
+                )
             except TopicMissingError as error:
                 raise never_used(workflow_id, queue) from error
 
@@ -229,8 +320,19 @@ class ClientImpl(OutboundInterceptor):
         """Returns once the signal is durable and accepted."""
         arguments = await payloads_of(self.converter_for(input.id), input.args)
         headers = await self._headers(input.id, input.headers)
-        record = SignalWorkflow(workflow_id=input.id, signal_name=input.signal, run_id=input.run_id or "", input=arguments, headers=headers)
-        await self._change(record, input.task_queue, f"signal {input.signal!r} of workflow {input.id!r}", input.rpc_timeout)
+        record = SignalWorkflow(
+            workflow_id=input.id,
+            signal_name=input.signal,
+            run_id=input.run_id or "",
+            input=arguments,
+            headers=headers,
+        )
+        await self._change(
+            record,
+            input.task_queue,
+            f"signal {input.signal!r} of workflow {input.id!r}",
+            input.rpc_timeout,
+        )
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         """Requests cancellation."""
@@ -240,7 +342,9 @@ class ClientImpl(OutboundInterceptor):
             first_execution_run_id=input.first_execution_run_id or "",
             reason=input.reason,
         )
-        await self._change(record, input.task_queue, f"cancellation of workflow {input.id!r}", input.rpc_timeout)
+        await self._change(
+            record, input.task_queue, f"cancellation of workflow {input.id!r}", input.rpc_timeout
+        )
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         """Closes the run without running its code."""
@@ -251,7 +355,9 @@ class ClientImpl(OutboundInterceptor):
             reason=input.reason or "",
             details=await payloads_of(self.converter_for(input.id), input.args),
         )
-        await self._change(record, input.task_queue, f"termination of workflow {input.id!r}", input.rpc_timeout)
+        await self._change(
+            record, input.task_queue, f"termination of workflow {input.id!r}", input.rpc_timeout
+        )
 
     async def query_workflow(self, input: QueryWorkflowInput) -> Any:
         """Asks the run; sees every signal acknowledged before."""
@@ -276,26 +382,48 @@ class ClientImpl(OutboundInterceptor):
     async def describe_workflow(self, input: DescribeWorkflowInput) -> WorkflowExecutionDescription:
         """Describes a run, the latest one unless `run_id` is given."""
         record = DescribeWorkflow(workflow_id=input.id, run_id=input.run_id or "")
-        queue, reply = await self.read(record, input.task_queue, f"describe of workflow {input.id!r}", input.rpc_timeout)
+        queue, reply = await self.read(
+            record, input.task_queue, f"describe of workflow {input.id!r}", input.rpc_timeout
+        )
         check(reply, task_queue=queue)
         if reply.description is None:
-            raise rpc_error(RPCStatusCode.INTERNAL, f"the description of workflow {input.id!r} came without its record")
-        return WorkflowExecutionDescription._from_description(reply.description, self.converter_for(input.id))
+            raise rpc_error(
+                RPCStatusCode.INTERNAL,
+                f"the description of workflow {input.id!r} came without its record",
+            )
+        return WorkflowExecutionDescription._from_description(
+            reply.description, self.converter_for(input.id)
+        )
 
-    def fetch_workflow_history_events(self, input: FetchWorkflowHistoryEventsInput) -> WorkflowHistoryEventAsyncIterator:
+    def fetch_workflow_history_events(
+        self, input: FetchWorkflowHistoryEventsInput
+    ) -> WorkflowHistoryEventAsyncIterator:
         """An iterator; nothing is asked before its first `__anext__`."""
         return WorkflowHistoryEventAsyncIterator(self._client, input, self.history_page)
 
-    async def history_page(self, record: FetchHistory, input: FetchWorkflowHistoryEventsInput) -> Reply:
-        """One page of a history. A page that waits for new events, without a timeout of the caller's, waits over restarts of owners."""
+    async def history_page(
+        self, record: FetchHistory, input: FetchWorkflowHistoryEventsInput
+    ) -> Reply:
+        """One page of a history. A page that waits for new events, without a timeout of the
+        caller's, waits over restarts of owners.
+        """
         what, pause_s = f"history of workflow {input.id!r}", FOLLOW_PAUSE_MIN_S
         while True:
             waits = record.wait_new_event and input.rpc_timeout is None
             try:
-                queue, reply = await self.read(record, input.task_queue, what, LONG_POLL if waits else input.rpc_timeout, patient=waits)
+                queue, reply = await self.read(
+                    record,
+                    input.task_queue,
+                    what,
+                    LONG_POLL if waits else input.rpc_timeout,
+                    patient=waits,
+                )
                 return check(reply, task_queue=queue)
             except RPCError as error:
-                if not waits or error.status not in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.UNAVAILABLE):
+                if not waits or error.status not in (
+                    RPCStatusCode.DEADLINE_EXCEEDED,
+                    RPCStatusCode.UNAVAILABLE,
+                ):
                     raise
                 gone = error.status is RPCStatusCode.UNAVAILABLE
             if gone:
@@ -305,12 +433,16 @@ class ClientImpl(OutboundInterceptor):
 
     # --- what only operators do: no interceptor sees it, as Temporal's have no such call
 
-    async def unpark_workflow(self, id: str, run_id: str, *, task_queue: str | None, rpc_timeout: timedelta | None) -> None:
+    async def unpark_workflow(
+        self, id: str, run_id: str, *, task_queue: str | None, rpc_timeout: timedelta | None
+    ) -> None:
         """Has a parked run tried again."""
         record = UnparkWorkflow(workflow_id=id, run_id=run_id)
         await self._change(record, task_queue, f"unpark of workflow {id!r}", rpc_timeout)
 
-    async def delete_workflow(self, id: str, run_id: str, *, task_queue: str | None, rpc_timeout: timedelta | None) -> None:
+    async def delete_workflow(
+        self, id: str, run_id: str, *, task_queue: str | None, rpc_timeout: timedelta | None
+    ) -> None:
         """Deletes a run."""
         record = DeleteWorkflow(workflow_id=id, run_id=run_id)
         await self._change(record, task_queue, f"deletion of workflow {id!r}", rpc_timeout)
@@ -346,18 +478,24 @@ class ClientImpl(OutboundInterceptor):
 
     # --- updates: later versions
 
-    async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
+    async def start_workflow_update(
+        self, input: StartWorkflowUpdateInput
+    ) -> WorkflowUpdateHandle[Any]:
         """Not supported yet."""
         raise updates_not_supported()
 
-    async def start_update_with_start_workflow(self, input: StartWorkflowUpdateWithStartInput) -> WorkflowUpdateHandle[Any]:
+    async def start_update_with_start_workflow(
+        self, input: StartWorkflowUpdateWithStartInput
+    ) -> WorkflowUpdateHandle[Any]:
         """Not supported yet."""
         raise updates_not_supported()
 
     # --- activities completed from outside
 
     async def heartbeat_async_activity(self, input: HeartbeatAsyncActivityInput) -> None:
-        """Records a heartbeat; raises `AsyncActivityCancelledError` when the activity is to be cancelled."""
+        """Records a heartbeat; raises `AsyncActivityCancelledError` when the activity is to be
+        cancelled.
+        """
         await self._completion.heartbeat(input)
 
     async def complete_async_activity(self, input: CompleteAsyncActivityInput) -> None:
@@ -368,7 +506,9 @@ class ClientImpl(OutboundInterceptor):
         """Fails an attempt of an activity."""
         await self._completion.fail(input)
 
-    async def report_cancellation_async_activity(self, input: ReportCancellationAsyncActivityInput) -> None:
+    async def report_cancellation_async_activity(
+        self, input: ReportCancellationAsyncActivityInput
+    ) -> None:
         """Confirms the cancellation of an activity."""
         await self._completion.report_cancellation(input)
 
@@ -379,32 +519,66 @@ class ClientImpl(OutboundInterceptor):
         converter = self._client._data_converter
         if not self._client._converter_takes_context:
             return converter
-        return converter.with_context(WorkflowSerializationContext(namespace=self._client.namespace, workflow_id=workflow_id))
+        return converter.with_context(
+            WorkflowSerializationContext(namespace=self._client.namespace, workflow_id=workflow_id)
+        )
 
     async def _headers(self, workflow_id: str, headers: Any) -> dict[str, Any]:
         if not headers:
             return {}
-        return await headers_of(self.converter_for(workflow_id), headers, self._client._config["header_codec_behavior"])
+        return await headers_of(
+            self.converter_for(workflow_id), headers, self._client._config["header_codec_behavior"]
+        )
 
     def _timeout(self, rpc_timeout: timedelta | None) -> float:
-        return self._default_timeout_s if rpc_timeout is None else seconds_of(rpc_timeout, "rpc_timeout")
+        return (
+            self._default_timeout_s
+            if rpc_timeout is None
+            else seconds_of(rpc_timeout, "rpc_timeout")
+        )
 
-    def _accept(self, unanswered: Unanswered, what: str, workflow_id: str, queue: str, rpc_timeout: timedelta | None) -> None:
+    def _accept(
+        self,
+        unanswered: Unanswered,
+        what: str,
+        workflow_id: str,
+        queue: str,
+        rpc_timeout: timedelta | None,
+    ) -> None:
         address, explicit = self._channel.transport.address, rpc_timeout is not None
-        accept(unanswered, what=what, workflow_id=workflow_id, task_queue=queue, address=address, explicit=explicit)
+        accept(
+            unanswered,
+            what=what,
+            workflow_id=workflow_id,
+            task_queue=queue,
+            address=address,
+            explicit=explicit,
+        )
 
     async def _prepare(self, queue: str, *, create: bool) -> None:
         await self._channel.prepare(queue, create=create)
 
-    async def _ask(self, queue: str, record: Request, timeout_s: float, *, fail_early: bool = False, create: bool = False) -> Reply:
+    async def _ask(
+        self,
+        queue: str,
+        record: Request,
+        timeout_s: float,
+        *,
+        fail_early: bool = False,
+        create: bool = False,
+    ) -> Reply:
         try:
             if not create:  # else a start, which has seen to it
                 await self._prepare(queue, create=False)
-            return await self._channel.ask(queue, record, timeout_s, fail_early=fail_early, create=create)
+            return await self._channel.ask(
+                queue, record, timeout_s, fail_early=fail_early, create=create
+            )
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 
-    async def _change(self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None) -> None:
+    async def _change(
+        self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None
+    ) -> None:
         """A request that changes a run: its verdict, or accepted without one."""
         timeout_s = self._timeout(rpc_timeout)
         record.request_id = record.request_id or request_id_of_caller()
@@ -416,16 +590,26 @@ class ClientImpl(OutboundInterceptor):
                 self._accept(unanswered, what, record.workflow_id, queue, rpc_timeout)
                 return None
 
-        queue, reply = await self._located(record.workflow_id, record.run_id, task_queue, timeout_s, attempt)
+        queue, reply = await self._located(
+            record.workflow_id, record.run_id, task_queue, timeout_s, attempt
+        )
         if reply is not None:
             check(reply, task_queue=queue)
 
     async def read(
-        self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None, *, patient: bool = False
+        self,
+        record: Request,
+        task_queue: str | None,
+        what: str,
+        rpc_timeout: timedelta | None,
+        *,
+        patient: bool = False,
     ) -> tuple[str, Reply]:
-        """A request that only reads: the queue that answered, and its reply; UNAVAILABLE when none comes.
+        """A request that only reads: the queue that answered, and its reply; UNAVAILABLE when
+        none comes.
 
-        patient: do not give up early because no owner seems to be alive; nor for a caller who says himself how long he waits.
+        patient: do not give up early because no owner seems to be alive; nor for a caller who
+        says himself how long he waits.
         """
         timeout_s = self._timeout(rpc_timeout)
         early = not patient and rpc_timeout is None
@@ -434,15 +618,25 @@ class ClientImpl(OutboundInterceptor):
             try:
                 return await self._ask(queue, record, timeout_s, fail_early=early)
             except Unanswered as unanswered:
-                raise unavailable(unanswered, what=what, task_queue=queue, address=self._channel.transport.address) from None
+                raise unavailable(
+                    unanswered, what=what, task_queue=queue, address=self._channel.transport.address
+                ) from None
 
-        return await self._located(record.workflow_id, record.run_id, task_queue, timeout_s, attempt)
+        return await self._located(
+            record.workflow_id, record.run_id, task_queue, timeout_s, attempt
+        )
 
     async def _located(
-        self, workflow_id: str, run_id: str, task_queue: str | None, timeout_s: float, attempt: Callable[[str], Awaitable[R]]
+        self,
+        workflow_id: str,
+        run_id: str,
+        task_queue: str | None,
+        timeout_s: float,
+        attempt: Callable[[str], Awaitable[R]],
     ) -> tuple[str, R]:
-        """Do `attempt(queue)` with the queue given, remembered, or located; with a remembered one that does not know the id, or is no
-        more, locate anew. A queue that is not there has no workflows: NOT_FOUND.
+        """Do `attempt(queue)` with the queue given, remembered, or located; with a remembered
+        one that does not know the id, or is no more, locate anew. A queue that is not there has
+        no workflows: NOT_FOUND.
         """
         if task_queue is None:
             remembered = self._channel.remembered_queue(workflow_id)

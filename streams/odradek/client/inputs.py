@@ -1,8 +1,9 @@
-"""Inputs of the client's outbound interceptor methods, one dataclass a call. Field names are Temporal's.
+"""Inputs of the client's outbound interceptor methods, one dataclass a call. Field names are
+Temporal's.
 
-Everything is plain and mutable: an interceptor changes what it likes and hands the input on. `headers` hold payloads and reach the
-workflow. `task_queue` at the end of the inputs that act on an existing workflow is Odradek's own: the queue that the handle knows, None
-to have it located.
+Everything is plain and mutable: an interceptor changes what it likes and hands the input on.
+`headers` hold payloads and reach the workflow. `task_queue` at the end of the inputs that act on
+an existing workflow is Odradek's own: the queue that the handle knows, None to have it located.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ RPCMetadata = Mapping[str, str | bytes]
 
 @dataclass
 class StartWorkflowInput:
-    """Input of `OutboundInterceptor.start_workflow`. With `start_signal` it is a signal-with-start."""
+    """Input of `OutboundInterceptor.start_workflow`. With `start_signal` it is a
+    signal-with-start.
+    """
 
     workflow: str
     args: Sequence[Any]
@@ -250,7 +253,9 @@ class HeartbeatAsyncActivityInput:
 
 @dataclass
 class CompleteAsyncActivityInput:
-    """Input of `OutboundInterceptor.complete_async_activity`. `result` is the unset marker when none was given."""
+    """Input of `OutboundInterceptor.complete_async_activity`. `result` is the unset marker when
+    none was given.
+    """
 
     id_or_token: AsyncActivityIDReference | bytes
     result: Any | None

@@ -1,6 +1,8 @@
-"""Client interceptors: the one seam for tracing, context and tests. Each method of `OutboundInterceptor` hands on to the next one.
+"""Client interceptors: the one seam for tracing, context and tests. Each method of
+`OutboundInterceptor` hands on to the next one.
 
-A client's interceptors wrap its root (`impl.py`), the first of the list outermost. A client without any calls the root directly.
+A client's interceptors wrap its root (`impl.py`), the first of the list outermost. A client
+without any calls the root directly.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 
 
 class Interceptor:
-    """Makes the outbound interceptor of each client. One that is also a `worker.Interceptor` is used by that client's workers too."""
+    """Makes the outbound interceptor of each client. One that is also a `worker.Interceptor` is
+    used by that client's workers too.
+    """
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         """Wrap `next`, the outbound interceptor after this one."""
@@ -42,7 +46,9 @@ class Interceptor:
 
 
 class OutboundInterceptor:
-    """Calls of the client on their way out. Override what is wanted and call `super()` or `self.next`."""
+    """Calls of the client on their way out. Override what is wanted and call `super()` or
+    `self.next`.
+    """
 
     def __init__(self, next: OutboundInterceptor) -> None:
         self.next = next
@@ -59,7 +65,9 @@ class OutboundInterceptor:
         """`WorkflowHandle.describe`."""
         return await self.next.describe_workflow(input)
 
-    def fetch_workflow_history_events(self, input: FetchWorkflowHistoryEventsInput) -> WorkflowHistoryEventAsyncIterator:
+    def fetch_workflow_history_events(
+        self, input: FetchWorkflowHistoryEventsInput
+    ) -> WorkflowHistoryEventAsyncIterator:
         """`WorkflowHandle.fetch_history_events`."""
         return self.next.fetch_workflow_history_events(input)
 
@@ -83,11 +91,15 @@ class OutboundInterceptor:
         """`WorkflowHandle.terminate`."""
         await self.next.terminate_workflow(input)
 
-    async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
+    async def start_workflow_update(
+        self, input: StartWorkflowUpdateInput
+    ) -> WorkflowUpdateHandle[Any]:
         """`WorkflowHandle.start_update` and `execute_update`."""
         return await self.next.start_workflow_update(input)
 
-    async def start_update_with_start_workflow(self, input: StartWorkflowUpdateWithStartInput) -> WorkflowUpdateHandle[Any]:
+    async def start_update_with_start_workflow(
+        self, input: StartWorkflowUpdateWithStartInput
+    ) -> WorkflowUpdateHandle[Any]:
         """`Client.start_update_with_start_workflow` and `execute_update_with_start_workflow`."""
         return await self.next.start_update_with_start_workflow(input)
 
@@ -103,6 +115,8 @@ class OutboundInterceptor:
         """`AsyncActivityHandle.fail`."""
         await self.next.fail_async_activity(input)
 
-    async def report_cancellation_async_activity(self, input: ReportCancellationAsyncActivityInput) -> None:
+    async def report_cancellation_async_activity(
+        self, input: ReportCancellationAsyncActivityInput
+    ) -> None:
         """`AsyncActivityHandle.report_cancellation`."""
         await self.next.report_cancellation_async_activity(input)

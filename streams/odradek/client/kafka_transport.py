@@ -1,7 +1,9 @@
-"""The transport over Kafka: requests to `events` of a task queue, replies from `replies`, owners from `members`.
+"""The transport over Kafka: requests to `events` of a task queue, replies from `replies`, owners
+from `members`.
 
-One producer, one thread that reads replies, and, once something is slow, one that reads `members`. Topics are looked at (and created,
-where that is allowed) with the first request to a queue.
+One producer, one thread that reads replies, and, once something is slow, one that reads
+`members`. Topics are looked at (and created, where that is allowed) with the first request to a
+queue.
 """
 
 from __future__ import annotations
@@ -46,13 +48,16 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 MEMBERS_TIMEOUT_S = 5.0
-# A queue in use is looked at again after this: somebody may have deleted it, and made it anew with another number of partitions.
+# A queue in use is looked at again after this: somebody may have deleted it, and made it anew with
+# another number of partitions.
 LOOK_AGAIN_S = 10.0
-# And after this where something is slow: a producer keeps a record for a topic that is gone for half a minute before it says so.
+# And after this where something is slow: a producer keeps a record for a topic that is gone for
+# half a minute before it says so.
 LOOK_SLOW_S = 2.0
 # Why the latest reply could not be read is told to those who go without one for so long.
 _UNREAD_S = 15.0
-# What a record takes beside key and value: framing of the batch and of the record, header names and values.
+# What a record takes beside key and value: framing of the batch and of the record, header names and
+# values.
 _RECORD_OVERHEAD = 512
 
 _open: set[KafkaTransport] = set()
@@ -62,7 +67,13 @@ _open_lock = threading.Lock()
 class KafkaTransport:
     """See `Transport`."""
 
-    def __init__(self, settings: Settings, *, connect_timeout_s: float = CONNECT_TIMEOUT_S, codec: Codec | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        codec: Codec | None = None,
+    ) -> None:
         self._settings = settings
         self._connect_timeout_s = connect_timeout_s
         self._client_id = uuid.uuid4().hex
@@ -79,7 +90,9 @@ class KafkaTransport:
         self._shared: list[TopicFacts] = []  # as they were at the start
         self._upkeep: TopicUpkeep | None = None
         self._in_doubt_until = 0.0  # monotonic: until members have had time to say something
-        self._unread: tuple[float, str] | None = None  # until when, monotonic, and why the latest reply could not be read
+        self._unread: tuple[float, str] | None = (
+            None  # until when, monotonic, and why the latest reply could not be read
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_replies: OnReplies | None = None
         self._on_owners: OnOwners | None = None
@@ -98,7 +111,9 @@ class KafkaTransport:
         """Bootstrap servers."""
         return self._settings.address
 
-    async def open(self, loop: asyncio.AbstractEventLoop, on_replies: OnReplies, on_owners: OnOwners) -> None:
+    async def open(
+        self, loop: asyncio.AbstractEventLoop, on_replies: OnReplies, on_owners: OnOwners
+    ) -> None:
         """See `Transport.open`."""
         self._loop, self._on_replies, self._on_owners = loop, on_replies, on_owners
         await asyncio.to_thread(self._open)
@@ -106,7 +121,9 @@ class KafkaTransport:
     def _open(self) -> None:
         topics = self._topics
         self._admin.cluster_id()  # the quickest way to see that nobody answers
-        found = self._admin.ensure([topics.replies, topics.members, topics.schemas, topics.results, topics.executions])
+        found = self._admin.ensure(
+            [topics.replies, topics.members, topics.schemas, topics.results, topics.executions]
+        )
         for topic in (topics.replies, topics.members):
             found[topic].require("Read")
         self._shared = [found[topic] for topic in (topics.replies, topics.members, topics.schemas)]
@@ -133,7 +150,9 @@ class KafkaTransport:
         if self._settings.schema_registry_url is None:
             self._schemas.publish(self._producer, get_args(Event))
         else:
-            self._codec.prepare((*get_args(Event), Reply, MemberStatus))  # a registry is asked now, not in the middle
+            self._codec.prepare(
+                (*get_args(Event), Reply, MemberStatus)
+            )  # a registry is asked now, not in the middle
 
     # --- queues
 
@@ -158,9 +177,13 @@ class KafkaTransport:
         self._queues[task_queue] = await asyncio.to_thread(self._look, task_queue, create)
 
     def _look_again(self, task_queue: str, queue: _Queue, after_s: float) -> None:
-        """See, beside what is sent, whether the topic is still the one that is known. What cannot be seen now is as it was."""
+        """See, beside what is sent, whether the topic is still the one that is known. What
+        cannot be seen now is as it was.
+        """
         now = time.monotonic()
-        if self._looking or now - queue.looked_at <= after_s:  # one at a time: where brokers hang, each keeps a thread for seconds
+        if (
+            self._looking or now - queue.looked_at <= after_s
+        ):  # one at a time: where brokers hang, each keeps a thread for seconds
             return
         queue.looked_at = now
         task = asyncio.get_running_loop().create_task(self._check(task_queue, queue))
@@ -169,11 +192,19 @@ class KafkaTransport:
 
     async def _check(self, task_queue: str, queue: _Queue) -> None:
         try:
-            facts = (await asyncio.to_thread(self._admin.describe, [queue.events])).get(queue.events)
+            facts = (await asyncio.to_thread(self._admin.describe, [queue.events])).get(
+                queue.events
+            )
             if facts is not None and facts.topic_id == queue.topic_id:
                 return
-            logger.info("task queue %r was deleted%s", task_queue, "" if facts is None else ", and made anew")
-            found = None if facts is None else await asyncio.to_thread(self._look, task_queue, False)
+            logger.info(
+                "task queue %r was deleted%s",
+                task_queue,
+                "" if facts is None else ", and made anew",
+            )
+            found = (
+                None if facts is None else await asyncio.to_thread(self._look, task_queue, False)
+            )
         except (KafkaException, OdradekError) as error:
             logger.debug("task queue %r cannot be looked at: %s", task_queue, error)
             return
@@ -186,7 +217,9 @@ class KafkaTransport:
         """Its topic is gone, or another: it is looked up anew before the next request."""
         if self._queues.get(task_queue) is queue:
             del self._queues[task_queue]
-            self._topic_ids[queue.events] = ""  # the producer learns of it anew then, whatever it is
+            self._topic_ids[queue.events] = (
+                ""  # the producer learns of it anew then, whatever it is
+            )
         self._ever_served.discard(task_queue)
 
     def _look(self, task_queue: str, create: bool) -> _Queue:
@@ -194,10 +227,14 @@ class KafkaTransport:
         facts = self._admin.describe([events]).get(events)
         if facts is None:
             if not create:
-                raise TopicMissingError(events, reason="no worker and no start has ever used this task queue")
+                raise TopicMissingError(
+                    events, reason="no worker and no start has ever used this task queue"
+                )
             facts = self._admin.ensure([events, self._topics.state(task_queue)])[events]
         facts = replace(facts, partitions=self._admin.hashed_over(facts))
-        limit = self._admin.max_message_bytes([facts.require("Write", "DescribeConfigs").name])[events]
+        limit = self._admin.max_message_bytes([facts.require("Write", "DescribeConfigs").name])[
+            events
+        ]
         if self._producer is not None:
             self._producer.partitions[events] = facts.partitions
             self._producer.limits[events] = limit
@@ -210,7 +247,9 @@ class KafkaTransport:
 
     def send(self, task_queue: str, record: Event, on_delivery: OnDelivery | None) -> None:
         """See `Transport.send`."""
-        assert self._producer is not None and self._loop is not None and self._replies is not None, "not open"
+        assert (
+            self._producer is not None and self._loop is not None and self._replies is not None
+        ), "not open"
         self._replies.begin()
         queue = self._queues.get(task_queue)
         if queue is None:
@@ -219,12 +258,21 @@ class KafkaTransport:
         try:
             value = self._codec.encode(record)
             key = record.workflow_id.encode()
-        except (UnencodableRecord, UnicodeError) as error:  # a lone surrogate in an id, a number beyond 64 bits, a payload that is none
-            raise ValueError(f"{type(record).__name__} of workflow {record.workflow_id!r} cannot be sent: {error}") from error
+        except (
+            UnencodableRecord,
+            UnicodeError,
+        ) as error:  # a lone surrogate in an id, a number beyond 64 bits, a payload that is none
+            raise ValueError(
+                f"{type(record).__name__} of workflow {record.workflow_id!r} cannot be sent:"
+                f" {error}"
+            ) from error
         size = len(value) + len(key) + _RECORD_OVERHEAD
         if size > queue.limit:
             raise RecordTooLargeError(
-                queue.events, size=size, limit=queue.limit, what=f"the {type(record).__name__} of workflow {record.workflow_id!r}"
+                queue.events,
+                size=size,
+                limit=queue.limit,
+                what=f"the {type(record).__name__} of workflow {record.workflow_id!r}",
             )
         loop = self._loop
 
@@ -235,14 +283,25 @@ class KafkaTransport:
             elif not loop.is_closed():
                 loop.call_soon_threadsafe(self._refused, task_queue, queue, on_delivery, error)
 
-        partition = partition_for(key, queue.partitions)  # the topic may have got more, which the owners do not count
+        partition = partition_for(
+            key, queue.partitions
+        )  # the topic may have got more, which the owners do not count
         try:
-            self._producer.produce(queue.events, key, value, headers_for(record), partition=partition, on_delivery=report)
+            self._producer.produce(
+                queue.events,
+                key,
+                value,
+                headers_for(record),
+                partition=partition,
+                on_delivery=report,
+            )
         except TopicMissingError:
             self._forget(task_queue, queue)
             raise
 
-    def _refused(self, task_queue: str, queue: _Queue, on_delivery: OnDelivery | None, error: BaseException) -> None:
+    def _refused(
+        self, task_queue: str, queue: _Queue, on_delivery: OnDelivery | None, error: BaseException
+    ) -> None:
         if isinstance(error, TopicMissingError):
             self._forget(task_queue, queue)
         elif isinstance(error, ClockError):
@@ -256,7 +315,9 @@ class KafkaTransport:
     # --- replies and owners
 
     def _readable(self, value: bytes) -> bool:
-        """On the reader's thread, which may wait for a registry. What it cannot read now is asked for again by its request."""
+        """On the reader's thread, which may wait for a registry. What it cannot read now is
+        asked for again by its request.
+        """
         try:
             self._codec.learn(value)
         except WireError as error:
@@ -315,12 +376,18 @@ class KafkaTransport:
         partition, now = partition_for(workflow_id.encode(), queue.partitions), time.monotonic()
         self._look_after()
         found = self._reader().view.owner(task_queue, partition, now, silence_s)
-        return Owner.UNKNOWN if found is Owner.NONE and (self.trouble or now < self._in_doubt_until) else found
+        return (
+            Owner.UNKNOWN
+            if found is Owner.NONE and (self.trouble or now < self._in_doubt_until)
+            else found
+        )
 
     def _look_after(self) -> None:
         """Something is slow: see whether the topics that everybody shares are there."""
         if self._upkeep is None and self._shared:
-            self._upkeep = TopicUpkeep(self._admin, self._shared, weak_method(self._made_anew), asked=True)
+            self._upkeep = TopicUpkeep(
+                self._admin, self._shared, weak_method(self._made_anew), asked=True
+            )
             self._upkeep.start()
         if self._upkeep is not None:
             self._upkeep.look()
@@ -348,7 +415,8 @@ class KafkaTransport:
         reader = self._reader()
         self._look_after()
         names, _ = await asyncio.gather(
-            asyncio.to_thread(self._admin.topic_names), asyncio.to_thread(reader.wait_complete, MEMBERS_TIMEOUT_S)
+            asyncio.to_thread(self._admin.topic_names),
+            asyncio.to_thread(reader.wait_complete, MEMBERS_TIMEOUT_S),
         )
         living = reader.view.living_queues(time.monotonic())
         return {queue: queue in living for queue in self._queues_of(names)}
@@ -358,27 +426,45 @@ class KafkaTransport:
         return await asyncio.to_thread(self._served, list(task_queues))
 
     def _served(self, task_queues: list[str]) -> set[str]:
-        self._ever_served.update(queue for queue in task_queues if queue not in self._ever_served and self._has_state(queue))
+        self._ever_served.update(
+            queue
+            for queue in task_queues
+            if queue not in self._ever_served and self._has_state(queue)
+        )
         return self._ever_served.intersection(task_queues)
 
-    async def unapplied(self, task_queues: Sequence[str], workflow_id: str, timeout_s: float) -> set[str]:
+    async def unapplied(
+        self, task_queues: Sequence[str], workflow_id: str, timeout_s: float
+    ) -> set[str]:
         """See `Transport.unapplied`."""
-        return await asyncio.to_thread(queues_with_requests, self._settings, self._admin, task_queues, workflow_id, timeout_s)
+        return await asyncio.to_thread(
+            queues_with_requests, self._settings, self._admin, task_queues, workflow_id, timeout_s
+        )
 
     def _has_state(self, task_queue: str) -> bool:
-        """Whether anything was ever written to its `state`; what cannot be looked at may have been."""
+        """Whether anything was ever written to its `state`; what cannot be looked at may have
+        been.
+        """
         topic = self._topics.state(task_queue)
         try:
             facts = self._admin.describe([topic]).get(topic)
-            return facts is not None and any(self._admin.end_offsets(topic, range(facts.partitions), committed=False).values())
+            return facts is not None and any(
+                self._admin.end_offsets(topic, range(facts.partitions), committed=False).values()
+            )
         except (KafkaException, OdradekError) as error:
-            logger.debug("whether task queue %r was ever served cannot be seen: %s", task_queue, error)
+            logger.debug(
+                "whether task queue %r was ever served cannot be seen: %s", task_queue, error
+            )
             return True
 
     def _queues_of(self, topic_names: Sequence[str]) -> list[str]:
         parsed = [self._topics.parse(name) for name in topic_names]
         return [
-            name.task_queue for name in parsed if name is not None and name.kind == EVENTS and name.namespace == self._settings.namespace
+            name.task_queue
+            for name in parsed
+            if name is not None
+            and name.kind == EVENTS
+            and name.namespace == self._settings.namespace
         ]
 
     # --- end
@@ -390,7 +476,9 @@ class KafkaTransport:
 
     @property
     def is_forsaken(self) -> bool:
-        """Whether the loop that it belongs to is closed: no call can be made any more, whoever still holds its client."""
+        """Whether the loop that it belongs to is closed: no call can be made any more, whoever
+        still holds its client.
+        """
         return self.is_of_this_process and self._loop is not None and self._loop.is_closed()
 
     def close(self) -> None:
@@ -431,7 +519,8 @@ def _end_of(admin: ClusterAdmin, topic: str, partition: int, *, committed: bool)
 
 
 def _close_all() -> None:
-    # Daemon threads inside librdkafka while the interpreter goes away are asking for trouble: end them first.
+    # Daemon threads inside librdkafka while the interpreter goes away are asking for trouble: end
+    # them first.
     with _open_lock:
         found = [transport for transport in _open if transport.is_of_this_process]
     for transport in found:

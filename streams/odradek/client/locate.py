@@ -1,9 +1,10 @@
 """Which task queue a workflow id belongs to, for a handle that was not told.
 
-Asked are, by DescribeWorkflow, which changes nothing: every queue whose processors seem to live, and, if none of them has it, for a
-moment those that were served before. A queue that has not answered may have it: then the id is UNAVAILABLE, not NOT_FOUND. A queue that
-nobody ever served has no workflows, only requests that wait; it is named if some are for this id, and not asked. Two queues that have it
-are an error that names both.
+Asked are, by DescribeWorkflow, which changes nothing: every queue whose processors seem to live,
+and, if none of them has it, for a moment those that were served before. A queue that has not
+answered may have it: then the id is UNAVAILABLE, not NOT_FOUND. A queue that nobody ever served
+has no workflows, only requests that wait; it is named if some are for this id, and not asked.
+Two queues that have it are an error that names both.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.events import DescribeWorkflow
 from odradek.wire.outcomes import NOT_FOUND, OK, RESOURCE_EXHAUSTED
 
-# Queues without a living owner are asked only to be sure (one that comes up has not said so yet); they get this long.
+# Queues without a living owner are asked only to be sure (one that comes up has not said so yet);
+# they get this long.
 SILENT_QUEUE_S = 1.0
 # Queues that an error names.
 NAMED = 5
@@ -27,14 +29,27 @@ NAMED = 5
 NAME_THE_QUEUE = "name the queue of the workflow with `task_queue`"
 
 
-async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout_s: float, *, known: Collection[str] = ()) -> str:
-    """The task queue that has this workflow id. Raises `RPCError`: NOT_FOUND, UNAVAILABLE, INVALID_ARGUMENT for no id, or
-    FAILED_PRECONDITION when two have it.
+async def locate(
+    channel: RequestChannel,
+    workflow_id: str,
+    run_id: str,
+    timeout_s: float,
+    *,
+    known: Collection[str] = (),
+) -> str:
+    """The task queue that has this workflow id. Raises `RPCError`: NOT_FOUND, UNAVAILABLE,
+    INVALID_ARGUMENT for no id, or FAILED_PRECONDITION when two have it.
 
-    known: queues that have it by what the caller knows; each counts as one that has it unless it says otherwise.
+    known: queues that have it by what the caller knows; each counts as one that has it unless it
+    says otherwise.
     """
-    if not workflow_id or "/" in run_id:  # what no queue can have is not looked for: one that is silent would leave it in doubt
-        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, "Invalid RunId." if workflow_id else "WorkflowId is not set on request.")
+    if (
+        not workflow_id or "/" in run_id
+    ):  # what no queue can have is not looked for: one that is silent would leave it in doubt
+        raise rpc_error(
+            RPCStatusCode.INVALID_ARGUMENT,
+            "Invalid RunId." if workflow_id else "WorkflowId is not set on request.",
+        )
     await channel.ready()
     queues = await channel.transport.queues()
     living = [queue for queue, alive in queues.items() if alive]
@@ -50,7 +65,9 @@ async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout
     if not found and silent:
         served = await channel.transport.served(silent)
         never = [queue for queue in silent if queue not in served]
-        also_found, also_unanswered = await _ask(channel, sorted(served), workflow_id, run_id, min(timeout_s, SILENT_QUEUE_S))
+        also_found, also_unanswered = await _ask(
+            channel, sorted(served), workflow_id, run_id, min(timeout_s, SILENT_QUEUE_S)
+        )
         found += also_found
         unanswered += also_unanswered
     if len(found) > 1:
@@ -61,12 +78,20 @@ async def locate(channel: RequestChannel, workflow_id: str, run_id: str, timeout
     if unanswered:
         raise rpc_error(
             RPCStatusCode.UNAVAILABLE,
-            f"workflow {workflow_id!r} was not found, but no processor of {_names(unanswered)} answers, and it may be there. Start a "
-            f"worker for it, or, if it is not there, {NAME_THE_QUEUE}",
+            f"workflow {workflow_id!r} was not found, but no processor of {_names(unanswered)}"
+            " answers, and it may be there. Start a worker for it, or, if it is not there,"
+            f" {NAME_THE_QUEUE}",
         )
     message = f"workflow not found for ID: {workflow_id}"
-    if never and (waiting := await channel.transport.unapplied(never, workflow_id, min(timeout_s, SILENT_QUEUE_S))):
-        message += f". Task queue {_names(sorted(waiting))} was never served by a worker: a start of it that lies there is not applied yet"
+    if never and (
+        waiting := await channel.transport.unapplied(
+            never, workflow_id, min(timeout_s, SILENT_QUEUE_S)
+        )
+    ):
+        message += (
+            f". Task queue {_names(sorted(waiting))} was never served by a worker: a start of it"
+            " that lies there is not applied yet"
+        )
     raise rpc_error(RPCStatusCode.NOT_FOUND, message)
 
 
@@ -74,30 +99,45 @@ def ambiguous(workflow_id: str, queues: Collection[str]) -> RPCError:
     """The error of an id that these queues have."""
     return rpc_error(
         RPCStatusCode.FAILED_PRECONDITION,
-        f"workflow id {workflow_id!r} exists in the task queues {_names(queues)}: say which one is meant: {NAME_THE_QUEUE}",
+        f"workflow id {workflow_id!r} exists in the task queues {_names(queues)}: say which one is"
+        f" meant: {NAME_THE_QUEUE}",
     )
 
 
-async def _ask(channel: RequestChannel, queues: list[str], workflow_id: str, run_id: str, timeout_s: float) -> tuple[list[str], list[str]]:
+async def _ask(
+    channel: RequestChannel, queues: list[str], workflow_id: str, run_id: str, timeout_s: float
+) -> tuple[list[str], list[str]]:
     """Queues that have the workflow, and queues that did not answer."""
     if not queues:
         return [], []
-    answers = await asyncio.gather(*(has_workflow(channel, queue, workflow_id, run_id, timeout_s) for queue in queues))
+    answers = await asyncio.gather(
+        *(has_workflow(channel, queue, workflow_id, run_id, timeout_s) for queue in queues)
+    )
     found = [queue for queue, has in zip(queues, answers, strict=True) if has]
     unanswered = [queue for queue, has in zip(queues, answers, strict=True) if has is None]
     return found, unanswered
 
 
-async def has_workflow(channel: RequestChannel, queue: str, workflow_id: str, run_id: str, timeout_s: float) -> bool | None:
+async def has_workflow(
+    channel: RequestChannel, queue: str, workflow_id: str, run_id: str, timeout_s: float
+) -> bool | None:
     """Whether the queue has the workflow; None when it did not say."""
     try:
         await channel.prepare(queue, create=False)
-        reply = await channel.ask(queue, DescribeWorkflow(workflow_id=workflow_id, run_id=run_id), timeout_s, fail_early=True)
+        reply = await channel.ask(
+            queue,
+            DescribeWorkflow(workflow_id=workflow_id, run_id=run_id),
+            timeout_s,
+            fail_early=True,
+        )
     except TopicMissingError:
         return False
     except (Unanswered, RPCError, OdradekError):
         return None
-    if reply.status in (OK, RESOURCE_EXHAUSTED):  # it has the workflow, and no reply takes the description
+    if reply.status in (
+        OK,
+        RESOURCE_EXHAUSTED,
+    ):  # it has the workflow, and no reply takes the description
         return True
     return False if reply.status == NOT_FOUND else None
 

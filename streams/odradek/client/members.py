@@ -1,7 +1,9 @@
-"""Who is alive, as far as `members` tells: a view of the latest status of each member, and the thread that keeps it.
+"""Who is alive, as far as `members` tells: a view of the latest status of each member, and the
+thread that keeps it.
 
-A hint and nothing more: members write every few seconds, outside transactions. It decides how long to wait and which error an unanswered
-request gets, never what was done. Started with the first request that is not answered at once; a client of a healthy queue never reads it.
+A hint and nothing more: members write every few seconds, outside transactions. It decides how
+long to wait and which error an unanswered request gets, never what was done. Started with the
+first request that is not answered at once; a client of a healthy queue never reads it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from odradek.client.transport import SILENCE_S, Owner
 from odradek.exceptions import OdradekError
@@ -37,21 +46,33 @@ class MembersView:
     def __init__(self) -> None:
         self.complete = False  # whether all that was there at the start has been read
         self.in_doubt_until = 0.0  # monotonic: a member said something that cannot be read now
-        self._members: dict[str, tuple[MemberStatus, float]] = {}  # member id -> status, when it counts as dead (monotonic)
-        self._owners: dict[tuple[str, int], tuple[str, int]] = {}  # queue and partition -> member id and pid
+        self._members: dict[
+            str, tuple[MemberStatus, float]
+        ] = {}  # member id -> status, when it counts as dead (monotonic)
+        self._owners: dict[
+            tuple[str, int], tuple[str, int]
+        ] = {}  # queue and partition -> member id and pid
 
-    def update(self, member_id: str, status: MemberStatus | None, now: float, wall_ms: int) -> set[str]:
-        """A new status, or None for a member that has left; the queues where a partition got a new running owner."""
+    def update(
+        self, member_id: str, status: MemberStatus | None, now: float, wall_ms: int
+    ) -> set[str]:
+        """A new status, or None for a member that has left; the queues where a partition got a
+        new running owner.
+        """
         if status is None:
             self._members.pop(member_id, None)
-            self._owners = {place: owner for place, owner in self._owners.items() if owner[0] != member_id}
+            self._owners = {
+                place: owner for place, owner in self._owners.items() if owner[0] != member_id
+            }
             return set()
-        # What is read as it comes is fresh, whatever the clocks say; what was there before is as old as it says.
+        # What is read as it comes is fresh, whatever the clocks say; what was there before is as
+        # old as it says.
         age_s = 0.0 if self.complete else max(wall_ms - status.time_ms, 0) / 1000
         self._members[member_id] = (status, now + SILENCE_S - age_s)
         changed = set()
         if status.kind == PROCESSOR and age_s < SILENCE_S:
-            # A process that restarts may keep its member id, and one that lost a partition may own it anew: both have forgotten who waits.
+            # A process that restarts may keep its member id, and one that lost a partition may own
+            # it anew: both have forgotten who waits.
             owner = (member_id, status.pid)
             for lane in status.lanes:
                 place = (status.task_queue, lane.partition)
@@ -63,35 +84,53 @@ class MembersView:
                     changed.add(status.task_queue)
         return changed if self.complete else set()
 
-    def owner(self, task_queue: str, partition: int, now: float, silence_s: float = SILENCE_S) -> Owner:
-        """Whether that partition of the queue's `events` has a living owner: one that has written within `silence_s`."""
+    def owner(
+        self, task_queue: str, partition: int, now: float, silence_s: float = SILENCE_S
+    ) -> Owner:
+        """Whether that partition of the queue's `events` has a living owner: one that has
+        written within `silence_s`.
+        """
         if not self.complete:
             return Owner.UNKNOWN
         processors = [
             status
             for status, until in list(self._members.values())
-            if until - SILENCE_S + silence_s > now and status.kind == PROCESSOR and status.task_queue == task_queue
+            if until - SILENCE_S + silence_s > now
+            and status.kind == PROCESSOR
+            and status.task_queue == task_queue
         ]
         if not processors:
             return Owner.UNKNOWN if now < self.in_doubt_until else Owner.NONE
         for status in processors:
             if any(lane.partition == partition and lane.state != STOPPED for lane in status.lanes):
                 return Owner.ALIVE
-        return Owner.UNKNOWN  # processors there are; this partition is on its way from one to another
+        return (
+            Owner.UNKNOWN
+        )  # processors there are; this partition is on its way from one to another
 
     def living_queues(self, now: float) -> set[str]:
         """Queues with a living processor."""
-        return {status.task_queue for status, until in list(self._members.values()) if until > now and status.kind == PROCESSOR}
+        return {
+            status.task_queue
+            for status, until in list(self._members.values())
+            if until > now and status.kind == PROCESSOR
+        }
 
 
 class MembersReader:
     """Reads `members` from its start on a daemon thread.
 
-    end: the topic's end now; blocks.  on_owners: called on the thread with the queues whose owners changed.
+    end: the topic's end now; blocks.  on_owners: called on the thread with the queues whose
+    owners changed.
     """
 
     def __init__(
-        self, settings: KafkaSettings, topic: str, codec: Codec, end: Callable[[], int], on_owners: Callable[[set[str]], object]
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        codec: Codec,
+        end: Callable[[], int],
+        on_owners: Callable[[set[str]], object],
     ) -> None:
         self.view = MembersView()
         self._settings = settings
@@ -118,7 +157,9 @@ class MembersReader:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        """Read, from the start again after whatever went wrong, which is logged once until the topic can be read."""
+        """Read, from the start again after whatever went wrong, which is logged once until the
+        topic can be read.
+        """
         told = False
         while not self._stop.is_set():
             try:
@@ -126,17 +167,26 @@ class MembersReader:
             except (KafkaException, OdradekError) as error:
                 told = told and not self.view.complete
                 log = logger.debug if told else logger.warning
-                log("the members topic %s cannot be read, who is alive is not known until it can: %s", self._topic, error)
+                log(
+                    "the members topic %s cannot be read, who is alive is not known until it"
+                    " can: %s",
+                    self._topic,
+                    error,
+                )
                 told = True
             except Exception:  # a defect of ours: without this thread every owner would look silent
-                logger.exception("the members topic %s cannot be read, who is alive is not known until it can", self._topic)
+                logger.exception(
+                    "the members topic %s cannot be read, who is alive is not known until it can",
+                    self._topic,
+                )
             else:
                 continue
             self.view.complete = False  # what is read again is as old as it says
             self._stop.wait(RETRY_S)
 
     def _follow(self) -> None:
-        # An end-of-partition event alone comes only with the broker's next empty answer, half a second later.
+        # An end-of-partition event alone comes only with the broker's next empty answer, half a
+        # second later.
         self._last = self._end() - 1
         if self._last < 0:
             self._complete()
@@ -155,7 +205,9 @@ class MembersReader:
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
                 self._complete()
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # the start was compacted or deleted away: begin at what is there
+            elif (
+                error.code() == KafkaError._AUTO_OFFSET_RESET
+            ):  # the start was compacted or deleted away: begin at what is there
                 consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
             else:
                 logger.debug("members: %s", error)

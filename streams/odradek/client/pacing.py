@@ -1,8 +1,9 @@
 """When to ask again: a request's answer can be lost, and an owner can die with it.
 
-First request: the response time is estimated as TCP estimates its own (RFC 6298: smoothed time plus four deviations; Karn: a request
-that was asked twice is no sample), so that a slow queue is not asked again for what it has in its log already. Then
-the interval doubles. Long polls are answered when a run closes, so nothing can be learnt from them: they have a fixed rhythm.
+First request: the response time is estimated as TCP estimates its own (RFC 6298: smoothed time
+plus four deviations; Karn: a request that was asked twice is no sample), so that a slow queue is
+not asked again for what it has in its log already. Then the interval doubles. Long polls are
+answered when a run closes, so nothing can be learnt from them: they have a fixed rhythm.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 FIRST_MIN_S = 1.5
 FIRST_MAX_S = 8.0
 INTERVAL_MAX_S = 10.0
-# While nobody seems to own a queue its log is not filled with what lies there already; a new owner is asked as soon as it shows.
+# While nobody seems to own a queue its log is not filled with what lies there already; a new owner
+# is asked as soon as it shows.
 NO_OWNER_INTERVAL_S = 30.0
-# An await_result start is answered twice; the second answer may be lost with a dying owner, so a poll follows.
+# An await_result start is answered twice; the second answer may be lost with a dying owner, so a
+# poll follows.
 POLL_INTERVALS_S = (3.0, 5.0, 8.0)
-# A long poll for history events is asked again this often: a new owner is asked as soon as it shows, so only a lost answer needs it.
+# A long poll for history events is asked again this often: a new owner is asked as soon as it
+# shows, so only a lost answer needs it.
 WAIT_INTERVAL_S = 15.0
 
 

@@ -1,4 +1,6 @@
-"""What comes page by page: one asynchronous iterator for histories and lists. Nothing is asked before the first `__anext__`."""
+"""What comes page by page: one asynchronous iterator for histories and lists. Nothing is asked
+before the first `__anext__`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ T = TypeVar("T")
 
 
 class PageIterator(ABC, Generic[T]):
-    """Items of pages, in order. A subclass fetches: it calls `_took_page` with what came and the token of what follows.
+    """Items of pages, in order. A subclass fetches: it calls `_took_page` with what came and the
+    token of what follows.
 
     limit: how many items are given at most, over all pages.
     """
@@ -48,7 +51,9 @@ class PageIterator(ABC, Generic[T]):
 
     def _size(self, page_size: int) -> int:
         """A page's size, no larger than what the limit leaves."""
-        return page_size if self._limit is None else max(1, min(page_size, self._limit - self._given))
+        return (
+            page_size if self._limit is None else max(1, min(page_size, self._limit - self._given))
+        )
 
     def __aiter__(self) -> Self:
         return self

@@ -1,4 +1,6 @@
-"""Client plugins: change how a client is configured and connected. Applied in order, the first outermost."""
+"""Client plugins: change how a client is configured and connected. Applied in order, the first
+outermost.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from typing import Any
 
 
 class Plugin(abc.ABC):
-    """Base of client plugins. One that is also a `worker.Plugin` is used by that client's workers too."""
+    """Base of client plugins. One that is also a `worker.Plugin` is used by that client's
+    workers too.
+    """
 
     def name(self) -> str:
         """Qualified name of the plugin."""
@@ -19,5 +23,9 @@ class Plugin(abc.ABC):
         """Change the `ClientConfig` of a client that is being made, and return it."""
 
     @abc.abstractmethod
-    async def connect_service_client(self, config: Any, next: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Connect: change `config` (the `Connection`, not yet open), call `next(config)`, and return what it returns."""
+    async def connect_service_client(
+        self, config: Any, next: Callable[[Any], Awaitable[Any]]
+    ) -> Any:
+        """Connect: change `config` (the `Connection`, not yet open), call `next(config)`, and
+        return what it returns.
+        """

@@ -1,9 +1,12 @@
-"""The thread that reads `replies` for one client: the partition of its client id, from the end, whatever comes.
+"""The thread that reads `replies` for one client: the partition of its client id, from the end,
+whatever comes.
 
-It waits for the first request (`begin`): a client that asks nothing, such as an activity service's, does not read the replies of others.
+It waits for the first request (`begin`): a client that asks nothing, such as an activity
+service's, does not read the replies of others.
 
-It filters by key and hands raw values over in one wake-up of the loop for all that came together; decoding happens there, since two
-threads that both hold the interpreter only make each other wait. But a schema that is not known yet is asked for here: a registry blocks.
+It filters by key and hands raw values over in one wake-up of the loop for all that came
+together; decoding happens there, since two threads that both hold the interpreter only make each
+other wait. But a schema that is not known yet is asked for here: a registry blocks.
 """
 
 from __future__ import annotations
@@ -14,7 +17,14 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import reader_config
@@ -28,10 +38,12 @@ _START_S = 5.0
 
 
 class ReplyReader:
-    """Reads one partition of `replies`. The constructor blocks until its position is fixed: no reply after it is missed.
+    """Reads one partition of `replies`. The constructor blocks until its position is fixed: no
+    reply after it is missed.
 
-    end: a partition's end now; blocks.  readable: whether a value of this client can be decoded; may block.  on_values: called on `loop`
-    with those that can.  on_gap: called on `loop` when replies were lost.
+    end: a partition's end now; blocks.  readable: whether a value of this client can be decoded;
+    may block.  on_values: called on `loop` with those that can.  on_gap: called on `loop` when
+    replies were lost.
     """
 
     def __init__(
@@ -68,7 +80,9 @@ class ReplyReader:
         self._begun.set()
 
     def made_anew(self, partition: int) -> None:
-        """The topic was deleted and made anew: read this partition of it, from its start. Any thread; returns at once."""
+        """The topic was deleted and made anew: read this partition of it, from its start. Any
+        thread; returns at once.
+        """
         self._place, self._from = (self._place[0], partition), 0
         self._anew.set()
 
@@ -91,15 +105,21 @@ class ReplyReader:
             while not self._stop.is_set():
                 if self._anew.is_set():
                     self._begin_anew()
-                # consume(n, t) waits for all n or for t: wait for one, then take what else is there.
+                # consume(n, t) waits for all n or for t: wait for one, then take what else is
+                # there.
                 message = consumer.poll(_POLL_S)
                 if message is None:
                     continue
-                values = [value for value in map(self._value, [message, *consumer.consume(_AT_ONCE, 0)]) if value]
+                values = [
+                    value
+                    for value in map(self._value, [message, *consumer.consume(_AT_ONCE, 0)])
+                    if value
+                ]
                 if values and not self._hand_over(values):
                     break
         except Exception:
-            # Without this thread no call is ever answered: say so loudly; calls then end at their deadlines.
+            # Without this thread no call is ever answered: say so loudly; calls then end at their
+            # deadlines.
             logger.exception("the reply reader of %s[%d] has died", *self._place)
         finally:
             consumer.close()
@@ -111,9 +131,13 @@ class ReplyReader:
         self._call(partial(self._on_gap, None))
 
     def _beginning(self) -> int:
-        """Where the partition ended when this client came, or, since nothing before the first request is ours, what is left after it."""
+        """Where the partition ended when this client came, or, since nothing before the first
+        request is ours, what is left after it.
+        """
         try:
-            found = self._consumer.get_watermark_offsets(TopicPartition(*self._place), timeout=_START_S)
+            found = self._consumer.get_watermark_offsets(
+                TopicPartition(*self._place), timeout=_START_S
+            )
         except KafkaException as error:
             logger.debug("start of replies %s[%d]: %s", *self._place, error)
             return self._from
@@ -131,7 +155,8 @@ class ReplyReader:
         if error.code() != KafkaError._AUTO_OFFSET_RESET:
             logger.debug("replies: %s", error)
             return
-        # The process slept longer than replies are kept, or the topic was made anew: what was there is lost, calls ask again.
+        # The process slept longer than replies are kept, or the topic was made anew: what was there
+        # is lost, calls ask again.
         logger.warning("replies of %s[%d] were lost: %s", *self._place, error.str())
         while not self._stop.is_set() and not self._anew.is_set():
             try:

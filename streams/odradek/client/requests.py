@@ -1,10 +1,12 @@
 """Requests and their replies: what the client asks of the owner of a workflow id, over any transport.
 
-Duties: give each request its id, match replies, ask again under the same id when none comes (replies are at most once, owners die), end
-a request at its deadline, and follow a long poll over restarts of its owner. Two kinds: `Call` (one request, one reply) and
-`ResultWait` (the outcome of a run, by `StartWorkflow.await_result` or `AwaitResult`).
+Duties: give each request its id, match replies, ask again under the same id when none comes
+(replies are at most once, owners die), end a request at its deadline, and follow a long poll
+over restarts of its owner. Two kinds: `Call` (one request, one reply) and `ResultWait` (the
+outcome of a run, by `StartWorkflow.await_result` or `AwaitResult`).
 
-Must never: decide what an unanswered request means to the user (`impl.py` does), block the loop, or keep a thread or task a request.
+Must never: decide what an unanswered request means to the user (`impl.py` does), block the loop,
+or keep a thread or task a request.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ GONE_PAUSE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class RequestStatistics:
-    """Requests waiting, begun so far, asked again, replies nobody waited for, smoothed response time in ms."""
+    """Requests waiting, begun so far, asked again, replies nobody waited for, smoothed response
+    time in ms.
+    """
 
     waiting: int
     requests: int
@@ -55,16 +59,20 @@ class RequestStatistics:
 
 @dataclass(slots=True)
 class _Terms:
-    """On which a request is asked again where its queue was deleted: within which time in all, and whether that makes the queue."""
+    """On which a request is asked again where its queue was deleted: within which time in all,
+    and whether that makes the queue.
+    """
 
     timeout_s: float | None
     create: bool
 
 
 class RequestChannel:
-    """The requests of one client connection in one namespace. Belongs to one event loop and one process.
+    """The requests of one client connection in one namespace. Belongs to one event loop and one
+    process.
 
-    Its transport's threads do not hold it: once no client, handle or call does, the transport is closed.
+    Its transport's threads do not hold it: once no client, handle or call does, the transport is
+    closed.
     """
 
     def __init__(self, transport: Transport, *, identity: str) -> None:
@@ -74,7 +82,9 @@ class RequestChannel:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._wheel: TimerWheel | None = None
-        self._waiting: dict[str, list[Call | ResultWait]] = {}  # by request id; a caller may give one id to several requests
+        self._waiting: dict[
+            str, list[Call | ResultWait]
+        ] = {}  # by request id; a caller may give one id to several requests
         self._opening: asyncio.Task[None] | None = None
         self._watched: weakref.finalize[Any, Any] | None = None
         self._open = False
@@ -89,7 +99,9 @@ class RequestChannel:
     # --- life
 
     async def ready(self) -> None:
-        """Open the transport with the first use; afterwards only check that this is the right loop and process."""
+        """Open the transport with the first use; afterwards only check that this is the right
+        loop and process.
+        """
         loop = asyncio.get_running_loop()
         if self._open and loop is self._loop and os.getpid() == self._pid and not self._closed:
             return
@@ -98,7 +110,11 @@ class RequestChannel:
             self._loop = loop
             self._wheel = TimerWheel(loop)
             self._watched = self._watched or watch(self, self.transport)
-            self._opening = loop.create_task(self.transport.open(loop, weak_method(self._on_replies), weak_method(self._on_owners)))
+            self._opening = loop.create_task(
+                self.transport.open(
+                    loop, weak_method(self._on_replies), weak_method(self._on_owners)
+                )
+            )
         try:
             await asyncio.shield(self._opening)
         except asyncio.CancelledError:
@@ -113,14 +129,16 @@ class RequestChannel:
             raise ClientMisuseError("this client was closed; connect a new one")
         if os.getpid() != self._pid:
             raise ClientMisuseError(
-                f"this client was connected in process {self._pid} and is used in its fork {os.getpid()}: neither its threads nor its "
-                f"connections live here. Connect a client in the new process, after the fork"
+                f"this client was connected in process {self._pid} and is used in its fork"
+                f" {os.getpid()}: neither its threads nor its connections live here. Connect a"
+                " client in the new process, after the fork"
             )
         if self._loop is not None and loop is not self._loop:
             state = "which is closed" if self._loop.is_closed() else "and is used on another"
             raise ClientMisuseError(
-                f"this client was connected on one event loop, {state}. A client belongs to the loop that it was connected on: "
-                f"connect one a loop (with asyncio.run, inside the coroutine that runs)"
+                f"this client was connected on one event loop, {state}. A client belongs to the"
+                " loop that it was connected on: connect one a loop (with asyncio.run, inside the"
+                " coroutine that runs)"
             )
 
     def close(self) -> None:
@@ -136,7 +154,9 @@ class RequestChannel:
             self._wheel.close()
         waiting, self._waiting = self._calls(), {}
         for call in waiting:
-            call.fail(ClientMisuseError("this client was closed while a call waited for its answer"))
+            call.fail(
+                ClientMisuseError("this client was closed while a call waited for its answer")
+            )
         self.transport.close()
 
     def statistics(self) -> RequestStatistics:
@@ -157,21 +177,37 @@ class RequestChannel:
         return f"{self._prefix}-{self._count:x}"
 
     def new_run_id(self) -> str:
-        """A random UUID. From a generator seeded once: the system's is a call into the kernel for each."""
+        """A random UUID. From a generator seeded once: the system's is a call into the kernel
+        for each.
+        """
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     async def prepare(self, task_queue: str, *, create: bool) -> None:
         """See that requests to this queue can be sent."""
-        if not (self._open and asyncio.get_running_loop() is self._loop and os.getpid() == self._pid and not self._closed):
+        if not (
+            self._open
+            and asyncio.get_running_loop() is self._loop
+            and os.getpid() == self._pid
+            and not self._closed
+        ):
             await self.ready()
         if not self.transport.prepared(task_queue):
             await self.transport.prepare(task_queue, create=create)
 
-    async def ask(self, task_queue: str, record: Request, timeout_s: float, *, fail_early: bool = False, create: bool = False) -> Reply:
-        """Send a request and wait for its reply. `prepare` comes first, and again where the queue was deleted since then, with `create`.
+    async def ask(
+        self,
+        task_queue: str,
+        record: Request,
+        timeout_s: float,
+        *,
+        fail_early: bool = False,
+        create: bool = False,
+    ) -> Reply:
+        """Send a request and wait for its reply. `prepare` comes first, and again where the
+        queue was deleted since then, with `create`.
 
-        fail_early: the request is worth nothing without an owner (a query). Raises `Unanswered` at the deadline, and what `prepare` and
-        `send` raise.
+        fail_early: the request is worth nothing without an owner (a query). Raises `Unanswered`
+        at the deadline, and what `prepare` and `send` raise.
         """
 
         async def once(left_s: float | None) -> Reply:
@@ -180,20 +216,30 @@ class RequestChannel:
 
         return await self._again(task_queue, once, _Terms(timeout_s, create))
 
-    async def _again(self, task_queue: str, once: Callable[[float | None], Awaitable[Reply]], terms: _Terms) -> Reply:
-        """The reply to what `once` asks, which is told how much time is left; again where the queue was deleted since it was prepared."""
+    async def _again(
+        self, task_queue: str, once: Callable[[float | None], Awaitable[Reply]], terms: _Terms
+    ) -> Reply:
+        """The reply to what `once` asks, which is told how much time is left; again where the
+        queue was deleted since it was prepared.
+        """
         began, left_s = self.now(), terms.timeout_s
         while True:
             try:
                 return await once(left_s)
             except TopicMissingError:
-                left_s = None if terms.timeout_s is None else terms.timeout_s - (self.now() - began) - GONE_PAUSE_S
+                left_s = (
+                    None
+                    if terms.timeout_s is None
+                    else terms.timeout_s - (self.now() - began) - GONE_PAUSE_S
+                )
                 if left_s is not None and left_s <= 0:
                     raise
             await asyncio.sleep(GONE_PAUSE_S)  # a topic that was just made shows a moment later
             await self.prepare(task_queue, create=terms.create)
 
-    async def _ask(self, task_queue: str, record: Request, timeout_s: float, fail_early: bool) -> Reply:
+    async def _ask(
+        self, task_queue: str, record: Request, timeout_s: float, fail_early: bool
+    ) -> Reply:
         if record.request_id in self._waiting:
             timeout_s = await self._turn(task_queue, record, timeout_s)
         call = Call(self, task_queue, record, timeout_s, fail_early)
@@ -206,28 +252,43 @@ class RequestChannel:
             del call  # its error has this frame in its traceback: a ring, and the channel is in it
 
     async def _turn(self, task_queue: str, record: Request, timeout_s: float) -> float:
-        """Wait while a request waits for a reply that could be this one's: to that workflow, of that record, under that id, and yet another
-        (for another run, say). What is left of the time; raises `Unanswered` when nothing is."""
+        """Wait while a request waits for a reply that could be this one's: to that workflow, of
+        that record, under that id, and yet another (for another run, say). What is left of the
+        time; raises `Unanswered` when nothing is.
+        """
         until = self.now() + timeout_s
         while True:
             calls = self._waiting.get(record.request_id, ())
-            others = [call.future for call in calls if isinstance(call, Call) and call.is_like(task_queue, record)]
+            others = [
+                call.future
+                for call in calls
+                if isinstance(call, Call) and call.is_like(task_queue, record)
+            ]
             left = until - self.now()
             if not others:
                 return left
             if left <= 0:
-                raise Unanswered(False, self.transport.owner(task_queue, record.workflow_id), None, timeout_s)
+                raise Unanswered(
+                    False, self.transport.owner(task_queue, record.workflow_id), None, timeout_s
+                )
             await asyncio.wait(others, timeout=left)
 
     async def ask_result(
-        self, task_queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None = None, *, create: bool = False
+        self,
+        task_queue: str,
+        record: StartWorkflow | AwaitResult,
+        timeout_s: float | None = None,
+        *,
+        create: bool = False,
     ) -> Reply:
-        """Send a start that also awaits its outcome, or a long poll, and wait until the run has closed. `prepare` comes first, and again
-        where the queue was deleted since then, with `create` if the start has not been answered. Raises `Gone` if it has, and the queue is
+        """Send a start that also awaits its outcome, or a long poll, and wait until the run has
+        closed. `prepare` comes first, and again where the queue was deleted since then, with
+        `create` if the start has not been answered. Raises `Gone` if it has, and the queue is
         not there again.
 
-        Gives the AwaitResult reply, or the start's if that is a refusal. timeout_s: for the start's verdict, or for the whole of a long
-        poll; `Unanswered` when it passes. None: no end to it, over all restarts of owners.
+        Gives the AwaitResult reply, or the start's if that is a refusal. timeout_s: for the
+        start's verdict, or for the whole of a long poll; `Unanswered` when it passes. None: no
+        end to it, over all restarts of owners.
         """
         terms, asked = _Terms(timeout_s, create), record
 
@@ -239,7 +300,8 @@ class RequestChannel:
                 return await wait.outcome
             finally:
                 if wait.record is not asked:
-                    # The start was answered. A long poll is left, which makes no queue, and the deadline was for the verdict alone.
+                    # The start was answered. A long poll is left, which makes no queue, and the
+                    # deadline was for the verdict alone.
                     asked, terms.timeout_s, terms.create = wait.record, None, False
                 wait.outcome.cancel()  # no more than a mark: it is done, or nobody waits for it
                 wait.unregister()
@@ -253,7 +315,8 @@ class RequestChannel:
             raise Gone from error
 
     async def deliver(self, task_queue: str, record: Event) -> None:
-        """Send what has no reply of its own, and wait until Kafka has it; once more if the queue was made anew since it was looked at.
+        """Send what has no reply of its own, and wait until Kafka has it; once more if the queue
+        was made anew since it was looked at.
 
         Raises what `prepare` and `send` raise, and BrokerUnreachableError.
         """
@@ -298,7 +361,9 @@ class RequestChannel:
                 call.replied(reply)
 
     def _on_owners(self, queues: set[str] | None) -> None:
-        """Owners changed: what waits for a reply that its owner may have taken with it is asked again soon. None: all of it."""
+        """Owners changed: what waits for a reply that its owner may have taken with it is asked
+        again soon. None: all of it.
+        """
         now = self.now()
         for call in self._calls():
             if queues is None or call.queue in queues:

@@ -1,4 +1,6 @@
-"""The outcome of a run: a start that awaits it, then long polls, over restarts of owners, until the run has closed."""
+"""The outcome of a run: a start that awaits it, then long polls, over restarts of owners, until
+the run has closed.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 class ResultWait:
     """The outcome of a run: a start that awaits its result, then long polls, until the run closes.
 
-    While the start's verdict is unknown the start itself is asked again (the same request id gets the same verdict); afterwards a long
-    poll is.
+    While the start's verdict is unknown the start itself is asked again (the same request id
+    gets the same verdict); afterwards a long poll is.
     """
 
     __slots__ = (
@@ -38,7 +40,13 @@ class ResultWait:
         "start",
     )
 
-    def __init__(self, channel: RequestChannel, task_queue: str, record: StartWorkflow | AwaitResult, timeout_s: float | None) -> None:
+    def __init__(
+        self,
+        channel: RequestChannel,
+        task_queue: str,
+        record: StartWorkflow | AwaitResult,
+        timeout_s: float | None,
+    ) -> None:
         self.channel = channel
         self.queue = task_queue
         self.start = record if isinstance(record, StartWorkflow) else None
@@ -64,8 +72,9 @@ class ResultWait:
 
     def send(self) -> None:
         """Send the start, or, once its verdict is known, the long poll."""
-        # Without a deadline: a start is applied whenever an owner comes, and a long poll ends after a minute by the owner's clock.
-        # By ours it could be over before it was read, if clocks are far apart, and nobody would ever be told.
+        # Without a deadline: a start is applied whenever an owner comes, and a long poll ends after
+        # a minute by the owner's clock. By ours it could be over before it was read, if clocks are
+        # far apart, and nobody would ever be told.
         try:
             self.channel.transport.send(self.queue, self.record, self._delivered)
             self.asked += 1
@@ -74,7 +83,9 @@ class ResultWait:
         self._schedule()
 
     def _schedule(self) -> None:
-        self.channel.schedule(self, self.next_at if self.deadline is None else min(self.next_at, self.deadline))
+        self.channel.schedule(
+            self, self.next_at if self.deadline is None else min(self.next_at, self.deadline)
+        )
 
     def _delivered(self, error: BaseException | None) -> None:
         if error is None:
@@ -97,7 +108,9 @@ class ResultWait:
                 self._soon(0.5)
             else:
                 if self.poll is not None:
-                    reply.run_id = reply.run_id or self.poll.run_id  # one that nobody could apply says no run
+                    reply.run_id = (
+                        reply.run_id or self.poll.run_id
+                    )  # one that nobody could apply says no run
                 self._end(reply)
         elif reply.kind == "StartWorkflow" and self.poll is None:
             self._verdict(reply)
@@ -111,7 +124,8 @@ class ResultWait:
         if reply.status != OK:
             self._end(reply)
             return
-        # From here on the run is known to exist: what is asked again is a long poll of it, under an id of its own.
+        # From here on the run is known to exist: what is asked again is a long poll of it, under an
+        # id of its own.
         self.poll = AwaitResult(workflow_id=self.record.workflow_id, run_id=reply.run_id)
         self.channel.address_record(self.poll)
         self.channel.register(self.poll.request_id, self)
@@ -133,13 +147,23 @@ class ResultWait:
             return
         if self.deadline is not None and now >= self.deadline:
             owner = self._owner(QUIET_S)
-            self.fail(Unanswered(self.delivered, owner, None, self.deadline - self.sent_at, self.channel.transport.trouble))
+            self.fail(
+                Unanswered(
+                    self.delivered,
+                    owner,
+                    None,
+                    self.deadline - self.sent_at,
+                    self.channel.transport.trouble,
+                )
+            )
             return
         if now < self.next_at:
             return  # an entry from before `next_at` was moved; whoever moved it made another
-        # The first look at owners also begins to watch them: a new one is asked as soon as it shows.
+        # The first look at owners also begins to watch them: a new one is asked as soon as it
+        # shows.
         if self._owner() is Owner.NONE and self.delivered and not self.asleep:
-            # It lies in the log and nobody reads there: asking again only makes the log longer. `owner_changed` comes back to it.
+            # It lies in the log and nobody reads there: asking again only makes the log longer.
+            # `owner_changed` comes back to it.
             self.asleep = True
             self.next_at = now + NO_OWNER_INTERVAL_S
             self._schedule()
@@ -155,11 +179,15 @@ class ResultWait:
             self.channel.asked_again += 1
         try:
             self.send()
-        except Exception as error:  # the first time it could be sent, so this is news (topic gone, limits lowered): the caller's
+        # the first time it could be sent, so this is news (topic gone, limits lowered): the
+        # caller's
+        except Exception as error:
             self.fail(error)
 
     def _owner(self, silence_s: float = SILENCE_S) -> Owner:
-        return self.channel.transport.owner(self.queue, self.record.workflow_id, silence_s=silence_s)
+        return self.channel.transport.owner(
+            self.queue, self.record.workflow_id, silence_s=silence_s
+        )
 
     def _end(self, reply: Reply) -> None:
         self.unregister()

@@ -11,7 +11,8 @@ _request_id: ContextVar[str] = ContextVar("odradek_request_id", default="")
 
 @contextlib.contextmanager
 def same_request(request_id: str) -> Iterator[None]:
-    """Calls in this `with` that change a run carry this request id: a run's owner applies what has one id once, however often it is asked.
+    """Calls in this `with` that change a run carry this request id: a run's owner applies what
+    has one id once, however often it is asked.
 
     One kind of request to one run; not empty.
     """

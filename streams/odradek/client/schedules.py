@@ -1,4 +1,6 @@
-"""Schedules: their values, so that code which builds them imports and runs. Creating one says that this version does not have them."""
+"""Schedules: their values, so that code which builds them imports and runs. Creating one says
+that this version does not have them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from odradek.client.names import workflow_name_and_type
 from odradek.client.verdicts import rpc_error
-from odradek.common import Priority, RetryPolicy, SearchAttributes, TypedSearchAttributes, _arg_or_args, _arg_unset
+from odradek.common import (
+    Priority,
+    RetryPolicy,
+    SearchAttributes,
+    TypedSearchAttributes,
+    _arg_or_args,
+    _arg_unset,
+)
 from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.payload import Payload
 
@@ -23,8 +32,8 @@ def schedules_not_supported() -> RPCError:
     """The error of every call about schedules."""
     return rpc_error(
         RPCStatusCode.UNIMPLEMENTED,
-        "schedules are not supported yet in this version of Odradek: start the workflow with `cron_schedule`, "
-        "or start it from a scheduler of yours",
+        "schedules are not supported yet in this version of Odradek: start the workflow with"
+        " `cron_schedule`, or start it from a scheduler of yours",
     )
 
 
@@ -41,7 +50,9 @@ class ScheduleOverlapPolicy(IntEnum):
 
 @dataclass(frozen=True)
 class ScheduleRange:
-    """Numbers from `start` to `end`, both included, every `step`. `end` below `start` means `start` alone."""
+    """Numbers from `start` to `end`, both included, every `step`. `end` below `start` means
+    `start` alone.
+    """
 
     start: int
     end: int = 0
@@ -226,21 +237,32 @@ class ScheduleHandle:
         self.id = id
 
     async def backfill(
-        self, *backfill: ScheduleBackfill, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+        self,
+        *backfill: ScheduleBackfill,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> None:
         """Not supported yet."""
         raise schedules_not_supported()
 
-    async def delete(self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> None:
+    async def delete(
+        self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+    ) -> None:
         """Not supported yet."""
         raise schedules_not_supported()
 
-    async def describe(self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> Any:
+    async def describe(
+        self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+    ) -> Any:
         """Not supported yet."""
         raise schedules_not_supported()
 
     async def pause(
-        self, *, note: str | None = None, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+        self,
+        *,
+        note: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> None:
         """Not supported yet."""
         raise schedules_not_supported()
@@ -256,14 +278,20 @@ class ScheduleHandle:
         raise schedules_not_supported()
 
     async def unpause(
-        self, *, note: str | None = None, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+        self,
+        *,
+        note: str | None = None,
+        rpc_metadata: Mapping[str, str | bytes] = {},
+        rpc_timeout: timedelta | None = None,
     ) -> None:
         """Not supported yet."""
         raise schedules_not_supported()
 
     async def update(
         self,
-        updater: Callable[[ScheduleUpdateInput], ScheduleUpdate | Awaitable[ScheduleUpdate | None] | None],
+        updater: Callable[
+            [ScheduleUpdateInput], ScheduleUpdate | Awaitable[ScheduleUpdate | None] | None
+        ],
         *,
         rpc_metadata: Mapping[str, str | bytes] = {},
         rpc_timeout: timedelta | None = None,

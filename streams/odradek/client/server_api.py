@@ -1,7 +1,9 @@
-"""Calls of the HTTP API of `odradek server`: what the read side answers and the owners of workflows cannot.
+"""Calls of the HTTP API of `odradek server`: what the read side answers and the owners of
+workflows cannot.
 
-Written on the standard library: the base install has it. A call is a short-lived connection in a thread, without proxies and redirects,
-as Kafka's clients go. Every failure is an `RPCError` that names the setting or the address, and the cure.
+Written on the standard library: the base install has it. A call is a short-lived connection in a
+thread, without proxies and redirects, as Kafka's clients go. Every failure is an `RPCError` that
+names the setting or the address, and the cure.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ DEFAULT_PORT = 8088
 _ANSWER_MAX_BYTES = 256 * 1024 * 1024
 _STATUSES = frozenset(int(status) for status in RPCStatusCode)
 _CURES = {
-    RPCStatusCode.UNAUTHENTICATED: "Give its token: the setting `server_token` (ODRADEK_SERVER_TOKEN), or `api_key`",
+    RPCStatusCode.UNAUTHENTICATED: (
+        "Give its token: the setting `server_token` (ODRADEK_SERVER_TOKEN), or `api_key`"
+    ),
     RPCStatusCode.PERMISSION_DENIED: "Ask whoever runs the server",
 }
 
@@ -44,12 +48,16 @@ class ServerApi:
         token: str | None = None,
         metadata: Mapping[str, str | bytes] | None = None,
     ) -> dict[str, Any]:
-        """The JSON object at a path. what: the call's name, for errors. token: sent as a bearer's. metadata: sent as headers.
+        """The JSON object at a path. what: the call's name, for errors. token: sent as a
+        bearer's. metadata: sent as headers.
 
-        Raises `RPCError`: UNAVAILABLE without a server or an answer, DEADLINE_EXCEEDED, and whatever the server says.
+        Raises `RPCError`: UNAVAILABLE without a server or an answer, DEADLINE_EXCEEDED, and
+        whatever the server says.
         """
         target = f"{path}?{urlencode(parameters)}" if parameters else path
-        status, answer = await self.exchange("GET", target, what=what, timeout_s=timeout_s, token=token, metadata=metadata)
+        status, answer = await self.exchange(
+            "GET", target, what=what, timeout_s=timeout_s, token=token, metadata=metadata
+        )
         return self._read(status, answer, what)
 
     async def exchange(
@@ -63,14 +71,20 @@ class ServerApi:
         token: str | None = None,
         metadata: Mapping[str, str | bytes] | None = None,
     ) -> tuple[int, bytes]:
-        """Status and body of an answer, as they are. body: JSON. Raises `RPCError` as `get` does, but for what the server says."""
+        """Status and body of an answer, as they are. body: JSON. Raises `RPCError` as `get`
+        does, but for what the server says.
+        """
         if self._address is None:
             raise rpc_error(
                 RPCStatusCode.UNAVAILABLE,
-                f"{what} is answered by `odradek server`, and the setting `server_address` names none. Start one "
-                f"(`odradek server --address KAFKA`) and set `server_address` (ODRADEK_SERVER_ADDRESS) to its HOST:PORT",
+                f"{what} is answered by `odradek server`, and the setting `server_address` names"
+                " none. Start one (`odradek server --address KAFKA`) and set `server_address`"
+                " (ODRADEK_SERVER_ADDRESS) to its HOST:PORT",
             )
-        headers = {name: text.decode("latin-1") if isinstance(text, bytes) else text for name, text in (metadata or {}).items()}
+        headers = {
+            name: text.decode("latin-1") if isinstance(text, bytes) else text
+            for name, text in (metadata or {}).items()
+        }
         headers["Accept"] = "application/json"
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -78,17 +92,20 @@ class ServerApi:
             headers["Content-Type"] = "application/json"
         try:
             async with asyncio.timeout(timeout_s):
-                return await asyncio.to_thread(_send, self._url, method, target, body, headers, timeout_s)
+                return await asyncio.to_thread(
+                    _send, self._url, method, target, body, headers, timeout_s
+                )
         except TimeoutError:
             raise rpc_error(
                 RPCStatusCode.DEADLINE_EXCEEDED,
-                f"{what}: the server at {self._url} (setting `server_address`) took longer than {timeout_s:g} s",
+                f"{what}: the server at {self._url} (setting `server_address`) took longer than"
+                f" {timeout_s:g} s",
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise rpc_error(
                 RPCStatusCode.UNAVAILABLE,
-                f"{what}: the server at {self._url} (setting `server_address`) does not answer: {_reason(error)}. "
-                f"Start it (`odradek server`), or correct the setting",
+                f"{what}: the server at {self._url} (setting `server_address`) does not answer:"
+                f" {_reason(error)}. Start it (`odradek server`), or correct the setting",
             ) from error
 
     def _read(self, status: int, body: bytes, what: str) -> dict[str, Any]:
@@ -103,19 +120,25 @@ class ServerApi:
                 raise self._refusal(RPCStatusCode(value["code"]), value["message"], what)
         raise rpc_error(
             RPCStatusCode.UNAVAILABLE,
-            f"{what}: {self._url} (setting `server_address`) answers {status} with something that no `odradek server` says. "
-            f"Correct the setting",
+            f"{what}: {self._url} (setting `server_address`) answers {status} with something that"
+            " no `odradek server` says. Correct the setting",
         )
 
     def _refusal(self, status: RPCStatusCode, message: str, what: str) -> RPCError:
         if status == RPCStatusCode.INVALID_ARGUMENT:
-            return rpc_error(status, message)  # about what the caller wrote: nothing else belongs to it
+            return rpc_error(
+                status, message
+            )  # about what the caller wrote: nothing else belongs to it
         cure = _CURES.get(status)
-        return rpc_error(status, f"{what}: {self._url} says: {message}" + (f". {cure}" if cure else ""))
+        return rpc_error(
+            status, f"{what}: {self._url} says: {message}" + (f". {cure}" if cure else "")
+        )
 
 
 def url_of(address: str) -> str:
-    """`host`, `host:port`, or a URL, as a URL without a slash at its end. Raises `ConfigurationError`."""
+    """`host`, `host:port`, or a URL, as a URL without a slash at its end. Raises
+    `ConfigurationError`.
+    """
     text = address.strip()
     named = "://" in text
     try:
@@ -123,23 +146,47 @@ def url_of(address: str) -> str:
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), -1
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.query or parts.fragment or parts.username:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or port == -1
+        or parts.query
+        or parts.fragment
+        or parts.username
+    ):
         raise ConfigurationError(
-            f"`server_address` is {_without_secrets(address)!r}: write HOST:PORT, or a URL such as https://odradek.example.com",
+            f"`server_address` is {_without_secrets(address)!r}: write HOST:PORT, or a URL such as"
+            " https://odradek.example.com",
             key="server_address",
         )
     if port is None and not named:
         port = DEFAULT_PORT
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{parts.path.rstrip('/')}"
+    return (
+        f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{parts.path.rstrip('/')}"
+    )
 
 
 def _without_secrets(address: str) -> str:
-    """An address that is none, as errors show it: what stands before an `@`, in a query or behind a `#` may be a password or token."""
-    return re.sub(r"([?#]).*", r"\1***", re.sub(r"^(\w*:?//)?.*@", r"\1***@", address, flags=re.DOTALL), flags=re.DOTALL)
+    """An address that is none, as errors show it: what stands before an `@`, in a query or
+    behind a `#` may be a password or token.
+    """
+    return re.sub(
+        r"([?#]).*",
+        r"\1***",
+        re.sub(r"^(\w*:?//)?.*@", r"\1***@", address, flags=re.DOTALL),
+        flags=re.DOTALL,
+    )
 
 
-def _send(url: str, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float) -> tuple[int, bytes]:
+def _send(
+    url: str,
+    method: str,
+    target: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    timeout_s: float,
+) -> tuple[int, bytes]:
     parts = urlsplit(url)
     assert parts.hostname is not None
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -149,7 +196,9 @@ def _send(url: str, method: str, target: str, body: bytes | None, headers: Mappi
         answer = connection.getresponse()
         said = answer.read(_ANSWER_MAX_BYTES + 1)
         if len(said) > _ANSWER_MAX_BYTES:
-            raise http.client.HTTPException(f"an answer of more than {_ANSWER_MAX_BYTES} bytes: ask for smaller pages")
+            raise http.client.HTTPException(
+                f"an answer of more than {_ANSWER_MAX_BYTES} bytes: ask for smaller pages"
+            )
         return answer.status, said
     finally:
         connection.close()

@@ -21,9 +21,15 @@ _POLL_S = 0.1
 
 
 def queues_with_requests(
-    settings: KafkaSettings, admin: ClusterAdmin, task_queues: Sequence[str], workflow_id: str, timeout_s: float
+    settings: KafkaSettings,
+    admin: ClusterAdmin,
+    task_queues: Sequence[str],
+    workflow_id: str,
+    timeout_s: float,
 ) -> set[str]:
-    """Those of the queues whose `events` have a record of this workflow, or may have one: what was not read in time. Blocking."""
+    """Those of the queues whose `events` have a record of this workflow, or may have one: what
+    was not read in time. Blocking.
+    """
     key = workflow_id.encode()
     try:
         left = _places(admin, task_queues, key)
@@ -33,12 +39,18 @@ def queues_with_requests(
         return set(task_queues)
 
 
-def _places(admin: ClusterAdmin, task_queues: Sequence[str], key: bytes) -> dict[tuple[str, int], tuple[str, int, int]]:
-    """Where a record of the key can be: topic and partition, with the queue, the first offset and the one behind the last."""
+def _places(
+    admin: ClusterAdmin, task_queues: Sequence[str], key: bytes
+) -> dict[tuple[str, int], tuple[str, int, int]]:
+    """Where a record of the key can be: topic and partition, with the queue, the first offset
+    and the one behind the last.
+    """
     topics = {admin.topics.events(queue): queue for queue in task_queues}
     places: dict[tuple[str, int], tuple[str, int, int]] = {}
     for topic, facts in admin.describe(topics).items():
-        for partition in {partition_for(key, count) for count in (facts.partitions, admin.hashed_over(facts))}:
+        for partition in {
+            partition_for(key, count) for count in (facts.partitions, admin.hashed_over(facts))
+        }:
             start = admin.start_offsets(topic, [partition])[partition]
             end = admin.end_offsets(topic, [partition], committed=True)[partition]
             if start < end:
@@ -46,12 +58,22 @@ def _places(admin: ClusterAdmin, task_queues: Sequence[str], key: bytes) -> dict
     return places
 
 
-def _read(settings: KafkaSettings, left: dict[tuple[str, int], tuple[str, int, int]], key: bytes, timeout_s: float) -> set[str]:
+def _read(
+    settings: KafkaSettings,
+    left: dict[tuple[str, int], tuple[str, int, int]],
+    key: bytes,
+    timeout_s: float,
+) -> set[str]:
     found: set[str] = set()
     deadline_s = time.monotonic() + timeout_s
     consumer = Consumer(reader_config(settings, partition_eof=True))
     try:
-        consumer.assign([TopicPartition(topic, partition, start) for (topic, partition), (_, start, _) in left.items()])
+        consumer.assign(
+            [
+                TopicPartition(topic, partition, start)
+                for (topic, partition), (_, start, _) in left.items()
+            ]
+        )
         while left and time.monotonic() < deadline_s:
             for message in consumer.consume(_BATCH, _POLL_S):
                 place = (message.topic() or "", message.partition() or 0)
@@ -61,7 +83,11 @@ def _read(settings: KafkaSettings, left: dict[tuple[str, int], tuple[str, int, i
                 error = message.error()
                 if error is None and message.key() == key:
                     found.add(queue)
-                if error.code() == KafkaError._PARTITION_EOF if error is not None else queue in found or (message.offset() or 0) + 1 >= end:
+                if (
+                    error.code() == KafkaError._PARTITION_EOF
+                    if error is not None
+                    else queue in found or (message.offset() or 0) + 1 >= end
+                ):
                     del left[place]
     finally:
         consumer.close()

@@ -1,4 +1,6 @@
-"""Workflow updates: the names, so that code which uses them imports. Calling one says that this version does not have them."""
+"""Workflow updates: the names, so that code which uses them imports. Calling one says that this
+version does not have them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def updates_not_supported() -> RPCError:
     """The error of every call about updates."""
     return rpc_error(
         RPCStatusCode.UNIMPLEMENTED,
-        "workflow updates are not supported yet in this version of Odradek: send a signal and query for its effect",
+        "workflow updates are not supported yet in this version of Odradek: send a signal and query"
+        " for its effect",
     )
 
 
@@ -36,7 +39,13 @@ class WorkflowUpdateHandle(Generic[Result]):
     """An update of a workflow."""
 
     def __init__(
-        self, client: Client, id: str, workflow_id: str, *, workflow_run_id: str | None = None, result_type: type | None = None
+        self,
+        client: Client,
+        id: str,
+        workflow_id: str,
+        *,
+        workflow_run_id: str | None = None,
+        result_type: type | None = None,
     ) -> None:
         self._client = client
         self._id = id
@@ -59,7 +68,9 @@ class WorkflowUpdateHandle(Generic[Result]):
         """The run it is bound to, if any."""
         return self._workflow_run_id
 
-    async def result(self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None) -> Result:
+    async def result(
+        self, *, rpc_metadata: Mapping[str, str | bytes] = {}, rpc_timeout: timedelta | None = None
+    ) -> Result:
         """Not supported yet: `RPCError` UNIMPLEMENTED."""
         raise updates_not_supported()
 

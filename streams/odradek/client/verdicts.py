@@ -1,7 +1,8 @@
 """What a reply, or none, means to the caller: the one place that turns both into Temporal's errors.
 
-With no owner alive a start, signal, cancel or terminate is accepted (it lies in the log and is applied when an owner comes), a query or
-describe is UNAVAILABLE. A deadline that the caller set himself ends in DEADLINE_EXCEEDED as long as an owner seems to be alive.
+With no owner alive a start, signal, cancel or terminate is accepted (it lies in the log and is
+applied when an owner comes), a query or describe is UNAVAILABLE. A deadline that the caller set
+himself ends in DEADLINE_EXCEEDED as long as an owner seems to be alive.
 """
 
 from __future__ import annotations
@@ -27,8 +28,13 @@ def rpc_error(status: RPCStatusCode, message: str) -> RPCError:
 
 
 def never_used(workflow_id: str, task_queue: str) -> RPCError:
-    """For a request on a workflow of a queue without topics: it never had one, or was deleted with all that it had."""
-    text = f"workflow not found for ID: {workflow_id}: task queue {task_queue!r} was never used, or was deleted"
+    """For a request on a workflow of a queue without topics: it never had one, or was deleted
+    with all that it had.
+    """
+    text = (
+        f"workflow not found for ID: {workflow_id}: task queue {task_queue!r} was never used, or"
+        " was deleted"
+    )
     return rpc_error(RPCStatusCode.NOT_FOUND, text)
 
 
@@ -37,7 +43,10 @@ def check(reply: Reply, *, task_queue: str) -> Reply:
     if reply.status == OK:
         return reply
     status = RPCStatusCode.__members__.get(reply.status, RPCStatusCode.UNKNOWN)
-    message = reply.message or f"{reply.kind} of workflow {reply.workflow_id!r} on task queue {task_queue!r}: {reply.status}"
+    message = (
+        reply.message
+        or f"{reply.kind} of workflow {reply.workflow_id!r} on task queue {task_queue!r}: {reply.status}"
+    )
     raise rpc_error(status, message)
 
 
@@ -45,7 +54,10 @@ def check_start(reply: Reply, *, workflow_id: str, workflow_type: str, task_queu
     """As `check`, for a start: `WorkflowAlreadyStartedError` when the id is taken."""
     if reply.status == ALREADY_EXISTS:
         raise WorkflowAlreadyStartedError(
-            workflow_id, workflow_type, run_id=reply.run_id or None, first_run_id=reply.first_execution_run_id or None
+            workflow_id,
+            workflow_type,
+            run_id=reply.run_id or None,
+            first_run_id=reply.first_execution_run_id or None,
         )
     return check(reply, task_queue=task_queue)
 
@@ -57,7 +69,9 @@ _outcomes: ContextVar[list[WorkflowResult] | None] = ContextVar("odradek_outcome
 
 @contextlib.contextmanager
 def noting_outcomes() -> Iterator[list[WorkflowResult]]:
-    """The outcomes that were awaited in this `with`, as their owners told them, run by run: which run it was, its payloads as they came."""
+    """The outcomes that were awaited in this `with`, as their owners told them, run by run:
+    which run it was, its payloads as they came.
+    """
     with _noting(_outcomes) as noted:
         yield noted
 
@@ -70,8 +84,8 @@ def note_outcome(outcome: WorkflowResult) -> None:
 
 @contextlib.contextmanager
 def noting_pending() -> Iterator[list[str]]:
-    """The task queues whose processors left a request without a verdict in this `with`: those requests are accepted, not applied. Whoever
-    uses it tells so, and no warning is logged.
+    """The task queues whose processors left a request without a verdict in this `with`: those
+    requests are accepted, not applied. Whoever uses it tells so, and no warning is logged.
     """
     with _noting(_pending) as noted:
         yield noted
@@ -87,8 +101,17 @@ def _noting(variable: ContextVar[list[T] | None]) -> Iterator[list[T]]:
         variable.reset(token)
 
 
-def accept(unanswered: Unanswered, *, what: str, workflow_id: str, task_queue: str, address: str, explicit: bool) -> None:
-    """Return if a request that changes something counts as accepted without an answer; raise `RPCError` if not.
+def accept(
+    unanswered: Unanswered,
+    *,
+    what: str,
+    workflow_id: str,
+    task_queue: str,
+    address: str,
+    explicit: bool,
+) -> None:
+    """Return if a request that changes something counts as accepted without an answer; raise
+    `RPCError` if not.
 
     explicit: the caller gave the timeout.
     """
@@ -99,8 +122,8 @@ def accept(unanswered: Unanswered, *, what: str, workflow_id: str, task_queue: s
     if explicit and unanswered.owner is Owner.ALIVE:
         raise rpc_error(
             RPCStatusCode.DEADLINE_EXCEEDED,
-            f"{what}: not confirmed within {unanswered.waited_s:.3g} s{why}. The request lies in the log of task queue {task_queue!r} "
-            f"and will be applied",
+            f"{what}: not confirmed within {unanswered.waited_s:.3g} s{why}. The request lies in"
+            f" the log of task queue {task_queue!r} and will be applied",
         )
     noted = _pending.get()
     if noted is not None:
@@ -108,12 +131,16 @@ def accept(unanswered: Unanswered, *, what: str, workflow_id: str, task_queue: s
     level = logging.WARNING if noted is None else logging.DEBUG
     ids = {"workflow_id": workflow_id, "task_queue": task_queue}
     if why:
-        text = "%s: no answer came within %.3g s%s. The request lies in the log of task queue %r and is applied by its processor"
+        text = (
+            "%s: no answer came within %.3g s%s. The request lies in the log of task queue %r and"
+            " is applied by its processor"
+        )
         logger.log(level, text, what, unanswered.waited_s, why, task_queue, extra=ids)
         return
     logger.log(
         level,
-        "%s: no processor of task queue %r answered within %.3g s. The request lies in its log and is applied as soon as one does",
+        "%s: no processor of task queue %r answered within %.3g s. The request lies in its log and"
+        " is applied as soon as one does",
         what,
         task_queue,
         unanswered.waited_s,
@@ -130,14 +157,19 @@ def unavailable(unanswered: Unanswered, *, what: str, task_queue: str, address: 
     except RPCError as error:
         return error
     if unanswered.trouble:
-        return rpc_error(RPCStatusCode.UNAVAILABLE, f"{what}: no answer can come, as {unanswered.trouble}")
+        return rpc_error(
+            RPCStatusCode.UNAVAILABLE, f"{what}: no answer can come, as {unanswered.trouble}"
+        )
     if unanswered.owner is Owner.ALIVE:
         waited = f"{unanswered.waited_s:.3g} s"
-        return rpc_error(RPCStatusCode.DEADLINE_EXCEEDED, f"{what}: task queue {task_queue!r} did not answer within {waited}")
+        return rpc_error(
+            RPCStatusCode.DEADLINE_EXCEEDED,
+            f"{what}: task queue {task_queue!r} did not answer within {waited}",
+        )
     return rpc_error(
         RPCStatusCode.UNAVAILABLE,
-        f"{what}: no processor of task queue {task_queue!r} answers. Start a worker (or `odradek worker`) "
-        f"for that task queue, or try again if one is restarting",
+        f"{what}: no processor of task queue {task_queue!r} answers. Start a worker (or `odradek"
+        " worker`) for that task queue, or try again if one is restarting",
     )
 
 
@@ -145,7 +177,6 @@ def _check_delivered(unanswered: Unanswered, what: str, address: str) -> None:
     if not unanswered.delivered:
         raise rpc_error(
             RPCStatusCode.UNAVAILABLE,
-            f"{what}: the Kafka brokers at {address} (setting `address`) did not take the request within "
-            f"{unanswered.waited_s:.3g} s. "
-            f"It may still arrive",
+            f"{what}: the Kafka brokers at {address} (setting `address`) did not take the request"
+            f" within {unanswered.waited_s:.3g} s. It may still arrive",
         )

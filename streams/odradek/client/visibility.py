@@ -1,5 +1,6 @@
-"""Lists and counts of workflows. They are answered by the read side (`odradek server`, setting `server_address`), which may be a moment
-behind the owners of workflows; the language of queries is in `docs/query.md`.
+"""Lists and counts of workflows. They are answered by the read side (`odradek server`, setting
+`server_address`), which may be a moment behind the owners of workflows; the language of queries
+is in `docs/query.md`.
 
 Asked are Temporal's own paths of the HTTP API, in Temporal's JSON.
 """
@@ -29,15 +30,21 @@ from odradek.wire.problems import take_problems
 if TYPE_CHECKING:
     from odradek.client.client import Client
 
-#: A call of the HTTP API below the namespace: path, parameters, the call's name, the caller's metadata and timeout.
-Ask = Callable[[str, Mapping[str, str], str, Mapping[str, str | bytes], timedelta | None], Awaitable[dict[str, Any]]]
+#: A call of the HTTP API below the namespace: path, parameters, the call's name, the caller's
+#: metadata and timeout.
+Ask = Callable[
+    [str, Mapping[str, str], str, Mapping[str, str | bytes], timedelta | None],
+    Awaitable[dict[str, Any]],
+]
 
 _STATUS_PREFIX = "WORKFLOW_EXECUTION_STATUS_"
 
 
 @dataclass
 class WorkflowExecutionCountAggregationGroup:
-    """One group of a count. `group_values` has a value for each column of GROUP BY, None for runs that have none."""
+    """One group of a count. `group_values` has a value for each column of GROUP BY, None for
+    runs that have none.
+    """
 
     count: int
     group_values: Sequence[SearchAttributeValue]
@@ -45,8 +52,9 @@ class WorkflowExecutionCountAggregationGroup:
 
 @dataclass
 class WorkflowExecutionCount:
-    """A count of workflows; `groups` is empty without a GROUP BY. The server gives the 1,000 largest: with more, their counts sum to less
-    than `count`."""
+    """A count of workflows; `groups` is empty without a GROUP BY. The server gives the 1,000
+    largest: with more, their counts sum to less than `count`.
+    """
 
     count: int
     groups: Sequence[WorkflowExecutionCountAggregationGroup]
@@ -64,18 +72,28 @@ class WorkflowExecutionAsyncIterator(PageIterator[WorkflowExecution]):
     async def fetch_next_page(self, *, page_size: int | None = None) -> None:
         """Fetch the next page, of `page_size` workflows at most (the server gives 1,000 at a time).
 
-        Raises `RPCError`: UNAVAILABLE without a server, INVALID_ARGUMENT for a wrong query, with the column at which it is wrong.
+        Raises `RPCError`: UNAVAILABLE without a server, INVALID_ARGUMENT for a wrong query, with
+        the column at which it is wrong.
         """
         input = self._input
-        parameters = {"query": input.query or "", "pageSize": str(self._size(page_size or input.page_size))}
+        parameters = {
+            "query": input.query or "",
+            "pageSize": str(self._size(page_size or input.page_size)),
+        }
         if self._next_page_token:
             parameters["nextPageToken"] = base64.b64encode(self._next_page_token).decode()
-        answer = await self._ask("/workflows", parameters, "list_workflows", input.rpc_metadata, input.rpc_timeout)
+        answer = await self._ask(
+            "/workflows", parameters, "list_workflows", input.rpc_metadata, input.rpc_timeout
+        )
         with _understood("list_workflows"):
-            summaries = [summary_of(info, self._client.namespace) for info in answer.get("executions", [])]
+            summaries = [
+                summary_of(info, self._client.namespace) for info in answer.get("executions", [])
+            ]
             token = base64.b64decode(answer.get("nextPageToken") or "") or None
         converter = self._client.data_converter
-        self._took_page([WorkflowExecution._from_summary(summary, converter) for summary in summaries], token)
+        self._took_page(
+            [WorkflowExecution._from_summary(summary, converter) for summary in summaries], token
+        )
 
     async def map_histories(
         self,
@@ -90,17 +108,30 @@ class WorkflowExecutionAsyncIterator(PageIterator[WorkflowExecution]):
             yield await self._client.get_workflow_handle(
                 execution.id, run_id=execution.run_id, task_queue=execution.task_queue or None
             ).fetch_history(
-                event_filter_type=event_filter_type, skip_archival=skip_archival, rpc_metadata=rpc_metadata, rpc_timeout=rpc_timeout
+                event_filter_type=event_filter_type,
+                skip_archival=skip_archival,
+                rpc_metadata=rpc_metadata,
+                rpc_timeout=rpc_timeout,
             )
 
 
 async def count_workflows(input: CountWorkflowsInput, ask: Ask) -> WorkflowExecutionCount:
     """Ask for a count."""
-    answer = await ask("/workflow-count", {"query": input.query or ""}, "count_workflows", input.rpc_metadata, input.rpc_timeout)
+    answer = await ask(
+        "/workflow-count",
+        {"query": input.query or ""},
+        "count_workflows",
+        input.rpc_metadata,
+        input.rpc_timeout,
+    )
     with _understood("count_workflows"):
         groups = [
             WorkflowExecutionCountAggregationGroup(
-                int(group.get("count") or 0), [cast(SearchAttributeValue, _group_value(value)) for value in group.get("groupValues", [])]
+                int(group.get("count") or 0),
+                [
+                    cast(SearchAttributeValue, _group_value(value))
+                    for value in group.get("groupValues", [])
+                ],
             )
             for group in answer.get("groups", [])
         ]
@@ -113,8 +144,14 @@ def namespace_path(namespace: str) -> str:
 
 
 def summary_of(info: Json, namespace: str) -> ExecutionSummary:
-    """A WorkflowExecutionInfo of the HTTP API as our record of it. Raises KeyError, TypeError or ValueError for something else."""
-    execution, parent, root = info["execution"], info.get("parentExecution") or {}, info.get("rootExecution") or {}
+    """A WorkflowExecutionInfo of the HTTP API as our record of it. Raises KeyError, TypeError or
+    ValueError for something else.
+    """
+    execution, parent, root = (
+        info["execution"],
+        info.get("parentExecution") or {},
+        info.get("rootExecution") or {},
+    )
 
     def read(kind: Any, name: str, default: Any) -> Any:
         return kind.read(info[name]) if name in info else default
@@ -160,5 +197,8 @@ class _understood:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, KeyError | TypeError | ValueError | AttributeError | binascii.Error):
-            message = f"{self._what}: the server's answer cannot be read ({error!r}). Is it of this version?"
+            message = (
+                f"{self._what}: the server's answer cannot be read ({error!r}). Is it of this"
+                " version?"
+            )
             raise rpc_error(RPCStatusCode.INTERNAL, message) from error

@@ -1,6 +1,8 @@
-"""Vocabulary that every front door shares: policies, search attributes, priority, versioning, metrics, raw values.
+"""Vocabulary that every front door shares: policies, search attributes, priority, versioning,
+metrics, raw values.
 
-Names and signatures are the Temporal Python SDK's. Values only: nothing here talks to Kafka or knows the engine.
+Names and signatures are the Temporal Python SDK's. Values only: nothing here talks to Kafka or
+knows the engine.
 """
 
 from odradek.common._functions import _arg_or_args as _arg_or_args
@@ -47,7 +49,9 @@ from odradek.common._search_attributes import (
     SearchAttributeValueType,
     TypedSearchAttributes,
 )
-from odradek.common._search_attributes import _warn_on_deprecated_search_attributes as _warn_on_deprecated_search_attributes
+from odradek.common._search_attributes import (
+    _warn_on_deprecated_search_attributes as _warn_on_deprecated_search_attributes,
+)
 
 __all__ = [
     "ActivityIDConflictPolicy",

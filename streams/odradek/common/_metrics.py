@@ -1,4 +1,6 @@
-"""The metric interfaces that workflow and activity code records through, and the implementation that drops everything."""
+"""The metric interfaces that workflow and activity code records through, and the implementation
+that drops everything.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class MetricCommon(ABC):
 
     @abstractmethod
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Self:
-        """The same metric with more attributes. `TypeError` for a value of another type than `MetricAttributes` names."""
+        """The same metric with more attributes. `TypeError` for a value of another type than
+        `MetricAttributes` names.
+        """
 
 
 class MetricCounter(MetricCommon):
@@ -61,7 +65,9 @@ class MetricHistogramTimedelta(MetricCommon):
     """A distribution of durations, in whole milliseconds."""
 
     @abstractmethod
-    def record(self, value: timedelta, additional_attributes: MetricAttributes | None = None) -> None:
+    def record(
+        self, value: timedelta, additional_attributes: MetricAttributes | None = None
+    ) -> None:
         """Record a duration. `ValueError` when it is negative."""
 
 
@@ -88,32 +94,48 @@ class MetricMeter(ABC):
     """A meter whose metrics drop everything."""
 
     @abstractmethod
-    def create_counter(self, name: str, description: str | None = None, unit: str | None = None) -> MetricCounter:
+    def create_counter(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricCounter:
         """A counter."""
 
     @abstractmethod
-    def create_histogram(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogram:
+    def create_histogram(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogram:
         """A distribution of integers."""
 
     @abstractmethod
-    def create_histogram_float(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogramFloat:
+    def create_histogram_float(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogramFloat:
         """A distribution of floats."""
 
     @abstractmethod
-    def create_histogram_timedelta(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogramTimedelta:
-        """A distribution of durations. The unit `duration` becomes `ms` or `s` where it is exported."""
+    def create_histogram_timedelta(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogramTimedelta:
+        """A distribution of durations. The unit `duration` becomes `ms` or `s` where it is
+        exported.
+        """
 
     @abstractmethod
-    def create_gauge(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGauge:
+    def create_gauge(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricGauge:
         """A gauge of integers."""
 
     @abstractmethod
-    def create_gauge_float(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGaugeFloat:
+    def create_gauge_float(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricGaugeFloat:
         """A gauge of floats."""
 
     @abstractmethod
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> MetricMeter:
-        """A meter whose metrics carry these attributes too. `TypeError` for a value of another type than `MetricAttributes` names."""
+        """A meter whose metrics carry these attributes too. `TypeError` for a value of another
+        type than `MetricAttributes` names.
+        """
 
 
 class _Noop(MetricCommon):
@@ -152,7 +174,9 @@ class _NoopHistogramFloat(_Noop, MetricHistogramFloat):
 
 
 class _NoopHistogramTimedelta(_Noop, MetricHistogramTimedelta):
-    def record(self, value: timedelta, additional_attributes: MetricAttributes | None = None) -> None:
+    def record(
+        self, value: timedelta, additional_attributes: MetricAttributes | None = None
+    ) -> None:
         pass
 
 
@@ -167,22 +191,34 @@ class _NoopGaugeFloat(_Noop, MetricGaugeFloat):
 
 
 class _NoopMeter(MetricMeter):
-    def create_counter(self, name: str, description: str | None = None, unit: str | None = None) -> MetricCounter:
+    def create_counter(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricCounter:
         return _NoopCounter(name, description, unit)
 
-    def create_histogram(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogram:
+    def create_histogram(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogram:
         return _NoopHistogram(name, description, unit)
 
-    def create_histogram_float(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogramFloat:
+    def create_histogram_float(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogramFloat:
         return _NoopHistogramFloat(name, description, unit)
 
-    def create_histogram_timedelta(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogramTimedelta:
+    def create_histogram_timedelta(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogramTimedelta:
         return _NoopHistogramTimedelta(name, description, unit)
 
-    def create_gauge(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGauge:
+    def create_gauge(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricGauge:
         return _NoopGauge(name, description, unit)
 
-    def create_gauge_float(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGaugeFloat:
+    def create_gauge_float(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricGaugeFloat:
         return _NoopGaugeFloat(name, description, unit)
 
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> MetricMeter:

@@ -22,7 +22,8 @@ def _whole_milliseconds(duration: timedelta) -> int:
 class RetryPolicy:
     """How an activity or workflow is retried.
 
-    The delay before retry n is `initial_interval * backoff_coefficient ** (n - 1)`, at most `maximum_interval`.
+    The delay before retry n is `initial_interval * backoff_coefficient ** (n - 1)`, at most
+    `maximum_interval`.
     """
 
     initial_interval: timedelta = timedelta(seconds=1)
@@ -38,10 +39,14 @@ class RetryPolicy:
     """Attempts in all, the first included. 0: no limit; 1: no retries."""
 
     non_retryable_error_types: Sequence[str] | None = None
-    """`ApplicationError.type` values that end retries; for a plain exception that is its class name."""
+    """`ApplicationError.type` values that end retries; for a plain exception that is its class
+    name.
+    """
 
     def validate(self) -> None:
-        """Raise `ValueError` where Temporal's server would refuse the policy. One attempt needs no valid intervals."""
+        """Raise `ValueError` where Temporal's server would refuse the policy. One attempt needs
+        no valid intervals.
+        """
         if self.maximum_attempts == 1:
             return
         if self.maximum_attempts < 0:
@@ -57,13 +62,19 @@ class RetryPolicy:
                 raise ValueError("Maximum interval cannot be less than initial interval")
 
     def to_wire(self) -> wire.RetryPolicy:
-        """The wire record, after validation. Intervals become whole milliseconds, rounded up so that a short one does not become 0."""
+        """The wire record, after validation. Intervals become whole milliseconds, rounded up so
+        that a short one does not become 0.
+        """
         self.validate()
         initial_ms = _whole_milliseconds(self.initial_interval)
         return wire.RetryPolicy(
             initial_interval_ms=initial_ms,
             backoff_coefficient=float(self.backoff_coefficient),
-            maximum_interval_ms=100 * initial_ms if self.maximum_interval is None else _whole_milliseconds(self.maximum_interval),
+            maximum_interval_ms=(
+                100 * initial_ms
+                if self.maximum_interval is None
+                else _whole_milliseconds(self.maximum_interval)
+            ),
             maximum_attempts=self.maximum_attempts,
             non_retryable_error_types=list(self.non_retryable_error_types or ()),
         )
@@ -74,7 +85,9 @@ class RetryPolicy:
         return RetryPolicy(
             initial_interval=record.initial_interval_ms * _MILLISECOND,
             backoff_coefficient=record.backoff_coefficient,
-            maximum_interval=record.maximum_interval_ms * _MILLISECOND if record.maximum_interval_ms else None,
+            maximum_interval=(
+                record.maximum_interval_ms * _MILLISECOND if record.maximum_interval_ms else None
+            ),
             maximum_attempts=record.maximum_attempts,
             non_retryable_error_types=list(record.non_retryable_error_types) or None,
         )
@@ -102,7 +115,9 @@ class WorkflowIDConflictPolicy(IntEnum):
 
 
 class ActivityIDReusePolicy(IntEnum):
-    """Whether the id of an activity started without a workflow may be used again once it is closed."""
+    """Whether the id of an activity started without a workflow may be used again once it is
+    closed.
+    """
 
     UNSPECIFIED = 0
     ALLOW_DUPLICATE = 1

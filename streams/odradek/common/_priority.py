@@ -10,7 +10,9 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Priority:
-    """Wished order among waiting tasks. A field that is `None` is inherited from the calling workflow."""
+    """Wished order among waiting tasks. A field that is `None` is inherited from the calling
+    workflow.
+    """
 
     priority_key: int | None = None
     """1 is the most urgent."""
@@ -45,7 +47,9 @@ class VersioningBehavior(IntEnum):
 
 @dataclass(frozen=True)
 class WorkerDeploymentVersion:
-    """Version of a worker deployment, written `<deployment_name>.<build_id>`; the deployment name has no dot."""
+    """Version of a worker deployment, written `<deployment_name>.<build_id>`; the deployment
+    name has no dot.
+    """
 
     deployment_name: str
     build_id: str
@@ -59,7 +63,10 @@ class WorkerDeploymentVersion:
         """Read `<deployment_name>.<build_id>`. `ValueError` without a dot."""
         name, dot, build_id = canonical.partition(".")
         if not dot:
-            raise ValueError(f"Cannot parse version string: {canonical}, must be in format <deployment_name>.<build_id>")
+            raise ValueError(
+                f"Cannot parse version string: {canonical}, must be in format"
+                " <deployment_name>.<build_id>"
+            )
         return WorkerDeploymentVersion(name, build_id)
 
 

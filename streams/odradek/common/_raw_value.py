@@ -9,7 +9,9 @@ from odradek.wire.payload import Payload
 
 @dataclass(frozen=True)
 class RawValue:
-    """A payload handed over as it is, as an argument or as a result. The payload codec still applies; the payload converter does not."""
+    """A payload handed over as it is, as an argument or as a result. The payload codec still
+    applies; the payload converter does not.
+    """
 
     payload: Payload
 
@@ -21,5 +23,7 @@ class RawValue:
         if not isinstance(state, bytes):
             raise TypeError(f"a pickled RawValue holds bytes, got {type(state).__name__}")
         if state[:1] != b"1":
-            raise ValueError(f"a pickled RawValue has version {state[:1]!r}, this version reads b'1'")
+            raise ValueError(
+                f"a pickled RawValue has version {state[:1]!r}, this version reads b'1'"
+            )
         object.__setattr__(self, "payload", Payload.FromString(state[1:]))

@@ -9,13 +9,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from itertools import pairwise
-from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar, cast, get_origin, overload
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_origin,
+    overload,
+)
 
 # A list and not a sequence: a str is a sequence too, and passing one by mistake has to be noticed.
 SearchAttributeValues: TypeAlias = list[str] | list[int] | list[float] | list[bool] | list[datetime]
 SearchAttributes: TypeAlias = Mapping[str, SearchAttributeValues]
 SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence[str]
-SearchAttributeValueType = TypeVar("SearchAttributeValueType", str, int, float, bool, datetime, Sequence[str])
+SearchAttributeValueType = TypeVar(
+    "SearchAttributeValueType", str, int, float, bool, datetime, Sequence[str]
+)
 _Default = TypeVar("_Default")
 
 
@@ -58,7 +70,9 @@ _BY_METADATA_TYPE |= {f"INDEXED_VALUE_TYPE_{kind.name}": kind for kind in _METAD
 
 
 class SearchAttributeKey(ABC, Generic[SearchAttributeValueType]):
-    """Name and type of a search attribute. Made by one of the `for_` methods; keys are equal when name and type are."""
+    """Name and type of a search attribute. Made by one of the `for_` methods; keys are equal
+    when name and type are.
+    """
 
     @property
     @abstractmethod
@@ -84,7 +98,9 @@ class SearchAttributeKey(ABC, Generic[SearchAttributeValueType]):
     def _metadata_type(self) -> str:
         return _METADATA_TYPES[self.indexed_value_type]
 
-    def value_set(self, value: SearchAttributeValueType) -> SearchAttributeUpdate[SearchAttributeValueType]:
+    def value_set(
+        self, value: SearchAttributeValueType
+    ) -> SearchAttributeUpdate[SearchAttributeValueType]:
         """An update that sets this attribute."""
         return _Update(self, value)
 
@@ -133,7 +149,9 @@ class SearchAttributeKey(ABC, Generic[SearchAttributeValueType]):
         return None if kind is None else _Key(name, kind)
 
     @staticmethod
-    def _guess_from_untyped_values(name: str, values: SearchAttributeValues) -> SearchAttributeKey[Any] | None:
+    def _guess_from_untyped_values(
+        name: str, values: SearchAttributeValues
+    ) -> SearchAttributeKey[Any] | None:
         if not values:
             return None
         first: object = values[0]
@@ -147,7 +165,10 @@ class SearchAttributeKey(ABC, Generic[SearchAttributeValueType]):
             (float, SearchAttributeIndexedValueType.DOUBLE),
             (datetime, SearchAttributeIndexedValueType.DATETIME),
         ]
-        return next((_Key(name, kind) for python_type, kind in kinds if isinstance(first, python_type)), None)
+        return next(
+            (_Key(name, kind) for python_type, kind in kinds if isinstance(first, python_type)),
+            None,
+        )
 
 
 @dataclass(frozen=True)
@@ -205,7 +226,9 @@ class _Update(SearchAttributeUpdate[SearchAttributeValueType]):
 
 @dataclass(frozen=True)
 class TypedSearchAttributes(Collection[SearchAttributePair[Any]]):
-    """Immutable set of search attributes, in order of their names. `ValueError` for a name that stands twice."""
+    """Immutable set of search attributes, in order of their names. `ValueError` for a name that
+    stands twice.
+    """
 
     search_attributes: Sequence[SearchAttributePair[Any]]
     """The pairs. Not to be changed."""
@@ -230,7 +253,9 @@ class TypedSearchAttributes(Collection[SearchAttributePair[Any]]):
         """Whether there is a value for exactly this key, type included."""
         return any(pair.key == key for pair in self.search_attributes)
 
-    def __getitem__(self, key: SearchAttributeKey[SearchAttributeValueType]) -> SearchAttributeValueType:
+    def __getitem__(
+        self, key: SearchAttributeKey[SearchAttributeValueType]
+    ) -> SearchAttributeValueType:
         """The value of a key. `KeyError` when it has none."""
         for pair in self.search_attributes:
             if pair.key == key and pair.value is not None:
@@ -238,10 +263,14 @@ class TypedSearchAttributes(Collection[SearchAttributePair[Any]]):
         raise KeyError(key.name)
 
     @overload
-    def get(self, key: SearchAttributeKey[SearchAttributeValueType]) -> SearchAttributeValueType | None: ...
+    def get(
+        self, key: SearchAttributeKey[SearchAttributeValueType]
+    ) -> SearchAttributeValueType | None: ...
 
     @overload
-    def get(self, key: SearchAttributeKey[SearchAttributeValueType], default: _Default) -> SearchAttributeValueType | _Default: ...
+    def get(
+        self, key: SearchAttributeKey[SearchAttributeValueType], default: _Default
+    ) -> SearchAttributeValueType | _Default: ...
 
     def get(self, key: SearchAttributeKey[Any], default: Any = None) -> Any:
         """The value of a key, else `default`."""
@@ -261,6 +290,12 @@ TypedSearchAttributes.empty = TypedSearchAttributes([])
 
 
 def _warn_on_deprecated_search_attributes(attributes: object, stack_level: int = 2) -> None:
-    """Warn when search attributes come in the older form of a dict of lists. `stack_level` 1 blames the caller of the caller."""
+    """Warn when search attributes come in the older form of a dict of lists. `stack_level` 1
+    blames the caller of the caller.
+    """
     if attributes and isinstance(attributes, Mapping):
-        warnings.warn("Dictionary-based search attributes are deprecated", DeprecationWarning, stacklevel=1 + stack_level)
+        warnings.warn(
+            "Dictionary-based search attributes are deprecated",
+            DeprecationWarning,
+            stacklevel=1 + stack_level,
+        )

@@ -4,8 +4,9 @@ Give `pydantic_data_converter` as `data_converter` to the client; workers take i
 
     client = await Client.connect("localhost:9092", data_converter=pydantic_data_converter)
 
-Values are written by `pydantic_core.to_json` and read by `TypeAdapter(hint).validate_json`: models, dataclasses, dates, decimals, sets,
-UUIDs, addresses, unions of them. Encoding json/plain, as without it, so that other services need not know.
+Values are written by `pydantic_core.to_json` and read by `TypeAdapter(hint).validate_json`:
+models, dataclasses, dates, decimals, sets, UUIDs, addresses, unions of them. Encoding
+json/plain, as without it, so that other services need not know.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ from odradek.converter import (
 )
 from odradek.wire.payload import Payload
 
-__all__ = ["PydanticJSONPlainPayloadConverter", "PydanticPayloadConverter", "ToJsonOptions", "pydantic_data_converter"]
+__all__ = [
+    "PydanticJSONPlainPayloadConverter",
+    "PydanticPayloadConverter",
+    "ToJsonOptions",
+    "pydantic_data_converter",
+]
 
 _DEFAULT_CACHED = 1024
 
@@ -41,12 +47,18 @@ class ToJsonOptions:
 
 
 class PydanticJSONPlainPayloadConverter(EncodingPayloadConverter):
-    """json/plain by pydantic. Type adapters are kept by hint, `max_cached_type_adapters` of them (`None`: all, 0: none).
+    """json/plain by pydantic. Type adapters are kept by hint, `max_cached_type_adapters` of them
+    (`None`: all, 0: none).
 
     Instances pickle, without the adapters.
     """
 
-    def __init__(self, to_json_options: ToJsonOptions | None = None, *, max_cached_type_adapters: int | None = _DEFAULT_CACHED) -> None:
+    def __init__(
+        self,
+        to_json_options: ToJsonOptions | None = None,
+        *,
+        max_cached_type_adapters: int | None = _DEFAULT_CACHED,
+    ) -> None:
         if max_cached_type_adapters is not None and max_cached_type_adapters < 0:
             raise ValueError("max_cached_type_adapters cannot be negative")
         self._to_json_options = to_json_options
@@ -55,8 +67,9 @@ class PydanticJSONPlainPayloadConverter(EncodingPayloadConverter):
 
     def _prepare(self) -> None:
         self._serializer = SchemaSerializer(any_schema())
-        # Only the building of the adapter is kept: two equal hints validate alike, but unions of another order may not, and those
-        # are told apart by their text (`Union[int, str] == Union[str, int]`).
+        # Only the building of the adapter is kept: two equal hints validate alike, but unions of
+        # another order may not, and those are told apart by their text (`Union[int, str] ==
+        # Union[str, int]`).
         self._adapters = functools.lru_cache(maxsize=self._max_cached)(_build_adapter)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -76,7 +89,9 @@ class PydanticJSONPlainPayloadConverter(EncodingPayloadConverter):
         if self._to_json_options is None:
             data = to_json(value)
         else:
-            data = self._serializer.to_json(value, exclude_unset=self._to_json_options.exclude_unset)
+            data = self._serializer.to_json(
+                value, exclude_unset=self._to_json_options.exclude_unset
+            )
         return Payload({"encoding": b"json/plain"}, data)
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
@@ -101,11 +116,19 @@ def _build_adapter(hint: Any, text: str) -> TypeAdapter[Any]:
 class PydanticPayloadConverter(CompositePayloadConverter):
     """The default payload converter with pydantic's json/plain in place of its own.
 
-    For other options make a subclass whose constructor takes no arguments and give it as `DataConverter.payload_converter_class`.
+    For other options make a subclass whose constructor takes no arguments and give it as
+    `DataConverter.payload_converter_class`.
     """
 
-    def __init__(self, to_json_options: ToJsonOptions | None = None, *, max_cached_type_adapters: int | None = _DEFAULT_CACHED) -> None:
-        pydantic_json = PydanticJSONPlainPayloadConverter(to_json_options, max_cached_type_adapters=max_cached_type_adapters)
+    def __init__(
+        self,
+        to_json_options: ToJsonOptions | None = None,
+        *,
+        max_cached_type_adapters: int | None = _DEFAULT_CACHED,
+    ) -> None:
+        pydantic_json = PydanticJSONPlainPayloadConverter(
+            to_json_options, max_cached_type_adapters=max_cached_type_adapters
+        )
         super().__init__(
             *(
                 pydantic_json if isinstance(converter, JSONPlainPayloadConverter) else converter

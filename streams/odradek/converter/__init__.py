@@ -1,7 +1,8 @@
 """Conversion of user data: values to payloads, exceptions to failures, and codecs around them.
 
-Names and semantics are the Temporal Python SDK's; payloads and failures are the wire's own records. The protobuf converters are here
-only where `google.protobuf` is installed. Nothing here talks to Kafka, and without a codec nothing here is asynchronous.
+Names and semantics are the Temporal Python SDK's; payloads and failures are the wire's own
+records. The protobuf converters are here only where `google.protobuf` is installed. Nothing here
+talks to Kafka, and without a codec nothing here is asynchronous.
 """
 
 import importlib.util
@@ -13,7 +14,11 @@ from odradek.converter._context import (
     WorkflowSerializationContext,
 )
 from odradek.converter._data_converter import DataConverter, default
-from odradek.converter._encodings import BinaryNullPayloadConverter, BinaryPlainPayloadConverter, JSONPlainPayloadConverter
+from odradek.converter._encodings import (
+    BinaryNullPayloadConverter,
+    BinaryPlainPayloadConverter,
+    JSONPlainPayloadConverter,
+)
 from odradek.converter._failure_converter import (
     DefaultFailureConverter,
     DefaultFailureConverterWithEncodedAttributes,
@@ -36,7 +41,11 @@ from odradek.converter._search_attributes import (
     encode_typed_search_attribute_value,
 )
 from odradek.converter._transfer_types import TransferTypeConverter, transfer_type_convertible
-from odradek.converter._type_hints import JSONTypeConverter, JSONTypeConverterUnhandled, value_to_type
+from odradek.converter._type_hints import (
+    JSONTypeConverter,
+    JSONTypeConverterUnhandled,
+    value_to_type,
+)
 
 DefaultPayloadConverter.default_encoding_payload_converters = (
     BinaryNullPayloadConverter(),

@@ -13,7 +13,9 @@ class SerializationContext(ABC):  # noqa: B024 - a marker, as in Temporal
 
 @dataclass(frozen=True)
 class WorkflowSerializationContext(SerializationContext):
-    """The payload is an input or output of a workflow (for a child: of the child, not of its parent)."""
+    """The payload is an input or output of a workflow (for a child: of the child, not of its
+    parent).
+    """
 
     namespace: str
     workflow_id: str
@@ -21,7 +23,9 @@ class WorkflowSerializationContext(SerializationContext):
 
 @dataclass(frozen=True)
 class ActivitySerializationContext(SerializationContext):
-    """The payload is an input or output of an activity. The workflow fields are `None` when no workflow started it."""
+    """The payload is an input or output of an activity. The workflow fields are `None` when no
+    workflow started it.
+    """
 
     namespace: str
     activity_id: str | None
@@ -33,8 +37,12 @@ class ActivitySerializationContext(SerializationContext):
 
 
 class WithSerializationContext(ABC):
-    """Implemented by converters and codecs that want the context: they are replaced by what `with_context` returns."""
+    """Implemented by converters and codecs that want the context: they are replaced by what
+    `with_context` returns.
+    """
 
     @abstractmethod
     def with_context(self, context: SerializationContext) -> Self:
-        """A copy that uses `context`, or `self` when it makes no difference. Must not change `self`."""
+        """A copy that uses `context`, or `self` when it makes no difference. Must not change
+        `self`.
+        """

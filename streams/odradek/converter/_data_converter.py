@@ -1,4 +1,6 @@
-"""`DataConverter`: payload converter, codec and failure converter in one value, as client and worker take it."""
+"""`DataConverter`: payload converter, codec and failure converter in one value, as client and
+worker take it.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ from odradek.wire.payload import Failure, Payload, Payloads
 
 @dataclass(frozen=True)
 class DataConverter(WithSerializationContext):
-    """How values and exceptions become payloads and failures. Immutable: `dataclasses.replace` makes a changed one.
+    """How values and exceptions become payloads and failures. Immutable: `dataclasses.replace`
+    makes a changed one.
 
-    Without a codec everything is synchronous: callers that mind the time test `payload_codec is None` and call `payload_converter` and
-    `failure_converter` directly. With one, workflow code still sees those two only; the codec runs outside, through this class.
+    Without a codec everything is synchronous: callers that mind the time test `payload_codec is
+    None` and call `payload_converter` and `failure_converter` directly. With one, workflow code
+    still sees those two only; the codec runs outside, through this class.
     """
 
     payload_converter_class: type[PayloadConverter] = DefaultPayloadConverter
@@ -42,15 +46,23 @@ class DataConverter(WithSerializationContext):
     """The default one."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "payload_converter", TransferTypePayloadConverter(self.payload_converter_class()))
+        object.__setattr__(
+            self, "payload_converter", TransferTypePayloadConverter(self.payload_converter_class())
+        )
         object.__setattr__(self, "failure_converter", self.failure_converter_class())
 
     async def encode(self, values: Sequence[Any]) -> list[Payload]:
         """Payloads of values, through converter and codec."""
         payloads = self.payload_converter.to_payloads(values)
-        return payloads if self.payload_codec is None else list(await self.payload_codec.encode(payloads))
+        return (
+            payloads
+            if self.payload_codec is None
+            else list(await self.payload_codec.encode(payloads))
+        )
 
-    async def decode(self, payloads: Sequence[Payload], type_hints: list[Any] | None = None) -> list[Any]:
+    async def decode(
+        self, payloads: Sequence[Payload], type_hints: list[Any] | None = None
+    ) -> list[Any]:
         """Values of payloads, through codec and converter."""
         if self.payload_codec is not None:
             payloads = await self.payload_codec.decode(payloads)
@@ -60,9 +72,15 @@ class DataConverter(WithSerializationContext):
         """`encode` as one `Payloads` message."""
         return Payloads(payloads=await self.encode(values))
 
-    async def decode_wrapper(self, payloads: Payloads | None, type_hints: list[Any] | None = None) -> list[Any]:
+    async def decode_wrapper(
+        self, payloads: Payloads | None, type_hints: list[Any] | None = None
+    ) -> list[Any]:
         """`decode` of one `Payloads` message; `None` is an empty one."""
-        return await self.decode(payloads.payloads, type_hints) if payloads and payloads.payloads else []
+        return (
+            await self.decode(payloads.payloads, type_hints)
+            if payloads and payloads.payloads
+            else []
+        )
 
     async def encode_failure(self, exception: BaseException, failure: Failure) -> None:
         """Fill in `failure`, an empty record, from an exception, through converter and codec."""
@@ -71,7 +89,9 @@ class DataConverter(WithSerializationContext):
             await transform_failure(failure, self.payload_codec.encode)
 
     async def decode_failure(self, failure: Failure) -> BaseException:
-        """The exception of a failure, through codec and converter. The record is left as it is: it may be part of a history."""
+        """The exception of a failure, through codec and converter. The record is left as it is:
+        it may be part of a history.
+        """
         if self.payload_codec is not None:
             decoded = Failure()
             _copy(failure, decoded)

@@ -52,8 +52,9 @@ class BinaryPlainPayloadConverter(EncodingPayloadConverter, TypeRouted):
 class JSONPlainPayloadConverter(EncodingPayloadConverter):
     """`json/plain`: compact JSON with sorted keys. Types come back by the hint, see `value_to_type`.
 
-    `encoder` (`None`: the standard one) adds types on the way out, `decoder` and `custom_type_converters` on the way in; the latter are
-    asked in order, first of all. Instances pickle, without what they remember.
+    `encoder` (`None`: the standard one) adds types on the way out, `decoder` and
+    `custom_type_converters` on the way in; the latter are asked in order, first of all.
+    Instances pickle, without what they remember.
     """
 
     def __init__(
@@ -93,15 +94,19 @@ class JSONPlainPayloadConverter(EncodingPayloadConverter):
         """See base class. Whatever the encoder raises is raised."""
         if type(value) not in _PLAIN and hasattr(value, "parse_obj"):
             warnings.warn(
-                "pydantic models need odradek.contrib.pydantic.pydantic_data_converter as the client's data_converter; "
-                "without it they travel as what their dict() gives",
+                "pydantic models need odradek.contrib.pydantic.pydantic_data_converter as the"
+                " client's data_converter; without it they travel as what their dict() gives",
                 stacklevel=2,
             )
         return Payload({"encoding": self._encoding_bytes}, self._encode(value))
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
         """See base class."""
-        value = loads(payload.data) if self._decoder is None else loads_with(self._decoder, payload.data)
+        value = (
+            loads(payload.data)
+            if self._decoder is None
+            else loads_with(self._decoder, payload.data)
+        )
         return value if type_hint is None else self._decoder_for(type_hint)(value)
 
 

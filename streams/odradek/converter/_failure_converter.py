@@ -1,7 +1,8 @@
 """Exceptions to `Failure` records and back.
 
-Any exception crosses a boundary as one link of a failure chain: its message, type, stack as text, details and, as the next link, what it
-was raised from. It comes back as one of the `FailureError` classes, never as the original class.
+Any exception crosses a boundary as one link of a failure chain: its message, type, stack as
+text, details and, as the next link, what it was raised from. It comes back as one of the
+`FailureError` classes, never as the original class.
 """
 
 from __future__ import annotations
@@ -30,16 +31,20 @@ _E = TypeVar("_E", bound=IntEnum)
 
 
 class FailureConverter(ABC):
-    """Converts exceptions to failures and back. Must not change what it is given, but for the `failure` it fills in.
+    """Converts exceptions to failures and back. Must not change what it is given, but for the
+    `failure` it fills in.
 
-    Of the exceptions of workflow code only `FailureError`s come here; any other fails the workflow task.
+    Of the exceptions of workflow code only `FailureError`s come here; any other fails the
+    workflow task.
     """
 
     default: ClassVar[FailureConverter]
     """The default one."""
 
     @abstractmethod
-    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
         """Fill in `failure`, an empty record, from an exception."""
 
     @abstractmethod
@@ -48,13 +53,17 @@ class FailureConverter(ABC):
 
 
 class DefaultFailureConverter(FailureConverter):
-    """The default. With `encode_common_attributes` message and stack travel in a payload, where a codec reaches them."""
+    """The default. With `encode_common_attributes` message and stack travel in a payload, where
+    a codec reaches them.
+    """
 
     def __init__(self, *, encode_common_attributes: bool = False) -> None:
         super().__init__()
         self._encode_common_attributes = encode_common_attributes
 
-    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
         """See base class."""
         if isinstance(exception, exceptions.FailureError) and exception.failure is not None:
             _copy(exception.failure, failure)
@@ -70,8 +79,12 @@ class DefaultFailureConverter(FailureConverter):
             failure.encoded_attributes = payload_converter.to_payloads([attributes])[0]
             failure.message, failure.stack_trace = "Encoded failure", ""
 
-    def _describe(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
-        failure.message = exception.message if isinstance(exception, exceptions.FailureError) else str(exception)
+    def _describe(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
+        failure.message = (
+            exception.message if isinstance(exception, exceptions.FailureError) else str(exception)
+        )
         if exception.__traceback__ is not None:
             failure.stack_trace = "\n".join(traceback.format_tb(exception.__traceback__))
 
@@ -97,20 +110,39 @@ class DefaultFailureConverter(FailureConverter):
                 failure.kind, failure.non_retryable = wire.SERVER, exception.non_retryable
             case exceptions.ActivityError():
                 failure.kind, failure.retry_state = wire.ACTIVITY, _name(exception.retry_state)
-                failure.scheduled_event_id, failure.started_event_id = exception.scheduled_event_id, exception.started_event_id
+                failure.scheduled_event_id, failure.started_event_id = (
+                    exception.scheduled_event_id,
+                    exception.started_event_id,
+                )
                 failure.identity = exception.identity
-                failure.activity_type, failure.activity_id = exception.activity_type, exception.activity_id
+                failure.activity_type, failure.activity_id = (
+                    exception.activity_type,
+                    exception.activity_id,
+                )
             case exceptions.ChildWorkflowError():
-                failure.kind, failure.retry_state = wire.CHILD_WORKFLOW, _name(exception.retry_state)
-                failure.namespace, failure.workflow_id, failure.run_id = exception.namespace, exception.workflow_id, exception.run_id
+                failure.kind, failure.retry_state = (
+                    wire.CHILD_WORKFLOW,
+                    _name(exception.retry_state),
+                )
+                failure.namespace, failure.workflow_id, failure.run_id = (
+                    exception.namespace,
+                    exception.workflow_id,
+                    exception.run_id,
+                )
                 failure.workflow_type = exception.workflow_type
-                failure.initiated_event_id, failure.started_event_id = exception.initiated_event_id, exception.started_event_id
+                failure.initiated_event_id, failure.started_event_id = (
+                    exception.initiated_event_id,
+                    exception.started_event_id,
+                )
             case _:
-                # Any other exception, and the failure errors that have no form of their own on the wire.
+                # Any other exception, and the failure errors that have no form of their own on the
+                # wire.
                 failure.kind, failure.type = wire.APPLICATION, type(exception).__name__
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
-        """See base class. The exception's `failure` is the record, with encoded attributes decoded."""
+        """See base class. The exception's `failure` is the record, with encoded attributes
+        decoded.
+        """
         failure = _with_decoded_attributes(failure, payload_converter)
         details = payload_converter.from_payloads(failure.details) if failure.details else []
         error = _error(failure, details)
@@ -121,7 +153,9 @@ class DefaultFailureConverter(FailureConverter):
 
 
 class DefaultFailureConverterWithEncodedAttributes(DefaultFailureConverter):
-    """`DefaultFailureConverter` with message and stack in a payload, so that a codec encrypts them too."""
+    """`DefaultFailureConverter` with message and stack in a payload, so that a codec encrypts
+    them too.
+    """
 
     def __init__(self) -> None:
         super().__init__(encode_common_attributes=True)
@@ -131,13 +165,17 @@ def _error(failure: Failure, details: list[Any]) -> exceptions.FailureError:
     match failure.kind:
         case wire.TIMEOUT:
             timeout_type = _member(exceptions.TimeoutType, failure.timeout_type)
-            return exceptions.TimeoutError(failure.message or "Timeout", type=timeout_type, last_heartbeat_details=details)
+            return exceptions.TimeoutError(
+                failure.message or "Timeout", type=timeout_type, last_heartbeat_details=details
+            )
         case wire.CANCELED:
             return exceptions.CancelledError(failure.message or "Cancelled", *details)
         case wire.TERMINATED:
             return exceptions.TerminatedError(failure.message or "Terminated", *details)
         case wire.SERVER:
-            return exceptions.ServerError(failure.message or "Server error", non_retryable=failure.non_retryable)
+            return exceptions.ServerError(
+                failure.message or "Server error", non_retryable=failure.non_retryable
+            )
         case wire.ACTIVITY:
             return exceptions.ActivityError(
                 failure.message or "Activity error",
@@ -165,8 +203,11 @@ def _error(failure: Failure, details: list[Any]) -> exceptions.FailureError:
                 *details,
                 type=failure.type or None,
                 non_retryable=failure.non_retryable,
-                next_retry_delay=None if failure.next_retry_delay_ms is None else failure.next_retry_delay_ms * _MILLISECOND,
-                category=_member(exceptions.ApplicationErrorCategory, failure.category) or exceptions.ApplicationErrorCategory.UNSPECIFIED,
+                next_retry_delay=None
+                if failure.next_retry_delay_ms is None
+                else failure.next_retry_delay_ms * _MILLISECOND,
+                category=_member(exceptions.ApplicationErrorCategory, failure.category)
+                or exceptions.ApplicationErrorCategory.UNSPECIFIED,
             )
         case _:  # a kind that a newer version wrote
             return exceptions.FailureError(failure.message or "Failure error")
@@ -181,7 +222,9 @@ def _member(enum: type[_E], name: str) -> _E | None:
 
 
 def _cause(exception: BaseException) -> BaseException | None:
-    """What `exception` was raised from, by Python's own rule for tracebacks; `None` where the chain comes back to it."""
+    """What `exception` was raised from, by Python's own rule for tracebacks; `None` where the
+    chain comes back to it.
+    """
     cause = exception.__cause__
     if cause is None and not exception.__suppress_context__:
         cause = exception.__context__
@@ -189,7 +232,10 @@ def _cause(exception: BaseException) -> BaseException | None:
     while link is not None:
         if link is exception or steps == _CHAIN_LIMIT:
             return None
-        link, steps = link.__cause__ or (None if link.__suppress_context__ else link.__context__), steps + 1
+        link, steps = (
+            link.__cause__ or (None if link.__suppress_context__ else link.__context__),
+            steps + 1,
+        )
     return cause
 
 
@@ -209,10 +255,19 @@ def _with_decoded_attributes(failure: Failure, payload_converter: PayloadConvert
         return failure
     try:
         attributes = payload_converter.from_payloads([failure.encoded_attributes])[0]
-    except Exception as err:  # most often a codec that this process does not have; the failure itself matters more
-        logger.debug("The encoded attributes of a failure cannot be decoded, its message stays hidden: %s", err)
+    except (
+        Exception
+    ) as err:  # most often a codec that this process does not have; the failure itself matters more
+        logger.debug(
+            "The encoded attributes of a failure cannot be decoded, its message stays hidden: %s",
+            err,
+        )
         return failure
     if not isinstance(attributes, dict):
         return failure
-    found = {name: attributes[name] for name in ("message", "stack_trace") if isinstance(attributes.get(name), str)}
+    found = {
+        name: attributes[name]
+        for name in ("message", "stack_trace")
+        if isinstance(attributes.get(name), str)
+    }
     return msgspec.structs.replace(failure, **found)

@@ -1,6 +1,7 @@
 """JSON text to and from plain values, fast: encoders are built once, decoding goes through msgspec.
 
-The text is what the Temporal Python SDK writes: compact, keys sorted, ASCII. Must never accept less than `json.loads` does.
+The text is what the Temporal Python SDK writes: compact, keys sorted, ASCII. Must never accept
+less than `json.loads` does.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import json
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from json.encoder import (  # type: ignore[attr-defined]  # the stubs do not know c_make_encoder, json itself imports it like this
+
+# the stubs do not know c_make_encoder, json itself imports it like this
+from json.encoder import (  # type: ignore[attr-defined]
     c_make_encoder,
     encode_basestring,
     encode_basestring_ascii,
@@ -24,7 +27,8 @@ _field_names: dict[type, tuple[str, ...]] = {}
 
 
 def _dataclass_to_dict(value: Any) -> dict[str, Any]:
-    # One level only: the encoder comes back for what is nested. `dataclasses.asdict` would copy every leaf.
+    # One level only: the encoder comes back for what is nested. `dataclasses.asdict` would copy
+    # every leaf.
     cls = type(value)
     names = _field_names.get(cls)
     if names is None:
@@ -35,7 +39,9 @@ def _dataclass_to_dict(value: Any) -> dict[str, Any]:
 
 
 class AdvancedJSONEncoder(json.JSONEncoder):
-    """JSON encoder that also takes datetimes (ISO 8601), dataclasses, UUIDs, objects with a `dict()` method, and any iterable as a list."""
+    """JSON encoder that also takes datetimes (ISO 8601), dataclasses, UUIDs, objects with a
+    `dict()` method, and any iterable as a list.
+    """
 
     def default(self, o: Any) -> Any:
         """See `json.JSONEncoder.default`."""
@@ -56,13 +62,17 @@ class AdvancedJSONEncoder(json.JSONEncoder):
 def make_encode(encoder_class: type[json.JSONEncoder] | None) -> Callable[[Any], bytes]:
     """A function from value to JSON bytes, for an encoder class (`None`: the plain one).
 
-    `json.dumps(cls=...)` makes an encoder, and the C encoder behind it, for each call. Here both are made once, unless the class has its
-    own way of encoding as a whole. The C encoder is built without its markers for circular references, which are not safe to share
-    between threads; a circular value therefore ends in RecursionError, and is then given to the class itself for the proper error.
+    `json.dumps(cls=...)` makes an encoder, and the C encoder behind it, for each call. Here both
+    are made once, unless the class has its own way of encoding as a whole. The C encoder is
+    built without its markers for circular references, which are not safe to share between
+    threads; a circular value therefore ends in RecursionError, and is then given to the class
+    itself for the proper error.
     """
     cls = encoder_class or json.JSONEncoder
     encoder = cls(separators=(",", ":"), sort_keys=True)
-    standard = cls.encode is json.JSONEncoder.encode and cls.iterencode is json.JSONEncoder.iterencode
+    standard = (
+        cls.encode is json.JSONEncoder.encode and cls.iterencode is json.JSONEncoder.iterencode
+    )
     if c_make_encoder is None or not standard or encoder.indent is not None:
         return lambda value: encoder.encode(value).encode()
 
@@ -96,7 +106,8 @@ def loads(data: bytes) -> Any:
     try:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # What json.loads takes beyond the standard: NaN, Infinity, numbers out of range, lone surrogates, UTF-16.
+        # What json.loads takes beyond the standard: NaN, Infinity, numbers out of range, lone
+        # surrogates, UTF-16.
         return loads_with(None, data)
 
 

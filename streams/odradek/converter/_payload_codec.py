@@ -1,4 +1,6 @@
-"""Payload codecs: bytes to bytes, for encryption and compression. Run outside workflow code, so they may do IO."""
+"""Payload codecs: bytes to bytes, for encryption and compression. Run outside workflow code, so
+they may do IO.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ Transform = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
 
 
 class PayloadCodec(ABC):
-    """Encodes payloads after conversion and decodes them before it. Neither method may change what it is given."""
+    """Encodes payloads after conversion and decodes them before it. Neither method may change
+    what it is given.
+    """
 
     @abstractmethod
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -39,7 +43,9 @@ class PayloadCodec(ABC):
 
 
 async def transform_failure(failure: Failure, transform: Transform) -> None:
-    """Put every payload of a failure and its causes through `transform`: encoded attributes, details, heartbeat details."""
+    """Put every payload of a failure and its causes through `transform`: encoded attributes,
+    details, heartbeat details.
+    """
     link: Failure | None = failure
     while link is not None:
         if link.encoded_attributes is not None:

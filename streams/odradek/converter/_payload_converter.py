@@ -1,7 +1,9 @@
-"""Values to payloads and back: the two interfaces, and the composite that tries one encoding after the other.
+"""Values to payloads and back: the two interfaces, and the composite that tries one encoding
+after the other.
 
-`PayloadConverter` works on whole argument lists, `EncodingPayloadConverter` on single values of one encoding. Synchronous and pure:
-bytes-to-bytes work (encryption, compression) is a codec's, see `_payload_codec`.
+`PayloadConverter` works on whole argument lists, `EncodingPayloadConverter` on single values of
+one encoding. Synchronous and pure: bytes-to-bytes work (encryption, compression) is a codec's,
+see `_payload_codec`.
 """
 
 from __future__ import annotations
@@ -31,8 +33,12 @@ class PayloadConverter(ABC):
         """Payloads of values. A `RawValue` gives its own. Raises whatever the conversion raises."""
 
     @abstractmethod
-    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[Any] | None = None) -> list[Any]:
-        """Values of payloads. `type_hints`, if given, has one hint a payload; the hint `RawValue` gives the payload itself."""
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[Any] | None = None
+    ) -> list[Any]:
+        """Values of payloads. `type_hints`, if given, has one hint a payload; the hint
+        `RawValue` gives the payload itself.
+        """
 
     def to_payloads_wrapper(self, values: Sequence[Any]) -> Payloads:
         """`to_payloads` as one `Payloads` message."""
@@ -70,18 +76,23 @@ class EncodingPayloadConverter(ABC):
 
     @abstractmethod
     def to_payload(self, value: Any) -> Payload | None:
-        """The payload of a value; `None` for "not mine". TypeError, ValueError or RuntimeError when it is but cannot be encoded."""
+        """The payload of a value; `None` for "not mine". TypeError, ValueError or RuntimeError
+        when it is but cannot be encoded.
+        """
 
     @abstractmethod
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
-        """The value of a payload of this encoding. RuntimeError when its bytes are damaged, TypeError when they do not fit the hint."""
+        """The value of a payload of this encoding. RuntimeError when its bytes are damaged,
+        TypeError when they do not fit the hint.
+        """
 
 
 class TypeRouted:
     """Marks encodings whose `to_payload` decides by the type of the value alone, whether it takes it.
 
-    The composite remembers, by type, which encoding took a value. It may do so only past encodings of exactly a marked class:
-    a subclass or a stranger may decide by more than the type.
+    The composite remembers, by type, which encoding took a value. It may do so only past
+    encodings of exactly a marked class: a subclass or a stranger may decide by more than the
+    type.
     """
 
     __slots__ = ()
@@ -105,7 +116,9 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         for value in values:  # in order: an encoding may depend on what it saw before
             route = self._routes.get(type(value))
             payload = None if route is None else route.to_payload(value)
-            payloads.append(self._first_payload(value, len(payloads)) if payload is None else payload)
+            payloads.append(
+                self._first_payload(value, len(payloads)) if payload is None else payload
+            )
         return payloads
 
     def _first_payload(self, value: Any, index: int) -> Payload:
@@ -123,8 +136,12 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
             by_type = by_type and TypeRouted in type(converter).__bases__
         raise RuntimeError(f"Value at index {index} of type {type(value)} has no known converter")
 
-    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[Any] | None = None) -> list[Any]:
-        """One value a payload. `KeyError` for an unknown encoding, `RuntimeError` for damaged bytes, `TypeError` for a misfit."""
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[Any] | None = None
+    ) -> list[Any]:
+        """One value a payload. `KeyError` for an unknown encoding, `RuntimeError` for damaged
+        bytes, `TypeError` for a misfit.
+        """
         values: list[Any] = []
         for payload, type_hint in zip_longest(payloads, type_hints or ()):
             if type_hint is RawValue:
@@ -137,11 +154,16 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
             try:
                 values.append(converter.from_payload(payload, type_hint))
             except RuntimeError as err:
-                raise RuntimeError(f"Payload at index {len(values)} with encoding {encoding.decode()} could not be converted") from err
+                raise RuntimeError(
+                    f"Payload at index {len(values)} with encoding {encoding.decode()} could not be"
+                    " converted"
+                ) from err
         return values
 
     def with_context(self, context: SerializationContext) -> Self:
-        """A copy whose encodings use the context; `self` when none of them does. The class needs a constructor without arguments."""
+        """A copy whose encodings use the context; `self` when none of them does. The class needs
+        a constructor without arguments.
+        """
         converters = self.get_converters_with_context(context)
         if converters is None:
             return self
@@ -149,21 +171,37 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         copy._set_converters(*converters)
         return copy
 
-    def get_converters_with_context(self, context: SerializationContext) -> list[EncodingPayloadConverter] | None:
+    def get_converters_with_context(
+        self, context: SerializationContext
+    ) -> list[EncodingPayloadConverter] | None:
         """The encodings with the context; `None` when none of them uses it."""
         if not self._any_takes_context:
             return None
         before = list(self.converters.values())
-        after = [converter.with_context(context) if isinstance(converter, WithSerializationContext) else converter for converter in before]
-        return after if any(new is not old for new, old in zip(after, before, strict=True)) else None
+        after = [
+            (
+                converter.with_context(context)
+                if isinstance(converter, WithSerializationContext)
+                else converter
+            )
+            for converter in before
+        ]
+        return (
+            after if any(new is not old for new, old in zip(after, before, strict=True)) else None
+        )
 
     @cached_property
     def _any_takes_context(self) -> bool:
-        return any(isinstance(converter, WithSerializationContext) for converter in self.converters.values())
+        return any(
+            isinstance(converter, WithSerializationContext)
+            for converter in self.converters.values()
+        )
 
 
 class DefaultPayloadConverter(CompositePayloadConverter):
-    """None, bytes, protobuf messages where protobuf is installed, and whatever JSON can carry. Understood by Temporal's other SDKs."""
+    """None, bytes, protobuf messages where protobuf is installed, and whatever JSON can carry.
+    Understood by Temporal's other SDKs.
+    """
 
     default_encoding_payload_converters: tuple[EncodingPayloadConverter, ...]
     """Its encodings, in order."""

@@ -8,6 +8,10 @@ from odradek.exceptions import ApplicationError
 
 
 def create_payload_validation_error(details: Any) -> ApplicationError:
-    """A non-retryable `ApplicationError` of the type `PayloadValidationError`. `details`, unless `None`, say what is wrong."""
+    """A non-retryable `ApplicationError` of the type `PayloadValidationError`. `details`, unless
+    `None`, say what is wrong.
+    """
     attached = () if details is None else (details,)
-    return ApplicationError("Payload validation failed", *attached, type="PayloadValidationError", non_retryable=True)
+    return ApplicationError(
+        "Payload validation failed", *attached, type="PayloadValidationError", non_retryable=True
+    )

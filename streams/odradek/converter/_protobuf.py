@@ -1,4 +1,6 @@
-"""json/protobuf and binary/protobuf, for code that passes protobuf messages. Only importable where `google.protobuf` is installed."""
+"""json/protobuf and binary/protobuf, for code that passes protobuf messages. Only importable
+where `google.protobuf` is installed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def _new_message(payload: Payload) -> Any:
 
 
 class JSONProtoPayloadConverter(EncodingPayloadConverter, TypeRouted):
-    """`json/protobuf`: protobuf messages as protobuf's JSON; `messageType` metadata names the type."""
+    """`json/protobuf`: protobuf messages as protobuf's JSON; `messageType` metadata names the
+    type.
+    """
 
     def __init__(self, ignore_unknown_fields: bool = False) -> None:
         super().__init__()
@@ -47,13 +51,19 @@ class JSONProtoPayloadConverter(EncodingPayloadConverter, TypeRouted):
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
         """See base class."""
         try:
-            return json_format.Parse(payload.data, _new_message(payload), ignore_unknown_fields=self._ignore_unknown_fields)
+            return json_format.Parse(
+                payload.data,
+                _new_message(payload),
+                ignore_unknown_fields=self._ignore_unknown_fields,
+            )
         except json_format.ParseError as err:
             raise RuntimeError("Failed parsing") from err
 
 
 class BinaryProtoPayloadConverter(EncodingPayloadConverter, TypeRouted):
-    """`binary/protobuf`: protobuf messages as protobuf's bytes; `messageType` metadata names the type."""
+    """`binary/protobuf`: protobuf messages as protobuf's bytes; `messageType` metadata names the
+    type.
+    """
 
     @property
     def encoding(self) -> str:
@@ -62,7 +72,11 @@ class BinaryProtoPayloadConverter(EncodingPayloadConverter, TypeRouted):
 
     def to_payload(self, value: Any) -> Payload | None:
         """See base class."""
-        return Payload(_metadata(b"binary/protobuf", value), value.SerializeToString()) if isinstance(value, message.Message) else None
+        return (
+            Payload(_metadata(b"binary/protobuf", value), value.SerializeToString())
+            if isinstance(value, message.Message)
+            else None
+        )
 
     def from_payload(self, payload: Payload, type_hint: Any = None) -> Any:
         """See base class."""

@@ -1,7 +1,9 @@
-"""Search attributes to payloads and back. Never through a user's converter or codec: the read side has to read them.
+"""Search attributes to payloads and back. Never through a user's converter or codec: the read
+side has to read them.
 
-An attribute's payload is json/plain with its index type in the `type` metadata; a removed one is binary/null without it. Starts of programs
-in any language bring others, and what cannot be read is left out: a list of runs, or a run's own code, must not fail over it.
+An attribute's payload is json/plain with its index type in the `type` metadata; a removed one is
+binary/null without it. Starts of programs in any language bring others, and what cannot be read
+is left out: a list of runs, or a run's own code, must not fail over it.
 """
 
 from __future__ import annotations
@@ -22,19 +24,28 @@ from odradek.converter._data_converter import default
 from odradek.wire.payload import Payload
 
 
-def encode_search_attributes(attributes: SearchAttributes | TypedSearchAttributes) -> dict[str, Payload]:
+def encode_search_attributes(
+    attributes: SearchAttributes | TypedSearchAttributes,
+) -> dict[str, Payload]:
     """Payloads by attribute name, for either form of search attributes."""
     if isinstance(attributes, TypedSearchAttributes):
-        return {pair.key.name: encode_typed_search_attribute_value(pair.key, pair.value) for pair in attributes}
+        return {
+            pair.key.name: encode_typed_search_attribute_value(pair.key, pair.value)
+            for pair in attributes
+        }
     return {name: encode_search_attribute_values(values) for name, values in attributes.items()}
 
 
 def encode_typed_search_attribute_value(key: SearchAttributeKey[Any], value: Any) -> Payload:
-    """Payload of one value; `None` removes the attribute. `TypeError` when the value is not of the key's type."""
+    """Payload of one value; `None` removes the attribute. `TypeError` when the value is not of
+    the key's type.
+    """
     if value is None:
         return default().payload_converter.to_payload(None)
     if not isinstance(value, key.origin_value_type):
-        raise TypeError(f"Value of type {value} not suitable for indexed value type {key.indexed_value_type}")
+        raise TypeError(
+            f"Value of type {value} not suitable for indexed value type {key.indexed_value_type}"
+        )
     if isinstance(value, datetime):
         value = _iso(value)
     elif isinstance(value, Sequence) and not all(isinstance(item, str) for item in value):
@@ -50,10 +61,15 @@ def encode_search_attribute_values(values: Any) -> Payload:
         raise TypeError("Search attribute values must be lists")
     for value in values:
         if not isinstance(value, str | int | float | bool | datetime):
-            raise TypeError(f"Search attribute value of type {type(value).__name__} not one of str, int, float, bool, or datetime")
+            raise TypeError(
+                f"Search attribute value of type {type(value).__name__} not one of str, int, float,"
+                " bool, or datetime"
+            )
         if type(value) is not type(values[0]):
             raise TypeError("Search attribute values must have the same type for the same key")
-    return default().payload_converter.to_payload([_iso(value) if isinstance(value, datetime) else value for value in values])
+    return default().payload_converter.to_payload(
+        [_iso(value) if isinstance(value, datetime) else value for value in values]
+    )
 
 
 def _iso(value: datetime) -> str:
@@ -63,7 +79,9 @@ def _iso(value: datetime) -> str:
 
 
 def decode_search_attributes(fields: Mapping[str, Payload]) -> SearchAttributes:
-    """The older form, a list of values by name, from payloads by name. What cannot be read is left out."""
+    """The older form, a list of values by name, from payloads by name. What cannot be read is
+    left out.
+    """
     result: dict[str, Any] = {}
     for name, payload in fields.items():
         with contextlib.suppress(Exception):
@@ -75,7 +93,9 @@ def decode_search_attributes(fields: Mapping[str, Payload]) -> SearchAttributes:
 
 
 def decode_typed_search_attributes(fields: Mapping[str, Payload]) -> TypedSearchAttributes:
-    """Typed search attributes from payloads by name. What carries no known type, or a value of another one, is left out."""
+    """Typed search attributes from payloads by name. What carries no known type, or a value of
+    another one, is left out.
+    """
     pairs: list[SearchAttributePair[Any]] = []
     for name, payload in fields.items():
         with contextlib.suppress(Exception):

@@ -1,4 +1,6 @@
-"""Transfer types: a class that travels as another one. `@transfer_type_convertible(Converter)` on the class, nothing at the call sites."""
+"""Transfer types: a class that travels as another one. `@transfer_type_convertible(Converter)`
+on the class, nothing at the call sites.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,12 @@ class TransferTypeConverter(ABC, Generic[ValueT, TransferTypeT]):
         """The value of what travelled. `type_hint` is the type asked for, with its type arguments."""
 
 
-def transfer_type_convertible(converter_type: type[TransferTypeConverter[ValueT, TransferTypeT]]) -> Callable[[type[ValueT]], type[ValueT]]:
-    """Class decorator: values of the class travel through `converter_type`. `TypeError` when it has one already."""
+def transfer_type_convertible(
+    converter_type: type[TransferTypeConverter[ValueT, TransferTypeT]],
+) -> Callable[[type[ValueT]], type[ValueT]]:
+    """Class decorator: values of the class travel through `converter_type`. `TypeError` when it
+    has one already.
+    """
 
     def decorate(cls: type[ValueT]) -> type[ValueT]:
         global _registered
@@ -51,7 +57,9 @@ def _converter_of(value_type: object) -> TransferTypeConverter[Any, Any] | None:
 
 
 class TransferTypePayloadConverter(PayloadConverter, WithSerializationContext):
-    """Wraps a payload converter with the conversion of transfer types. Costs one call while no class has one."""
+    """Wraps a payload converter with the conversion of transfer types. Costs one call while no
+    class has one.
+    """
 
     def __init__(self, inner: PayloadConverter) -> None:
         self._inner = inner
@@ -66,15 +74,22 @@ class TransferTypePayloadConverter(PayloadConverter, WithSerializationContext):
             ]
         return self._inner.to_payloads(values)
 
-    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[Any] | None = None) -> list[Any]:
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[Any] | None = None
+    ) -> list[Any]:
         """See base class."""
         if not _registered or type_hints is None:
             return self._inner.from_payloads(payloads, type_hints)
         converters = [_converter_of(hint) for hint in type_hints]
-        hints = [hint if converter is None else converter.transfer_type for hint, converter in zip(type_hints, converters, strict=True)]
+        hints = [
+            hint if converter is None else converter.transfer_type
+            for hint, converter in zip(type_hints, converters, strict=True)
+        ]
         return [
             value if converter is None else converter.from_transfer_type(value, hint)
-            for value, converter, hint in zip(self._inner.from_payloads(payloads, hints), converters, type_hints, strict=True)
+            for value, converter, hint in zip(
+                self._inner.from_payloads(payloads, hints), converters, type_hints, strict=True
+            )
         ]
 
     def with_context(self, context: SerializationContext) -> Self:

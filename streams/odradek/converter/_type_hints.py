@@ -1,11 +1,14 @@
 """From plain JSON values to the types that hints name.
 
-The rules are the Temporal Python SDK's `value_to_type`: strict scalars (but int and float convert into each other), dataclasses
-(unknown fields ignored, missing ones left to the constructor), TypedDict, NewType, Literal, unions (the first member that converts),
-enums that mix in int or str (a plain Enum is refused), UUID, ISO 8601 datetimes, bytes as a list of integers, collections, mapping keys.
+The rules are the Temporal Python SDK's `value_to_type`: strict scalars (but int and float
+convert into each other), dataclasses (unknown fields ignored, missing ones left to the
+constructor), TypedDict, NewType, Literal, unions (the first member that converts), enums that
+mix in int or str (a plain Enum is refused), UUID, ISO 8601 datetimes, bytes as a list of
+integers, collections, mapping keys.
 
-Each hint is compiled once into a closure, and closures are kept by the *identity* of the hint: `Union[int, str]` and
-`Union[str, int]` are equal and hash alike, yet convert differently. A kept entry holds its hint, so its id cannot be reused.
+Each hint is compiled once into a closure, and closures are kept by the *identity* of the hint:
+`Union[int, str]` and `Union[str, int]` are equal and hash alike, yet convert differently. A kept
+entry holds its hint, so its id cannot be reused.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ JSONTypeConverterUnhandled = NewType("JSONTypeConverterUnhandled", object)
 
 
 class JSONTypeConverter(ABC):
-    """Turns plain JSON values into a type of the user's own. Asked first, at every level of a hint."""
+    """Turns plain JSON values into a type of the user's own. Asked first, at every level of a
+    hint.
+    """
 
     Unhandled: ClassVar[JSONTypeConverterUnhandled] = JSONTypeConverterUnhandled(object())
     """Returned for "not mine"."""
@@ -42,7 +47,9 @@ class JSONTypeConverter(ABC):
         """The value as `hint`, or `Unhandled`. `value` is a scalar, list or dict."""
 
 
-def value_to_type(hint: Any, value: Any, custom_converters: Sequence[JSONTypeConverter] = ()) -> Any:
+def value_to_type(
+    hint: Any, value: Any, custom_converters: Sequence[JSONTypeConverter] = ()
+) -> Any:
     """Convert a plain JSON value to the type that `hint` names. `TypeError` when it does not fit."""
     decoders = TypeDecoders(custom_converters) if custom_converters else _default_decoders
     return decoders.get(hint)(value)
@@ -56,7 +63,9 @@ class TypeDecoders:
         self._cache: dict[int, tuple[Any, Decode]] = {}
 
     def get(self, hint: Any) -> Decode:
-        """The closure that converts to `hint`. Never fails itself: what cannot be converted fails in the closure."""
+        """The closure that converts to `hint`. Never fails itself: what cannot be converted
+        fails in the closure.
+        """
         entry = self._cache.get(id(hint))
         if entry is not None:
             return entry[1]
@@ -108,13 +117,19 @@ def _compile(hint: Any, decoders: TypeDecoders) -> Decode:
     if not inspect.isclass(origin):
         return _unserializable(hint)
     if issubclass(origin, collections.abc.Mapping):
-        return _typed_dict(hint, origin, decoders) if typing.is_typeddict(origin) else _mapping(hint, arguments, decoders)
+        return (
+            _typed_dict(hint, origin, decoders)
+            if typing.is_typeddict(origin)
+            else _mapping(hint, arguments, decoders)
+        )
     if dataclasses.is_dataclass(origin):
         return _dataclass(hint, origin, arguments, decoders)
     return _compile_class(hint, origin, arguments, decoders)
 
 
-def _compile_class(hint: Any, origin: type, arguments: tuple[Any, ...], decoders: TypeDecoders) -> Decode:
+def _compile_class(
+    hint: Any, origin: type, arguments: tuple[Any, ...], decoders: TypeDecoders
+) -> Decode:
     if isinstance(inspect.getattr_static(hint, "parse_obj", None), classmethod | staticmethod):
         return _pydantic(hint)
     if issubclass(origin, Enum):
@@ -175,7 +190,8 @@ def _bool(value: Any) -> bool:
 
 
 def _bytes(value: Any) -> bytes:
-    # A list of integers, as the encoder writes bytes inside other values. (A bytes argument of its own is binary/plain.)
+    # A list of integers, as the encoder writes bytes inside other values. (A bytes argument of its
+    # own is binary/plain.)
     if not isinstance(value, bytes | list):
         raise TypeError(f"Expected value to be bytes, was {type(value)}")
     return bytes(value)
@@ -253,7 +269,9 @@ def _union(hint: Any, arguments: tuple[Any, ...], decoders: TypeDecoders) -> Dec
 def _enum(hint: Any, base: type, name: str) -> Decode:
     def decode(value: Any) -> Any:
         if not isinstance(value, base):
-            raise TypeError(f"Cannot convert to enum {hint}, value not {name}, value is {type(value)}")
+            raise TypeError(
+                f"Cannot convert to enum {hint}, value not {name}, value is {type(value)}"
+            )
         return hint(value)
 
     return decode
@@ -288,17 +306,24 @@ def _substitute(hint: Any, by_type_variable: dict[Any, Any]) -> Any:
     return hint[tuple(by_type_variable.get(parameter, parameter) for parameter in parameters)]
 
 
-def _dataclass(hint: Any, origin: Any, type_arguments: tuple[Any, ...], decoders: TypeDecoders) -> Decode:
+def _dataclass(
+    hint: Any, origin: Any, type_arguments: tuple[Any, ...], decoders: TypeDecoders
+) -> Decode:
     # Field hints are resolved at the first use, not before: a dataclass may contain itself.
     plan: list[tuple[str, Decode]] = []
     late: list[str] = []
 
     def resolve() -> None:
         hints = typing.get_type_hints(origin)
-        by_type_variable = dict(zip(getattr(origin, "__parameters__", ()), type_arguments, strict=False))
+        by_type_variable = dict(
+            zip(getattr(origin, "__parameters__", ()), type_arguments, strict=False)
+        )
         fields = dataclasses.fields(origin)
         late[:] = [field.name for field in fields if not field.init]
-        plan[:] = [(field.name, decoders.get(_substitute(hints[field.name], by_type_variable))) for field in fields]
+        plan[:] = [
+            (field.name, decoders.get(_substitute(hints[field.name], by_type_variable)))
+            for field in fields
+        ]
 
     def decode(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -315,7 +340,8 @@ def _dataclass(hint: Any, origin: Any, type_arguments: tuple[Any, ...], decoders
             raise TypeError(f"Failed converting field {name} on dataclass {hint}") from err
         if not late:
             return origin(**arguments)
-        # What __init__ does not take was serialized all the same; object.__setattr__ also works on frozen dataclasses.
+        # What __init__ does not take was serialized all the same; object.__setattr__ also works on
+        # frozen dataclasses.
         after = {name: arguments.pop(name) for name in late if name in arguments}
         result = origin(**arguments)
         for name, field_value in after.items():
@@ -332,13 +358,18 @@ def _typed_dict(hint: Any, origin: Any, decoders: TypeDecoders) -> Decode:
         if not isinstance(value, collections.abc.Mapping):
             raise TypeError(f"Expected {hint}, value was {type(value)}")
         if not by_key:
-            by_key.update((key, decoders.get(key_hint)) for key, key_hint in typing.get_type_hints(origin).items())
+            by_key.update(
+                (key, decoders.get(key_hint))
+                for key, key_hint in typing.get_type_hints(origin).items()
+            )
         result = {}
         for key, item in value.items():
             try:
                 result[key] = by_key.get(key, _same)(item)
             except Exception as err:
-                raise TypeError(f"Failed converting value for key {key!r} in mapping {hint}") from err
+                raise TypeError(
+                    f"Failed converting value for key {key!r} in mapping {hint}"
+                ) from err
         return hint(**result)
 
     return decode
@@ -353,7 +384,11 @@ def _argument(arguments: tuple[Any, ...], index: int) -> Any | None:
 
 def _mapping(hint: Any, arguments: tuple[Any, ...], decoders: TypeDecoders) -> Decode:
     key_hint, value_hint = _argument(arguments, 0), _argument(arguments, 1)
-    decode_key = _same if key_hint is None or (key_hint is str and decoders.plain) else _mapping_key(key_hint, decoders)
+    decode_key = (
+        _same
+        if key_hint is None or (key_hint is str and decoders.plain)
+        else _mapping_key(key_hint, decoders)
+    )
     decode_value = _same if value_hint is None else decoders.get(value_hint)
 
     def decode(value: Any) -> dict[Any, Any]:
@@ -364,21 +399,29 @@ def _mapping(hint: Any, arguments: tuple[Any, ...], decoders: TypeDecoders) -> D
             try:
                 typed_key = decode_key(key)
             except Exception as err:
-                raise TypeError(f"Failed converting key {key!r} to type {key_hint} in mapping {hint}") from err
+                raise TypeError(
+                    f"Failed converting key {key!r} to type {key_hint} in mapping {hint}"
+                ) from err
             try:
                 result[typed_key] = decode_value(item)
             except Exception as err:
-                raise TypeError(f"Failed converting value for key {typed_key!r} in mapping {hint}") from err
+                raise TypeError(
+                    f"Failed converting value for key {typed_key!r} in mapping {hint}"
+                ) from err
         return result
 
     return decode
 
 
-_CONSTANT_KEYS: dict[Any, dict[str, Any]] = {bool: {"true": True, "false": False}, type(None): {"null": None}}
+_CONSTANT_KEYS: dict[Any, dict[str, Any]] = {
+    bool: {"true": True, "false": False},
+    type(None): {"null": None},
+}
 
 
 def _mapping_key(key_hint: Any, decoders: TypeDecoders) -> Decode:
-    # JSON has text keys only: int, float, bool and None keys were written as text, and the hint brings them back.
+    # JSON has text keys only: int, float, bool and None keys were written as text, and the hint
+    # brings them back.
     decode = decoders.get(key_hint)
     is_class = isinstance(key_hint, type)
     from_text: Decode = _same
@@ -438,7 +481,9 @@ def _fixed_tuple(hint: Any, arguments: tuple[Any, ...], decoders: TypeDecoders) 
         items: list[Any] = []
         for index, item in enumerate(value):
             if index >= len(members):
-                raise TypeError(f"Type {hint} only expecting {len(members)} values, got at least {index + 1}")
+                raise TypeError(
+                    f"Type {hint} only expecting {len(members)} values, got at least {index + 1}"
+                )
             try:
                 items.append(members[index](item))
             except Exception as err:

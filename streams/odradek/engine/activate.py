@@ -1,8 +1,9 @@
 """Runs one workflow task's activations: the first, and those that cancelled activities ask for.
 
-A cancelled activity of type TRY_CANCEL or ABANDON resolves at once, in a follow-up activation of the same workflow task, without any
-event (as Temporal's core does): replay derives it again from the same commands. What was scheduled in the same task and is cancelled
-before the task ends leaves no command at all.
+A cancelled activity of type TRY_CANCEL or ABANDON resolves at once, in a follow-up activation of
+the same workflow task, without any event (as Temporal's core does): replay derives it again from
+the same commands. What was scheduled in the same task and is cancelled before the task ends
+leaves no command at all.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ class _Task:
             scheduled = self.commands[position]
             assert isinstance(scheduled, ScheduleActivity)
             self.commands[position] = None
-            never_sent = OpenActivity(0, scheduled.activity_id, scheduled.activity_type, scheduled.cancellation_type)
+            never_sent = OpenActivity(
+                0, scheduled.activity_id, scheduled.activity_type, scheduled.cancellation_type
+            )
             self.jobs.append(canceled_activity(seq, never_sent))
             return
         activity = run.open_activities.get(seq)
@@ -123,7 +126,9 @@ class _Task:
             self.jobs.append(canceled_activity(seq, activity))
 
 
-def _with_follow_ups(run: LiveRun, activation: Activation, commands: list[Command]) -> list[TaskCommand] | TaskFailed:
+def _with_follow_ups(
+    run: LiveRun, activation: Activation, commands: list[Command]
+) -> list[TaskCommand] | TaskFailed:
     assert run.instance is not None
     task = _Task(run)
     for _ in range(FOLLOW_UPS_MAX):
@@ -148,5 +153,8 @@ def _with_follow_ups(run: LiveRun, activation: Activation, commands: list[Comman
         if isinstance(completion, TaskFailed):
             return completion
         commands = completion.commands
-    message = f"The workflow cancelled activities {FOLLOW_UPS_MAX} times within one workflow task and does not stop"
+    message = (
+        f"The workflow cancelled activities {FOLLOW_UPS_MAX} times within one workflow task and"
+        " does not stop"
+    )
     return TaskFailed(application(message, "EndlessCancellation"))

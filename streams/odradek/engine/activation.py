@@ -1,9 +1,11 @@
-"""The activation port: what drives one run's workflow code, wherever and in whatever language it lives.
+"""The activation port: what drives one run's workflow code, wherever and in whatever language it
+lives.
 
-The engine hands an `Activation` (jobs, in Temporal's order: patches; signals and updates; the rest; queries last) and gets back a
-`Completion` (commands, Temporal's command types). `seq` is the activator's own number for a thing it asked for (activity,
-timer), unique per kind in a run and the same at every replay; the engine maps it to event ids. Modelled on the lang/core
-protocol of Temporal's SDKs.
+The engine hands an `Activation` (jobs, in Temporal's order: patches; signals and updates; the
+rest; queries last) and gets back a `Completion` (commands, Temporal's command types). `seq` is
+the activator's own number for a thing it asked for (activity, timer), unique per kind in a run
+and the same at every replay; the engine maps it to event ids. Modelled on the lang/core protocol
+of Temporal's SDKs.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from odradek.wire.payload import Failure, Payload, RetryPolicy
 
 
 class InitializeWorkflow(msgspec.Struct, gc=False):
-    """First job of a run: make the instance; its main coroutine starts after the signals and updates of the same activation."""
+    """First job of a run: make the instance; its main coroutine starts after the signals and
+    updates of the same activation.
+    """
 
     attributes: WorkflowExecutionStarted
     random_seed: int
@@ -42,7 +46,9 @@ class FireTimer(msgspec.Struct, gc=False):
 
 
 class ResolveActivity(msgspec.Struct, gc=False):
-    """`status`: COMPLETED (result), FAILED (failure: an ACTIVITY link with its cause) or CANCELED (failure likewise)."""
+    """`status`: COMPLETED (result), FAILED (failure: an ACTIVITY link with its cause) or
+    CANCELED (failure likewise).
+    """
 
     seq: int
     status: str
@@ -63,7 +69,15 @@ class QueryJob(msgspec.Struct, gc=False):
     headers: dict[str, Payload]
 
 
-Job = InitializeWorkflow | NotifyHasPatch | SignalJob | FireTimer | ResolveActivity | CancelJob | QueryJob
+Job = (
+    InitializeWorkflow
+    | NotifyHasPatch
+    | SignalJob
+    | FireTimer
+    | ResolveActivity
+    | CancelJob
+    | QueryJob
+)
 
 
 class Activation(msgspec.Struct, gc=False):
@@ -82,7 +96,9 @@ class Activation(msgspec.Struct, gc=False):
 
 
 class CommandBase(msgspec.Struct, gc=False):
-    """`origin`: file, line and function of workflow code that asked for it, for nondeterminism errors; may be None outside replay."""
+    """`origin`: file, line and function of workflow code that asked for it, for nondeterminism
+    errors; may be None outside replay.
+    """
 
     origin: tuple[str, int, str] | None = None
 
@@ -104,9 +120,10 @@ class ScheduleActivity(CommandBase, kw_only=True):
 
 
 class RequestCancelActivity(CommandBase, kw_only=True):
-    """Cancel `seq`. With TRY_CANCEL and ABANDON the engine resolves it CANCELED in the next activation of the same step; with
-    WAIT_CANCELLATION_COMPLETED when the activity's own end arrives. An activity scheduled in this same activation leaves no command at
-    all."""
+    """Cancel `seq`. With TRY_CANCEL and ABANDON the engine resolves it CANCELED in the next
+    activation of the same step; with WAIT_CANCELLATION_COMPLETED when the activity's own end
+    arrives. An activity scheduled in this same activation leaves no command at all.
+    """
 
     seq: int
 
@@ -193,14 +210,15 @@ class Commands(msgspec.Struct, gc=False):
 
 
 class TaskFailed(msgspec.Struct, gc=False):
-    """The workflow *task* failed (an exception that is no failure error, an unregistered type, a spinning activation).
+    """The workflow *task* failed (an exception that is no failure error, an unregistered type, a
+    spinning activation).
 
     Nothing of it counts.
 
-    `cause` is Temporal's WorkflowTaskFailedCause without prefix. `park`: its code should not run soon: a back-off of minutes,
-    new code or an operator has it tried again. `held`: an operator alone.
-    `logged`: whoever made it has told it, with more than stands here.
-    The instance is of no further use; the engine closes it and replays into a new one.
+    `cause` is Temporal's WorkflowTaskFailedCause without prefix. `park`: its code should not run
+    soon: a back-off of minutes, new code or an operator has it tried again. `held`: an operator
+    alone. `logged`: whoever made it has told it, with more than stands here. The instance is of
+    no further use; the engine closes it and replays into a new one.
     """
 
     failure: Failure
@@ -217,11 +235,15 @@ class WorkflowInstance(Protocol):
     """One live run. Never called from two threads at once."""
 
     def activate(self, activation: Activation) -> Completion:
-        """Apply the jobs, run the code until it waits, return its commands. Never raises for what workflow code does."""
+        """Apply the jobs, run the code until it waits, return its commands. Never raises for
+        what workflow code does.
+        """
         ...
 
     def nondeterminism(self, failure: Failure) -> FailWorkflow | None:
-        """The engine found this run nondeterministic: fail the *workflow* if its definition says so, else None (the task fails)."""
+        """The engine found this run nondeterministic: fail the *workflow* if its definition says
+        so, else None (the task fails).
+        """
         ...
 
     def close(self) -> None:
@@ -232,7 +254,8 @@ class WorkflowInstance(Protocol):
 class Activator(Protocol):
     """Makes instances. `create` never raises.
 
-    An unregistered type gives an instance whose first activation is TaskFailed naming what is registered.
+    An unregistered type gives an instance whose first activation is TaskFailed naming what is
+    registered.
     """
 
     def create(self, *, workflow_id: str, run_id: str, workflow_type: str) -> WorkflowInstance: ...

@@ -1,11 +1,13 @@
 """Pending activities: scheduling, attempts, retries, the four timeouts, cancellation.
 
-The engine owns all of it; a service owns one attempt. An attempt leaves no history until the activity closes: ActivityTaskStarted is
-written with the closing event. What answers another attempt than the current one is dropped. Deadlines run on the engine's clock alone
-(a service's clock may be wrong): start-to-close and heartbeat from when Started is applied, so an outage of the lane costs no attempt.
+The engine owns all of it; a service owns one attempt. An attempt leaves no history until the
+activity closes: ActivityTaskStarted is written with the closing event. What answers another
+attempt than the current one is dropped. Deadlines run on the engine's clock alone (a service's
+clock may be wrong): start-to-close and heartbeat from when Started is applied, so an outage of
+the lane costs no attempt.
 
-One timer row an activity, never later than its nearest deadline. It is not moved when the deadline moves away (each heartbeat would
-rewrite it): a timer that comes too early is set anew.
+One timer row an activity, never later than its nearest deadline. It is not moved when the
+deadline moves away (each heartbeat would rewrite it): a timer that comes too early is set anew.
 """
 
 from __future__ import annotations
@@ -14,7 +16,13 @@ import copy
 from typing import TYPE_CHECKING
 
 from odradek.engine import retry
-from odradek.engine.failures import COMMAND_TOO_LARGE, activity_timeout, application, no_time_for_retry, not_started
+from odradek.engine.failures import (
+    COMMAND_TOO_LARGE,
+    activity_timeout,
+    application,
+    no_time_for_retry,
+    not_started,
+)
 from odradek.engine.keys import event_key
 from odradek.engine.matching import open_activity
 from odradek.engine.ports import ACTIVITY, COMMANDS, CONTROL, CommandWithoutDetails
@@ -57,7 +65,8 @@ WAITING = "WAITING"
 # How long a command whose topic cannot be had waits before it is tried again.
 WAITING_RETRY_MS = 5_000
 
-# A service reports Started at most 200 ms after it began; what is silent for so long after a cancel request did not begin.
+# A service reports Started at most 200 ms after it began; what is silent for so long after a cancel
+# request did not begin.
 CANCEL_GRACE_MS = 2_000
 
 WAIT_CANCELLATION = "WAIT_CANCELLATION_COMPLETED"
@@ -66,7 +75,9 @@ WAIT_CANCELLATION = "WAIT_CANCELLATION_COMPLETED"
 # ---------------------------------------------------------------- scheduling
 
 
-def schedule(step: WorkflowStep, run: LiveRun, command: ScheduleActivity, task_completed_event_id: int) -> None:
+def schedule(
+    step: WorkflowStep, run: LiveRun, command: ScheduleActivity, task_completed_event_id: int
+) -> None:
     """Carry out ScheduleActivity."""
     queue = command.task_queue or step.context.task_queue
     policy = retry.normalized(command.retry_policy)
@@ -122,18 +133,30 @@ def schedule(step: WorkflowStep, run: LiveRun, command: ScheduleActivity, task_c
     event.input, event.headers, event.summary = [], {}, None
     run.append(event)
     open_activity(run, event_id, command)
-    _close(step, run, row, ActivityTaskFailedEvent(event_id, 0, too_large, retry.NON_RETRYABLE_FAILURE))
+    _close(
+        step, run, row, ActivityTaskFailedEvent(event_id, 0, too_large, retry.NON_RETRYABLE_FAILURE)
+    )
 
 
 def _send(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> Failure | None:
-    """Put the attempt's command out, or make `row` WAITING. Returns the failure if it can never be sent."""
+    """Put the attempt's command out, or make `row` WAITING. Returns the failure if it can never
+    be sent.
+    """
     refusal = _emit_command(step, run, row, row.heartbeat_details)
     if refusal is not None and not refusal.retryable and row.heartbeat_details:
-        # What an attempt said of itself must not make a failure final that its policy retries: better the next one begins anew.
+        # What an attempt said of itself must not make a failure final that its policy retries:
+        # better the next one begins anew.
         too_large, refusal = refusal, _emit_command(step, run, row, [])
         if refusal is None:
             step.without_details.append(
-                CommandWithoutDetails(row.workflow_id, row.run_id, row.activity_type, row.activity_id, row.attempt, too_large.message)
+                CommandWithoutDetails(
+                    row.workflow_id,
+                    row.run_id,
+                    row.activity_type,
+                    row.activity_id,
+                    row.attempt,
+                    too_large.message,
+                )
             )
     if refusal is None:
         row.state, row.waiting_reason = SCHEDULED, ""
@@ -142,13 +165,16 @@ def _send(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> Failure | None:
         row.state, row.waiting_reason = WAITING, refusal.message
         return None
     return application(
-        f"Activity {row.activity_type} (id {row.activity_id}) cannot be sent to task queue {row.task_queue}: {refusal.message}",
+        f"Activity {row.activity_type} (id {row.activity_id}) cannot be sent to task queue"
+        f" {row.task_queue}: {refusal.message}",
         COMMAND_TOO_LARGE,
         non_retryable=True,
     )
 
 
-def _emit_command(step: WorkflowStep, run: LiveRun, row: ActivityRow, heartbeat_details: list[Payload]) -> Refusal | None:
+def _emit_command(
+    step: WorkflowStep, run: LiveRun, row: ActivityRow, heartbeat_details: list[Payload]
+) -> Refusal | None:
     return step.emit(
         COMMANDS,
         row.task_queue,
@@ -182,7 +208,9 @@ def _emit_command(step: WorkflowStep, run: LiveRun, row: ActivityRow, heartbeat_
 
 
 def save(step: WorkflowStep, run: LiveRun, row: ActivityRow, *, at_ms: int = 0) -> None:
-    """Write a changed row and see that its timer is set. `at_ms`: exactly then (a backoff's end), else by the nearest deadline."""
+    """Write a changed row and see that its timer is set. `at_ms`: exactly then (a backoff's
+    end), else by the nearest deadline.
+    """
     deadline = at_ms or _nearest_deadline(row, run.time_ms)
     set_ms = row.timer_due_ms
     if deadline and deadline != set_ms and (at_ms or not set_ms or deadline < set_ms):
@@ -195,7 +223,11 @@ def save(step: WorkflowStep, run: LiveRun, row: ActivityRow, *, at_ms: int = 0) 
 
 def _nearest_deadline(row: ActivityRow, now_ms: int) -> int:
     """When something must happen to an activity of which nothing more is heard; 0 for never."""
-    nearest = row.scheduled_time_ms + row.schedule_to_close_timeout_ms if row.schedule_to_close_timeout_ms else 0
+    nearest = (
+        row.scheduled_time_ms + row.schedule_to_close_timeout_ms
+        if row.schedule_to_close_timeout_ms
+        else 0
+    )
     state = row.state
     if state == STARTED:
         if row.start_to_close_timeout_ms:
@@ -227,15 +259,29 @@ def forget(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> None:
 
 
 def apply_report(step: WorkflowStep, event: ActivityReport) -> None:
-    """Apply what a service says of an attempt. What is late, doubled or of another attempt changes nothing."""
+    """Apply what a service says of an attempt. What is late, doubled or of another attempt
+    changes nothing.
+    """
     run = step.run(event.run_id)
     row = run.activities.get(event.scheduled_event_id) if run is not None else None
-    if run is None or row is None or row.attempt != event.attempt or row.state not in (SCHEDULED, STARTED) or not run.is_open:
+    if (
+        run is None
+        or row is None
+        or row.attempt != event.attempt
+        or row.state not in (SCHEDULED, STARTED)
+        or not run.is_open
+    ):
         if isinstance(event, ActivityTaskStarted | ActivityTaskHeartbeat):
             _tell_stale(step, run, row, event)
         return
     if isinstance(event, ActivityTaskCompleted):
-        _close(step, run, row, ActivityTaskCompletedEvent(row.scheduled_event_id, 0, event.result, event.identity), event)
+        _close(
+            step,
+            run,
+            row,
+            ActivityTaskCompletedEvent(row.scheduled_event_id, 0, event.result, event.identity),
+            event,
+        )
     elif isinstance(event, ActivityTaskStarted):
         _started(step, run, row, event)
     elif isinstance(event, ActivityTaskHeartbeat):
@@ -247,7 +293,12 @@ def apply_report(step: WorkflowStep, event: ActivityReport) -> None:
 
 
 def _started(
-    step: WorkflowStep, run: LiveRun, row: ActivityRow, event: ActivityTaskStarted | ActivityTaskHeartbeat, *, heartbeat: bool = False
+    step: WorkflowStep,
+    run: LiveRun,
+    row: ActivityRow,
+    event: ActivityTaskStarted | ActivityTaskHeartbeat,
+    *,
+    heartbeat: bool = False,
 ) -> None:
     if heartbeat or row.state == SCHEDULED:
         row = copy.copy(row)
@@ -256,7 +307,10 @@ def _started(
             row.state = STARTED
             row.started_time_ms = run.time_ms
             if isinstance(event, ActivityTaskStarted):
-                row.command_partition, row.command_offset = event.command_partition, event.command_offset
+                row.command_partition, row.command_offset = (
+                    event.command_partition,
+                    event.command_offset,
+                )
         if isinstance(event, ActivityTaskHeartbeat):
             row.last_heartbeat_time_ms = run.time_ms
             row.heartbeat_details = event.details
@@ -266,43 +320,78 @@ def _started(
 
 
 def _failed(step: WorkflowStep, run: LiveRun, row: ActivityRow, event: ActivityTaskFailed) -> None:
-    clean_failure(event.failure)  # a service in any language may send a chain that can just be read, and not again from deeper calls
+    clean_failure(
+        event.failure
+        # a service in any language may send a chain that can just be read, and not again from
+        # deeper calls
+    )
     if event.last_heartbeat_details:
         row = copy.copy(row)
         row.heartbeat_details = event.last_heartbeat_details
     state = _try_again(step, run, row, event.failure)
     if state != retry.IN_PROGRESS:
-        _close(step, run, row, ActivityTaskFailedEvent(row.scheduled_event_id, 0, event.failure, state, event.identity), event)
+        _close(
+            step,
+            run,
+            row,
+            ActivityTaskFailedEvent(
+                row.scheduled_event_id, 0, event.failure, state, event.identity
+            ),
+            event,
+        )
 
 
-def _canceled(step: WorkflowStep, run: LiveRun, row: ActivityRow, event: ActivityTaskCanceled) -> None:
+def _canceled(
+    step: WorkflowStep, run: LiveRun, row: ActivityRow, event: ActivityTaskCanceled
+) -> None:
     if row.cancel_requested_event_id:
-        closing = ActivityTaskCanceledEvent(row.scheduled_event_id, 0, row.cancel_requested_event_id, event.details, event.identity)
+        closing = ActivityTaskCanceledEvent(
+            row.scheduled_event_id, 0, row.cancel_requested_event_id, event.details, event.identity
+        )
         _close(step, run, row, closing, event)
         return
-    failure = application("The activity reported its cancellation, but nobody had requested it", "CancelledError")
+    failure = application(
+        "The activity reported its cancellation, but nobody had requested it", "CancelledError"
+    )
     failure.details = event.details
     state = _try_again(step, run, row, failure)
     if state != retry.IN_PROGRESS:
-        _close(step, run, row, ActivityTaskFailedEvent(row.scheduled_event_id, 0, failure, state, event.identity), event)
+        _close(
+            step,
+            run,
+            row,
+            ActivityTaskFailedEvent(row.scheduled_event_id, 0, failure, state, event.identity),
+            event,
+        )
 
 
 def _tell_stale(
-    step: WorkflowStep, run: LiveRun | None, row: ActivityRow | None, event: ActivityTaskStarted | ActivityTaskHeartbeat
+    step: WorkflowStep,
+    run: LiveRun | None,
+    row: ActivityRow | None,
+    event: ActivityTaskStarted | ActivityTaskHeartbeat,
 ) -> None:
     """An attempt that nobody waits for is running: tell its service to stop it."""
     if run is None:
         return  # its queue is not known any more
     queue = row.task_queue if row is not None else _queue_of(step, run, event.scheduled_event_id)
     if queue:
-        cancel_task = CancelActivityTask(event.workflow_id, event.run_id, event.scheduled_event_id, event.activity_id, event.attempt)
+        cancel_task = CancelActivityTask(
+            event.workflow_id,
+            event.run_id,
+            event.scheduled_event_id,
+            event.activity_id,
+            event.attempt,
+        )
         cancel_task.reason = "no longer awaited"
         step.emit(CONTROL, queue, event.activity_id, cancel_task)
 
 
 def _queue_of(step: WorkflowStep, run: LiveRun, scheduled_event_id: int) -> str:
     for event in step.history(run, from_event_id=scheduled_event_id):
-        if event.event_id == scheduled_event_id and isinstance(event.attributes, ActivityTaskScheduled):
+        if event.event_id == scheduled_event_id and isinstance(
+            event.attributes, ActivityTaskScheduled
+        ):
             return event.attributes.task_queue
         break
     return ""
@@ -317,8 +406,14 @@ def _try_again(step: WorkflowStep, run: LiveRun, row: ActivityRow, failure: Fail
         return retry.CANCEL_REQUESTED
     if failure.timeout_type in retry.FINAL_TIMEOUTS:
         return retry.EXPIRED
-    expiration = row.scheduled_time_ms + row.schedule_to_close_timeout_ms if row.schedule_to_close_timeout_ms else 0
-    state, wait_ms = retry.decide(row.retry_policy, failure, attempt=row.attempt, now_ms=run.time_ms, expiration_ms=expiration)
+    expiration = (
+        row.scheduled_time_ms + row.schedule_to_close_timeout_ms
+        if row.schedule_to_close_timeout_ms
+        else 0
+    )
+    state, wait_ms = retry.decide(
+        row.retry_policy, failure, attempt=row.attempt, now_ms=run.time_ms, expiration_ms=expiration
+    )
     if state != retry.IN_PROGRESS:
         return state
     row = copy.copy(row)
@@ -342,11 +437,26 @@ def send_again(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> None:
     if too_large is None:
         save(step, run, row)
     else:  # its topic takes less than it did
-        _close(step, run, row, ActivityTaskFailedEvent(row.scheduled_event_id, 0, too_large, retry.NON_RETRYABLE_FAILURE))
+        _close(
+            step,
+            run,
+            row,
+            ActivityTaskFailedEvent(
+                row.scheduled_event_id, 0, too_large, retry.NON_RETRYABLE_FAILURE
+            ),
+        )
 
 
-def _close(step: WorkflowStep, run: LiveRun, row: ActivityRow, closing: Attributes, report: ActivityOutcome | None = None) -> None:
-    """Write the end of an activity to history, with the Started of its last attempt if there was one; let workflow code know."""
+def _close(
+    step: WorkflowStep,
+    run: LiveRun,
+    row: ActivityRow,
+    closing: Attributes,
+    report: ActivityOutcome | None = None,
+) -> None:
+    """Write the end of an activity to history, with the Started of its last attempt if there was
+    one; let workflow code know.
+    """
     offset = step.input.offset if step.input is not None and report is not None else -1
     started_event_id = 0
     if report is not None or row.state == STARTED:
@@ -359,11 +469,24 @@ def _close(step: WorkflowStep, run: LiveRun, row: ActivityRow, closing: Attribut
                 partition, command_offset = report.command_partition, report.command_offset
         started_ms = started_ms or run.time_ms
         started_event_id = run.append(
-            ActivityTaskStartedEvent(row.scheduled_event_id, row.attempt, identity, row.last_failure, partition, command_offset),
+            ActivityTaskStartedEvent(
+                row.scheduled_event_id,
+                row.attempt,
+                identity,
+                row.last_failure,
+                partition,
+                command_offset,
+            ),
             offset=offset,
             time_ms=min(started_ms, run.time_ms),
         )
-    assert isinstance(closing, ActivityTaskCompletedEvent | ActivityTaskFailedEvent | ActivityTaskTimedOutEvent | ActivityTaskCanceledEvent)
+    assert isinstance(
+        closing,
+        ActivityTaskCompletedEvent
+        | ActivityTaskFailedEvent
+        | ActivityTaskTimedOutEvent
+        | ActivityTaskCanceledEvent,
+    )
     closing.started_event_id = started_event_id
     run.append(closing, offset=offset)
     forget(step, run, row)
@@ -380,13 +503,20 @@ def apply_timer(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> None:
     row = copy.copy(row)
     row.timer_due_ms = 0  # its timer row is gone
     state = row.state
-    if row.schedule_to_close_timeout_ms and row.scheduled_time_ms + row.schedule_to_close_timeout_ms <= now:
-        # Schedule-to-start is never longer, and comes first where both are due. Of a later attempt it ends later.
+    if (
+        row.schedule_to_close_timeout_ms
+        and row.scheduled_time_ms + row.schedule_to_close_timeout_ms <= now
+    ):
+        # Schedule-to-start is never longer, and comes first where both are due. Of a later attempt
+        # it ends later.
         not_begun = state in (SCHEDULED, WAITING) and row.attempt == 1
         _time_out(step, run, row, "SCHEDULE_TO_START" if not_begun else "SCHEDULE_TO_CLOSE")
     elif state == STARTED:
         beat = max(row.started_time_ms, row.last_heartbeat_time_ms)
-        if row.start_to_close_timeout_ms and row.started_time_ms + row.start_to_close_timeout_ms <= now:
+        if (
+            row.start_to_close_timeout_ms
+            and row.started_time_ms + row.start_to_close_timeout_ms <= now
+        ):
             _time_out(step, run, row, "START_TO_CLOSE")
         elif row.heartbeat_timeout_ms and beat + row.heartbeat_timeout_ms <= now:
             _time_out(step, run, row, "HEARTBEAT")
@@ -394,10 +524,21 @@ def apply_timer(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> None:
             save(step, run, row)
     elif state == BACKOFF and row.attempt_scheduled_time_ms <= now:
         send_again(step, run, row)
-    elif state != BACKOFF and row.schedule_to_start_timeout_ms and row.attempt_scheduled_time_ms + row.schedule_to_start_timeout_ms <= now:
+    elif (
+        state != BACKOFF
+        and row.schedule_to_start_timeout_ms
+        and row.attempt_scheduled_time_ms + row.schedule_to_start_timeout_ms <= now
+    ):
         _time_out(step, run, row, "SCHEDULE_TO_START")
     elif state == SCHEDULED and row.cancel_requested_event_id:
-        _close(step, run, row, ActivityTaskCanceledEvent(row.scheduled_event_id, 0, row.cancel_requested_event_id, not_started()))
+        _close(
+            step,
+            run,
+            row,
+            ActivityTaskCanceledEvent(
+                row.scheduled_event_id, 0, row.cancel_requested_event_id, not_started()
+            ),
+        )
     elif state == WAITING:
         send_again(step, run, row)
     else:
@@ -410,7 +551,9 @@ def _time_out(step: WorkflowStep, run: LiveRun, row: ActivityRow, timeout_type: 
     state = _try_again(step, run, row, failure)
     if state == retry.IN_PROGRESS:
         return
-    failure.cause = row.last_failure  # not before: a failure that is kept for the next attempt would grow with each of them
+    failure.cause = (
+        row.last_failure
+    )  # not before: a failure that is kept for the next attempt would grow with each of them
     if state == retry.EXPIRED and timeout_type != "SCHEDULE_TO_START":
         own = timeout_type != "SCHEDULE_TO_CLOSE"
         failure = no_time_for_retry(cause=failure if own else row.last_failure, details=details)
@@ -422,7 +565,9 @@ def _time_out(step: WorkflowStep, run: LiveRun, row: ActivityRow, timeout_type: 
 # ---------------------------------------------------------------- cancellation
 
 
-def cancel(step: WorkflowStep, run: LiveRun, command: ActivityCancellation, task_completed_event_id: int) -> None:
+def cancel(
+    step: WorkflowStep, run: LiveRun, command: ActivityCancellation, task_completed_event_id: int
+) -> None:
     """Carry out a cancellation that workflow code asked for."""
     row = run.activities.get(command.activity.scheduled_event_id)
     if command.activity.cancellation_type == "ABANDON":
@@ -431,14 +576,21 @@ def cancel(step: WorkflowStep, run: LiveRun, command: ActivityCancellation, task
             row.cancel_requested = True
             save(step, run, row)
         return
-    event_id = run.append(ActivityTaskCancelRequested(command.activity.scheduled_event_id, task_completed_event_id))
+    event_id = run.append(
+        ActivityTaskCancelRequested(command.activity.scheduled_event_id, task_completed_event_id)
+    )
     if row is None:
         return
     row = copy.copy(row)
     row.cancel_requested = True
     row.cancel_requested_event_id = event_id
     if row.state in (BACKOFF, WAITING):
-        _close(step, run, row, ActivityTaskCanceledEvent(row.scheduled_event_id, 0, event_id, not_started()))
+        _close(
+            step,
+            run,
+            row,
+            ActivityTaskCanceledEvent(row.scheduled_event_id, 0, event_id, not_started()),
+        )
         return
     _send_cancel(step, row)
     if row.state == SCHEDULED:
@@ -450,8 +602,12 @@ def cancel(step: WorkflowStep, run: LiveRun, command: ActivityCancellation, task
 
 
 def _send_cancel(step: WorkflowStep, row: ActivityRow, reason: str = "cancel requested") -> None:
-    """Tell the services of the queue to stop the attempt. If its `control` cannot be had nobody listens, and it is repeated anyway."""
-    cancel_task = CancelActivityTask(row.workflow_id, row.run_id, row.scheduled_event_id, row.activity_id, row.attempt, reason)
+    """Tell the services of the queue to stop the attempt. If its `control` cannot be had nobody
+    listens, and it is repeated anyway.
+    """
+    cancel_task = CancelActivityTask(
+        row.workflow_id, row.run_id, row.scheduled_event_id, row.activity_id, row.attempt, reason
+    )
     step.emit(CONTROL, row.task_queue, row.activity_id, cancel_task)
 
 

@@ -42,8 +42,10 @@ class RunCache:
             run.drop_instance()
 
     def release(self, run_id: str) -> None:
-        """The run has closed: it goes at once, as in Temporal's workers. A query on it replays; kept, thousands of closed runs are
-        memory that the garbage collector walks over again and again."""
+        """The run has closed: it goes at once, as in Temporal's workers. A query on it replays;
+        kept, thousands of closed runs are memory that the garbage collector walks over again and
+        again.
+        """
         run = self._runs.pop(run_id, None)
         if run is not None:
             run.drop_instance()

@@ -1,4 +1,6 @@
-"""New runs: the one that a start makes, and those that follow a run of the same workflow id (continue-as-new, retry, cron)."""
+"""New runs: the one that a start makes, and those that follow a run of the same workflow id
+(continue-as-new, retry, cron).
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,12 @@ def start_attributes(step: WorkflowStep, run: LiveRun) -> WorkflowExecutionStart
     return cast(WorkflowExecutionStarted, event.attributes)
 
 
-def create_run(step: WorkflowStep, started: WorkflowExecutionStarted, row: RunRow, *, offset: int = -1) -> LiveRun:
-    """Make the current run of the workflow id from its first event and a row that holds what only a start knows."""
+def create_run(
+    step: WorkflowStep, started: WorkflowExecutionStarted, row: RunRow, *, offset: int = -1
+) -> LiveRun:
+    """Make the current run of the workflow id from its first event and a row that holds what
+    only a start knows.
+    """
     now = max(step.now_ms, row.start_time_ms)
     started.random_seed = random_seed(row.run_id)
     backoff = started.first_workflow_task_backoff_ms
@@ -41,13 +47,20 @@ def create_run(step: WorkflowStep, started: WorkflowExecutionStarted, row: RunRo
     row.attempt = started.attempt
     row.start_time_ms, row.execution_time_ms, row.last_time_ms = now, now + backoff, now
     row.memo, row.search_attributes = started.memo, started.search_attributes
-    row.execution_timeout_ms, row.run_timeout_ms = started.execution_timeout_ms, started.run_timeout_ms
+    row.execution_timeout_ms, row.run_timeout_ms = (
+        started.execution_timeout_ms,
+        started.run_timeout_ms,
+    )
     row.cron_schedule = started.cron_schedule
-    # The history of a run that is its own root names none, as in Temporal; its row and what lists show do.
+    # The history of a run that is its own root names none, as in Temporal; its row and what lists
+    # show do.
     row.root_workflow_id = started.root_workflow_id or row.workflow_id
     row.root_run_id = started.root_run_id or started.first_execution_run_id
     if started.parent is not None:
-        row.parent_workflow_id, row.parent_run_id = started.parent.workflow_id, started.parent.run_id
+        row.parent_workflow_id, row.parent_run_id = (
+            started.parent.workflow_id,
+            started.parent.run_id,
+        )
     run = LiveRun(row)
     run.time_ms = now
     _take_over_ring(step, run)
@@ -112,7 +125,9 @@ def start_next(
         execution_timeout_ms=old.execution_timeout_ms,
         run_timeout_ms=continued.run_timeout_ms if continued else old.run_timeout_ms,
         task_timeout_ms=old.task_timeout_ms if task_timeout_ms is None else task_timeout_ms,
-        first_workflow_task_backoff_ms=cron.wait_ms(row.cron_schedule, run.time_ms) if initiator == "CRON_SCHEDULE" else backoff_ms,
+        first_workflow_task_backoff_ms=cron.wait_ms(row.cron_schedule, run.time_ms)
+        if initiator == "CRON_SCHEDULE"
+        else backoff_ms,
         cron_schedule=old.cron_schedule,
         retry_policy=retry_policy if retry_policy is not None else old.retry_policy,
         attempt=row.attempt + 1 if initiator == "RETRY" else 1,

@@ -1,7 +1,7 @@
 """How runs end, and what follows an end: the result, the summary, the next run of the chain.
 
-Exactly one close event, one WorkflowResult and one RETENTION timer a run. Nothing of a closed run is pending any more: activities are
-told to stop, rows and timers are deleted.
+Exactly one close event, one WorkflowResult and one RETENTION timer a run. Nothing of a closed
+run is pending any more: activities are told to stop, rows and timers are deleted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from odradek.engine import retry
 from odradek.engine.activities import abandon_all
 from odradek.engine.chain import next_run_id, start_attributes, start_next
-from odradek.engine.failures import RESULT_TOO_LARGE, application, canceled, terminated, workflow_timed_out
+from odradek.engine.failures import (
+    RESULT_TOO_LARGE,
+    application,
+    canceled,
+    terminated,
+    workflow_timed_out,
+)
 from odradek.engine.keys import event_key
 from odradek.engine.ports import RESULTS, USER_TIMER
 from odradek.engine.step import OutputRefusedError, TaskRefusedError
@@ -36,7 +42,9 @@ if TYPE_CHECKING:
 
 
 def complete(step: WorkflowStep, run: LiveRun, result: list[Payload], task_event_id: int) -> None:
-    """The workflow returned. A result that `results` does not take fails the run instead. Cron: the next run follows."""
+    """The workflow returned. A result that `results` does not take fails the run instead. Cron:
+    the next run follows.
+    """
     new_run_id = next_run_id(run) if run.row.cron_schedule else ""
     too_large = _close(
         step,
@@ -54,18 +62,26 @@ def complete(step: WorkflowStep, run: LiveRun, result: list[Payload], task_event
 
 
 def fail(step: WorkflowStep, run: LiveRun, failure: Failure, task_event_id: int) -> None:
-    """The workflow raised a failure: another attempt if its retry policy says so, or the next cron run, else the end."""
+    """The workflow raised a failure: another attempt if its retry policy says so, or the next
+    cron run, else the end.
+    """
     state, wait_ms = _retry(step, run, failure)
     again = state == retry.IN_PROGRESS
     new_run_id = next_run_id(run) if again or run.row.cron_schedule else ""
     event = WorkflowExecutionFailed(failure, state, task_event_id, new_run_id)
-    too_large = _close(step, run, outcomes.FAILED, event, failure=failure, new_run_id=new_run_id, in_task=True)
+    too_large = _close(
+        step, run, outcomes.FAILED, event, failure=failure, new_run_id=new_run_id, in_task=True
+    )
     if too_large is not None:
-        short = application(f"{failure.message[:1_000]} [{too_large.message}]", failure.type, non_retryable=True)
+        short = application(
+            f"{failure.message[:1_000]} [{too_large.message}]", failure.type, non_retryable=True
+        )
         event = WorkflowExecutionFailed(short, retry.NON_RETRYABLE_FAILURE, task_event_id)
         again, new_run_id = False, ""
         if _close(step, run, outcomes.FAILED, event, failure=short, in_task=True) is not None:
-            raise OutputRefusedError(f"The result of run {run.row.run_id} cannot be written: {too_large.message}")
+            raise OutputRefusedError(
+                f"The result of run {run.row.run_id} cannot be written: {too_large.message}"
+            )
     if again:
         start_next(step, run, new_run_id, initiator="RETRY", failure=failure, backoff_ms=wait_ms)
     elif new_run_id:
@@ -77,34 +93,59 @@ def cancel(step: WorkflowStep, run: LiveRun, details: list[Payload], task_event_
     failure = canceled("Workflow cancelled", details)
     event = WorkflowExecutionCanceled(details, task_event_id)
     if _close(step, run, outcomes.CANCELED, event, failure=failure, in_task=True) is not None:
-        _close_bare(step, run, outcomes.CANCELED, WorkflowExecutionCanceled([], task_event_id), canceled("Workflow cancelled"))
+        _close_bare(
+            step,
+            run,
+            outcomes.CANCELED,
+            WorkflowExecutionCanceled([], task_event_id),
+            canceled("Workflow cancelled"),
+        )
 
 
-def terminate(step: WorkflowStep, run: LiveRun, reason: str, details: list[Payload], identity: str) -> None:
+def terminate(
+    step: WorkflowStep, run: LiveRun, reason: str, details: list[Payload], identity: str
+) -> None:
     """The run ends without running workflow code."""
     event = WorkflowExecutionTerminated(reason, details, identity)
     too_large = _close(step, run, outcomes.TERMINATED, event, failure=terminated(reason, details))
     if too_large is not None:
         reason = f"{reason[:1_000]} [{too_large.message}]"
-        _close_bare(step, run, outcomes.TERMINATED, WorkflowExecutionTerminated(reason, [], identity), terminated(reason, []))
+        _close_bare(
+            step,
+            run,
+            outcomes.TERMINATED,
+            WorkflowExecutionTerminated(reason, [], identity),
+            terminated(reason, []),
+        )
 
 
 def time_out(step: WorkflowStep, run: LiveRun, *, whole_chain: bool) -> None:
-    """Run or execution timeout. A run timeout is retried under a retry policy (and cron goes on); an execution timeout is not."""
+    """Run or execution timeout. A run timeout is retried under a retry policy (and cron goes
+    on); an execution timeout is not.
+    """
     state, wait_ms = (retry.EXPIRED if whole_chain else retry.RETRY_POLICY_NOT_SET), 0
     failure = workflow_timed_out()
     if not whole_chain:
         state, wait_ms = _retry(step, run, failure)
     again = state == retry.IN_PROGRESS
     new_run_id = next_run_id(run) if again or (run.row.cron_schedule and not whole_chain) else ""
-    _close(step, run, outcomes.TIMED_OUT, WorkflowExecutionTimedOut(state, new_run_id), failure=failure, new_run_id=new_run_id)
+    _close(
+        step,
+        run,
+        outcomes.TIMED_OUT,
+        WorkflowExecutionTimedOut(state, new_run_id),
+        failure=failure,
+        new_run_id=new_run_id,
+    )
     if again:
         start_next(step, run, new_run_id, initiator="RETRY", failure=failure, backoff_ms=wait_ms)
     elif new_run_id:
         start_next(step, run, new_run_id, initiator="CRON_SCHEDULE", failure=failure)
 
 
-def continue_as_new(step: WorkflowStep, run: LiveRun, command: ContinueAsNew, task_event_id: int) -> None:
+def continue_as_new(
+    step: WorkflowStep, run: LiveRun, command: ContinueAsNew, task_event_id: int
+) -> None:
     """The workflow goes on as a new run with the same id."""
     row = run.row
     new_run_id = next_run_id(run)
@@ -115,8 +156,12 @@ def continue_as_new(step: WorkflowStep, run: LiveRun, command: ContinueAsNew, ta
         input=command.input,
         headers=command.headers,
         memo=row.memo if command.memo is None else command.memo,
-        search_attributes=row.search_attributes if command.search_attributes is None else command.search_attributes,
-        run_timeout_ms=row.run_timeout_ms if command.run_timeout_ms is None else command.run_timeout_ms,
+        search_attributes=row.search_attributes
+        if command.search_attributes is None
+        else command.search_attributes,
+        run_timeout_ms=row.run_timeout_ms
+        if command.run_timeout_ms is None
+        else command.run_timeout_ms,
         task_timeout_ms=command.task_timeout_ms or 0,
         backoff_start_interval_ms=command.backoff_start_interval_ms,
         workflow_task_completed_event_id=task_event_id,
@@ -134,7 +179,9 @@ def continue_as_new(step: WorkflowStep, run: LiveRun, command: ContinueAsNew, ta
     )
 
 
-def _close_bare(step: WorkflowStep, run: LiveRun, status: str, event: Attributes, failure: Failure) -> None:
+def _close_bare(
+    step: WorkflowStep, run: LiveRun, status: str, event: Attributes, failure: Failure
+) -> None:
     """Close without what made the result too large."""
     too_large = _close(step, run, status, event, failure=failure)
     if too_large is not None:
@@ -164,7 +211,9 @@ def _close(
     new_run_id: str = "",
     in_task: bool = False,
 ) -> Failure | None:
-    """Close the run. Returns why not, if its result is too large for `results` (nothing was changed then)."""
+    """Close the run. Returns why not, if its result is too large for `results` (nothing was
+    changed then).
+    """
     row = run.row
     record = result_of(
         step,

@@ -1,7 +1,9 @@
-"""Cron schedules: when the next run of a chain begins. UTC; pure arithmetic on the time that is handed in.
+"""Cron schedules: when the next run of a chain begins. UTC; pure arithmetic on the time that is
+handed in.
 
-Takes the standard five fields (minute, hour, day of month, month, day of week; lists, ranges, steps, names), `@hourly` and its like, and
-`@every 1h30m`. When both day fields are restricted, either may match, as in cron.
+Takes the standard five fields (minute, hour, day of month, month, day of week; lists, ranges,
+steps, names), `@hourly` and its like, and `@every 1h30m`. When both day fields are restricted,
+either may match, as in cron.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ class _Fields:
     def __init__(self, schedule: str) -> None:
         parts = schedule.split()
         if len(parts) != 5:
-            raise CronError(f"cron schedule '{schedule}' must have five fields: minute, hour, day of month, month, day of week")
+            raise CronError(
+                f"cron schedule '{schedule}' must have five fields: minute, hour, day of month,"
+                " month, day of week"
+            )
         self.minutes = _values(parts[0], 0, 59, {})
         self.hours = _values(parts[1], 0, 23, {})
         self.days = _values(parts[2], 1, 31, {})
@@ -60,7 +65,11 @@ class _Fields:
 
 def _values(text: str, low: int, high: int, names: dict[str, int]) -> set[int]:
     def number(word: str) -> int:
-        value = names.get(word.lower()) if word.lower() in names else (int(word) if word.isdigit() else None)
+        value = (
+            names.get(word.lower())
+            if word.lower() in names
+            else (int(word) if word.isdigit() else None)
+        )
         if value is None or not low <= value <= high:
             raise CronError(f"cron field '{text}': '{word}' is not between {low} and {high}")
         return value
@@ -68,7 +77,9 @@ def _values(text: str, low: int, high: int, names: dict[str, int]) -> set[int]:
     values: set[int] = set()
     for part in text.split(","):
         span, _, step_text = part.partition("/")
-        step = int(step_text) if step_text.isdigit() and int(step_text) else 1 if not step_text else 0
+        step = (
+            int(step_text) if step_text.isdigit() and int(step_text) else 1 if not step_text else 0
+        )
         if not step:
             raise CronError(f"cron field '{text}': '{step_text}' is not a step")
         if span in ("*", "?"):
@@ -90,12 +101,16 @@ def _parse(schedule: str) -> _Fields | int:
     """Fields, or the interval of `@every` in ms."""
     every = _EVERY.match(schedule)
     if every is not None:
-        interval = sum(int(n) * _UNITS_MS[unit] for n, unit in re.findall(r"(\d+)([hms])", every.group(1)))
+        interval = sum(
+            int(n) * _UNITS_MS[unit] for n, unit in re.findall(r"(\d+)([hms])", every.group(1))
+        )
         if not interval:
             raise CronError(f"cron schedule '{schedule}' has an interval of nothing")
         return interval
     if schedule.startswith(("CRON_TZ=", "TZ=")):
-        raise CronError("cron schedules run in UTC here; a time zone in the schedule is not supported")
+        raise CronError(
+            "cron schedules run in UTC here; a time zone in the schedule is not supported"
+        )
     return _Fields(_SHORTHANDS.get(schedule, schedule))
 
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from odradek.wire.payload import Failure
     from odradek.wire.state import ActivityRow
 
-# Bytes of failures and heartbeat details that pending activities may bring. A description is one reply (16 MiB), and a run may have
-# thousands of them pending, each with a failure and a heartbeat of a megabyte.
+# Bytes of failures and heartbeat details that pending activities may bring. A description is one
+# reply (16 MiB), and a run may have thousands of them pending, each with a failure and a heartbeat
+# of a megabyte.
 DETAILS_MAX_BYTES = 4 * 1024 * 1024
 CUT_TO_CHARACTERS = 500
 
@@ -38,10 +39,15 @@ def description_of(step: WorkflowStep, run: LiveRun) -> WorkflowDescription:
         static_summary=row.static_summary,
         static_details=row.static_details,
         pending_activities=_pending_activities(run),
-        pending_timers=[PendingTimer(timer.timer_id, timer.started_event_id, timer.due_ms) for _, timer in sorted(run.timers.items())],
+        pending_timers=[
+            PendingTimer(timer.timer_id, timer.started_event_id, timer.due_ms)
+            for _, timer in sorted(run.timers.items())
+        ],
         pending_task_attempt=row.task_attempt if row.task_failure is not None else 0,
         pending_task_failure=row.task_failure,
-        pending_task_next_attempt_time_ms=row.task_retry_due_ms if row.task_retry_due_ms != PARKED_DUE_MS else 0,
+        pending_task_next_attempt_time_ms=(
+            row.task_retry_due_ms if row.task_retry_due_ms != PARKED_DUE_MS else 0
+        ),
         task_timeout_ms=start_attributes(step, run).task_timeout_ms,
         execution_expiration_time_ms=row.execution_timeout_due_ms,
         run_expiration_time_ms=row.run_timeout_due_ms,
@@ -65,15 +71,28 @@ def _pending_activities(run: LiveRun) -> list[PendingActivity]:
 
 
 def _cut_short(failure: Failure | None) -> Failure | None:
-    """What a list has room for: what happened, without where and why. The whole of it is in the history once the activity has closed."""
+    """What a list has room for: what happened, without where and why. The whole of it is in the
+    history once the activity has closed.
+    """
     if failure is None:
         return None
-    text = f"{failure.message[:CUT_TO_CHARACTERS]}… (cut short: a description holds {DETAILS_MAX_BYTES} bytes of failures and heartbeats)"
-    return msgspec.structs.replace(failure, message=text, stack_trace="", details=[], encoded_attributes=None, cause=None)
+    text = (
+        f"{failure.message[:CUT_TO_CHARACTERS]}… (cut short: a description holds"
+        f" {DETAILS_MAX_BYTES} bytes of failures and heartbeats)"
+    )
+    return msgspec.structs.replace(
+        failure, message=text, stack_trace="", details=[], encoded_attributes=None, cause=None
+    )
 
 
 def _pending(row: ActivityRow) -> PendingActivity:
-    state = "CANCEL_REQUESTED" if row.cancel_requested_event_id else "STARTED" if row.state == STARTED else "SCHEDULED"
+    state = (
+        "CANCEL_REQUESTED"
+        if row.cancel_requested_event_id
+        else "STARTED"
+        if row.state == STARTED
+        else "SCHEDULED"
+    )
     return PendingActivity(
         activity_id=row.activity_id,
         activity_type=row.activity_type,

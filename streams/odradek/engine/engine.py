@@ -1,10 +1,12 @@
 """`WorkflowEngine`: applies a batch to the runs of one lane.
 
-A batch is split by workflow id, and each workflow id is one WorkflowStep, in this order: inputs by offset, due timers, workflow tasks,
-rows, queries, read-only requests, long polls, runs that go. Nothing of a step counts before all of it is done. What breaks in the
-engine itself (a defect, not workflow code) is confined here: the step is thrown away and done again without the part that broke; the
-run is parked, the input dead-lettered with its trace, the timer kept for when the run is tried again, and no other workflow id notices.
-Where nothing helps, inputs are dead-lettered, and with timers at hand the step raises: whoever owns them keeps them.
+A batch is split by workflow id, and each workflow id is one WorkflowStep, in this order: inputs
+by offset, due timers, workflow tasks, rows, queries, read-only requests, long polls, runs that
+go. Nothing of a step counts before all of it is done. What breaks in the engine itself (a
+defect, not workflow code) is confined here: the step is thrown away and done again without the
+part that broke; the run is parked, the input dead-lettered with its trace, the timer kept for
+when the run is tried again, and no other workflow id notices. Where nothing helps, inputs are
+dead-lettered, and with timers at hand the step raises: whoever owns them keeps them.
 """
 
 from __future__ import annotations
@@ -50,7 +52,16 @@ if TYPE_CHECKING:
 class _Work:
     """What a batch holds for one workflow id, and what an earlier try of it taught."""
 
-    __slots__ = ("broken_inputs", "broken_timers", "inputs", "no_reads", "no_tasks", "refused", "timers", "trace")
+    __slots__ = (
+        "broken_inputs",
+        "broken_timers",
+        "inputs",
+        "no_reads",
+        "no_tasks",
+        "refused",
+        "timers",
+        "trace",
+    )
 
     def __init__(self) -> None:
         self.inputs: list[Input] = []
@@ -66,11 +77,20 @@ class _Work:
 class WorkflowEngine:
     """One a lane. See `odradek.engine.ports.Engine`."""
 
-    def __init__(self, activator: Activator, *, namespace: str, task_queue: str, limits: EngineLimits | None = None) -> None:
+    def __init__(
+        self,
+        activator: Activator,
+        *,
+        namespace: str,
+        task_queue: str,
+        limits: EngineLimits | None = None,
+    ) -> None:
         self._limits = limits if limits is not None else EngineLimits()
         self._cache = RunCache(self._limits.max_cached_workflows)
         self._waiters = Waiters()
-        self._context = Context(activator, namespace, task_queue, self._limits, self._cache, self._waiters)
+        self._context = Context(
+            activator, namespace, task_queue, self._limits, self._cache, self._waiters
+        )
 
     def step(self, tables: Tables, outlet: Outlet, batch: Batch) -> Effects:
         """Apply a batch."""
@@ -108,7 +128,10 @@ class WorkflowEngine:
 
     def expired_waiters(self, now_ms: int) -> list[Reply]:
         """Answers for long polls whose deadline has passed."""
-        return [expired_reply(waiter, self._context.task_queue) for waiter in self._waiters.expired(now_ms)]
+        return [
+            expired_reply(waiter, self._context.task_queue)
+            for waiter in self._waiters.expired(now_ms)
+        ]
 
     def statistics(self) -> dict[str, int]:
         """Counters since the engine was made, and present sizes."""
@@ -126,8 +149,18 @@ class WorkflowEngine:
 
     # ---------------------------------------------------------------- one workflow id
 
-    def _apply(self, tables: Tables, outlet: Outlet, now_ms: int, workflow_id: str, work: _Work, effects: Effects) -> None:
-        for _ in range(len(work.inputs) + len(work.timers) + 4):  # each try leaves out at least one part more
+    def _apply(
+        self,
+        tables: Tables,
+        outlet: Outlet,
+        now_ms: int,
+        workflow_id: str,
+        work: _Work,
+        effects: Effects,
+    ) -> None:
+        for _ in range(
+            len(work.inputs) + len(work.timers) + 4
+        ):  # each try leaves out at least one part more
             step = WorkflowStep(self._context, tables, outlet, now_ms, workflow_id)
             step.refused = work.refused
             try:
@@ -141,21 +174,33 @@ class WorkflowEngine:
                 return
             for run_id in step.runs:
                 self._context.revert(run_id)
-        if work.timers:  # they would be consumed: their lane takes them apart from others, and keeps what still fails
-            raise RuntimeError(f"the engine cannot apply the timers of workflow {workflow_id}: {_last_line(work.trace)}\n{work.trace}")
+        # they would be consumed: their lane takes them apart from others, and keeps what still
+        # fails
+        if work.timers:
+            raise RuntimeError(
+                f"the engine cannot apply the timers of workflow {workflow_id}:"
+                f" {_last_line(work.trace)}\n{work.trace}"
+            )
         step = WorkflowStep(self._context, tables, outlet, now_ms, workflow_id)
         for input in work.inputs:
-            reason = f"the engine cannot apply any input of workflow {workflow_id}: {_last_line(work.trace)}"
+            reason = (
+                f"the engine cannot apply any input of workflow {workflow_id}:"
+                f" {_last_line(work.trace)}"
+            )
             effects.dead_letters.append(DeadLetter(input.offset, reason, work.trace))
             _answer_broken(step, input, work.trace)
         effects.replies.extend(step.replies)
 
-    def _accept(self, step: WorkflowStep, work: _Work, done: list[Waiter], effects: Effects) -> None:
+    def _accept(
+        self, step: WorkflowStep, work: _Work, done: list[Waiter], effects: Effects
+    ) -> None:
         for waiter in done:
             self._waiters.remove(waiter)
         for waiter in step.new_waiters:
             self._waiters.add(waiter)
-        effects.rows.extend([RowChange(table, key, row) for (table, key), row in step.changes.items()])
+        effects.rows.extend(
+            [RowChange(table, key, row) for (table, key), row in step.changes.items()]
+        )
         effects.outputs.extend(step.outputs)
         effects.replies.extend(step.replies)
         effects.touched.extend(step.runs)
@@ -168,9 +213,17 @@ class WorkflowEngine:
         effects.without_details.extend(step.without_details)
         effects.steps += step.tasks
         effects.opened += step.opened
-        effects.dead_letters.extend([DeadLetter(offset, reason, rejected=True) for offset, reason in step.unheard])
+        effects.dead_letters.extend(
+            [DeadLetter(offset, reason, rejected=True) for offset, reason in step.unheard]
+        )
         for position, trace in work.broken_inputs.items():
-            effects.dead_letters.append(DeadLetter(work.inputs[position].offset, f"defect of the engine: {_last_line(trace)}", trace))
+            effects.dead_letters.append(
+                DeadLetter(
+                    work.inputs[position].offset,
+                    f"defect of the engine: {_last_line(trace)}",
+                    trace,
+                )
+            )
 
 
 class _Broken(Exception):
@@ -254,10 +307,14 @@ def _write_runs(step: WorkflowStep) -> None:
 
 
 def _park_all(step: WorkflowStep, work: _Work) -> None:
-    """After a defect: no workflow code of this workflow id runs until an operator or a restart tries again."""
+    """After a defect: no workflow code of this workflow id runs until an operator or a restart
+    tries again.
+    """
     reason = f"defect of the engine: {_last_line(work.trace)}"
     current = step.current_run()
-    for run in {id(run): run for run in (*step.runs.values(), *([current] if current is not None else []))}.values():
+    for run in {
+        id(run): run for run in (*step.runs.values(), *([current] if current is not None else []))
+    }.values():
         if run.is_open:
             park(step, run, reason)
 

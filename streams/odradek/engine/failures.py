@@ -1,8 +1,18 @@
-"""Failures that the engine itself makes, with the messages that Temporal's server and core give them."""
+"""Failures that the engine itself makes, with the messages that Temporal's server and core give
+them.
+"""
 
 from __future__ import annotations
 
-from odradek.wire.payload import ACTIVITY, APPLICATION, CANCELED, TERMINATED, TIMEOUT, Failure, Payload
+from odradek.wire.payload import (
+    ACTIVITY,
+    APPLICATION,
+    CANCELED,
+    TERMINATED,
+    TIMEOUT,
+    Failure,
+    Payload,
+)
 
 # Where a failure made here comes from (Failure.source).
 SOURCE = "Server"
@@ -24,10 +34,14 @@ RESULT_TOO_LARGE = "WorkflowResultTooLarge"
 
 def application(message: str, type: str, *, non_retryable: bool = False) -> Failure:
     """An application failure raised by the engine."""
-    return Failure(message=message, kind=APPLICATION, source=SOURCE, type=type, non_retryable=non_retryable)
+    return Failure(
+        message=message, kind=APPLICATION, source=SOURCE, type=type, non_retryable=non_retryable
+    )
 
 
-def activity_timeout(timeout_type: str, *, cause: Failure | None = None, details: list[Payload] | None = None) -> Failure:
+def activity_timeout(
+    timeout_type: str, *, cause: Failure | None = None, details: list[Payload] | None = None
+) -> Failure:
     """A timeout of an activity: "activity StartToClose timeout" and its like."""
     return Failure(
         message=f"activity {TIMEOUT_NAMES[timeout_type]} timeout",
@@ -47,7 +61,10 @@ def not_started() -> list[Payload]:
 def no_time_for_retry(*, cause: Failure | None, details: list[Payload]) -> Failure:
     """Schedule-to-close passed, or an attempt timed out and the next one would begin after it."""
     return Failure(
-        message="Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying",
+        message=(
+            "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving"
+            " up retrying"
+        ),
         kind=TIMEOUT,
         source=SOURCE,
         timeout_type="SCHEDULE_TO_CLOSE",
@@ -89,9 +106,13 @@ def canceled(message: str, details: list[Payload] | None = None) -> Failure:
 
 def workflow_timed_out() -> Failure:
     """What awaits of a run see when it ends TIMED_OUT."""
-    return Failure(message="Workflow timed out", kind=TIMEOUT, source=SOURCE, timeout_type="START_TO_CLOSE")
+    return Failure(
+        message="Workflow timed out", kind=TIMEOUT, source=SOURCE, timeout_type="START_TO_CLOSE"
+    )
 
 
 def terminated(reason: str, details: list[Payload]) -> Failure:
     """What awaits of a run see when it was terminated."""
-    return Failure(message=reason or "Workflow terminated", kind=TERMINATED, source=SOURCE, details=details)
+    return Failure(
+        message=reason or "Workflow terminated", kind=TERMINATED, source=SOURCE, details=details
+    )

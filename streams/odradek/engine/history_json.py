@@ -1,10 +1,11 @@
 """Histories in Temporal's JSON form, both ways and without loss.
 
-`to_json` gives what `temporal workflow show --output json` gives: Temporal's own tools and replayers read it. The WorkflowTask shorthand is
-expanded to its three events. `from_json` keeps what these records have no place for (task ids, links, newer members, nanoseconds) beside
-the events, and puts it back when the history is written again; event types that this version does not know are kept whole, as OtherEvent.
-What only we have (offset, a command's place, request id, seed, a child's queue and close policy) stands under `odradek`, which
-Temporal's readers skip.
+`to_json` gives what `temporal workflow show --output json` gives: Temporal's own tools and
+replayers read it. The WorkflowTask shorthand is expanded to its three events. `from_json` keeps
+what these records have no place for (task ids, links, newer members, nanoseconds) beside the
+events, and puts it back when the history is written again; event types that this version does
+not know are kept whole, as OtherEvent. What only we have (offset, a command's place, request id,
+seed, a child's queue and close policy) stands under `odradek`, which Temporal's readers skip.
 """
 
 from __future__ import annotations
@@ -64,8 +65,12 @@ def expand(events: list[HistoryEvent]) -> list[HistoryEvent]:
             expanded.append(event)
             continue
         first = event.event_id
-        started = WorkflowTaskStarted(first, a.identity, "", a.history_size_bytes, a.suggest_continue_as_new)
-        expanded.append(HistoryEvent(first, event.event_time_ms, WorkflowTaskScheduled(queue), event.offset))
+        started = WorkflowTaskStarted(
+            first, a.identity, "", a.history_size_bytes, a.suggest_continue_as_new
+        )
+        expanded.append(
+            HistoryEvent(first, event.event_time_ms, WorkflowTaskScheduled(queue), event.offset)
+        )
         expanded.append(HistoryEvent(first + 1, a.started_time_ms, started, event.offset))
         completed = WorkflowTaskCompleted(first, first + 1, a.identity, a.lang_flags)
         expanded.append(HistoryEvent(first + 2, event.event_time_ms, completed, event.offset))
@@ -77,7 +82,9 @@ def expand(events: list[HistoryEvent]) -> list[HistoryEvent]:
 
 def to_json_dict(history: JsonHistory | list[HistoryEvent]) -> Json:
     """`{"events": [...]}` of plain dicts."""
-    events, extras = (history.events, history.extras) if isinstance(history, JsonHistory) else (history, {})
+    events, extras = (
+        (history.events, history.extras) if isinstance(history, JsonHistory) else (history, {})
+    )
     written = []
     for event in expand(events):
         value = _write_event(event)
@@ -109,7 +116,10 @@ def _write_event(event: HistoryEvent) -> Json:
     if event.offset >= 0:
         extension["offset"] = event.offset
     if isinstance(a, ActivityTaskStartedEvent) and a.command_offset >= 0:
-        extension["commandPartition"], extension["commandOffset"] = a.command_partition, a.command_offset
+        extension["commandPartition"], extension["commandOffset"] = (
+            a.command_partition,
+            a.command_offset,
+        )
     if isinstance(a, WorkflowExecutionCancelRequested) and a.request_id:
         extension["requestId"] = a.request_id
     if isinstance(a, WorkflowExecutionStarted):
@@ -128,8 +138,12 @@ def _write_event(event: HistoryEvent) -> Json:
 # ---------------------------------------------------------------- reading
 
 
-def from_json(history: str | bytes | Json, *, workflow_id: str = "", run_id: str = "") -> JsonHistory:
-    """A history from JSON text or from its parsed form. `workflow_id` and `run_id` stand in for what older histories do not hold."""
+def from_json(
+    history: str | bytes | Json, *, workflow_id: str = "", run_id: str = ""
+) -> JsonHistory:
+    """A history from JSON text or from its parsed form. `workflow_id` and `run_id` stand in for
+    what older histories do not hold.
+    """
     value = json.loads(history) if isinstance(history, str | bytes) else history
     if not isinstance(value, dict) or not isinstance(value.get("events"), list):
         raise JsonHistoryError("a history is an object with a list named 'events'")
@@ -167,18 +181,28 @@ def _read_event(item: Json) -> HistoryEvent:
         summary = (item.get("userMetadata") or {}).get("summary")
         a.summary = read_payload(summary) if summary else None
     if isinstance(a, ActivityTaskStartedEvent):
-        a.command_partition, a.command_offset = int(extension.get("commandPartition", -1)), int(extension.get("commandOffset", -1))
+        a.command_partition, a.command_offset = (
+            int(extension.get("commandPartition", -1)),
+            int(extension.get("commandOffset", -1)),
+        )
     if isinstance(a, WorkflowExecutionCancelRequested):
         a.request_id = extension.get("requestId", "")
     if isinstance(a, WorkflowExecutionStarted):
-        a.random_seed = int(extension["randomSeed"]) if "randomSeed" in extension else random_seed(a.run_id) if a.run_id else 0
+        a.random_seed = (
+            int(extension["randomSeed"])
+            if "randomSeed" in extension
+            else random_seed(a.run_id)
+            if a.run_id
+            else 0
+        )
         if a.parent is not None:
             a.parent.task_queue = extension.get("parentTaskQueue", "")
             a.parent.parent_close_policy = extension.get("parentClosePolicy", "")
     return HistoryEvent(event_id, time_ms, a, int(extension.get("offset", -1)))
 
 
-# ---------------------------------------------------------------- what the records have no place for
+# ---------------------------------------------------------------- what the records have no place
+# for
 
 
 def _difference(written: Any, original: Any) -> Json:

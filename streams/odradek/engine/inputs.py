@@ -1,4 +1,6 @@
-"""Applies one input of `events` to the runs of its workflow id: history events and pending work, no workflow code."""
+"""Applies one input of `events` to the runs of its workflow id: history events and pending work,
+no workflow code.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def _expired(step: WorkflowStep, deadline_ms: int) -> bool:
     return 0 < deadline_ms < step.now_ms
 
 
-def _repeated(step: WorkflowStep, event: SignalWorkflow | CancelWorkflow | TerminateWorkflow | UnparkWorkflow) -> bool:
+def _repeated(
+    step: WorkflowStep, event: SignalWorkflow | CancelWorkflow | TerminateWorkflow | UnparkWorkflow
+) -> bool:
     entry = remembered(step, event)
     if entry is None:
         return False
@@ -80,13 +84,24 @@ def _signal(step: WorkflowStep, event: SignalWorkflow) -> None:
     if run is None:
         return
     offset = step.input.offset if step.input is not None else -1
-    add_signal(run, event.signal_name, event.input, event.headers, event.identity, event.request_id, offset, step)
+    add_signal(
+        run,
+        event.signal_name,
+        event.input,
+        event.headers,
+        event.identity,
+        event.request_id,
+        offset,
+        step,
+    )
     remember(step, run, event, outcomes.OK, run_id=run.row.run_id)
     verdict(step, event, outcomes.OK, row=run.row)
 
 
 def _cancel(step: WorkflowStep, event: CancelWorkflow) -> None:
-    """A request, not an order, and a state, not an event: the second one changes nothing, nor does one of a closed run (Temporal)."""
+    """A request, not an order, and a state, not an event: the second one changes nothing, nor
+    does one of a closed run (Temporal).
+    """
     if _repeated(step, event):
         return
     run = target(step, event, must_be_open=True, closed_is_done=True)
@@ -96,8 +111,13 @@ def _cancel(step: WorkflowStep, event: CancelWorkflow) -> None:
         run.row.cancel_requested = True
         run.row.cancel_reason = event.reason
         offset = step.input.offset if step.input is not None else -1
-        run.append(WorkflowExecutionCancelRequested(event.reason, event.identity, event.request_id), offset=offset)
-        if run.row.first_task_due_ms:  # unlike a signal it ends any wait for the first task, that of cron and of a retry too (Temporal)
+        run.append(
+            WorkflowExecutionCancelRequested(event.reason, event.identity, event.request_id),
+            offset=offset,
+        )
+        # unlike a signal it ends any wait for the first task, that of cron and of a retry too
+        # (Temporal)
+        if run.row.first_task_due_ms:
             dispatch_first_task(step, run)
         run.needs_task = True
     remember(step, run, event, outcomes.OK, run_id=run.row.run_id)
@@ -116,14 +136,19 @@ def _terminate(step: WorkflowStep, event: TerminateWorkflow) -> None:
 
 
 def _unpark(step: WorkflowStep, event: UnparkWorkflow) -> None:
-    """One that failed and waits for its next try is tried now as well. Remembered, so that one asked for again is no second one."""
+    """One that failed and waits for its next try is tried now as well. Remembered, so that one
+    asked for again is no second one.
+    """
     if _repeated(step, event):
         return
     run = target(step, event, must_be_open=True)
     if run is None:
         return
     if not run.row.parked_reason and not run.row.task_retry_due_ms:
-        problem = f"workflow {event.workflow_id!r} is not parked, nor does its workflow task wait to be tried again: nothing was done"
+        problem = (
+            f"workflow {event.workflow_id!r} is not parked, nor does its workflow task wait to be"
+            " tried again: nothing was done"
+        )
         verdict(step, event, outcomes.FAILED_PRECONDITION, problem, row=run.row)
         return
     retry_task_now(step, run)
@@ -132,7 +157,9 @@ def _unpark(step: WorkflowStep, event: UnparkWorkflow) -> None:
 
 
 def _query(step: WorkflowStep, event: QueryWorkflow) -> None:
-    """Queries run after the tasks of the step, so that they see everything before them. A late one is dropped: nobody waits."""
+    """Queries run after the tasks of the step, so that they see everything before them. A late
+    one is dropped: nobody waits.
+    """
     if not event.reply_to or _expired(step, event.deadline_ms):
         return
     run = step.run(event.run_id) if event.run_id else step.current_run()
@@ -142,8 +169,15 @@ def _query(step: WorkflowStep, event: QueryWorkflow) -> None:
     status = run.row.status
     condition = event.reject_condition
     if (condition == "NOT_OPEN" and status != outcomes.RUNNING) or (
-        condition == "NOT_COMPLETED_CLEANLY" and status not in (outcomes.RUNNING, outcomes.COMPLETED)
+        condition == "NOT_COMPLETED_CLEANLY"
+        and status not in (outcomes.RUNNING, outcomes.COMPLETED)
     ):
-        verdict(step, event, outcomes.QUERY_REJECTED, f"query rejected: workflow is {status}", row=run.row)
+        verdict(
+            step,
+            event,
+            outcomes.QUERY_REJECTED,
+            f"query rejected: workflow is {status}",
+            row=run.row,
+        )
         return
     step.queries.append((event, run))

@@ -1,12 +1,22 @@
-"""From input events to activation jobs. Live steps and replay use the same function, so that they cannot differ.
+"""From input events to activation jobs. Live steps and replay use the same function, so that
+they cannot differ.
 
-Temporal's order inside an activation: patches; signals and updates; the rest in history order; queries in an activation of their own.
-InitializeWorkflow, of a run's first activation, comes before all.
+Temporal's order inside an activation: patches; signals and updates; the rest in history order;
+queries in an activation of their own. InitializeWorkflow, of a run's first activation, comes
+before all.
 """
 
 from __future__ import annotations
 
-from odradek.engine.activation import CancelJob, FireTimer, InitializeWorkflow, Job, NotifyHasPatch, ResolveActivity, SignalJob
+from odradek.engine.activation import (
+    CancelJob,
+    FireTimer,
+    InitializeWorkflow,
+    Job,
+    NotifyHasPatch,
+    ResolveActivity,
+    SignalJob,
+)
 from odradek.engine.failures import CANCELED_MESSAGE, activity_link, canceled
 from odradek.engine.keys import random_seed
 from odradek.engine.run import LiveRun, OpenActivity
@@ -27,7 +37,9 @@ from odradek.wire.payload import Failure, Payload
 ACTIVITY_CANCELED = "Activity cancelled"
 
 
-def take_jobs(run: LiveRun, events: list[HistoryEvent], patches: list[str] | None = None) -> list[Job]:
+def take_jobs(
+    run: LiveRun, events: list[HistoryEvent], patches: list[str] | None = None
+) -> list[Job]:
     """Jobs of one activation, in order. What they resolve is no longer open in `run`."""
     first: list[Job] = []
     signals: list[Job] = []
@@ -47,10 +59,14 @@ def take_jobs(run: LiveRun, events: list[HistoryEvent], patches: list[str] | Non
                 del run.open_timers[timer_seq]
                 rest.append(FireTimer(timer_seq))
         elif isinstance(a, WorkflowExecutionStarted):
-            first.append(InitializeWorkflow(a, a.random_seed or random_seed(a.run_id), event.event_time_ms))
+            first.append(
+                InitializeWorkflow(a, a.random_seed or random_seed(a.run_id), event.event_time_ms)
+            )
         elif isinstance(a, WorkflowExecutionCancelRequested):
             rest.append(CancelJob(a.cause))
-        elif isinstance(a, (ActivityTaskFailedEvent, ActivityTaskTimedOutEvent, ActivityTaskCanceledEvent)):
+        elif isinstance(
+            a, (ActivityTaskFailedEvent, ActivityTaskTimedOutEvent, ActivityTaskCanceledEvent)
+        ):
             seq = _resolved(run, a.scheduled_event_id)
             if seq is not None:
                 rest.append(_unsuccessful(seq[0], seq[1], a))
@@ -59,7 +75,11 @@ def take_jobs(run: LiveRun, events: list[HistoryEvent], patches: list[str] | Non
 
 
 def canceled_activity(
-    seq: int, activity: OpenActivity, *, started_event_id: int = 0, details: list[Payload] | None = None
+    seq: int,
+    activity: OpenActivity,
+    *,
+    started_event_id: int = 0,
+    details: list[Payload] | None = None,
 ) -> ResolveActivity:
     """The job that resolves a cancelled activity."""
     failure = activity_link(
@@ -76,18 +96,26 @@ def canceled_activity(
 
 
 def _resolved(run: LiveRun, scheduled_event_id: int) -> tuple[int, OpenActivity] | None:
-    """The seq and activity that an event closes; None if workflow code no longer waits (cancelled before)."""
+    """The seq and activity that an event closes; None if workflow code no longer waits
+    (cancelled before).
+    """
     seq = run.activity_seqs.pop(scheduled_event_id, None)
     return None if seq is None else (seq, run.open_activities.pop(seq))
 
 
 def _unsuccessful(
-    seq: int, activity: OpenActivity, a: ActivityTaskFailedEvent | ActivityTaskTimedOutEvent | ActivityTaskCanceledEvent
+    seq: int,
+    activity: OpenActivity,
+    a: ActivityTaskFailedEvent | ActivityTaskTimedOutEvent | ActivityTaskCanceledEvent,
 ) -> ResolveActivity:
     if isinstance(a, ActivityTaskCanceledEvent):
-        return canceled_activity(seq, activity, started_event_id=a.started_event_id, details=a.details)
+        return canceled_activity(
+            seq, activity, started_event_id=a.started_event_id, details=a.details
+        )
     failure: Failure = activity_link(
-        "Activity task failed" if isinstance(a, ActivityTaskFailedEvent) else "Activity task timed out",
+        "Activity task failed"
+        if isinstance(a, ActivityTaskFailedEvent)
+        else "Activity task timed out",
         a.failure,
         activity_type=activity.activity_type,
         activity_id=activity.activity_id,

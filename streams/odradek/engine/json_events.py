@@ -1,4 +1,6 @@
-"""The table of event types in Temporal's JSON histories: for each attribute its member name and kind."""
+"""The table of event types in Temporal's JSON histories: for each attribute its member name and
+kind.
+"""
 
 from __future__ import annotations
 
@@ -90,12 +92,24 @@ TYPES: tuple[EventType, ...] = (
         ),
     ),
     EventType(
-        h.WorkflowExecutionCompleted, "WorkflowExecutionCompleted", (Field("result", "result", j.PAYLOADS), _TASK_COMPLETED, _NEW_RUN)
+        h.WorkflowExecutionCompleted,
+        "WorkflowExecutionCompleted",
+        (Field("result", "result", j.PAYLOADS), _TASK_COMPLETED, _NEW_RUN),
     ),
-    EventType(h.WorkflowExecutionFailed, "WorkflowExecutionFailed", (_FAILURE, _RETRY_STATE, _TASK_COMPLETED, _NEW_RUN)),
+    EventType(
+        h.WorkflowExecutionFailed,
+        "WorkflowExecutionFailed",
+        (_FAILURE, _RETRY_STATE, _TASK_COMPLETED, _NEW_RUN),
+    ),
     EventType(h.WorkflowExecutionTimedOut, "WorkflowExecutionTimedOut", (_RETRY_STATE, _NEW_RUN)),
-    EventType(h.WorkflowExecutionCanceled, "WorkflowExecutionCanceled", (_TASK_COMPLETED, _DETAILS)),
-    EventType(h.WorkflowExecutionTerminated, "WorkflowExecutionTerminated", (Field("reason", "reason", j.STRING), _DETAILS, _IDENTITY)),
+    EventType(
+        h.WorkflowExecutionCanceled, "WorkflowExecutionCanceled", (_TASK_COMPLETED, _DETAILS)
+    ),
+    EventType(
+        h.WorkflowExecutionTerminated,
+        "WorkflowExecutionTerminated",
+        (Field("reason", "reason", j.STRING), _DETAILS, _IDENTITY),
+    ),
     EventType(
         h.WorkflowExecutionContinuedAsNew,
         "WorkflowExecutionContinuedAsNew",
@@ -116,7 +130,11 @@ TYPES: tuple[EventType, ...] = (
             _TASK_COMPLETED,
         ),
     ),
-    EventType(h.WorkflowExecutionCancelRequested, "WorkflowExecutionCancelRequested", (Field("cause", "cause", j.STRING), _IDENTITY)),
+    EventType(
+        h.WorkflowExecutionCancelRequested,
+        "WorkflowExecutionCancelRequested",
+        (Field("cause", "cause", j.STRING), _IDENTITY),
+    ),
     EventType(
         h.WorkflowExecutionSignaled,
         "WorkflowExecutionSignaled",
@@ -125,7 +143,11 @@ TYPES: tuple[EventType, ...] = (
     EventType(
         h.WorkflowTaskScheduled,
         "WorkflowTaskScheduled",
-        (_TASK_QUEUE, Field("start_to_close_timeout_ms", "startToCloseTimeout", j.DURATION), Field("attempt", "attempt", j.INT32)),
+        (
+            _TASK_QUEUE,
+            Field("start_to_close_timeout_ms", "startToCloseTimeout", j.DURATION),
+            Field("attempt", "attempt", j.INT32),
+        ),
     ),
     EventType(
         h.WorkflowTaskStarted,
@@ -141,14 +163,29 @@ TYPES: tuple[EventType, ...] = (
     EventType(
         h.WorkflowTaskCompleted,
         "WorkflowTaskCompleted",
-        (_SCHEDULED, _STARTED, _IDENTITY, Field("lang_flags", "sdkMetadata.langUsedFlags", Kind(lambda v: list(v) or None, list))),
+        (
+            _SCHEDULED,
+            _STARTED,
+            _IDENTITY,
+            Field("lang_flags", "sdkMetadata.langUsedFlags", Kind(lambda v: list(v) or None, list)),
+        ),
     ),
     EventType(
         h.WorkflowTaskFailed,
         "WorkflowTaskFailed",
-        (_SCHEDULED, _STARTED, Field("cause", "cause", j.enum("WORKFLOW_TASK_FAILED_CAUSE_")), _FAILURE, _IDENTITY),
+        (
+            _SCHEDULED,
+            _STARTED,
+            Field("cause", "cause", j.enum("WORKFLOW_TASK_FAILED_CAUSE_")),
+            _FAILURE,
+            _IDENTITY,
+        ),
     ),
-    EventType(h.WorkflowTaskTimedOut, "WorkflowTaskTimedOut", (_SCHEDULED, _STARTED, Field("timeout_type", "timeoutType", j.TIMEOUT_TYPE))),
+    EventType(
+        h.WorkflowTaskTimedOut,
+        "WorkflowTaskTimedOut",
+        (_SCHEDULED, _STARTED, Field("timeout_type", "timeoutType", j.TIMEOUT_TYPE)),
+    ),
     EventType(
         h.ActivityTaskScheduled,
         "ActivityTaskScheduled",
@@ -169,42 +206,90 @@ TYPES: tuple[EventType, ...] = (
     EventType(
         h.ActivityTaskStartedEvent,
         "ActivityTaskStarted",
-        (_SCHEDULED, _IDENTITY, Field("attempt", "attempt", j.INT32), Field("last_failure", "lastFailure", j.FAILURE)),
+        (
+            _SCHEDULED,
+            _IDENTITY,
+            Field("attempt", "attempt", j.INT32),
+            Field("last_failure", "lastFailure", j.FAILURE),
+        ),
     ),
     EventType(
-        h.ActivityTaskCompletedEvent, "ActivityTaskCompleted", (Field("result", "result", j.PAYLOADS), _SCHEDULED, _STARTED, _IDENTITY)
+        h.ActivityTaskCompletedEvent,
+        "ActivityTaskCompleted",
+        (Field("result", "result", j.PAYLOADS), _SCHEDULED, _STARTED, _IDENTITY),
     ),
-    EventType(h.ActivityTaskFailedEvent, "ActivityTaskFailed", (_FAILURE, _SCHEDULED, _STARTED, _IDENTITY, _RETRY_STATE)),
-    EventType(h.ActivityTaskTimedOutEvent, "ActivityTaskTimedOut", (_FAILURE, _SCHEDULED, _STARTED, _RETRY_STATE)),
-    EventType(h.ActivityTaskCancelRequested, "ActivityTaskCancelRequested", (_SCHEDULED, _TASK_COMPLETED)),
+    EventType(
+        h.ActivityTaskFailedEvent,
+        "ActivityTaskFailed",
+        (_FAILURE, _SCHEDULED, _STARTED, _IDENTITY, _RETRY_STATE),
+    ),
+    EventType(
+        h.ActivityTaskTimedOutEvent,
+        "ActivityTaskTimedOut",
+        (_FAILURE, _SCHEDULED, _STARTED, _RETRY_STATE),
+    ),
+    EventType(
+        h.ActivityTaskCancelRequested, "ActivityTaskCancelRequested", (_SCHEDULED, _TASK_COMPLETED)
+    ),
     EventType(
         h.ActivityTaskCanceledEvent,
         "ActivityTaskCanceled",
-        (_DETAILS, Field("latest_cancel_requested_event_id", "latestCancelRequestedEventId", j.INT64), _SCHEDULED, _STARTED, _IDENTITY),
+        (
+            _DETAILS,
+            Field("latest_cancel_requested_event_id", "latestCancelRequestedEventId", j.INT64),
+            _SCHEDULED,
+            _STARTED,
+            _IDENTITY,
+        ),
     ),
     EventType(
         h.TimerStarted,
         "TimerStarted",
-        (Field("timer_id", "timerId", j.STRING), Field("start_to_fire_timeout_ms", "startToFireTimeout", j.DURATION), _TASK_COMPLETED),
+        (
+            Field("timer_id", "timerId", j.STRING),
+            Field("start_to_fire_timeout_ms", "startToFireTimeout", j.DURATION),
+            _TASK_COMPLETED,
+        ),
     ),
     EventType(h.TimerFired, "TimerFired", (Field("timer_id", "timerId", j.STRING), _STARTED)),
-    EventType(h.TimerCanceled, "TimerCanceled", (Field("timer_id", "timerId", j.STRING), _STARTED, _TASK_COMPLETED)),
+    EventType(
+        h.TimerCanceled,
+        "TimerCanceled",
+        (Field("timer_id", "timerId", j.STRING), _STARTED, _TASK_COMPLETED),
+    ),
     EventType(
         h.MarkerRecorded,
         "MarkerRecorded",
-        (Field("marker_name", "markerName", j.STRING), Field("details", "details", j.DETAILS), _TASK_COMPLETED, _FAILURE),
+        (
+            Field("marker_name", "markerName", j.STRING),
+            Field("details", "details", j.DETAILS),
+            _TASK_COMPLETED,
+            _FAILURE,
+        ),
     ),
-    EventType(h.UpsertWorkflowSearchAttributes, "UpsertWorkflowSearchAttributes", (_TASK_COMPLETED, _SEARCH_ATTRIBUTES)),
     EventType(
-        h.WorkflowPropertiesModified, "WorkflowPropertiesModified", (_TASK_COMPLETED, Field("upserted_memo", "upsertedMemo", j.FIELDS))
+        h.UpsertWorkflowSearchAttributes,
+        "UpsertWorkflowSearchAttributes",
+        (_TASK_COMPLETED, _SEARCH_ATTRIBUTES),
+    ),
+    EventType(
+        h.WorkflowPropertiesModified,
+        "WorkflowPropertiesModified",
+        (_TASK_COMPLETED, Field("upserted_memo", "upsertedMemo", j.FIELDS)),
     ),
 )
 
 BY_RECORD: dict[type, EventType] = {event_type.record: event_type for event_type in TYPES}
-BY_NAME: dict[str, EventType] = {name: event_type for event_type in TYPES for name in (event_type.constant, event_type.name)}
+BY_NAME: dict[str, EventType] = {
+    name: event_type for event_type in TYPES for name in (event_type.constant, event_type.name)
+}
 
 #: fields that a record cannot do without, and what stands for them when a history leaves them out
-EMPTY: dict[str, Any] = {"failure": lambda: j.read_failure({}), "start_to_fire_timeout_ms": lambda: 0, "started_event_id": lambda: 0}
+EMPTY: dict[str, Any] = {
+    "failure": lambda: j.read_failure({}),
+    "start_to_fire_timeout_ms": lambda: 0,
+    "started_event_id": lambda: 0,
+}
 
 
 def write_attributes(attributes: Any, event_type: EventType) -> Json:
@@ -224,7 +309,9 @@ def write_attributes(attributes: Any, event_type: EventType) -> Json:
 
 
 def read_attributes(value: Json, event_type: EventType) -> Any:
-    """The attribute record of a JSON object. Members that we have no place for are left to the caller."""
+    """The attribute record of a JSON object. Members that we have no place for are left to the
+    caller.
+    """
     values: dict[str, Any] = {}
     for field in event_type.fields:
         found: Any = value
@@ -243,10 +330,14 @@ def read_attributes(value: Json, event_type: EventType) -> Any:
 
 
 def _default(record: type[Any], name: str) -> Any:
-    """What protobuf's default means for a field whose Struct default differs from it (attempt, retry state) or that has none."""
+    """What protobuf's default means for a field whose Struct default differs from it (attempt,
+    retry state) or that has none.
+    """
     if name in _PROTO_DEFAULTS.get(record, {}):
         return _PROTO_DEFAULTS[record][name]
-    required = record.__struct_fields__[: len(record.__struct_fields__) - len(record.__struct_defaults__)]
+    required = record.__struct_fields__[
+        : len(record.__struct_fields__) - len(record.__struct_defaults__)
+    ]
     if name not in required:
         return None
     return EMPTY[name]() if name in EMPTY else 0 if name == "scheduled_event_id" else ""
@@ -266,7 +357,10 @@ _PROTO_DEFAULTS: dict[type, dict[str, Any]] = {
 def _write_parent(parent: ParentExecution) -> Json:
     return j.without_none(
         parentWorkflowNamespace=parent.namespace or None,
-        parentWorkflowExecution=j.without_none(workflowId=parent.workflow_id or None, runId=parent.run_id or None) or None,
+        parentWorkflowExecution=j.without_none(
+            workflowId=parent.workflow_id or None, runId=parent.run_id or None
+        )
+        or None,
         parentInitiatedEventId=j.INT64.write(parent.initiated_event_id),
     )
 

@@ -1,7 +1,9 @@
-"""Field kinds of Temporal's JSON histories (protobuf's JSON mapping): how one attribute is written and read.
+"""Field kinds of Temporal's JSON histories (protobuf's JSON mapping): how one attribute is
+written and read.
 
-int64 are strings, durations "1.500s", times RFC 3339, bytes base64, enum values carry their prefix; what has its default is left out.
-Older dumps write enums in camel case ("StartToClose"); both are read.
+int64 are strings, durations "1.500s", times RFC 3339, bytes base64, enum values carry their
+prefix; what has its default is left out. Older dumps write enums in camel case ("StartToClose");
+both are read.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def write_time(ms: int) -> str:
 
 def read_time(text: str) -> int:
     """RFC 3339 with any number of fractional digits -> epoch ms."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", text)
+    match = re.fullmatch(
+        r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", text
+    )
     if match is None:
         raise ValueError(f"'{text}' is not a time as RFC 3339 has it")
     at, fraction, zone = match.groups()
@@ -77,9 +81,12 @@ INT32 = Kind(lambda value: value or None, int)
 BOOL = Kind(lambda value: value or None, bool)
 DURATION = Kind(lambda value: write_duration(value) if value else None, read_duration)
 TIME = Kind(lambda value: write_time(value) if value else None, read_time)
-NAME = Kind(lambda value: {"name": value} if value else None, lambda value: str(value.get("name", "")))
+NAME = Kind(
+    lambda value: {"name": value} if value else None, lambda value: str(value.get("name", ""))
+)
 TASK_QUEUE = Kind(
-    lambda value: {"name": value, "kind": "TASK_QUEUE_KIND_NORMAL"} if value else None, lambda value: str(value.get("name", ""))
+    lambda value: {"name": value, "kind": "TASK_QUEUE_KIND_NORMAL"} if value else None,
+    lambda value: str(value.get("name", "")),
 )
 
 
@@ -90,16 +97,23 @@ def write_payload(payload: Payload) -> Json:
     """A payload, its bytes in base64."""
     out: Json = {}
     if payload.metadata:
-        out["metadata"] = {key: base64.b64encode(value).decode() for key, value in payload.metadata.items()}
+        out["metadata"] = {
+            key: base64.b64encode(value).decode() for key, value in payload.metadata.items()
+        }
     if payload.data:
         out["data"] = base64.b64encode(payload.data).decode()
     return out
 
 
 def read_payload(value: Json) -> Payload:
-    """A payload. ValueError for the shorthand form of a command line tool, which has lost the metadata."""
+    """A payload. ValueError for the shorthand form of a command line tool, which has lost the
+    metadata.
+    """
     if not isinstance(value, dict) or not value.keys() <= {"metadata", "data", "externalPayloads"}:
-        raise ValueError("payloads are in a shorthand form; export the history without it (`--no-json-shorthand-payloads`)")
+        raise ValueError(
+            "payloads are in a shorthand form; export the history without it"
+            " (`--no-json-shorthand-payloads`)"
+        )
     metadata = {key: base64.b64decode(text) for key, text in (value.get("metadata") or {}).items()}
     return Payload(metadata, base64.b64decode(value.get("data") or ""))
 
@@ -112,7 +126,11 @@ def _read_list(value: Any) -> list[Payload]:
 
 def _map_kind(member: str) -> Kind:
     def write(value: dict[str, Payload]) -> Json | None:
-        return {member: {key: write_payload(payload) for key, payload in value.items()}} if value else None
+        return (
+            {member: {key: write_payload(payload) for key, payload in value.items()}}
+            if value
+            else None
+        )
 
     def read(value: Json) -> dict[str, Payload]:
         return {key: read_payload(payload) for key, payload in (value.get(member) or {}).items()}
@@ -121,11 +139,17 @@ def _map_kind(member: str) -> Kind:
 
 
 PAYLOAD = Kind(lambda value: write_payload(value) if value is not None else None, read_payload)
-PAYLOADS = Kind(lambda value: {"payloads": [write_payload(item) for item in value]} if value else None, _read_list)
+PAYLOADS = Kind(
+    lambda value: {"payloads": [write_payload(item) for item in value]} if value else None,
+    _read_list,
+)
 FIELDS = _map_kind("fields")
 INDEXED_FIELDS = _map_kind("indexedFields")
 DETAILS = Kind(
-    lambda value: {key: {"payloads": [write_payload(item) for item in items]} for key, items in value.items()} or None,
+    lambda value: (
+        {key: {"payloads": [write_payload(item) for item in items]} for key, items in value.items()}
+        or None
+    ),
     lambda value: {key: _read_list(items) for key, items in value.items()},
 )
 
@@ -210,7 +234,9 @@ def _application(f: Failure) -> tuple[str, Json]:
         type=f.type or None,
         nonRetryable=f.non_retryable or None,
         details=PAYLOADS.write(f.details),
-        nextRetryDelay=write_duration(f.next_retry_delay_ms) if f.next_retry_delay_ms is not None else None,
+        nextRetryDelay=(
+            write_duration(f.next_retry_delay_ms) if f.next_retry_delay_ms is not None else None
+        ),
         category=_CATEGORY.write(f.category),
     )
 
@@ -227,7 +253,8 @@ def _read_application(f: Failure, info: Json) -> None:
 
 def _timeout(f: Failure) -> tuple[str, Json]:
     return "timeoutFailureInfo", without_none(
-        timeoutType=TIMEOUT_TYPE.write(f.timeout_type), lastHeartbeatDetails=PAYLOADS.write(f.details)
+        timeoutType=TIMEOUT_TYPE.write(f.timeout_type),
+        lastHeartbeatDetails=PAYLOADS.write(f.details),
     )
 
 
@@ -237,7 +264,9 @@ def _read_timeout(f: Failure, info: Json) -> None:
     f.details = _read_list(info.get("lastHeartbeatDetails") or [])
 
 
-def _with_details(kind: str, member: str) -> tuple[Callable[[Failure], tuple[str, Json]], Callable[[Failure, Json], None]]:
+def _with_details(
+    kind: str, member: str
+) -> tuple[Callable[[Failure], tuple[str, Json]], Callable[[Failure, Json], None]]:
     def write(f: Failure) -> tuple[str, Json]:
         return member, without_none(details=PAYLOADS.write(f.details))
 
@@ -285,7 +314,8 @@ def _read_activity(f: Failure, info: Json) -> None:
 def _child(f: Failure) -> tuple[str, Json]:
     return "childWorkflowExecutionFailureInfo", without_none(
         namespace=f.namespace or None,
-        workflowExecution=without_none(workflowId=f.workflow_id or None, runId=f.run_id or None) or None,
+        workflowExecution=without_none(workflowId=f.workflow_id or None, runId=f.run_id or None)
+        or None,
         workflowType=NAME.write(f.workflow_type),
         initiatedEventId=INT64.write(f.initiated_event_id),
         startedEventId=INT64.write(f.started_event_id),

@@ -1,7 +1,8 @@
 """Row keys of the tables and the ids that are derived, never drawn. Pure functions.
 
-The key shapes are fixed by `odradek.wire.state`. Ids that nobody gave come from UUIDv5 over a stable text (a record's topic id, partition
-and offset; a run id and event id), so that a retried batch makes the same ones.
+The key shapes are fixed by `odradek.wire.state`. Ids that nobody gave come from UUIDv5 over a
+stable text (a record's topic id, partition and offset; a run id and event id), so that a retried
+batch makes the same ones.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import uuid
 # Namespace of all derived ids; a constant of the wire contract.
 NAMESPACE = uuid.UUID("6f6472d3-6164-5b6b-9f00-6b61666b6121")
 
-# Due time of the mark of a parked run, a timer row beside the one of its back-off: never reached by a clock, found by a prefix scan when a
-# partition has a new owner.
+# Due time of the mark of a parked run, a timer row beside the one of its back-off: never reached by
+# a clock, found by a prefix scan when a partition has a new owner.
 PARKED_DUE_MS = 999_999_999_999_999
 PARKED_PREFIX = f"{PARKED_DUE_MS:015d}/"
 
 
 def event_key(run_id: str, event_id: int) -> str:
-    """Key in `history`, `activity` and `user_timer`: run id and (first, scheduled or started) event id."""
+    """Key in `history`, `activity` and `user_timer`: run id and (first, scheduled or started)
+    event id.
+    """
     return f"{run_id}/{event_id:010d}"
 
 
@@ -34,7 +37,9 @@ def request_key(workflow_id: str, slot: int) -> str:
 
 
 def request_prefix(workflow_id: str) -> str:
-    """What the keys of a workflow's ring begin with. Derived: a workflow id may hold anything, another one's key too."""
+    """What the keys of a workflow's ring begin with. Derived: a workflow id may hold anything,
+    another one's key too.
+    """
     return f"{uuid.uuid5(NAMESPACE, workflow_id)}/"
 
 

@@ -1,7 +1,9 @@
-"""Holds the commands of a replayed workflow task against the events that the task wrote the first time.
+"""Holds the commands of a replayed workflow task against the events that the task wrote the
+first time.
 
-The first difference is a NondeterminismError that names the event, the command and the line of workflow code. Patches follow Temporal:
-a marker whose call is gone is an error unless it was deprecated; a deprecated call without a marker is none.
+The first difference is a NondeterminismError that names the event, the command and the line of
+workflow code. Patches follow Temporal: a marker whose call is gone is an error unless it was
+deprecated; a deprecated call without a marker is none.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ class NondeterminismError(Exception):
 def patch_marker(patch_id: str, deprecated: bool, task_event_id: int) -> MarkerRecorded:
     """The marker of a patch, in the form that Temporal's core gives it."""
     data = json.dumps({"id": patch_id, "deprecated": deprecated}, separators=(",", ":")).encode()
-    return MarkerRecorded(PATCH_MARKER, {PATCH_DETAIL: [Payload({"encoding": b"json/plain"}, data)]}, task_event_id)
+    return MarkerRecorded(
+        PATCH_MARKER, {PATCH_DETAIL: [Payload({"encoding": b"json/plain"}, data)]}, task_event_id
+    )
 
 
 def _patch_of(attributes: Attributes) -> tuple[str, bool] | None:
@@ -102,7 +106,9 @@ def match(run: LiveRun, commands: list[TaskCommand], events: list[HistoryEvent])
         a = event.attributes
         patch = _patch_of(a)
         if patch is not None:
-            while position < len(pending) and _is_deprecated_patch(pending[position], other_than=patch[0]):
+            while position < len(pending) and _is_deprecated_patch(
+                pending[position], other_than=patch[0]
+            ):
                 position += 1
             command = pending[position] if position < len(pending) else None
             if isinstance(command, SetPatchMarker) and command.patch_id == patch[0]:
@@ -126,16 +132,23 @@ def match(run: LiveRun, commands: list[TaskCommand], events: list[HistoryEvent])
 
 def _leaves_no_event(command: CommandBase) -> bool:
     return isinstance(command, RespondToQuery) or (
-        isinstance(command, ActivityCancellation) and command.activity.cancellation_type == "ABANDON"
+        isinstance(command, ActivityCancellation)
+        and command.activity.cancellation_type == "ABANDON"
     )
 
 
 def _is_deprecated_patch(command: CommandBase, *, other_than: str = "") -> bool:
-    return isinstance(command, SetPatchMarker) and command.deprecated and command.patch_id != other_than
+    return (
+        isinstance(command, SetPatchMarker)
+        and command.deprecated
+        and command.patch_id != other_than
+    )
 
 
 def _is_change_version(a: Attributes) -> bool:
-    return isinstance(a, UpsertWorkflowSearchAttributes) and list(a.search_attributes) == [CHANGE_VERSION]
+    return isinstance(a, UpsertWorkflowSearchAttributes) and list(a.search_attributes) == [
+        CHANGE_VERSION
+    ]
 
 
 _PAIRS: dict[type, tuple[type, ...]] = {
@@ -151,7 +164,10 @@ def _same(run: LiveRun, event: HistoryEvent, command: TaskCommand) -> bool:
     """Whether the event is what this command writes. What it opens is noted."""
     a = event.attributes
     if isinstance(command, ScheduleActivity):
-        if not isinstance(a, ActivityTaskScheduled) or (a.activity_type, a.activity_id) != (command.activity_type, command.activity_id):
+        if not isinstance(a, ActivityTaskScheduled) or (a.activity_type, a.activity_id) != (
+            command.activity_type,
+            command.activity_id,
+        ):
             return False
         open_activity(run, event.event_id, command)
         return True
@@ -161,18 +177,25 @@ def _same(run: LiveRun, event: HistoryEvent, command: TaskCommand) -> bool:
         open_timer(run, event.event_id, command)
         return True
     if isinstance(command, ActivityCancellation):
-        return isinstance(a, ActivityTaskCancelRequested) and a.scheduled_event_id == command.activity.scheduled_event_id
+        return (
+            isinstance(a, ActivityTaskCancelRequested)
+            and a.scheduled_event_id == command.activity.scheduled_event_id
+        )
     if isinstance(command, TimerCancellation):
         return isinstance(a, TimerCanceled) and a.started_event_id == command.timer.started_event_id
     if isinstance(command, CompleteWorkflow):
         # A result that its topic did not take closed the run as failed.
-        return isinstance(a, WorkflowExecutionCompleted) or (isinstance(a, WorkflowExecutionFailed) and a.failure.type == RESULT_TOO_LARGE)
+        return isinstance(a, WorkflowExecutionCompleted) or (
+            isinstance(a, WorkflowExecutionFailed) and a.failure.type == RESULT_TOO_LARGE
+        )
     return isinstance(a, _PAIRS.get(type(command), ()))
 
 
 def open_activity(run: LiveRun, event_id: int, command: ScheduleActivity) -> None:
     """Workflow code waits for this activity."""
-    run.open_activities[command.seq] = OpenActivity(event_id, command.activity_id, command.activity_type, command.cancellation_type)
+    run.open_activities[command.seq] = OpenActivity(
+        event_id, command.activity_id, command.activity_type, command.cancellation_type
+    )
     run.activity_seqs[event_id] = command.seq
 
 
@@ -190,12 +213,16 @@ def _difference(event: HistoryEvent | None, command: CommandBase | None) -> Nond
         assert command is not None
         text = f"workflow code now makes {_of_command(command)}, for which history holds no event"
     elif command is None:
-        text = f"history holds {_of_event(event)}, but workflow code no longer makes a command for it"
+        text = (
+            f"history holds {_of_event(event)}, but workflow code no longer makes a command for it"
+        )
     else:
-        text = f"history holds {_of_event(event)}, but workflow code now makes {_of_command(command)}"
+        text = (
+            f"history holds {_of_event(event)}, but workflow code now makes {_of_command(command)}"
+        )
     return NondeterminismError(
-        f"[TMPRL1100] Nondeterminism error: {text}. "
-        "Workflow code changed in a way that running workflows do not allow; guard the change with a patch"
+        f"[TMPRL1100] Nondeterminism error: {text}. Workflow code changed in a way that running"
+        " workflows do not allow; guard the change with a patch"
     )
 
 
@@ -223,7 +250,10 @@ def _of_command(command: CommandBase) -> str:
     elif isinstance(command, StartTimer):
         name += f" (timer '{command.timer_id}')"
     elif isinstance(command, ActivityCancellation):
-        name = f"RequestCancelActivity (activity '{command.activity.activity_type}', id '{command.activity.activity_id}')"
+        name = (
+            f"RequestCancelActivity (activity '{command.activity.activity_type}', id"
+            f" '{command.activity.activity_id}')"
+        )
     elif isinstance(command, TimerCancellation):
         name = f"CancelTimer (timer '{command.timer.timer_id}')"
     elif isinstance(command, SetPatchMarker):

@@ -1,6 +1,8 @@
-"""Tables in memory and an outlet that takes everything: for tests and for the in-memory host of the test environment.
+"""Tables in memory and an outlet that takes everything: for tests and for the in-memory host of
+the test environment.
 
-Rows are kept as they come (the engine never changes a row that it gave away); `apply` is what a host does after its commit.
+Rows are kept as they come (the engine never changes a row that it gave away); `apply` is what a
+host does after its commit.
 """
 
 from __future__ import annotations
@@ -25,8 +27,12 @@ class MemoryTables:
         rows = self._rows.get(table)
         return None if rows is None else rows.get(key)
 
-    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
-        """Rows in key order. `start` is the first key looked at: the lowest, or with `reverse` the highest, inclusive."""
+    def scan(
+        self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False
+    ) -> Iterator[tuple[str, Row]]:
+        """Rows in key order. `start` is the first key looked at: the lowest, or with `reverse`
+        the highest, inclusive.
+        """
         keys = self._keys.get(table)
         if not keys:
             return
@@ -65,7 +71,9 @@ class MemoryTables:
 
 
 class MemoryOutlet:
-    """`Outlet` that takes every record, unless a refusal was set for a kind and task queue (None: any queue)."""
+    """`Outlet` that takes every record, unless a refusal was set for a kind and task queue
+    (None: any queue).
+    """
 
     def __init__(self) -> None:
         self.refusals: dict[tuple[str, str | None], Refusal] = {}

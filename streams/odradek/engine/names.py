@@ -24,8 +24,13 @@ _NAMES = (
     ("first_execution_run_id", "FirstExecutionRunId"),
     ("reply_to", "reply_to"),
 )
-# What a request must have, where it has the field. A start is looked at by `start.py`: its signal may be missing.
-_NEEDED = (("workflow_id", "WorkflowId"), ("signal_name", "SignalName"), ("query_type", "QueryType"))
+# What a request must have, where it has the field. A start is looked at by `start.py`: its signal
+# may be missing.
+_NEEDED = (
+    ("workflow_id", "WorkflowId"),
+    ("signal_name", "SignalName"),
+    ("query_type", "QueryType"),
+)
 # Requests of which something is kept.
 _KEPT = (StartWorkflow, SignalWorkflow, CancelWorkflow, TerminateWorkflow)
 

@@ -1,4 +1,6 @@
-"""What a host gives the engine and takes from it: `Tables` to read, `Outlet` to check outputs, `Batch` in, `Effects` out."""
+"""What a host gives the engine and takes from it: `Tables` to read, `Outlet` to check outputs,
+`Batch` in, `Effects` out.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ DEAD_LETTERS = "dead-letters"
 
 
 class TablesError(Exception):
-    """The tables cannot be read; `reason` is for the host. No input or timer is to blame: the engine lets it through."""
+    """The tables cannot be read; `reason` is for the host. No input or timer is to blame: the
+    engine lets it through.
+    """
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
@@ -46,13 +50,19 @@ class Tables(Protocol):
 
     def get(self, table: str, key: str) -> Row | None: ...
 
-    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
-        """Rows whose key begins with `prefix`, from key `start` on, in key order (or reverse); limit 0 = all."""
+    def scan(
+        self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False
+    ) -> Iterator[tuple[str, Row]]:
+        """Rows whose key begins with `prefix`, from key `start` on, in key order (or reverse);
+        limit 0 = all.
+        """
         ...
 
 
 class Refusal(msgspec.Struct, gc=False):
-    """Why an output cannot be written. `retryable`: the topic cannot be had now (an activity waits); else it is too large for good."""
+    """Why an output cannot be written. `retryable`: the topic cannot be had now (an activity
+    waits); else it is too large for good.
+    """
 
     message: str
     retryable: bool = False
@@ -61,12 +71,16 @@ class Refusal(msgspec.Struct, gc=False):
 
 
 class OutletUnavailableError(Exception):
-    """What every run needs (`results`, `executions`, `state`, a schema) cannot be had now: the step cannot be done, nothing of it counts,
-    and no input or timer is to blame. The engine lets it through; its host forgets the engine."""
+    """What every run needs (`results`, `executions`, `state`, a schema) cannot be had now: the
+    step cannot be done, nothing of it counts, and no input or timer is to blame. The engine lets
+    it through; its host forgets the engine.
+    """
 
 
 class Outlet(Protocol):
-    """Checks an output before the transaction begins and gives its encoded form back (opaque to the engine)."""
+    """Checks an output before the transaction begins and gives its encoded form back (opaque to
+    the engine).
+    """
 
     def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal:
         """Raises OutletUnavailableError."""
@@ -74,9 +88,11 @@ class Outlet(Protocol):
 
 
 class Input(msgspec.Struct, gc=False):
-    """One decoded record of `events`. `origin_id` = `{topic id}/{partition}/{offset}`: ids that nobody gave derive from it (UUIDv5).
+    """One decoded record of `events`. `origin_id` = `{topic id}/{partition}/{offset}`: ids that
+    nobody gave derive from it (UUIDv5).
 
-    `redriven`: it was a dead letter and was put back. Its host gave it the ids that it had not, the same ones each time.
+    `redriven`: it was a dead letter and was put back. Its host gave it the ids that it had not,
+    the same ones each time.
     """
 
     event: Event
@@ -87,9 +103,11 @@ class Input(msgspec.Struct, gc=False):
 
 
 class Batch(msgspec.Struct, gc=False):
-    """What a lane hands over at once: inputs in offset order, and timers that are due and released (inputs go first).
+    """What a lane hands over at once: inputs in offset order, and timers that are due and
+    released (inputs go first).
 
-    `refused`: run id -> why what its workflow task made in an earlier try of this batch cannot be written. That task fails; inputs append.
+    `refused`: run id -> why what its workflow task made in an earlier try of this batch cannot
+    be written. That task fails; inputs append.
     """
 
     now_ms: int
@@ -99,7 +117,9 @@ class Batch(msgspec.Struct, gc=False):
 
 
 class RowChange(msgspec.Struct, gc=False):
-    """Put (`row`) or delete (None) under `table`/`key`. The last change of a key in a batch counts."""
+    """Put (`row`) or delete (None) under `table`/`key`. The last change of a key in a batch
+    counts.
+    """
 
     table: str
     key: str
@@ -107,9 +127,11 @@ class RowChange(msgspec.Struct, gc=False):
 
 
 class Output(msgspec.Struct, gc=False):
-    """A record to produce in the transaction. `value` is what `Outlet.check` gave. `key` is text, UTF-8 on the wire.
+    """A record to produce in the transaction. `value` is what `Outlet.check` gave. `key` is
+    text, UTF-8 on the wire.
 
-    `value` None: a tombstone. Its key has no record any more; `record` is the last one that it had, for partition and headers.
+    `value` None: a tombstone. Its key has no record any more; `record` is the last one that it
+    had, for partition and headers.
     """
 
     kind: str
@@ -122,7 +144,9 @@ class Output(msgspec.Struct, gc=False):
 
 
 class DeadLetter(msgspec.Struct, gc=False):
-    """An input that was not applied, with the reason: a defect met while it was, or (`rejected`) a refusal that nobody waits for."""
+    """An input that was not applied, with the reason: a defect met while it was, or (`rejected`)
+    a refusal that nobody waits for.
+    """
 
     offset: int
     reason: str
@@ -141,7 +165,9 @@ class FailedTask(msgspec.Struct, frozen=True, gc=False):
 
 
 class CommandWithoutDetails(msgspec.Struct, frozen=True, gc=False):
-    """A command of a later attempt that left without the heartbeat details: with them it is more than its topic takes (`reason`)."""
+    """A command of a later attempt that left without the heartbeat details: with them it is more
+    than its topic takes (`reason`).
+    """
 
     workflow_id: str
     run_id: str
@@ -158,7 +184,9 @@ class Effects(msgspec.Struct, gc=False):
     outputs: list[Output] = []
     replies: list[Reply] = []
     dead_letters: list[DeadLetter] = []
-    touched: list[str] = []  # run ids whose live instances must go if the transaction does not commit
+    touched: list[
+        str
+    ] = []  # run ids whose live instances must go if the transaction does not commit
     steps: int = 0  # workflow tasks executed, for statistics
     opened: int = 0  # runs that began, less those that closed
     parked: list[str] = []
@@ -177,25 +205,33 @@ class EngineLimits(msgspec.Struct, gc=False):
     request_window_ms: int = 3_600_000
     retention_ms: int = 3 * 24 * 3_600_000
     max_cached_workflows: int = 1_000
-    page_max_bytes: int = 900_000  # a page of history; one event or result may be larger: the host checks what `replies` takes
-    max_tasks_per_step: int = 10  # activations of one run inside one step (cancelled activities resolve at once), then the rest next batch
+    # a page of history; one event or result may be larger: the host checks what `replies` takes
+    page_max_bytes: int = 900_000
+    # activations of one run inside one step (cancelled activities resolve at once), then the rest
+    # next batch
+    max_tasks_per_step: int = 10
     task_retry_initial_ms: int = 1_000
     task_retry_maximum_ms: int = 60_000
     parked_retry_initial_ms: int = 60_000
     parked_retry_maximum_ms: int = 3_600_000
-    problems_reported_from: int = 2  # failures of a task in a row; Temporal: numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute
+    # failures of a task in a row; Temporal:
+    # numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute
+    problems_reported_from: int = 2
     pending_activities_max: int = 2_000
 
 
 class Engine(Protocol):
-    """One a lane (never shared between threads). Implemented by `odradek.engine.engine.WorkflowEngine`:
+    """One a lane (never shared between threads). Implemented by
+    `odradek.engine.engine.WorkflowEngine`:
 
     `WorkflowEngine(activator, *, namespace, task_queue, limits: EngineLimits)`.
     """
 
     def step(self, tables: Tables, outlet: Outlet, batch: Batch) -> Effects:
-        """Apply a batch. Never raises for what inputs or workflow code hold: such a run is parked, such an input dead-lettered.
-        Live instances already stand at the new state; call `evict(effects.touched)` if the transaction did not commit."""
+        """Apply a batch. Never raises for what inputs or workflow code hold: such a run is
+        parked, such an input dead-lettered. Live instances already stand at the new state; call
+        `evict(effects.touched)` if the transaction did not commit.
+        """
         ...
 
     def evict(self, run_ids: list[str]) -> None: ...

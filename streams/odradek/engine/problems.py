@@ -1,9 +1,11 @@
 """When a run reports that its workflow task keeps failing (`odradek.wire.problems`).
 
-As in Temporal (server 1.29 and newer): once the task has failed several times in a row, no more once it succeeds. Temporal's server waits
-for 5 failures unless it is told otherwise, its cloud for 2, as we do. A parked run reports at once.
+As in Temporal (server 1.29 and newer): once the task has failed several times in a row, no more
+once it succeeds. Temporal's server waits for 5 failures unless it is told otherwise, its cloud
+for 2, as we do. A parked run reports at once.
 
-The row has what the last ExecutionSummary said, so that one is written when the values change and not at each retry.
+The row has what the last ExecutionSummary said, so that one is written when the values change
+and not at each retry.
 """
 
 from __future__ import annotations
@@ -19,13 +21,18 @@ if TYPE_CHECKING:
 
 
 def report(step: WorkflowStep, run: LiveRun, cause: str = "", *, parked: bool = False) -> None:
-    """Note what the run's summary has to say after a task failed or the run was parked; the summary goes out if that is news.
+    """Note what the run's summary has to say after a task failed or the run was parked; the
+    summary goes out if that is news.
 
     cause: of the failure; "" when the run was parked without, and the cause reported before stays.
     """
     row, wanted = run.row, list[str]()
     if parked or row.task_attempt - 1 >= step.limits.problems_reported_from:
-        causes = [cause_value(cause)] if cause else [value for value in row.reported_problems if value.startswith(CAUSE)]
+        causes = (
+            [cause_value(cause)]
+            if cause
+            else [value for value in row.reported_problems if value.startswith(CAUSE)]
+        )
         wanted = [TASK_FAILED, *causes, *([PARKED] if parked else [])]
     _set(step, run, wanted)
 
@@ -36,7 +43,11 @@ def clear(step: WorkflowStep, run: LiveRun) -> None:
 
 
 def _set(step: WorkflowStep, run: LiveRun, wanted: list[str]) -> None:
-    """Only if the summary can be written now: such news may wait for the next task, and no task has to fail for them."""
-    if run.row.reported_problems != wanted and (run.summary_dirty or summary_refusal(step, run.row) is None):
+    """Only if the summary can be written now: such news may wait for the next task, and no task
+    has to fail for them.
+    """
+    if run.row.reported_problems != wanted and (
+        run.summary_dirty or summary_refusal(step, run.row) is None
+    ):
         run.row.reported_problems = wanted
         run.dirty = run.summary_dirty = True

@@ -1,4 +1,6 @@
-"""Queries: an activation of their own after the tasks of the step. They change nothing; closed runs are replayed for them."""
+"""Queries: an activation of their own after the tasks of the step. They change nothing; closed
+runs are replayed for them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from odradek.wire.events import QueryWorkflow
     from odradek.wire.payload import Failure
 
-# Temporal's words, with which its users tell this from an answer of the workflow's; the cause behind them is ours.
+# Temporal's words, with which its users tell this from an answer of the workflow's; the cause
+# behind them is ours.
 _NOT_READY = "Unable to query workflow due to Workflow Task in failed state."
 
 
@@ -35,19 +38,37 @@ def _answer(step: WorkflowStep, run: LiveRun, events: list[QueryWorkflow]) -> No
     row = run.row
     if run.is_open and (row.task_failure is not None or row.parked_reason):
         why = row.parked_reason or _message(row.task_failure)
-        _refuse(step, run, events, row.task_failure, f"{_NOT_READY} {why}".rstrip(), status=outcomes.FAILED_PRECONDITION)
+        _refuse(
+            step,
+            run,
+            events,
+            row.task_failure,
+            f"{_NOT_READY} {why}".rstrip(),
+            status=outcomes.FAILED_PRECONDITION,
+        )
         return
     if not row.last_task_event_id:
-        message = "the workflow has not run yet" if run.is_open else "the workflow closed before it ran"
+        message = (
+            "the workflow has not run yet" if run.is_open else "the workflow closed before it ran"
+        )
         for event in events:
             verdict(step, event, outcomes.FAILED_PRECONDITION, message, row=row)
         return
     problem = make_instance(step, run)
     if problem is not None:
-        _refuse(step, run, events, problem.failure, f"the workflow cannot be replayed: {problem.failure.message}")
+        _refuse(
+            step,
+            run,
+            events,
+            problem.failure,
+            f"the workflow cannot be replayed: {problem.failure.message}",
+        )
         return
     assert run.instance is not None
-    jobs = [QueryJob(str(number), event.query_type, event.input, event.headers) for number, event in enumerate(events)]
+    jobs = [
+        QueryJob(str(number), event.query_type, event.input, event.headers)
+        for number, event in enumerate(events)
+    ]
     completion = run.instance.activate(
         Activation(
             run_id=row.run_id,
@@ -63,7 +84,11 @@ def _answer(step: WorkflowStep, run: LiveRun, events: list[QueryWorkflow]) -> No
         run.drop_instance()
         _refuse(step, run, events, completion.failure, completion.failure.message)
         return
-    responses = {command.query_id: command for command in completion.commands if isinstance(command, RespondToQuery)}
+    responses = {
+        command.query_id: command
+        for command in completion.commands
+        if isinstance(command, RespondToQuery)
+    }
     for number, event in enumerate(events):
         response = responses.get(str(number))
         if response is None:
@@ -72,14 +97,22 @@ def _answer(step: WorkflowStep, run: LiveRun, events: list[QueryWorkflow]) -> No
             _respond(step, run, event, response)
 
 
-def _respond(step: WorkflowStep, run: LiveRun, event: QueryWorkflow, response: RespondToQuery) -> None:
+def _respond(
+    step: WorkflowStep, run: LiveRun, event: QueryWorkflow, response: RespondToQuery
+) -> None:
     if response.failure is not None:
         _refuse(step, run, [event], response.failure, response.failure.message)
         return
     unwritable = payloads_problem(response.result)
     if unwritable:
         message = f"The result of the query cannot be written: {unwritable}"
-        _refuse(step, run, [event], application(message, "QueryResultUnwritable", non_retryable=True), message)
+        _refuse(
+            step,
+            run,
+            [event],
+            application(message, "QueryResultUnwritable", non_retryable=True),
+            message,
+        )
         return
     verdict(step, event, outcomes.OK, row=run.row)
     step.replies[-1].payloads = response.result
@@ -100,7 +133,9 @@ def _refuse(
         failure = application(failure.message, failure.type)
     for event in events:
         verdict(step, event, status, message, row=run.row)
-        step.replies[-1].failure = failure if failure is not None else application(message, "QueryFailed")
+        step.replies[-1].failure = (
+            failure if failure is not None else application(message, "QueryFailed")
+        )
 
 
 def _message(failure: Failure | None) -> str:

@@ -1,6 +1,8 @@
-"""Read-only requests: describe, pages of history, long polls for results; and the answers that close long polls.
+"""Read-only requests: describe, pages of history, long polls for results; and the answers that
+close long polls.
 
-All are answered after the tasks of the step and from its rows, so that they see everything that was before them in the partition.
+All are answered after the tasks of the step and from its rows, so that they see everything that
+was before them in the partition.
 """
 
 from __future__ import annotations
@@ -51,13 +53,21 @@ def answer_reads(step: WorkflowStep) -> None:
 
 
 def settle_waiters(step: WorkflowStep) -> list[Waiter]:
-    """Answer the long polls that this step ends, new ones too. Returns the old ones that are done; new ones left wait in `new_waiters`."""
+    """Answer the long polls that this step ends, new ones too. Returns the old ones that are
+    done; new ones left wait in `new_waiters`.
+    """
     done: list[Waiter] = []
     if step.context.waiters:
         for run_id, run in step.runs.items():
-            done.extend(waiter for waiter in step.context.waiters.of(run_id) if _settle(step, run, waiter))
+            done.extend(
+                waiter for waiter in step.context.waiters.of(run_id) if _settle(step, run, waiter)
+            )
     if step.new_waiters:
-        step.new_waiters = [waiter for waiter in step.new_waiters if not _settle(step, step.runs[waiter.run_id], waiter)]
+        step.new_waiters = [
+            waiter
+            for waiter in step.new_waiters
+            if not _settle(step, step.runs[waiter.run_id], waiter)
+        ]
     return done
 
 
@@ -112,12 +122,15 @@ def _await(step: WorkflowStep, run: LiveRun, event: AwaitResult) -> None:
         step.replies.append(_outcome(step, run, event.reply_to, event.request_id))
         return
     deadline = event.deadline_ms or step.now_ms + WAIT_DEFAULT_MS
-    step.new_waiters.append(Waiter(run.row.run_id, event.workflow_id, event.reply_to, event.request_id, deadline))
+    step.new_waiters.append(
+        Waiter(run.row.run_id, event.workflow_id, event.reply_to, event.request_id, deadline)
+    )
 
 
 def _outcome(step: WorkflowStep, run: LiveRun, client_id: str, request_id: str) -> Reply:
     answer = _reply(step, run, client_id, request_id, "AwaitResult")
-    # Whole, whatever its size: what `results` took, `replies` takes sixteen times, unless somebody lowered it.
+    # Whole, whatever its size: what `results` took, `replies` takes sixteen times, unless somebody
+    # lowered it.
     answer.result = closed_result(step, run)
     return answer
 
@@ -155,7 +168,9 @@ def closed_result(step: WorkflowStep, run: LiveRun) -> WorkflowResult:
 def _last_events(step: WorkflowStep, run: LiveRun) -> list[HistoryEvent]:
     prefix = run.row.run_id + "/"
     fresh = [key for table, key in step.changes if table == HISTORY and key.startswith(prefix)]
-    if fresh:  # what this step appended is behind all that is stored: most polls are answered by the step that closes the run
+    # what this step appended is behind all that is stored: most polls are answered by the step that
+    # closes the run
+    if fresh:
         appended = step.changes[HISTORY, max(fresh)]
         assert isinstance(appended, HistoryRow)
         return appended.events[-1:]
@@ -171,7 +186,11 @@ def _last_events(step: WorkflowStep, run: LiveRun) -> list[HistoryEvent]:
 def _fetch(step: WorkflowStep, run: LiveRun, event: FetchHistory) -> None:
     if event.wait_new_event and run.is_open and run.row.next_event_id <= event.from_event_id:
         deadline = event.deadline_ms or step.now_ms + WAIT_DEFAULT_MS
-        step.new_waiters.append(Waiter(run.row.run_id, event.workflow_id, event.reply_to, event.request_id, deadline, event))
+        step.new_waiters.append(
+            Waiter(
+                run.row.run_id, event.workflow_id, event.reply_to, event.request_id, deadline, event
+            )
+        )
         return
     step.replies.append(_page(step, run, event))
 
@@ -183,11 +202,15 @@ def _page(step: WorkflowStep, run: LiveRun, event: FetchHistory) -> Reply:
     history: list[HistoryEvent] = []
     for found in step.history(run, from_event_id=max(event.from_event_id, 1)):
         size += event_bytes(found)
-        if history and (size > step.limits.page_max_bytes or len(history) >= max(event.max_events, 1)):
+        if history and (
+            size > step.limits.page_max_bytes or len(history) >= max(event.max_events, 1)
+        ):
             answer.next_event_id = found.event_id
             break
         history.append(found)
     answer.history = history
     if not answer.next_event_id and run.is_open:
-        answer.next_event_id = last_event_id(history[-1]) + 1 if history else max(event.from_event_id, 1)
+        answer.next_event_id = (
+            last_event_id(history[-1]) + 1 if history else max(event.from_event_id, 1)
+        )
     return answer

@@ -1,7 +1,9 @@
-"""Replay: builds a live instance from history, one activation for each completed workflow task, and holds its commands against the events.
+"""Replay: builds a live instance from history, one activation for each completed workflow task,
+and holds its commands against the events.
 
-Reads Odradek's histories and Temporal's: task boundaries are the WorkflowTask shorthand or WorkflowTaskStarted followed by Completed;
-what was written between Started and Completed belongs to the next task; failed and timed-out tasks never happened.
+Reads Odradek's histories and Temporal's: task boundaries are the WorkflowTask shorthand or
+WorkflowTaskStarted followed by Completed; what was written between Started and Completed belongs
+to the next task; failed and timed-out tasks never happened.
 """
 
 from __future__ import annotations
@@ -35,7 +37,15 @@ class _Boundary:
 
     __slots__ = ("command_events", "history_length", "inputs", "size_bytes", "suggest", "time_ms")
 
-    def __init__(self, inputs: list[HistoryEvent], *, time_ms: int, history_length: int, size_bytes: int, suggest: bool) -> None:
+    def __init__(
+        self,
+        inputs: list[HistoryEvent],
+        *,
+        time_ms: int,
+        history_length: int,
+        size_bytes: int,
+        suggest: bool,
+    ) -> None:
         self.inputs = inputs
         self.time_ms = time_ms
         self.history_length = history_length
@@ -44,14 +54,20 @@ class _Boundary:
         self.command_events: list[HistoryEvent] = []
 
 
-def replay(run: LiveRun, events: Iterable[HistoryEvent], activator: Activator) -> TaskFailed | FailWorkflow | None:
-    """Give `run` an instance that stands after its last completed task, and the events that it has not seen.
+def replay(
+    run: LiveRun, events: Iterable[HistoryEvent], activator: Activator
+) -> TaskFailed | FailWorkflow | None:
+    """Give `run` an instance that stands after its last completed task, and the events that it
+    has not seen.
 
-    Returns what went wrong: TaskFailed, or the FailWorkflow that the workflow's definition wants for nondeterminism.
+    Returns what went wrong: TaskFailed, or the FailWorkflow that the workflow's definition wants
+    for nondeterminism.
     """
     row = run.row
     run.drop_instance()
-    instance = activator.create(workflow_id=row.workflow_id, run_id=row.run_id, workflow_type=row.workflow_type)
+    instance = activator.create(
+        workflow_id=row.workflow_id, run_id=row.run_id, workflow_type=row.workflow_type
+    )
     run.instance = instance
     try:
         failed = _replay(run, events)
@@ -65,11 +81,15 @@ def replay(run: LiveRun, events: Iterable[HistoryEvent], activator: Activator) -
 
 
 def replay_history(events: list[HistoryEvent], activator: Activator) -> Failure | None:
-    """Replay a history on its own, complete or not, ours or Temporal's: what went wrong, or None. ValueError if it begins no run."""
+    """Replay a history on its own, complete or not, ours or Temporal's: what went wrong, or
+    None. ValueError if it begins no run.
+    """
     first = events[0].attributes if events else None
     if not isinstance(first, WorkflowExecutionStarted):
         raise ValueError("a history must begin with WorkflowExecutionStarted")
-    run = LiveRun(RunRow(first.workflow_id, first.run_id, first.workflow_type, first.first_execution_run_id))
+    run = LiveRun(
+        RunRow(first.workflow_id, first.run_id, first.workflow_type, first.first_execution_run_id)
+    )
     problem = replay(run, events, activator)
     run.drop_instance()
     return None if problem is None else problem.failure
@@ -149,8 +169,11 @@ def _activate(run: LiveRun, boundary: _Boundary) -> TaskFailed | None:
 
 
 def _check_other(event: HistoryEvent, other: OtherEvent) -> None:
-    """An event of an imported history that this version does not know: harmless, or a reason not to go on."""
+    """An event of an imported history that this version does not know: harmless, or a reason not
+    to go on.
+    """
     if not json.loads(other.json).get("workerMayIgnore"):
         raise NondeterminismError(
-            f"[TMPRL1100] Nondeterminism error: event {event.event_id} {other.event_type} is not known to this version"
+            f"[TMPRL1100] Nondeterminism error: event {event.event_id} {other.event_type} is not"
+            " known to this version"
         )

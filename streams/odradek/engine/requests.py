@@ -1,17 +1,23 @@
-"""Verdicts on requests, and the ring that remembers them, so that a repeated request changes nothing and gets the same answer.
+"""Verdicts on requests, and the ring that remembers them, so that a repeated request changes
+nothing and gets the same answer.
 
-A workflow id has one ring, whichever runs it has had meanwhile: its last `request_window` requests of the last `request_window_ms`. It goes
-with its last run. A request that found no run is not remembered; a start that made one is known by its run.
+A workflow id has one ring, whichever runs it has had meanwhile: its last `request_window`
+requests of the last `request_window_ms`. It goes with its last run. A request that found no run
+is not remembered; a start that made one is known by its run.
 
-A request is a repeated one if it has the kind (`request_kind`) and the id of one in the ring, and one of these holds:
+A request is a repeated one if it has the kind (`request_kind`) and the id of one in the ring,
+and one of these holds:
 
 - It is a start: it makes a chain of runs (start, continue-as-new, retries, cron) and is of none.
-- It is for the same chain. So one that comes again after a continue-as-new counts once, and `tick` is a new request to the next chain.
-- It is certainly the same, though its chain is over and another has begun: plain producers are not idempotent, and clients ask again.
-  Either nobody makes its id twice (`is_made_once`), or its deadline is the same, or, without one, its record's timestamp.
+- It is for the same chain. So one that comes again after a continue-as-new counts once, and
+  `tick` is a new request to the next chain.
+- It is certainly the same, though its chain is over and another has begun: plain producers are
+  not idempotent, and clients ask again. Either nobody makes its id twice (`is_made_once`), or
+  its deadline is the same, or, without one, its record's timestamp.
 - The row was written by a version that did not say of which chain it was.
 
-A refusal counts for no record that was a dead letter and was put back: it changed nothing, and its cause may be gone.
+A refusal counts for no record that was a dead letter and was put back: it changed nothing, and
+its cause may be gone.
 """
 
 from __future__ import annotations
@@ -37,10 +43,12 @@ if TYPE_CHECKING:
 
 _START = "StartWorkflow"
 
-# How many starts of a workflow id back a repeated one is looked for, within the window. Those that name their run are found by that.
+# How many starts of a workflow id back a repeated one is looked for, within the window. Those that
+# name their run are found by that.
 PREVIOUS_STARTS_MAX = 100
 
-# How many runs back a version that kept a ring a run looked for a repeated request (until 2026-11-25).
+# How many runs back a version that kept a ring a run looked for a repeated request (until
+# 2026-11-25).
 FORMER_RUNS_MAX = 8
 
 
@@ -71,13 +79,21 @@ def verdict(
     kind: str = "",
     again: bool = False,
 ) -> None:
-    """Answer with a verdict; `row` or `run_id` say which run it is about. `again`: it was given before.
+    """Answer with a verdict; `row` or `run_id` say which run it is about. `again`: it was given
+    before.
 
-    A refusal that nobody waits for, as of a start from a shell, is not lost: its record becomes a dead letter.
+    A refusal that nobody waits for, as of a start from a shell, is not lost: its record becomes
+    a dead letter.
     """
     if not request.reply_to:
         input = step.input
-        if status != outcomes.OK and not again and input is not None and input.event is request and not isinstance(request, READ_REQUESTS):
+        if (
+            status != outcomes.OK
+            and not again
+            and input is not None
+            and input.event is request
+            and not isinstance(request, READ_REQUESTS)
+        ):
             step.unheard.append((input.offset, f"{status}: {message}"))
         return
     step.replies.append(
@@ -100,13 +116,22 @@ def verdict(
 
 def not_found(step: WorkflowStep, request: RequestLike, message: str = "") -> None:
     """No such run."""
-    verdict(step, request, outcomes.NOT_FOUND, message or f"workflow not found for ID: {request.workflow_id}")
+    verdict(
+        step,
+        request,
+        outcomes.NOT_FOUND,
+        message or f"workflow not found for ID: {request.workflow_id}",
+    )
 
 
-def target(step: WorkflowStep, request: Request, *, must_be_open: bool, closed_is_done: bool = False) -> LiveRun | None:
-    """The run that a request is for: the one named, else the current one. Answers NOT_FOUND itself when there is none.
+def target(
+    step: WorkflowStep, request: Request, *, must_be_open: bool, closed_is_done: bool = False
+) -> LiveRun | None:
+    """The run that a request is for: the one named, else the current one. Answers NOT_FOUND
+    itself when there is none.
 
-    closed_is_done: a run that is closed is as the request wants it, whichever chain it belongs to; answered with OK.
+    closed_is_done: a run that is closed is as the request wants it, whichever chain it belongs
+    to; answered with OK.
     """
     run_id: str = getattr(request, "run_id", "")
     run = step.run(run_id) if run_id else step.current_run()
@@ -120,10 +145,16 @@ def target(step: WorkflowStep, request: Request, *, must_be_open: bool, closed_i
         return None
     first: str = getattr(request, "first_execution_run_id", "")
     if first and first != run.row.first_execution_run_id:
-        not_found(step, request, f"workflow execution with first run {first} not found for ID: {request.workflow_id}")
+        not_found(
+            step,
+            request,
+            f"workflow execution with first run {first} not found for ID: {request.workflow_id}",
+        )
         return None
     if must_be_open and not run.is_open:
-        verdict(step, request, outcomes.NOT_FOUND, "workflow execution already completed", row=run.row)
+        verdict(
+            step, request, outcomes.NOT_FOUND, "workflow execution already completed", row=run.row
+        )
         return None
     return run
 
@@ -132,7 +163,14 @@ def target(step: WorkflowStep, request: Request, *, must_be_open: bool, closed_i
 
 
 def remember(
-    step: WorkflowStep, run: LiveRun, request: Request, status: str, message: str = "", *, run_id: str = "", started: bool = False
+    step: WorkflowStep,
+    run: LiveRun,
+    request: Request,
+    status: str,
+    message: str = "",
+    *,
+    run_id: str = "",
+    started: bool = False,
 ) -> None:
     """Keep a verdict with the workflow; `run` is its newest run."""
     if not request.request_id:
@@ -148,10 +186,16 @@ def remember(
     step.put(REQUEST, request_key(row.workflow_id, seq % window), entry)
     if row.request_seq % window == 0:  # memory has twice the window at most
         oldest = row.request_seq - window
-        run.requests = {id: kept for id, rows in known.items() if (kept := [one for one in rows if one.seq >= oldest])}
+        run.requests = {
+            id: kept
+            for id, rows in known.items()
+            if (kept := [one for one in rows if one.seq >= oldest])
+        }
 
 
-def request_row(step: WorkflowStep, run: LiveRun, request: Request, status: str, message: str = "") -> RequestRow:
+def request_row(
+    step: WorkflowStep, run: LiveRun, request: Request, status: str, message: str = ""
+) -> RequestRow:
     """A verdict on a request to the chain of `run`, as it is kept."""
     return RequestRow(
         request.request_id,
@@ -170,7 +214,10 @@ def _made_ms(step: WorkflowStep, request: Request) -> int:
 def ring(step: WorkflowStep, run: LiveRun) -> dict[str, list[RequestRow]]:
     """The workflow's ring by request id, as a run of it sees it."""
     if run.requests is None:
-        rows = [cast(RequestRow, row) for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id))]
+        rows = [
+            cast(RequestRow, row)
+            for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id))
+        ]
         if not rows and (run.row.request_seq or run.row.previous_run_id):
             rows = _former_rings(step, run)
         run.requests = {}
@@ -180,19 +227,33 @@ def ring(step: WorkflowStep, run: LiveRun) -> dict[str, list[RequestRow]]:
 
 
 def take_over_former(step: WorkflowStep, run: LiveRun) -> None:
-    """A run that is about to be followed by another: if its ring is of a version that kept one a run, it becomes the workflow's."""
-    if run.requests is None and run.row.request_seq and not any(step.scan(REQUEST, request_prefix(run.row.workflow_id), limit=1)):
+    """A run that is about to be followed by another: if its ring is of a version that kept one a
+    run, it becomes the workflow's.
+    """
+    if (
+        run.requests is None
+        and run.row.request_seq
+        and not any(step.scan(REQUEST, request_prefix(run.row.workflow_id), limit=1))
+    ):
         ring(step, run)
 
 
 def _former_rings(step: WorkflowStep, run: LiveRun) -> list[RequestRow]:
-    """The rows of a version that kept a ring a run: of this one and those before it. With the newest run they become the workflow's; what
-    another one sees is only read."""
-    row, window, found = run.row, step.limits.request_window, _former_rows(step, run.row)[-step.limits.request_window :]
+    """The rows of a version that kept a ring a run: of this one and those before it. With the
+    newest run they become the workflow's; what another one sees is only read.
+    """
+    row, window, found = (
+        run.row,
+        step.limits.request_window,
+        _former_rows(step, run.row)[-step.limits.request_window :],
+    )
     if not found:
         return []
     next_seq = max(row.request_seq, len(found))
-    rows = [msgspec.structs.replace(each, seq=seq) for seq, (_, each) in enumerate(found, next_seq - len(found))]
+    rows = [
+        msgspec.structs.replace(each, seq=seq)
+        for seq, (_, each) in enumerate(found, next_seq - len(found))
+    ]
     current = step.current()
     if current is not None and current.run_id == row.run_id:
         row.request_seq, run.dirty = next_seq, True
@@ -204,14 +265,22 @@ def _former_rings(step: WorkflowStep, run: LiveRun) -> list[RequestRow]:
 
 
 def former_ring(step: WorkflowStep, run_id: str) -> list[tuple[str, RequestRow]]:
-    """The rows that a version which kept a ring a run left of this one's. Whatever somebody calls his run: nothing else that begins so."""
+    """The rows that a version which kept a ring a run left of this one's. Whatever somebody
+    calls his run: nothing else that begins so.
+    """
     prefix = former_request_prefix(run_id)
     rows = [(key, cast(RequestRow, row)) for key, row in step.scan(REQUEST, prefix)]
-    return [(key, row) for key, row in rows if not row.first_execution_run_id and key.removeprefix(prefix).isdigit()]
+    return [
+        (key, row)
+        for key, row in rows
+        if not row.first_execution_run_id and key.removeprefix(prefix).isdigit()
+    ]
 
 
 def _former_rows(step: WorkflowStep, newest: RunRow) -> list[tuple[str, RequestRow]]:
-    """With their keys, the oldest first. Those of another chain say of which; of this one that stands as it was written."""
+    """With their keys, the oldest first. Those of another chain say of which; of this one that
+    stands as it was written.
+    """
     oldest_ms = step.now_ms - step.limits.request_window_ms
     found: list[tuple[str, RequestRow]] = []
     run: RunRow | None = newest
@@ -220,7 +289,15 @@ def _former_rows(step: WorkflowStep, newest: RunRow) -> list[tuple[str, RequestR
             break
         rows = former_ring(step, run.run_id)
         if (chain := run.first_execution_run_id) != newest.first_execution_run_id:
-            rows = [(key, msgspec.structs.replace(row, first_execution_run_id=row.first_execution_run_id or chain)) for key, row in rows]
+            rows = [
+                (
+                    key,
+                    msgspec.structs.replace(
+                        row, first_execution_run_id=row.first_execution_run_id or chain
+                    ),
+                )
+                for key, row in rows
+            ]
         found[:0] = sorted(rows, key=lambda each: each[1].seq)
         if not run.previous_run_id or run.start_time_ms < oldest_ms:
             break
@@ -229,7 +306,9 @@ def _former_rows(step: WorkflowStep, newest: RunRow) -> list[tuple[str, RequestR
 
 
 def remembered(step: WorkflowStep, request: Request) -> RequestRow | None:
-    """The verdict that this request got before, whichever run of the workflow it was for. Which ones are the same: see above."""
+    """The verdict that this request got before, whichever run of the workflow it was for. Which
+    ones are the same: see above.
+    """
     if not request.request_id:
         return None
     oldest_ms = step.now_ms - step.limits.request_window_ms
@@ -263,7 +342,9 @@ def _chain(request: Request, run: LiveRun) -> str:
 
 def _same_kind(request: Request, entry: RequestRow) -> bool:
     kind = request_kind(request)
-    return entry.kind == kind or (kind == SIGNAL_WITH_START and entry.kind == _START and not entry.first_execution_run_id)
+    return entry.kind == kind or (
+        kind == SIGNAL_WITH_START and entry.kind == _START and not entry.first_execution_run_id
+    )
 
 
 def is_same(step: WorkflowStep, request: Request, entry: RequestRow, chain: str) -> bool:
@@ -276,7 +357,9 @@ def is_same(step: WorkflowStep, request: Request, entry: RequestRow, chain: str)
     )
 
 
-def _started_by(step: WorkflowStep, row: RunRow, request: Request, oldest_ms: int) -> RequestRow | None:
+def _started_by(
+    step: WorkflowStep, row: RunRow, request: Request, oldest_ms: int
+) -> RequestRow | None:
     """The verdict of the start with this request id, if it made one of the last chains of runs."""
     found: RunRow | None = row
     for _ in range(PREVIOUS_STARTS_MAX):
@@ -284,7 +367,13 @@ def _started_by(step: WorkflowStep, row: RunRow, request: Request, oldest_ms: in
         if first is None:
             return None
         if first.start_request_id == request.request_id and made_by(step, first, request):
-            return RequestRow(request.request_id, request_kind(request), outcomes.OK, run_id=first.run_id, started=True)
+            return RequestRow(
+                request.request_id,
+                request_kind(request),
+                outcomes.OK,
+                run_id=first.run_id,
+                started=True,
+            )
         if not first.previous_run_id or first.start_time_ms < oldest_ms:
             return None
         found = _row(step, first.previous_run_id)
@@ -292,13 +381,19 @@ def _started_by(step: WorkflowStep, row: RunRow, request: Request, oldest_ms: in
 
 
 def made_by(step: WorkflowStep, first: RunRow, request: Request) -> bool:
-    """Whether a start of this kind made the run. One with a signal did if the signal came by the record that the start came by: one under
-    the id of a plain start is still to be delivered. A plain start finds its run made, whatever else came with it."""
+    """Whether a start of this kind made the run. One with a signal did if the signal came by the
+    record that the start came by: one under the id of a plain start is still to be delivered. A
+    plain start finds its run made, whatever else came with it.
+    """
     if request_kind(request) == _START:
         return True
     run = step.run(first.run_id)
     events = list(islice(step.history(run), 2)) if run is not None else []
-    return len(events) == 2 and isinstance(events[1].attributes, WorkflowExecutionSignaled) and events[0].offset == events[1].offset
+    return (
+        len(events) == 2
+        and isinstance(events[1].attributes, WorkflowExecutionSignaled)
+        and events[0].offset == events[1].offset
+    )
 
 
 def _row(step: WorkflowStep, run_id: str) -> RunRow | None:
@@ -309,4 +404,13 @@ def _row(step: WorkflowStep, run_id: str) -> RunRow | None:
 def answer_again(step: WorkflowStep, request: RequestLike, entry: RequestRow) -> None:
     """Give a repeated request its verdict again."""
     row = _row(step, entry.run_id) if entry.run_id else None
-    verdict(step, request, entry.status, entry.message, row=row, run_id=entry.run_id, started=entry.started, again=True)
+    verdict(
+        step,
+        request,
+        entry.status,
+        entry.message,
+        row=row,
+        run_id=entry.run_id,
+        started=entry.started,
+        again=True,
+    )

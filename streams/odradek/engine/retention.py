@@ -1,8 +1,9 @@
 """How closed runs go: when their retention ends, or when somebody deletes them.
 
-A run that goes leaves `executions` by a tombstone, then its rows leave the tables, a bounded number a step. All of it happens at the end of
-the step, after queries and long polls that came before have their answers. The verdict on a deletion outlives the run for the window of
-request ids, so that a repeated request gets it too.
+A run that goes leaves `executions` by a tombstone, then its rows leave the tables, a bounded
+number a step. All of it happens at the end of the step, after queries and long polls that came
+before have their answers. The verdict on a deletion outlives the run for the window of request
+ids, so that a repeated request gets it too.
 """
 
 from __future__ import annotations
@@ -52,11 +53,17 @@ def put_off(step: WorkflowStep, timer: TimerRow, wait_ms: int) -> None:
     if run is not None:
         run.row.retention_due_ms = due_ms
         run.dirty = True
-    step.put(TIMER, timer_key(due_ms, timer.run_id, timer.kind, timer.id), TimerRow(due_ms, step.workflow_id, timer.run_id, timer.kind))
+    step.put(
+        TIMER,
+        timer_key(due_ms, timer.run_id, timer.kind, timer.id),
+        TimerRow(due_ms, step.workflow_id, timer.run_id, timer.kind),
+    )
 
 
 def apply_delete(step: WorkflowStep, event: DeleteWorkflow) -> None:
-    """Delete a run. An open one is terminated first: it has a result, and whoever waits for it learns it."""
+    """Delete a run. An open one is terminated first: it has a result, and whoever waits for it
+    learns it.
+    """
     entry = _deleted_before(step, event)
     if entry is not None:
         answer_again(step, event, entry)
@@ -67,7 +74,13 @@ def apply_delete(step: WorkflowStep, event: DeleteWorkflow) -> None:
     row = run.row
     refusal = summary_refusal(step, row)
     if refusal is not None:
-        verdict(step, event, outcomes.UNAVAILABLE, f"workflow {row.workflow_id} cannot be deleted now: {refusal.message}", row=row)
+        verdict(
+            step,
+            event,
+            outcomes.UNAVAILABLE,
+            f"workflow {row.workflow_id} cannot be deleted now: {refusal.message}",
+            row=row,
+        )
         return
     if run.is_open:
         closing.terminate(step, run, DELETE_REASON, [], event.identity)
@@ -87,7 +100,9 @@ def forget(step: WorkflowStep, timer: TimerRow) -> None:
 
 
 def remove_retired(step: WorkflowStep) -> None:
-    """The end of the step: what makes its retired runs visible goes first, then rows. Their records come after all others of theirs."""
+    """The end of the step: what makes its retired runs visible goes first, then rows. Their
+    records come after all others of theirs.
+    """
     for run_id in step.retired:
         row = cast("RunRow", step.get(RUN, run_id))
         step.context.cache.evict(run_id)
@@ -125,7 +140,11 @@ def _deleted_before(step: WorkflowStep, event: DeleteWorkflow) -> RequestRow | N
     for key, found in step.scan(REQUEST, deletion_key(step.workflow_id, "")):
         row = cast(RequestRow, found)
         # The key is compared too: the prefix of workflow `a` is also one of workflow `a/b`.
-        if row.request_id != event.request_id or key != deletion_key(step.workflow_id, row.run_id) or row.time_ms < oldest_ms:
+        if (
+            row.request_id != event.request_id
+            or key != deletion_key(step.workflow_id, row.run_id)
+            or row.time_ms < oldest_ms
+        ):
             continue
         if event.run_id:
             if event.run_id == row.run_id:

@@ -1,7 +1,8 @@
 """One run in memory: its rows, its live instance, and what maps the activator's numbers to event ids.
 
-Rows handed to a host are never changed afterwards: `begin` copies the run row at the first touch in a step, activity rows are copied
-before each change. So an aborted step needs nothing but dropping the LiveRun.
+Rows handed to a host are never changed afterwards: `begin` copies the run row at the first touch
+in a step, activity rows are copied before each change. So an aborted step needs nothing but
+dropping the LiveRun.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from odradek.engine.activation import WorkflowInstance
     from odradek.wire.state import ActivityRow, RequestRow, RunRow, UserTimerRow
 
-# Events that workflow code is told of. All others are written by commands, or are about tasks, or close the run.
+# Events that workflow code is told of. All others are written by commands, or are about tasks, or
+# close the run.
 INPUT_EVENTS = frozenset(
     {
         WorkflowExecutionStarted,
@@ -47,9 +49,17 @@ INPUT_EVENTS = frozenset(
 class OpenActivity:
     """An activity whose await in workflow code is not resolved yet."""
 
-    __slots__ = ("activity_id", "activity_type", "cancel_requested", "cancellation_type", "scheduled_event_id")
+    __slots__ = (
+        "activity_id",
+        "activity_type",
+        "cancel_requested",
+        "cancellation_type",
+        "scheduled_event_id",
+    )
 
-    def __init__(self, scheduled_event_id: int, activity_id: str, activity_type: str, cancellation_type: str) -> None:
+    def __init__(
+        self, scheduled_event_id: int, activity_id: str, activity_type: str, cancellation_type: str
+    ) -> None:
         self.scheduled_event_id = scheduled_event_id
         self.activity_id = activity_id
         self.activity_type = activity_type
@@ -70,8 +80,9 @@ class OpenTimer:
 class LiveRun:
     """A run as the engine holds it between steps.
 
-    `open_*` and `*_seqs` are what workflow code waits for, rebuilt by replay, the same at every replay; `activities` and `timers` are the
-    pending rows. They differ: a TRY_CANCEL activity is resolved for workflow code while its row waits for the service.
+    `open_*` and `*_seqs` are what workflow code waits for, rebuilt by replay, the same at every
+    replay; `activities` and `timers` are the pending rows. They differ: a TRY_CANCEL activity is
+    resolved for workflow code while its row waits for the service.
     """
 
     __slots__ = (
@@ -105,12 +116,14 @@ class LiveRun:
         #: scheduled or started event id -> seq
         self.activity_seqs: dict[int, int] = {}
         self.timer_seqs: dict[int, int] = {}
-        #: input events after the last completed task; only kept while there is an instance, else replay finds them
+        #: input events after the last completed task; only kept while there is an instance, else
+        #: replay finds them
         self.unseen: list[HistoryEvent] = []
         #: events appended by the current step
         self.new_events: list[HistoryEvent] = []
         self.new_bytes = 0
-        #: the workflow's ring, request id -> its rows (kinds, chains), loaded when a request first asks; its newest run keeps it
+        #: the workflow's ring, request id -> its rows (kinds, chains), loaded when a request first
+        #: asks; its newest run keeps it
         self.requests: dict[str, list[RequestRow]] | None = None
         self.activated_ms = 0  # workflow time of the last activation
         self.time_ms = 0  # workflow time of the current step
@@ -129,11 +142,15 @@ class LiveRun:
         """Whether the run has not closed."""
         return self.row.status == RUNNING
 
-    def append(self, attributes: Attributes, *, offset: int = -1, time_ms: int | None = None) -> int:
+    def append(
+        self, attributes: Attributes, *, offset: int = -1, time_ms: int | None = None
+    ) -> int:
         """Add an event to the history. Returns its id (of a WorkflowTask the first of its three)."""
         row = self.row
         event_id = row.next_event_id
-        event = HistoryEvent(event_id, self.time_ms if time_ms is None else time_ms, attributes, offset)
+        event = HistoryEvent(
+            event_id, self.time_ms if time_ms is None else time_ms, attributes, offset
+        )
         kind = type(attributes)
         row.next_event_id = event_id + (3 if kind is WorkflowTask else 1)
         size = attributes_bytes(attributes)

@@ -1,4 +1,6 @@
-"""Estimates of how many bytes records take: for history limits, row splitting and paging. Cheap, not exact; never below half."""
+"""Estimates of how many bytes records take: for history limits, row splitting and paging. Cheap,
+not exact; never below half.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +52,20 @@ def payloads_bytes(payloads: Iterable[Payload]) -> int:
 
 def map_bytes(payloads: Mapping[str, Payload]) -> int:
     """Bytes of named payloads: headers, memo, search attributes."""
-    return sum(len(key) + payload_bytes(payload) for key, payload in payloads.items()) if payloads else 0
+    return (
+        sum(len(key) + payload_bytes(payload) for key, payload in payloads.items())
+        if payloads
+        else 0
+    )
 
 
 def failure_bytes(failure: Failure | None) -> int:
     """Bytes of a failure chain."""
     size = 0
     while failure is not None:
-        size += 48 + len(failure.message) + len(failure.stack_trace) + payloads_bytes(failure.details)
+        size += (
+            48 + len(failure.message) + len(failure.stack_trace) + payloads_bytes(failure.details)
+        )
         if failure.encoded_attributes is not None:
             size += payload_bytes(failure.encoded_attributes)
         failure = failure.cause
@@ -82,7 +90,9 @@ def _continued(a: WorkflowExecutionContinuedAsNew) -> int:
 
 
 def _marker(a: MarkerRecorded) -> int:
-    return sum(len(key) + payloads_bytes(value) for key, value in a.details.items()) + failure_bytes(a.failure)
+    return sum(
+        len(key) + payloads_bytes(value) for key, value in a.details.items()
+    ) + failure_bytes(a.failure)
 
 
 _SIZES: dict[type, Any] = {

@@ -1,6 +1,8 @@
-"""StartWorkflow and signal-with-start: validation, id policies, deduplication, the first event of a run.
+"""StartWorkflow and signal-with-start: validation, id policies, deduplication, the first event
+of a run.
 
-Reuse policy governs closed runs of the id, conflict policy an open one. Arbitrated here, by the owner of the workflow id, alone.
+Reuse policy governs closed runs of the id, conflict policy an open one. Arbitrated here, by the
+owner of the workflow id, alone.
 """
 
 from __future__ import annotations
@@ -30,7 +32,14 @@ if TYPE_CHECKING:
     from odradek.wire.events import StartWorkflow
 
 REUSE_POLICIES = frozenset(
-    {"", "UNSPECIFIED", "ALLOW_DUPLICATE", "ALLOW_DUPLICATE_FAILED_ONLY", "REJECT_DUPLICATE", "TERMINATE_IF_RUNNING"}
+    {
+        "",
+        "UNSPECIFIED",
+        "ALLOW_DUPLICATE",
+        "ALLOW_DUPLICATE_FAILED_ONLY",
+        "REJECT_DUPLICATE",
+        "TERMINATE_IF_RUNNING",
+    }
 )
 CONFLICT_POLICIES = frozenset({"", "UNSPECIFIED", "FAIL", "USE_EXISTING", "TERMINATE_EXISTING"})
 
@@ -44,13 +53,31 @@ def problem_of(event: StartWorkflow) -> str:
     if "/" in event.run_id:
         return "run_id must not contain '/'; a UUID is meant"
     if event.id_reuse_policy not in REUSE_POLICIES:
-        return f"id_reuse_policy '{event.id_reuse_policy}' is none of {', '.join(sorted(REUSE_POLICIES - {''}))}"
+        return (
+            f"id_reuse_policy '{event.id_reuse_policy}' is none of"
+            f" {', '.join(sorted(REUSE_POLICIES - {''}))}"
+        )
     if event.id_conflict_policy not in CONFLICT_POLICIES:
-        return f"id_conflict_policy '{event.id_conflict_policy}' is none of {', '.join(sorted(CONFLICT_POLICIES - {''}))}"
-    if event.id_conflict_policy == "TERMINATE_EXISTING" and event.id_reuse_policy == "REJECT_DUPLICATE":
-        return "id_reuse_policy REJECT_DUPLICATE cannot go together with id_conflict_policy TERMINATE_EXISTING"
-    if event.id_reuse_policy == "TERMINATE_IF_RUNNING" and event.id_conflict_policy in ("USE_EXISTING", "TERMINATE_EXISTING"):
-        return f"id_reuse_policy TERMINATE_IF_RUNNING cannot go together with id_conflict_policy {event.id_conflict_policy}"
+        return (
+            f"id_conflict_policy '{event.id_conflict_policy}' is none of"
+            f" {', '.join(sorted(CONFLICT_POLICIES - {''}))}"
+        )
+    if (
+        event.id_conflict_policy == "TERMINATE_EXISTING"
+        and event.id_reuse_policy == "REJECT_DUPLICATE"
+    ):
+        return (
+            "id_reuse_policy REJECT_DUPLICATE cannot go together with id_conflict_policy"
+            " TERMINATE_EXISTING"
+        )
+    if event.id_reuse_policy == "TERMINATE_IF_RUNNING" and event.id_conflict_policy in (
+        "USE_EXISTING",
+        "TERMINATE_EXISTING",
+    ):
+        return (
+            "id_reuse_policy TERMINATE_IF_RUNNING cannot go together with id_conflict_policy"
+            f" {event.id_conflict_policy}"
+        )
     for name in ("execution_timeout_ms", "run_timeout_ms", "task_timeout_ms", "start_delay_ms"):
         if getattr(event, name) < 0:
             return f"{name} must not be negative"
@@ -58,7 +85,9 @@ def problem_of(event: StartWorkflow) -> str:
             return f"{name} is longer than {DURATION_MAX_MS} ms (5,000 years)"
     if event.cron_schedule and event.start_delay_ms:
         return "start_delay cannot go together with cron_schedule"
-    if problem := reserved_problem(event.search_attributes) or values_problem(event.search_attributes):
+    if problem := reserved_problem(event.search_attributes) or values_problem(
+        event.search_attributes
+    ):
         return problem
     return cron.problem_of(event.cron_schedule) or retry.problem_of(event.retry_policy)
 
@@ -73,11 +102,19 @@ def apply_start(step: WorkflowStep, event: StartWorkflow) -> None:
     taken = cast("RunRow | None", step.get(RUN, event.run_id)) if event.run_id else None
     if taken is not None and taken.workflow_id != event.workflow_id:
         verdict(
-            step, event, outcomes.INVALID_ARGUMENT, f"run_id {event.run_id} belongs to another workflow; choose a new UUID for each start"
+            step,
+            event,
+            outcomes.INVALID_ARGUMENT,
+            f"run_id {event.run_id} belongs to another workflow; choose a new UUID for each start",
         )
         return
-    # What has the id of the run, and does not answer, was made by a start without this one's signal, and keeps its id.
-    run_id = derived_run_id(step.input.origin_id) if taken is not None or not event.run_id else event.run_id
+    # What has the id of the run, and does not answer, was made by a start without this one's
+    # signal, and keeps its id.
+    run_id = (
+        derived_run_id(step.input.origin_id)
+        if taken is not None or not event.run_id
+        else event.run_id
+    )
     exists = step.current() is not None or taken is not None
     if exists and _answered_by_existing(step, event, run_id):
         return
@@ -89,7 +126,9 @@ def apply_start(step: WorkflowStep, event: StartWorkflow) -> None:
 
 
 def _answered_by_existing(step: WorkflowStep, event: StartWorkflow, new_run_id: str) -> bool:
-    """Whether a run that exists answers the request: a repeated one, a policy, or a signal to it. Terminates it if a policy says so."""
+    """Whether a run that exists answers the request: a repeated one, a policy, or a signal to
+    it. Terminates it if a policy says so.
+    """
     entry = remembered(step, event)
     if entry is not None:
         answer_again(step, event, entry)
@@ -115,10 +154,17 @@ def _answered_by_existing(step: WorkflowStep, event: StartWorkflow, new_run_id: 
     return bool(message)
 
 
-def _answered_by_open(step: WorkflowStep, event: StartWorkflow, run: LiveRun, new_run_id: str) -> bool:
+def _answered_by_open(
+    step: WorkflowStep, event: StartWorkflow, run: LiveRun, new_run_id: str
+) -> bool:
     policy = event.id_conflict_policy
     if event.id_reuse_policy == "TERMINATE_IF_RUNNING" or policy == "TERMINATE_EXISTING":
-        details = [Payload({"encoding": b"json/plain"}, msgspec.json.encode(f"terminated by new runID: {new_run_id}"))]
+        details = [
+            Payload(
+                {"encoding": b"json/plain"},
+                msgspec.json.encode(f"terminated by new runID: {new_run_id}"),
+            )
+        ]
         terminate(step, run, "TerminateIfRunning WorkflowIdReusePolicy", details, "odradek")
         return False
     if policy == "USE_EXISTING" or (event.signal_name and policy in ("", "UNSPECIFIED")):
@@ -128,7 +174,10 @@ def _answered_by_open(step: WorkflowStep, event: StartWorkflow, run: LiveRun, ne
         verdict(step, event, outcomes.OK, row=run.row)
         _await_result(step, event, run)
         return True
-    message = f"Workflow execution is already running. WorkflowId: {event.workflow_id}, RunId: {run.row.run_id}."
+    message = (
+        f"Workflow execution is already running. WorkflowId: {event.workflow_id}, RunId:"
+        f" {run.row.run_id}."
+    )
     remember(step, run, event, outcomes.ALREADY_EXISTS, message, run_id=run.row.run_id)
     verdict(step, event, outcomes.ALREADY_EXISTS, message, row=run.row)
     return True
@@ -137,17 +186,22 @@ def _answered_by_open(step: WorkflowStep, event: StartWorkflow, run: LiveRun, ne
 def _reuse_problem(event: StartWorkflow, row: RunRow) -> str:
     if event.id_reuse_policy == "REJECT_DUPLICATE":
         policy = "reject duplicate workflow Id"
-    elif event.id_reuse_policy == "ALLOW_DUPLICATE_FAILED_ONLY" and row.status == outcomes.COMPLETED:
+    elif (
+        event.id_reuse_policy == "ALLOW_DUPLICATE_FAILED_ONLY" and row.status == outcomes.COMPLETED
+    ):
         policy = "allow duplicate workflow Id if last run failed"
     else:
         return ""
     return (
-        f"Workflow execution already finished{' successfully' if row.status == outcomes.COMPLETED else ''}. "
-        f"WorkflowId: {row.workflow_id}, RunId: {row.run_id}. Workflow Id reuse policy: {policy}."
+        "Workflow execution already"
+        f" finished{' successfully' if row.status == outcomes.COMPLETED else ''}. WorkflowId:"
+        f" {row.workflow_id}, RunId: {row.run_id}. Workflow Id reuse policy: {policy}."
     )
 
 
-def _add_signal(step: WorkflowStep, event: StartWorkflow, run: LiveRun, *, ends_delay: bool) -> None:
+def _add_signal(
+    step: WorkflowStep, event: StartWorkflow, run: LiveRun, *, ends_delay: bool
+) -> None:
     assert step.input is not None
     add_signal(
         run,
@@ -163,7 +217,11 @@ def _add_signal(step: WorkflowStep, event: StartWorkflow, run: LiveRun, *, ends_
 
 def _create(step: WorkflowStep, event: StartWorkflow, run_id: str) -> LiveRun:
     assert step.input is not None
-    backoff = cron.wait_ms(event.cron_schedule, step.now_ms) if event.cron_schedule else event.start_delay_ms
+    backoff = (
+        cron.wait_ms(event.cron_schedule, step.now_ms)
+        if event.cron_schedule
+        else event.start_delay_ms
+    )
     started = WorkflowExecutionStarted(
         workflow_id=event.workflow_id,
         run_id=run_id,
@@ -184,7 +242,9 @@ def _create(step: WorkflowStep, event: StartWorkflow, run_id: str) -> LiveRun:
         parent=event.parent,
         root_workflow_id=event.root_workflow_id,
         root_run_id=event.root_run_id,
-        execution_expiration_time_ms=step.now_ms + backoff + event.execution_timeout_ms if event.execution_timeout_ms else 0,
+        execution_expiration_time_ms=(
+            step.now_ms + backoff + event.execution_timeout_ms if event.execution_timeout_ms else 0
+        ),
     )
     row = RunRow(event.workflow_id, run_id, event.workflow_type, run_id)
     row.start_request_id = event.request_id
@@ -195,4 +255,6 @@ def _create(step: WorkflowStep, event: StartWorkflow, run_id: str) -> LiveRun:
 def _await_result(step: WorkflowStep, event: StartWorkflow, run: LiveRun) -> None:
     if event.await_result and event.reply_to:
         deadline = event.deadline_ms or step.now_ms + WAIT_DEFAULT_MS
-        step.new_waiters.append(Waiter(run.row.run_id, event.workflow_id, event.reply_to, event.request_id, deadline))
+        step.new_waiters.append(
+            Waiter(run.row.run_id, event.workflow_id, event.reply_to, event.request_id, deadline)
+        )

@@ -1,7 +1,9 @@
-"""What one workflow id does in one batch: its reads through its own changes, and the rows, outputs and replies that it wants.
+"""What one workflow id does in one batch: its reads through its own changes, and the rows,
+outputs and replies that it wants.
 
-All inputs and timers of a workflow id in a batch share one WorkflowStep and nothing else: no step sees another's changes, so a
-run never depends on its neighbours in a batch, and a step that breaks is thrown away alone.
+All inputs and timers of a workflow id in a batch share one WorkflowStep and nothing else: no
+step sees another's changes, so a run never depends on its neighbours in a batch, and a step that
+breaks is thrown away alone.
 """
 
 from __future__ import annotations
@@ -10,11 +12,31 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from odradek.engine.keys import event_key, timer_key
-from odradek.engine.ports import ACTIVITY, HISTORY, RUN, TIMER, USER_TIMER, WORKFLOW, EngineLimits, Outlet, Output, Refusal, Tables
+from odradek.engine.ports import (
+    ACTIVITY,
+    HISTORY,
+    RUN,
+    TIMER,
+    USER_TIMER,
+    WORKFLOW,
+    EngineLimits,
+    Outlet,
+    Output,
+    Refusal,
+    Tables,
+)
 from odradek.engine.run import LiveRun
 from odradek.engine.sizes import event_bytes
 from odradek.wire.history import HistoryEvent, WorkflowTask
-from odradek.wire.state import ActivityRow, HistoryRow, Row, RunRow, TimerRow, UserTimerRow, WorkflowRow
+from odradek.wire.state import (
+    ActivityRow,
+    HistoryRow,
+    Row,
+    RunRow,
+    TimerRow,
+    UserTimerRow,
+    WorkflowRow,
+)
 
 if TYPE_CHECKING:
     from odradek.engine.activation import Activator
@@ -24,12 +46,15 @@ if TYPE_CHECKING:
     from odradek.wire.events import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
     from odradek.wire.outcomes import Reply
 
-# Events of one step are split over rows of about this size, so that no row of `state` outgrows what a topic takes.
+# Events of one step are split over rows of about this size, so that no row of `state` outgrows what
+# a topic takes.
 HISTORY_ROW_BYTES = 256 * 1024
 
 
 class TaskRefusedError(Exception):
-    """An output of a workflow task cannot be written now: the step is done again with that task failing for this reason."""
+    """An output of a workflow task cannot be written now: the step is done again with that task
+    failing for this reason.
+    """
 
     def __init__(self, run_id: str, reason: str) -> None:
         super().__init__(reason)
@@ -59,7 +84,13 @@ class Context:
     )
 
     def __init__(
-        self, activator: Activator, namespace: str, task_queue: str, limits: EngineLimits, cache: RunCache, waiters: Waiters
+        self,
+        activator: Activator,
+        namespace: str,
+        task_queue: str,
+        limits: EngineLimits,
+        cache: RunCache,
+        waiters: Waiters,
     ) -> None:
         self.activator = activator
         self.namespace = namespace
@@ -67,7 +98,8 @@ class Context:
         self.limits = limits
         self.cache = cache
         self.waiters = waiters
-        #: runs whose task failed in this engine's life: they wait for their back-off; others are tried at once (new code after a restart)
+        #: runs whose task failed in this engine's life: they wait for their back-off; others are
+        #: tried at once (new code after a restart)
         self.failed_here: set[str] = set()
         self._failed_log: list[tuple[str, bool]] = []
         #: parked runs whose back-off has ended, in the present engine step
@@ -105,7 +137,9 @@ class Context:
 class WorkflowStep:
     """One workflow id in one batch."""
 
-    def __init__(self, context: Context, tables: Tables, outlet: Outlet, now_ms: int, workflow_id: str) -> None:
+    def __init__(
+        self, context: Context, tables: Tables, outlet: Outlet, now_ms: int, workflow_id: str
+    ) -> None:
         self.context = context
         self.limits = context.limits
         self.tables = tables
@@ -148,17 +182,32 @@ class WorkflowStep:
             return changes[table, key]
         return self.tables.get(table, key)
 
-    def scan(self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False) -> Iterator[tuple[str, Row]]:
+    def scan(
+        self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False
+    ) -> Iterator[tuple[str, Row]]:
         """Rows as this step sees them, in key order."""
-        changed = {key: row for (name, key), row in self.changes.items() if name == table and key.startswith(prefix)}
+        changed = {
+            key: row
+            for (name, key), row in self.changes.items()
+            if name == table and key.startswith(prefix)
+        }
         if not changed:
             return self.tables.scan(table, prefix, start=start, limit=limit, reverse=reverse)
-        rows = dict(self.tables.scan(table, prefix, start=start, limit=limit + len(changed) if limit else 0, reverse=reverse))
+        rows = dict(
+            self.tables.scan(
+                table,
+                prefix,
+                start=start,
+                limit=limit + len(changed) if limit else 0,
+                reverse=reverse,
+            )
+        )
         rows.update((key, row) for key, row in changed.items() if row is not None)
         kept = [
             (key, row)
             for key, row in sorted(rows.items(), reverse=reverse)
-            if not (start and (key > start if reverse else key < start)) and not (key in changed and changed[key] is None)
+            if not (start and (key > start if reverse else key < start))
+            and not (key in changed and changed[key] is None)
         ]
         return iter(kept[:limit] if limit else kept)
 
@@ -173,7 +222,9 @@ class WorkflowStep:
     def put_timer(self, run: LiveRun, kind: str, due_ms: int, id: int = 0) -> None:
         """Write a timer row."""
         run_id = run.row.run_id
-        self.changes[TIMER, timer_key(due_ms, run_id, kind, id)] = TimerRow(due_ms, self.workflow_id, run_id, kind, id)
+        self.changes[TIMER, timer_key(due_ms, run_id, kind, id)] = TimerRow(
+            due_ms, self.workflow_id, run_id, kind, id
+        )
 
     def delete_timer(self, run: LiveRun, kind: str, due_ms: int, id: int = 0) -> None:
         """Delete a timer row, if there is one (`due_ms` not 0)."""
@@ -230,20 +281,34 @@ class WorkflowStep:
         if run.is_open:
             prefix = row.run_id + "/"
             for _, activity in self.tables.scan(ACTIVITY, prefix):
-                run.activities[cast(ActivityRow, activity).scheduled_event_id] = cast(ActivityRow, activity)
+                run.activities[cast(ActivityRow, activity).scheduled_event_id] = cast(
+                    ActivityRow, activity
+                )
             for _, timer in self.tables.scan(USER_TIMER, prefix):
                 run.timers[cast(UserTimerRow, timer).started_event_id] = cast(UserTimerRow, timer)
         return run
 
     def history(self, run: LiveRun, *, from_event_id: int = 1) -> Iterator[HistoryEvent]:
-        """Events from an id on, with those of this step. An event that spans ids (a WorkflowTask) is given if any of them is asked for."""
+        """Events from an id on, with those of this step. An event that spans ids (a
+        WorkflowTask) is given if any of them is asked for.
+        """
         run_id = run.row.run_id
-        if run.new_events and run.new_events[0].event_id == 1:  # made in this step: nothing is stored yet, and a look costs
+        if (
+            run.new_events and run.new_events[0].event_id == 1
+        ):  # made in this step: nothing is stored yet, and a look costs
             yield from (event for event in run.new_events if last_event_id(event) >= from_event_id)
             return
         start = ""
         if from_event_id > 1:
-            found = list(self.scan(HISTORY, run_id + "/", start=event_key(run_id, from_event_id), reverse=True, limit=1))
+            found = list(
+                self.scan(
+                    HISTORY,
+                    run_id + "/",
+                    start=event_key(run_id, from_event_id),
+                    reverse=True,
+                    limit=1,
+                )
+            )
             start = found[0][0] if found else ""
         for _, row in self.scan(HISTORY, run_id + "/", start=start):
             for event in cast(HistoryRow, row).events:
@@ -264,7 +329,9 @@ class WorkflowStep:
         return None
 
     def emit_tombstone(self, kind: str, task_queue: str, key: str, record: Any) -> None:
-        """Produce a tombstone for a key whose last record was `record`. Its topic was asked for before (`outlet.check`)."""
+        """Produce a tombstone for a key whose last record was `record`. Its topic was asked for
+        before (`outlet.check`).
+        """
         self.outputs.append(Output(kind, task_queue, key, record, None))
 
     def flush_history(self, run: LiveRun) -> None:

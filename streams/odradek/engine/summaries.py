@@ -1,4 +1,6 @@
-"""Records about a run that others read: ExecutionSummary (`executions`) and WorkflowResult (`results`)."""
+"""Records about a run that others read: ExecutionSummary (`executions`) and WorkflowResult
+(`results`).
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def emit_summary(step: WorkflowStep, run: LiveRun) -> None:
         record.memo, record.search_attributes = {}, {}
         refusal = step.emit(EXECUTIONS, "", key, record)
     if refusal is not None:
-        raise OutputRefusedError(f"The summary of run {row.run_id} cannot be written: {refusal.message}")
+        raise OutputRefusedError(
+            f"The summary of run {row.run_id} cannot be written: {refusal.message}"
+        )
 
 
 def summary_refusal(step: WorkflowStep, row: RunRow) -> Refusal | None:

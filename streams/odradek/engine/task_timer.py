@@ -1,4 +1,6 @@
-"""When the workflow task of a run is tried next: a timer row, and beside it, for a parked run, the mark by which a new owner finds it."""
+"""When the workflow task of a run is tried next: a timer row, and beside it, for a parked run,
+the mark by which a new owner finds it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def set_task_timer(step: WorkflowStep, run: LiveRun, due_ms: int, *, parked: bool = False) -> None:
-    """When the task is tried next; 0 for no timer. `parked`: with the mark. Call before `parked_reason` goes, or the mark stays."""
+    """When the task is tried next; 0 for no timer. `parked`: with the mark. Call before
+    `parked_reason` goes, or the mark stays.
+    """
     row = run.row
     if parked:
         step.put_timer(run, "WORKFLOW_TASK", PARKED_DUE_MS)
@@ -32,9 +36,13 @@ def set_task_timer(step: WorkflowStep, run: LiveRun, due_ms: int, *, parked: boo
 
 
 def marks(tables: Tables, *, after: str = "", limit: int) -> Iterator[tuple[str, TimerRow]]:
-    """Marks of parked runs, in key order. A host gives them to a new engine as timers, once each: new code may be here.
+    """Marks of parked runs, in key order. A host gives them to a new engine as timers, once
+    each: new code may be here.
 
     after: the last key that was given.
     """
     start = after + "\0" if after else PARKED_PREFIX
-    return cast("Iterator[tuple[str, TimerRow]]", tables.scan(TIMER, PARKED_PREFIX, start=start, limit=limit))
+    return cast(
+        "Iterator[tuple[str, TimerRow]]",
+        tables.scan(TIMER, PARKED_PREFIX, start=start, limit=limit),
+    )

@@ -1,9 +1,11 @@
-"""Workflow tasks: one activation for all inputs that a run has not seen, replay before it if there is no instance, commands after it.
+"""Workflow tasks: one activation for all inputs that a run has not seen, replay before it if
+there is no instance, commands after it.
 
 When a task is executed:
 - there is something to tell workflow code, the run is open, its first task is not delayed;
-- a run whose task failed waits for its back-off, a parked one for a longer one (or, held, for an operator); new inputs only append. A
-  restart is new code: an engine that has not seen the task fail itself tries at once.
+- a run whose task failed waits for its back-off, a parked one for a longer one (or, held, for an
+  operator); new inputs only append. A restart is new code: an engine that has not seen the task
+  fail itself tries at once.
 
 A failed task leaves no trace but its failure: the events that it did not see stay unseen.
 """
@@ -23,7 +25,12 @@ from odradek.engine.replay import replay
 from odradek.engine.task_timer import set_task_timer
 from odradek.engine.writable import failure_problem
 from odradek.wire.clean import clean_failure
-from odradek.wire.history import WorkflowTask, WorkflowTaskFailed, WorkflowTaskScheduled, WorkflowTaskStarted
+from odradek.wire.history import (
+    WorkflowTask,
+    WorkflowTaskFailed,
+    WorkflowTaskScheduled,
+    WorkflowTaskStarted,
+)
 
 if TYPE_CHECKING:
     from odradek.engine.run import LiveRun
@@ -31,7 +38,9 @@ if TYPE_CHECKING:
 
 
 def run_tasks(step: WorkflowStep) -> None:
-    """Execute the tasks of all runs that need one, also those that tasks make necessary; beyond the bound they come with the next batch."""
+    """Execute the tasks of all runs that need one, also those that tasks make necessary; beyond
+    the bound they come with the next batch.
+    """
     more = True
     while more:
         more = False
@@ -88,7 +97,9 @@ def _execute(step: WorkflowStep, run: LiveRun) -> None:
         row.next_event_id > limits.history_suggest_continue_as_new_events
         or row.history_size_bytes >= limits.history_suggest_continue_as_new_bytes
     )
-    activation = Activation(row.run_id, run.time_ms, False, row.next_event_id + 1, row.history_size_bytes, suggest, jobs)
+    activation = Activation(
+        row.run_id, run.time_ms, False, row.next_event_id + 1, row.history_size_bytes, suggest, jobs
+    )
     result = activate(run, activation)
     if isinstance(result, TaskFailed):
         fail_task(step, run, result)
@@ -124,10 +135,14 @@ def _succeeded(step: WorkflowStep, run: LiveRun) -> None:
         step.context.clear_failed(row.run_id)
 
 
-def park(step: WorkflowStep, run: LiveRun, reason: str, cause: str = "", *, held: bool = False) -> None:
-    """No code of the run until its back-off, an operator or a restart has it tried again; its inputs go on to append.
+def park(
+    step: WorkflowStep, run: LiveRun, reason: str, cause: str = "", *, held: bool = False
+) -> None:
+    """No code of the run until its back-off, an operator or a restart has it tried again; its
+    inputs go on to append.
 
-    `cause`: of the failed task, if one did. `held`: until an operator. A defect met while it waits changes nothing of how long.
+    `cause`: of the failed task, if one did. `held`: until an operator. A defect met while it
+    waits changes nothing of how long.
     """
     row = run.row
     run.drop_instance()
@@ -150,30 +165,44 @@ def park(step: WorkflowStep, run: LiveRun, reason: str, cause: str = "", *, held
 
 
 def _parked_until(step: WorkflowStep, run: LiveRun) -> int:
-    """A minute, doubling to an hour while each parking follows soon on the one before, whether or not a task succeeded in between."""
+    """A minute, doubling to an hour while each parking follows soon on the one before, whether
+    or not a task succeeded in between.
+    """
     row, limits = run.row, step.limits
     again = row.parked_until_ms > 0 and run.time_ms <= row.parked_until_ms + row.parked_wait_ms
-    row.parked_wait_ms = min(2 * row.parked_wait_ms, limits.parked_retry_maximum_ms) if again else limits.parked_retry_initial_ms
+    row.parked_wait_ms = (
+        min(2 * row.parked_wait_ms, limits.parked_retry_maximum_ms)
+        if again
+        else limits.parked_retry_initial_ms
+    )
     row.parked_until_ms = run.time_ms + row.parked_wait_ms
     return row.parked_until_ms
 
 
 def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
-    """The task failed: nothing of it counts, the run stays open, the task is tried again after a back-off."""
+    """The task failed: nothing of it counts, the run stays open, the task is tried again after a
+    back-off.
+    """
     row, limits = run.row, step.limits
     run.drop_instance()
     if failure_problem(failed.failure):  # a failure converter of the user's
         failed.failure = application(failed.failure.message, failed.failure.type)
     if row.task_failure is None:
         scheduled = run.append(WorkflowTaskScheduled(step.context.task_queue))
-        started = run.append(WorkflowTaskStarted(scheduled, history_size_bytes=row.history_size_bytes))
+        started = run.append(
+            WorkflowTaskStarted(scheduled, history_size_bytes=row.history_size_bytes)
+        )
         run.append(WorkflowTaskFailed(scheduled, started, failed.cause, failed.failure))
     wait_ms = limits.task_retry_initial_ms * 2 ** min(row.task_attempt - 1, 20)
     row.task_attempt += 1
     row.task_failure = failed.failure
     run.dirty = True
     if not failed.logged:
-        step.failed_tasks.append(FailedTask(row.workflow_id, row.run_id, row.workflow_type, failed.cause, failed.failure.message))
+        step.failed_tasks.append(
+            FailedTask(
+                row.workflow_id, row.run_id, row.workflow_type, failed.cause, failed.failure.message
+            )
+        )
     if failed.park:
         park(step, run, f"{failed.cause}: {failed.failure.message}", failed.cause, held=failed.held)
         return
@@ -186,14 +215,25 @@ def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
 
 
 def enforce_limits(step: WorkflowStep, run: LiveRun) -> None:
-    """A history without bound would take the lane with it: the run is terminated, as Temporal's server does."""
+    """A history without bound would take the lane with it: the run is terminated, as Temporal's
+    server does.
+    """
     row, limits = run.row, step.limits
-    if row.next_event_id - 1 <= limits.history_max_events and row.history_size_bytes <= limits.history_max_bytes:
+    if (
+        row.next_event_id - 1 <= limits.history_max_events
+        and row.history_size_bytes <= limits.history_max_bytes
+    ):
         return
     if not run.is_open or not run.new_events:
         return
     if row.next_event_id - 1 > limits.history_max_events:
-        reason = f"Workflow history count exceeds limit: {row.next_event_id - 1} events, at most {limits.history_max_events}"
+        reason = (
+            f"Workflow history count exceeds limit: {row.next_event_id - 1} events, at most"
+            f" {limits.history_max_events}"
+        )
     else:
-        reason = f"Workflow history size exceeds limit: {row.history_size_bytes} bytes, at most {limits.history_max_bytes}"
+        reason = (
+            f"Workflow history size exceeds limit: {row.history_size_bytes} bytes, at most"
+            f" {limits.history_max_bytes}"
+        )
     closing.terminate(step, run, reason + ". Use continue-as-new before", [], "odradek")

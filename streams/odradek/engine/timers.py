@@ -1,6 +1,8 @@
-"""Timer rows that fell due. The host releases them after the inputs that were before them; each is checked against what is pending now.
+"""Timer rows that fell due. The host releases them after the inputs that were before them; each
+is checked against what is pending now.
 
-A timer row names a thing and a time; it counts only if that thing still waits for exactly that time. Any other is stale: its row goes.
+A timer row names a thing and a time; it counts only if that thing still waits for exactly that
+time. Any other is stale: its row goes.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from odradek.engine.step import WorkflowStep
     from odradek.wire.state import TimerRow
 
-# Parked runs that fall due together are tried so far apart: each may keep its lane until the watchdog ends it (2 s unless set otherwise).
+# Parked runs that fall due together are tried so far apart: each may keep its lane until the
+# watchdog ends it (2 s unless set otherwise).
 PARKED_APART_MS = 20_000
 
 
@@ -70,9 +73,11 @@ def removes_rows(timer: TimerRow) -> bool:
 
 
 def set_aside(step: WorkflowStep, timer: TimerRow) -> None:
-    """A due timer that breaks the engine: its row goes, or it would break each batch, and nothing is lost.
+    """A due timer that breaks the engine: its row goes, or it would break each batch, and
+    nothing is lost.
 
-    Its run, which is parked now, gets it back when it is tried again; what a closed run waits for comes an hour later.
+    Its run, which is parked now, gets it back when it is tried again; what a closed run waits
+    for comes an hour later.
     """
     step.delete(TIMER, timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id))
     if removes_rows(timer):
@@ -80,7 +85,9 @@ def set_aside(step: WorkflowStep, timer: TimerRow) -> None:
 
 
 def _give_back(step: WorkflowStep, run: LiveRun) -> None:
-    """Timer rows of what is overdue in a run that was parked: any of them may have been set aside. They fire with the next batch."""
+    """Timer rows of what is overdue in a run that was parked: any of them may have been set
+    aside. They fire with the next batch.
+    """
     row = run.row
     for user in run.timers.values():
         _put_overdue(step, run, "USER", user.due_ms, user.started_event_id)
@@ -120,7 +127,9 @@ def retry_task_now(step: WorkflowStep, run: LiveRun) -> None:
 
 
 def dispatch_first_task(step: WorkflowStep, run: LiveRun) -> None:
-    """End the wait for the first task: a signal does during the start delay, a cancel request always."""
+    """End the wait for the first task: a signal does during the start delay, a cancel request
+    always.
+    """
     step.delete_timer(run, "FIRST_TASK", run.row.first_task_due_ms)
     run.row.first_task_due_ms = 0
     run.dirty = True

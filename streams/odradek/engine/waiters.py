@@ -1,6 +1,8 @@
-"""Long polls: who waits for a run to close or for its history to grow. In memory only; a client asks again after a restart.
+"""Long polls: who waits for a run to close or for its history to grow. In memory only; a client
+asks again after a restart.
 
-A step that is not committed must leave no trace here: `begin` opens a log of what the engine's next step changes, `revert` undoes it.
+A step that is not committed must leave no trace here: `begin` opens a log of what the engine's
+next step changes, `revert` undoes it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from heapq import heappop, heappush
 
 from odradek.wire.events import FetchHistory
 
-# A poll without a deadline is answered DEADLINE_EXCEEDED after this, or a client that died would be kept for ever.
+# A poll without a deadline is answered DEADLINE_EXCEEDED after this, or a client that died would be
+# kept for ever.
 WAIT_DEFAULT_MS = 60_000
 
 _Key = tuple[str, str, bool]
@@ -21,7 +24,13 @@ class Waiter:
     __slots__ = ("client_id", "deadline_ms", "fetch", "request_id", "run_id", "workflow_id")
 
     def __init__(
-        self, run_id: str, workflow_id: str, client_id: str, request_id: str, deadline_ms: int, fetch: FetchHistory | None = None
+        self,
+        run_id: str,
+        workflow_id: str,
+        client_id: str,
+        request_id: str,
+        deadline_ms: int,
+        fetch: FetchHistory | None = None,
     ) -> None:
         self.run_id = run_id
         self.workflow_id = workflow_id
@@ -32,7 +41,9 @@ class Waiter:
 
     @property
     def key(self) -> _Key:
-        """A poll asked again replaces the former; one for history does not replace one for the result."""
+        """A poll asked again replaces the former; one for history does not replace one for the
+        result.
+        """
         return self.client_id, self.request_id, self.fetch is None
 
 
@@ -43,7 +54,9 @@ class Waiters:
         self._by_run: dict[str, dict[_Key, Waiter]] = {}
         self._deadlines: list[tuple[int, int, Waiter]] = []
         self._number = 0
-        self._count = 0  # read by other threads, who must not walk over what the lane's thread changes
+        self._count = (
+            0  # read by other threads, who must not walk over what the lane's thread changes
+        )
         self._log: list[tuple[bool, Waiter]] = []
 
     def __len__(self) -> int:

@@ -1,11 +1,13 @@
-"""What a command must hold so that its events, rows and outputs can be written: text that UTF-8 carries, 64-bit numbers, names and
-durations within limits.
+"""What a command must hold so that its events, rows and outputs can be written: text that UTF-8
+carries, 64-bit numbers, names and durations within limits.
 
-Looked at before anything of a workflow task counts. A command that fails here fails the *task*, as in Temporal, where the SDK or the server
-refuses it: its inputs stay in the history, and repaired code takes them up. What got further would be met when the step is encoded, too
-late to say whose fault it was.
+Looked at before anything of a workflow task counts. A command that fails here fails the *task*,
+as in Temporal, where the SDK or the server refuses it: its inputs stay in the history, and
+repaired code takes them up. What got further would be met when the step is encoded, too late to
+say whose fault it was.
 
-Failures are different: their texts only describe an error, so they are cleaned (`odradek.wire.clean`) and the workflow fails as intended.
+Failures are different: their texts only describe an error, so they are cleaned
+(`odradek.wire.clean`) and the workflow fails as intended.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ def duration_problem(value: Any) -> str:
 
 
 def payload_problem(value: Any) -> str:
-    """Why this is no payload that can be written. Converters and interceptors of the user's make them."""
+    """Why this is no payload that can be written. Converters and interceptors of the user's make
+    them.
+    """
     if not isinstance(value, Payload):
         return f"a Payload is expected, not {type(value).__name__}"
     if type(value.data) is not bytes and not isinstance(value.data, bytes | bytearray):
@@ -110,12 +114,16 @@ def map_problem(values: Any) -> str:
 
 
 def search_attributes_problem(values: Any) -> str:
-    """The same for search attributes, whose names are not the system's, and whose values are of their types."""
+    """The same for search attributes, whose names are not the system's, and whose values are of
+    their types.
+    """
     return reserved_problem(values) or map_problem(values) or values_problem(values)
 
 
 def retry_policy_problem(policy: RetryPolicy) -> str:
-    """Why this policy cannot be written. Whether it makes sense is asked by `odradek.engine.retry`."""
+    """Why this policy cannot be written. Whether it makes sense is asked by
+    `odradek.engine.retry`.
+    """
     coefficient, attempts = policy.backoff_coefficient, policy.maximum_attempts
     if (
         type(coefficient) is float
@@ -123,7 +131,9 @@ def retry_policy_problem(policy: RetryPolicy) -> str:
         and 0 <= attempts < _INT64
         and not policy.non_retryable_error_types
         and not duration_problem(policy.initial_interval_ms)
-        and not number_problem(policy.maximum_interval_ms)  # 100 times the initial one by default; what is waited has its own bound
+        and not number_problem(
+            policy.maximum_interval_ms
+        )  # 100 times the initial one by default; what is waited has its own bound
     ):  # most are
         return ""
     if not isinstance(coefficient, int | float):
@@ -132,13 +142,18 @@ def retry_policy_problem(policy: RetryPolicy) -> str:
         ("initial_interval", duration_problem(policy.initial_interval_ms)),
         ("maximum_interval", number_problem(policy.maximum_interval_ms)),
         ("maximum_attempts", number_problem(attempts)),
-        ("non_retryable_error_types", next(filter(None, map(text_problem, policy.non_retryable_error_types)), "")),
+        (
+            "non_retryable_error_types",
+            next(filter(None, map(text_problem, policy.non_retryable_error_types)), ""),
+        ),
     )
     return next((f"{name}: {problem}" for name, problem in checks if problem), "")
 
 
 def failure_problem(failure: Failure) -> str:
-    """Clean a failure's texts, in place, and say why it cannot be written even so: its payloads and numbers."""
+    """Clean a failure's texts, in place, and say why it cannot be written even so: its payloads
+    and numbers.
+    """
     clean_failure(failure)
     link: Failure | None = failure
     while link is not None:
@@ -164,7 +179,9 @@ def _shown(value: Any) -> str:
 
 
 class _Rule:
-    """How one type of command is looked at: `cause` is Temporal's WorkflowTaskFailedCause, `fields` those that are written."""
+    """How one type of command is looked at: `cause` is Temporal's WorkflowTaskFailedCause,
+    `fields` those that are written.
+    """
 
     __slots__ = ("cause", "fields")
 
@@ -189,10 +206,17 @@ _RULES: dict[type, _Rule] = {
         cancellation_type=text_problem,
         summary=payload_problem,
     ),
-    StartTimer: _Rule("BAD_START_TIMER_ATTRIBUTES", timer_id=name_problem, duration_ms=duration_problem, summary=payload_problem),
+    StartTimer: _Rule(
+        "BAD_START_TIMER_ATTRIBUTES",
+        timer_id=name_problem,
+        duration_ms=duration_problem,
+        summary=payload_problem,
+    ),
     CompleteWorkflow: _Rule("BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES", result=payloads_problem),
     FailWorkflow: _Rule("BAD_FAIL_WORKFLOW_EXECUTION_ATTRIBUTES", failure=failure_problem),
-    CancelWorkflowExecution: _Rule("BAD_CANCEL_WORKFLOW_EXECUTION_ATTRIBUTES", details=payloads_problem),
+    CancelWorkflowExecution: _Rule(
+        "BAD_CANCEL_WORKFLOW_EXECUTION_ATTRIBUTES", details=payloads_problem
+    ),
     ContinueAsNew: _Rule(
         "BAD_CONTINUE_AS_NEW_ATTRIBUTES",
         workflow_type=name_problem,
@@ -208,13 +232,17 @@ _RULES: dict[type, _Rule] = {
     ),
     SetPatchMarker: _Rule("BAD_RECORD_MARKER_ATTRIBUTES", patch_id=text_problem),
     UpsertMemo: _Rule("BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES", memo=map_problem),
-    UpsertSearchAttributes: _Rule("BAD_SEARCH_ATTRIBUTES", search_attributes=search_attributes_problem),
+    UpsertSearchAttributes: _Rule(
+        "BAD_SEARCH_ATTRIBUTES", search_attributes=search_attributes_problem
+    ),
 }
 _RULE_OF = _RULES.get
 
 
 def command_problem(command: Any) -> tuple[str, str] | None:
-    """(cause of the failed task, message that names command and field) for a command that cannot be written; None for any other."""
+    """(cause of the failed task, message that names command and field) for a command that cannot
+    be written; None for any other.
+    """
     rule = _RULE_OF(type(command))
     if rule is None:
         return None
@@ -229,5 +257,8 @@ def _named(command: Any) -> str:
     """The command in a message: an activity with its type and id."""
     name = type(command).__name__
     if isinstance(command, ScheduleActivity):
-        return f"{name} {clean_text(command.activity_type)[:80]} (id {clean_text(command.activity_id)[:80]})"
+        return (
+            f"{name} {clean_text(command.activity_type)[:80]} (id"
+            f" {clean_text(command.activity_id)[:80]})"
+        )
     return name

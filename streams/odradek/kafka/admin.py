@@ -1,7 +1,8 @@
 """Topics, offsets and purging: what hosts and client ask of a cluster beside producing and consuming.
 
-All methods block (asyncio code runs them in a thread), may be called from any thread, and raise our errors (`odradek.exceptions`):
-no broker, no right, no topic. Must never hold an opinion about records or positions.
+All methods block (asyncio code runs them in a thread), may be called from any thread, and raise
+our errors (`odradek.exceptions`): no broker, no right, no topic. Must never hold an opinion
+about records or positions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -28,7 +36,13 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from odradek.exceptions import BrokerUnreachableError, OdradekError, PartitionCountError, TopicError, TopicMissingError
+from odradek.exceptions import (
+    BrokerUnreachableError,
+    OdradekError,
+    PartitionCountError,
+    TopicError,
+    TopicMissingError,
+)
 from odradek.kafka.asking import BrokerAwayError, first_answered, given_up
 from odradek.kafka.client_config import admin_config, consumer_config, topics_of
 from odradek.kafka.closed import Closed
@@ -45,11 +59,15 @@ K = TypeVar("K")
 #: Takes a partition and its end, or why there is none.
 EndAnswer = Callable[[int, "int | Exception"], None]
 
-REQUEST_TIMEOUT_S = 10.0  # a broker that restarts is back in less; a wrong address is told from it by then
+REQUEST_TIMEOUT_S = (
+    10.0  # a broker that restarts is back in less; a wrong address is told from it by then
+)
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_RETRY_PAUSE_S = 0.05  # between looks at a topic that was just created: metadata reaches the brokers one after another
-_SEEN_LATE_S = 5.0  # how much later than the first broker that showed a topic the last one does, on a busy cluster
+# between looks at a topic that was just created: metadata reaches the brokers one after another
+_RETRY_PAUSE_S = 0.05
+# how much later than the first broker that showed a topic the last one does, on a busy cluster
+_SEEN_LATE_S = 5.0
 _RETRIABLE = frozenset(
     {
         KafkaError._NOENT,  # "no leaders found": between two leaders
@@ -64,21 +82,41 @@ _RETRIABLE = frozenset(
     }
 )
 # Answers to a creation that only the cluster's owner can change.
-_MAY_NOT_CREATE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.POLICY_VIOLATION})
-_CANNOT_CREATE = frozenset({KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.INVALID_PARTITIONS})
+_MAY_NOT_CREATE = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+_CANNOT_CREATE = frozenset(
+    {
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_PARTITIONS,
+    }
+)
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588  # of a topic, where nothing else is set
-_AGAIN_SHARE = 0.25  # of a request's time: without an answer by then it is sent once more, to who leads or answers by then
-_LOOK_S = 0.3  # of the first look at who leads; the next one has twice that: a frozen broker was asked, or this is a busy machine
+# of a request's time: without an answer by then it is sent once more, to who leads or answers by
+# then
+_AGAIN_SHARE = 0.25
+# of the first look at who leads; the next one has twice that: a frozen broker was asked, or this is
+# a busy machine
+_LOOK_S = 0.3
 _LOOKS_MAX = 5  # at controllers: any living broker may be named as one, the frozen one too
 _OTHERS_S = 5.0  # before a request: a look that was answered since then says that others answer
 _UNLED_PAUSE_S = 0.5  # between looks at a partition without a leader: an election takes seconds
-_ANSWER_GRACE_S = 5.0  # librdkafka answers a request by its timeout; the grace is for a busy machine
+_ANSWER_GRACE_S = (
+    5.0  # librdkafka answers a request by its timeout; the grace is for a busy machine
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """What a topic is. `topic_id` changes when it is deleted and made anew. `rights`: what this principal may do; None: not told.
-    `replicas`: of the partition that has the fewest; 0: not told."""
+    """What a topic is. `topic_id` changes when it is deleted and made anew. `rights`: what this
+    principal may do; None: not told. `replicas`: of the partition that has the fewest; 0: not
+    told.
+    """
 
     name: str
     topic_id: str
@@ -87,7 +125,9 @@ class TopicFacts:
     replicas: int = field(default=0, compare=False)
 
     def require(self, *rights: str) -> TopicFacts:
-        """Itself, if the principal has these rights (`Read`, `Write`, `Delete`, `DescribeConfigs`); TopicError with the ACL it lacks."""
+        """Itself, if the principal has these rights (`Read`, `Write`, `Delete`,
+        `DescribeConfigs`); TopicError with the ACL it lacks.
+        """
         for right in rights:
             if self.rights is not None and right not in self.rights:
                 raise missing_acl(right, "topic", self.name)
@@ -95,7 +135,9 @@ class TopicFacts:
 
 
 def limit_in(settings: Mapping[str, str]) -> int:
-    """`max.message.bytes` among the settings of a topic; Kafka's default where a broker does not tell it."""
+    """`max.message.bytes` among the settings of a topic; Kafka's default where a broker does not
+    tell it.
+    """
     return int(settings.get("max.message.bytes") or DEFAULT_MAX_MESSAGE_BYTES)
 
 
@@ -105,17 +147,26 @@ class ClusterAdmin:
     Raises ConfigurationError for `kafka` settings that librdkafka does not take.
     """
 
-    def __init__(self, settings: KafkaSettings, *, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+    def __init__(
+        self, settings: KafkaSettings, *, request_timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> None:
         self._settings = settings
         self._timeout_s = request_timeout_s
         self._again_s = request_timeout_s * _AGAIN_SHARE
         self._seen: dict[str, float] = {}  # topic -> when it was last there, on the monotonic clock
-        self._reason = ""  # the last thing librdkafka said about the brokers: the cause behind a bare time-out
+        # the last thing librdkafka said about the brokers: the cause behind a bare time-out
+        self._reason = ""
         check_kafka_settings(settings)  # whoever uses a cluster has one of these first
-        self._admin = AdminClient(admin_config(settings) | {"error_cb": weak_method(self._on_error)})
-        self._others_at = -math.inf  # when a cluster of several brokers last answered a look, on the monotonic clock
+        self._admin = AdminClient(
+            admin_config(settings) | {"error_cb": weak_method(self._on_error)}
+        )
+        self._others_at = (
+            -math.inf
+        )  # when a cluster of several brokers last answered a look, on the monotonic clock
         self._controller = -1  # as of the last look
-        self._readers: dict[str, Consumer] = {}  # group id -> who asks for its offsets; none of them is a member
+        self._readers: dict[
+            str, Consumer
+        ] = {}  # group id -> who asks for its offsets; none of them is a member
         self._readers_lock = threading.Lock()
         self.topics = topics_of(settings)
 
@@ -128,7 +179,9 @@ class ClusterAdmin:
     # --- the cluster
 
     def cluster_id(self) -> str:
-        """Identity of the cluster. Also the way to see whether a broker answers: raises BrokerUnreachableError with the cause."""
+        """Identity of the cluster. Also the way to see whether a broker answers: raises
+        BrokerUnreachableError with the cause.
+        """
         asked = self._ask(lambda left_s: {"": self._admin.describe_cluster(request_timeout=left_s)})
         described = self._result(asked.pop(""), what="describe the cluster")
         return str(described.cluster_id)
@@ -143,8 +196,9 @@ class ClusterAdmin:
     # --- topics
 
     def describe(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
-        """Those of the topics that exist. One that was there a moment ago is looked for again: brokers of a cluster learn of a new topic
-        one after another, and any of them may answer."""
+        """Those of the topics that exist. One that was there a moment ago is looked for again:
+        brokers of a cluster learn of a new topic one after another, and any of them may answer.
+        """
         names = list(dict.fromkeys(topics))
         while True:
             found = self._describe(names)
@@ -157,69 +211,101 @@ class ClusterAdmin:
         if not names:
             return {}
         asked = {"include_authorized_operations": True}
-        futures = self._ask(lambda left_s: self._admin.describe_topics(TopicCollection(names), request_timeout=left_s, **asked))
+        futures = self._ask(
+            lambda left_s: self._admin.describe_topics(
+                TopicCollection(names), request_timeout=left_s, **asked
+            )
+        )
         found = {}
         for name in names:
             try:
-                described = self._result(futures.pop(name), topic=name, what="describe")  # no ring over its error: see `_result`
+                described = self._result(
+                    futures.pop(name), topic=name, what="describe"
+                )  # no ring over its error: see `_result`
             except TopicMissingError:
                 continue
             if described.partitions:
                 rights = _rights(described.authorized_operations)
                 replicas = min(len(partition.replicas) for partition in described.partitions)
-                found[name] = TopicFacts(name, str(described.topic_id), len(described.partitions), rights, replicas)
+                found[name] = TopicFacts(
+                    name, str(described.topic_id), len(described.partitions), rights, replicas
+                )
         return found
 
     def _seen_lately(self, topic: str) -> bool:
         return time.monotonic() - self._seen.get(topic, -_SEEN_LATE_S) < _SEEN_LATE_S
 
     def ensure(self, topics: Iterable[str]) -> dict[str, TopicFacts]:
-        """Have the topics, creating what is missing by `topic_config`; whoever comes first wins, the others take what they find.
+        """Have the topics, creating what is missing by `topic_config`; whoever comes first wins,
+        the others take what they find.
 
-        Names must be ours (`Topics`).  Raises TopicMissingError where `create_topics` is off or an ACL forbids it.
+        Names must be ours (`Topics`).  Raises TopicMissingError where `create_topics` is off or
+        an ACL forbids it.
         """
         names = list(dict.fromkeys(topics))
         return self._make_missing(names, self.describe(names))
 
-    def _make_missing(self, names: list[str], found: dict[str, TopicFacts]) -> dict[str, TopicFacts]:
+    def _make_missing(
+        self, names: list[str], found: dict[str, TopicFacts]
+    ) -> dict[str, TopicFacts]:
         missing = [name for name in names if name not in found]
         if not missing:
             return found
         if not self._settings.create_topics:
-            raise TopicMissingError(missing[0], partitions=self._new_topic(missing[0]).num_partitions)
+            raise TopicMissingError(
+                missing[0], partitions=self._new_topic(missing[0]).num_partitions
+            )
         self._create([self._new_topic(name) for name in missing])
         return found | self._wait_for(missing)
 
     def ensure_queue(self, task_queue: str) -> tuple[TopicFacts, TopicFacts]:
-        """`events` and `state` of a queue, created if missing; their partitions must be the setting's number, see `check_partitions`."""
+        """`events` and `state` of a queue, created if missing; their partitions must be the
+        setting's number, see `check_partitions`.
+        """
         events, state = names = [self.topics.events(task_queue), self.topics.state(task_queue)]
         found = self.describe(names)
-        if events in found and state not in found and found[events].partitions < self._settings.partitions:
+        if (
+            events in found
+            and state not in found
+            and found[events].partitions < self._settings.partitions
+        ):
             # Before a `state` is made that rules out one of the cures.
-            raise PartitionCountError(events, expected=self._settings.partitions, found=found[events].partitions, beside_state=False)
+            raise PartitionCountError(
+                events,
+                expected=self._settings.partitions,
+                found=found[events].partitions,
+                beside_state=False,
+            )
         found = self._make_missing(names, found)
         self.check_partitions(found[events], found[state])
         return found[events], found[state]
 
     def check_partitions(self, events: TopicFacts, state: TopicFacts) -> None:
-        """Workflow ids of the queue are hashed over the setting's number of partitions, or somebody has added some since then.
+        """Workflow ids of the queue are hashed over the setting's number of partitions, or
+        somebody has added some since then.
 
-        More partitions of `events` are forwarded from. More of `state`, if those that count have been written and the others never, are
-        nothing. Raises PartitionCountError, naming both numbers: never a silent re-hash.
+        More partitions of `events` are forwarded from. More of `state`, if those that count have
+        been written and the others never, are nothing. Raises PartitionCountError, naming both
+        numbers: never a silent re-hash.
         """
         count = self._settings.partitions
         if state.partitions < count:
             raise PartitionCountError(state.name, expected=count, found=state.partitions)
         if events.partitions < count:
-            raise PartitionCountError(events.name, expected=count, found=events.partitions, beside_state=True)
+            raise PartitionCountError(
+                events.name, expected=count, found=events.partitions, beside_state=True
+            )
         if state.partitions > count:
             ends = self.end_offsets(state.name, range(state.partitions), committed=False)
-            if not all(ends[number] for number in range(count)) or any(ends[number] for number in range(count, state.partitions)):
+            if not all(ends[number] for number in range(count)) or any(
+                ends[number] for number in range(count, state.partitions)
+            ):
                 raise PartitionCountError(state.name, expected=count, found=state.partitions)
 
     def hashed_over(self, topic: TopicFacts) -> int:
-        """How many partitions keys of a topic are hashed over: all; of a queue's `events` those that its `state` has too, since somebody
-        may have added some. A hint: what lies on another partition is forwarded. Raises what the cluster raises.
+        """How many partitions keys of a topic are hashed over: all; of a queue's `events` those
+        that its `state` has too, since somebody may have added some. A hint: what lies on
+        another partition is forwarded. Raises what the cluster raises.
         """
         parsed = self.topics.parse(topic.name)
         if parsed is None or parsed.kind != EVENTS:
@@ -236,7 +322,9 @@ class ClusterAdmin:
         return {name: limit_in(settings) for name, settings in self.topic_settings(topics).items()}
 
     def tombstone_retention_ms(self, topic: str) -> int:
-        """`delete.retention.ms` of a compacted topic that exists: a reader that was away for longer may have missed tombstones."""
+        """`delete.retention.ms` of a compacted topic that exists: a reader that was away for
+        longer may have missed tombstones.
+        """
         return int(self.topic_settings([topic])[topic]["delete.retention.ms"])
 
     def topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -245,32 +333,49 @@ class ClusterAdmin:
         if not resources:
             return {}
         while True:
-            futures = self._ask(lambda left_s: self._admin.describe_configs(resources, request_timeout=left_s))
+            futures = self._ask(
+                lambda left_s: self._admin.describe_configs(resources, request_timeout=left_s)
+            )
             try:
-                found = {r.name: self._result(futures.pop(r), topic=r.name, what="describe its settings") for r in resources}
-                return {name: {key: each.value for key, each in settings.items()} for name, settings in found.items()}
+                found = {
+                    r.name: self._result(futures.pop(r), topic=r.name, what="describe its settings")
+                    for r in resources
+                }
+                return {
+                    name: {key: each.value for key, each in settings.items()}
+                    for name, settings in found.items()
+                }
             except TopicMissingError as error:
                 self._await_showing(error)
 
     # --- offsets
 
-    def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool) -> dict[int, int]:
+    def end_offsets(
+        self, topic: str, partitions: Iterable[int], *, committed: bool
+    ) -> dict[int, int]:
         """Ends of partitions.
 
-        committed: the last stable offset, where read_committed readers stop; otherwise behind the last record, whatever its fate.
-        A restore and a timer need the *uncommitted* end: the other one hides what stands behind an open transaction.
+        committed: the last stable offset, where read_committed readers stop; otherwise behind
+        the last record, whatever its fate. A restore and a timer need the *uncommitted* end: the
+        other one hides what stands behind an open transaction.
         """
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         return self._offsets(topic, partitions, _LATEST, isolation_level=isolation)
 
-    def ask_ends(self, topic: str, partitions: Iterable[int], answer: EndAnswer, *, timeout_s: float) -> None:
-        """Have `answer(partition, end)` called for each partition, on a thread of librdkafka, with its *uncommitted* end or the reason
-        why there is none. Does not wait for the cluster, and does not try again.
+    def ask_ends(
+        self, topic: str, partitions: Iterable[int], answer: EndAnswer, *, timeout_s: float
+    ) -> None:
+        """Have `answer(partition, end)` called for each partition, on a thread of librdkafka,
+        with its *uncommitted* end or the reason why there is none. Does not wait for the
+        cluster, and does not try again.
 
-        Partitions of one call have one fate where librdkafka cannot reach a leader: all of them fail then, when `timeout_s` is over.
+        Partitions of one call have one fate where librdkafka cannot reach a leader: all of them
+        fail then, when `timeout_s` is over.
         """
         wanted = {TopicPartition(topic, partition): _LATEST for partition in partitions}
-        asked = self._admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=timeout_s)
+        asked = self._admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=timeout_s
+        )
 
         def tell(partition: int, done: Future[ListOffsetsResultInfo]) -> None:
             answer(partition, self._end_or_reason(done, topic))
@@ -285,19 +390,23 @@ class ClusterAdmin:
             return error
 
     def refresh(self, topic: str) -> None:
-        """Have librdkafka learn leaders and epochs of a topic anew: by itself it asks every five minutes. Never raises: the request that
-        is tried again will say what is wrong."""
+        """Have librdkafka learn leaders and epochs of a topic anew: by itself it asks every five
+        minutes. Never raises: the request that is tried again will say what is wrong.
+        """
         self._look(topic, self._timeout_s)
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """First offset of each partition that has not been deleted."""
         return self._offsets(topic, partitions, _EARLIEST)
 
-    def committed_offsets(self, group_id: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    def committed_offsets(
+        self, group_id: str, topic: str, partitions: Iterable[int]
+    ) -> dict[int, int]:
         """Offsets that a group has committed; partitions without one are left out.
 
-        Asked through a consumer that never joins: over a restart of the broker an AdminClient that asks a coordinator may stay without
-        an answer for ever (librdkafka 2.16.0), and over the next one it aborts the process.
+        Asked through a consumer that never joins: over a restart of the broker an AdminClient
+        that asks a coordinator may stay without an answer for ever (librdkafka 2.16.0), and over
+        the next one it aborts the process.
         """
         wanted = [TopicPartition(topic, partition) for partition in partitions]
         deadline_s = time.monotonic() + self._timeout_s
@@ -305,7 +414,9 @@ class ClusterAdmin:
             with self._readers_lock:
                 reader = self._readers.get(group_id)
                 if reader is None:
-                    reader = self._readers[group_id] = Consumer(consumer_config(self._settings, group_id))
+                    reader = self._readers[group_id] = Consumer(
+                        consumer_config(self._settings, group_id)
+                    )
             try:
                 answer = reader.committed(wanted, timeout=max(0.1, deadline_s - time.monotonic()))
                 failed = next((place.error for place in answer if place.error is not None), None)
@@ -315,31 +426,53 @@ class ClusterAdmin:
             except KafkaException as error:
                 with self._readers_lock:
                     if self._readers.get(group_id) is reader:
-                        del self._readers[group_id]  # the next one connects anew; whoever still waits on this one keeps it alive
+                        del self._readers[
+                            group_id
+                            # the next one connects anew; whoever still waits on this one keeps it
+                            # alive
+                        ]
                 try:
-                    self._pause_or_raise(error, deadline_s)  # a broker that is back a moment ago coordinates no group yet
+                    self._pause_or_raise(
+                        error, deadline_s
+                    )  # a broker that is back a moment ago coordinates no group yet
                 except KafkaException:
-                    raise self._error(error, what=f"read the offsets of group {group_id}") from error
+                    raise self._error(
+                        error, what=f"read the offsets of group {group_id}"
+                    ) from error
 
     def delete_records(self, before: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
-        """Delete records before an offset, by (topic, partition); the new start of each. Reaches past open transactions: purge only
-        behind committed positions."""
+        """Delete records before an offset, by (topic, partition); the new start of each. Reaches
+        past open transactions: purge only behind committed positions.
+        """
         deadline_s = time.monotonic() + self._timeout_s
         starts: dict[tuple[str, int], int] = {}
         while len(starts) < len(before):
             rest = [place for place in before if place not in starts]
-            # A look before each: librdkafka burns a core while it waits for the broker that it last knew as leader.
+            # A look before each: librdkafka burns a core while it waits for the broker that it last
+            # knew as leader.
             away = {topic: self._unled(topic) for topic in {topic for topic, _ in rest}}
-            unled = [f"{topic}/{partition}" for topic, partition in rest if partition in away[topic]]
-            wanted = [TopicPartition(*place, before[place]) for place in rest if place[1] not in away[place[0]]]
+            unled = [
+                f"{topic}/{partition}" for topic, partition in rest if partition in away[topic]
+            ]
+            wanted = [
+                TopicPartition(*place, before[place])
+                for place in rest
+                if place[1] not in away[place[0]]
+            ]
 
-            def delete(left_s: float, wanted: list[TopicPartition] = wanted) -> Mapping[TopicPartition, Future[Any]]:
-                return self._admin.delete_records(wanted, request_timeout=left_s, operation_timeout=left_s)
+            def delete(
+                left_s: float, wanted: list[TopicPartition] = wanted
+            ) -> Mapping[TopicPartition, Future[Any]]:
+                return self._admin.delete_records(
+                    wanted, request_timeout=left_s, operation_timeout=left_s
+                )
 
             futures = self._ask(delete, wanted[0].topic, deadline_s) if wanted else {}
             for place in list(futures):
                 try:
-                    deleted = self._result(futures.pop(place), topic=place.topic, what="delete records")
+                    deleted = self._result(
+                        futures.pop(place), topic=place.topic, what="delete records"
+                    )
                     starts[place.topic, place.partition] = deleted.low_watermark
                 except KafkaException as error:
                     self._pause_or_raise(error, deadline_s)
@@ -350,31 +483,45 @@ class ClusterAdmin:
         return starts
 
     def configure_group(self, group_id: str, settings: Mapping[str, str]) -> None:
-        """Set what a group has on the broker (`share.isolation.level`, ...). Needs AlterConfigs on the group, unless it is set already."""
-        entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in settings.items()]
+        """Set what a group has on the broker (`share.isolation.level`, ...). Needs AlterConfigs
+        on the group, unless it is set already.
+        """
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in settings.items()
+        ]
         resource = ConfigResource(ConfigResource.Type.GROUP, group_id, incremental_configs=entries)
-        futures = self._ask(lambda left_s: self._admin.incremental_alter_configs([resource], request_timeout=left_s))
+        futures = self._ask(
+            lambda left_s: self._admin.incremental_alter_configs([resource], request_timeout=left_s)
+        )
         try:
             self._result(futures.pop(resource), what=f"set the settings of group {group_id}")
         except OdradekError as error:
             if not _is_refused_group(error):
                 raise
             if not self._has_group_settings(group_id, settings):
-                raise missing_acl("AlterConfigs", "group", group_id, reason="Group authorization failed") from error
+                raise missing_acl(
+                    "AlterConfigs", "group", group_id, reason="Group authorization failed"
+                ) from error
         except KafkaException as error:
             wanted = ", ".join(f"{name}={value}" for name, value in settings.items())
             reason = kafka_error(error).str().rstrip(".")
             raise OdradekError(
-                f"Kafka refuses the settings {wanted} of group {group_id} ({reason}): share groups need Kafka 4.2, and limits of"
-                " the broker (`group.share.*`) that leave room for them; `activity_group: classic` needs none"
+                f"Kafka refuses the settings {wanted} of group {group_id} ({reason}): share groups"
+                " need Kafka 4.2, and limits of the broker (`group.share.*`) that leave room for"
+                " them; `activity_group: classic` needs none"
             ) from error
 
     def _has_group_settings(self, group_id: str, settings: Mapping[str, str]) -> bool:
         """Whether somebody with more rights has set them."""
         resource = ConfigResource(ConfigResource.Type.GROUP, group_id)
-        futures = self._ask(lambda left_s: self._admin.describe_configs([resource], request_timeout=left_s))
+        futures = self._ask(
+            lambda left_s: self._admin.describe_configs([resource], request_timeout=left_s)
+        )
         try:
-            found = self._result(futures.pop(resource), what=f"read the settings of group {group_id}")
+            found = self._result(
+                futures.pop(resource), what=f"read the settings of group {group_id}"
+            )
         except OdradekError as error:
             if _is_refused_group(error):
                 return False
@@ -384,11 +531,15 @@ class ClusterAdmin:
     # --- removing
 
     def delete_topics(self, topics: Iterable[str]) -> list[str]:
-        """Delete topics for good; those that were there. Returns once none shows any more. Raises TopicError where an ACL forbids it."""
+        """Delete topics for good; those that were there. Returns once none shows any more.
+        Raises TopicError where an ACL forbids it.
+        """
         names = list(self.describe(topics))
         if not names:
             return []
-        futures = self._admin.delete_topics(names, request_timeout=self._timeout_s, operation_timeout=self._timeout_s)
+        futures = self._admin.delete_topics(
+            names, request_timeout=self._timeout_s, operation_timeout=self._timeout_s
+        )
         for name, future in futures.items():
             try:
                 self._result(future, topic=name, what="delete")
@@ -397,22 +548,33 @@ class ClusterAdmin:
         deadline_s = time.monotonic() + self._timeout_s
         while self._describe(names):
             if time.monotonic() > deadline_s:
-                raise unreachable(self._settings, f"{', '.join(names)}: deleted, but still to be seen after {self._timeout_s:g} s")
+                raise unreachable(
+                    self._settings,
+                    f"{', '.join(names)}: deleted, but still to be seen after"
+                    f" {self._timeout_s:g} s",
+                )
             time.sleep(_RETRY_PAUSE_S)
         for name in names:
             self._seen.pop(name, None)
         return names
 
     def delete_groups(self, group_ids: Iterable[str]) -> list[str]:
-        """Delete consumer groups with their offsets; those that were there. Groups with members are left alone."""
+        """Delete consumer groups with their offsets; those that were there. Groups with members
+        are left alone.
+        """
         wanted = list(dict.fromkeys(group_ids))
         deleted = []
-        for group_id, future in self._admin.delete_consumer_groups(wanted, request_timeout=self._timeout_s).items():
+        for group_id, future in self._admin.delete_consumer_groups(
+            wanted, request_timeout=self._timeout_s
+        ).items():
             try:
                 self._result(future, what=f"delete group {group_id}")
                 deleted.append(group_id)
             except KafkaException as error:
-                if kafka_error(error).code() not in (KafkaError.GROUP_ID_NOT_FOUND, KafkaError.NON_EMPTY_GROUP):
+                if kafka_error(error).code() not in (
+                    KafkaError.GROUP_ID_NOT_FOUND,
+                    KafkaError.NON_EMPTY_GROUP,
+                ):
                     raise
         return deleted
 
@@ -421,13 +583,23 @@ class ClusterAdmin:
     def _new_topic(self, name: str) -> NewTopic:
         parsed = self.topics.parse(name)
         if parsed is None:
-            raise ValueError(f"{name} is no topic of Odradek under the prefix {self._settings.topic_prefix!r}")
+            raise ValueError(
+                f"{name} is no topic of Odradek under the prefix {self._settings.topic_prefix!r}"
+            )
         retention_ms = int(self._settings.results_retention.total_seconds() * 1_000)
-        config = topic_config(parsed.kind, partitions=self._settings.partitions, results_retention_ms=retention_ms)
-        return NewTopic(name, config.partitions, self._settings.replication_factor, config=config.settings)
+        config = topic_config(
+            parsed.kind, partitions=self._settings.partitions, results_retention_ms=retention_ms
+        )
+        return NewTopic(
+            name, config.partitions, self._settings.replication_factor, config=config.settings
+        )
 
     def _create(self, new: list[NewTopic]) -> None:
-        futures = self._ask(lambda left_s: self._admin.create_topics(new, request_timeout=left_s, operation_timeout=left_s))
+        futures = self._ask(
+            lambda left_s: self._admin.create_topics(
+                new, request_timeout=left_s, operation_timeout=left_s
+            )
+        )
         for topic in new:
             try:
                 futures.pop(topic.topic).result(timeout=0)
@@ -437,9 +609,15 @@ class ClusterAdmin:
                     continue  # somebody else came first
                 if inner.code() in _MAY_NOT_CREATE:
                     reason = f"this principal may not create it ({inner.str()})"
-                    raise TopicMissingError(topic.topic, partitions=topic.num_partitions, reason=reason) from error
+                    raise TopicMissingError(
+                        topic.topic, partitions=topic.num_partitions, reason=reason
+                    ) from error
                 if inner.code() in _CANNOT_CREATE:
-                    raise TopicMissingError(topic.topic, partitions=topic.num_partitions, reason=f"Kafka refuses: {inner.str()}") from error
+                    raise TopicMissingError(
+                        topic.topic,
+                        partitions=topic.num_partitions,
+                        reason=f"Kafka refuses: {inner.str()}",
+                    ) from error
                 raise self._error(error, topic=topic.topic, what="create") from error
             except TimeoutError as error:
                 raise self._unreachable(self._reason or "no answer in time") from error
@@ -453,46 +631,63 @@ class ClusterAdmin:
             if not missing:
                 return found
             if time.monotonic() > deadline_s:
-                raise TopicMissingError(missing[0], reason=f"created, but not to be seen after {self._timeout_s:g} s")
+                raise TopicMissingError(
+                    missing[0], reason=f"created, but not to be seen after {self._timeout_s:g} s"
+                )
             time.sleep(_RETRY_PAUSE_S)
 
-    def _offsets(self, topic: str, partitions: Iterable[int], spec: OffsetSpec, **options: Any) -> dict[int, int]:
+    def _offsets(
+        self, topic: str, partitions: Iterable[int], spec: OffsetSpec, **options: Any
+    ) -> dict[int, int]:
         wanted = [TopicPartition(topic, partition) for partition in partitions]
         found: dict[int, int] = {}
         deadline_s = time.monotonic() + self._timeout_s
         while len(found) < len(wanted):  # a new leader is met with a retriable error
             rest = {place: spec for place in wanted if place.partition not in found}
 
-            def ask(left_s: float, rest: dict[TopicPartition, OffsetSpec] = rest) -> Mapping[TopicPartition, Future[ListOffsetsResultInfo]]:
+            def ask(
+                left_s: float, rest: dict[TopicPartition, OffsetSpec] = rest
+            ) -> Mapping[TopicPartition, Future[ListOffsetsResultInfo]]:
                 return self._admin.list_offsets(rest, request_timeout=left_s, **options)
 
             futures = self._ask(ask, topic, deadline_s)
             for place in rest:
                 try:
-                    found[place.partition] = self._known(self._result(futures.pop(place), topic=topic, what="list offsets").offset)
+                    found[place.partition] = self._known(
+                        self._result(futures.pop(place), topic=topic, what="list offsets").offset
+                    )
                 except TopicMissingError as error:
                     self._await_showing(error)
                 except KafkaException as error:
-                    if kafka_error(error).code() == KafkaError._NOENT and topic not in self.describe([topic]):
+                    if kafka_error(
+                        error
+                    ).code() == KafkaError._NOENT and topic not in self.describe([topic]):
                         raise TopicMissingError(topic, reason="it was to be read") from error
                     self._pause_or_raise(error, deadline_s)
                     self.refresh(topic)
         return found
 
     def _ask(
-        self, request: Callable[[float], Mapping[K, Future[T]]], topic: str = "", deadline_s: float | None = None
+        self,
+        request: Callable[[float], Mapping[K, Future[T]]],
+        topic: str = "",
+        deadline_s: float | None = None,
     ) -> dict[K, Future[T]]:
-        """Futures of a request, all of them done. `request` sends it, with so many seconds left; more than once is as good as once.
+        """Futures of a request, all of them done. `request` sends it, with so many seconds left;
+        more than once is as good as once.
 
-        librdkafka sends a request to one broker (of most the "controller": in KRaft any that lives), and waits for that one alone. So
-        it is sent again beside the first, to who leads or is named by then, and whichever is answered first counts.
+        librdkafka sends a request to one broker (of most the "controller": in KRaft any that
+        lives), and waits for that one alone. So it is sent again beside the first, to who leads
+        or is named by then, and whichever is answered first counts.
         """
         if deadline_s is None:
             deadline_s = time.monotonic() + self._timeout_s
         asked: list[dict[K, Future[T]]] = []
         while True:
             left_s = max(_RETRY_PAUSE_S, deadline_s - time.monotonic())
-            asked.append(dict(request(left_s)))  # a copy: the client looks into its own for each answer
+            asked.append(
+                dict(request(left_s))
+            )  # a copy: the client looks into its own for each answer
             answered = first_answered(asked, time.monotonic() + min(left_s, self._again_s))
             if answered is not None:
                 return dict(answered)
@@ -505,7 +700,9 @@ class ClusterAdmin:
         return {key: future if future.done() else given_up() for key, future in answered.items()}
 
     def _look_around(self, topic: str) -> None:
-        """Have librdkafka learn leaders of a topic, and another controller than the one that was waited for."""
+        """Have librdkafka learn leaders of a topic, and another controller than the one that was
+        waited for.
+        """
         for _ in range(_LOOKS_MAX):
             found = self._look(topic or self.topics.schemas, self._again_s)
             if found is None:
@@ -536,7 +733,11 @@ class ClusterAdmin:
         found = self._look(topic, self._again_s)
         if found is None or topic not in found.topics:
             return set()
-        return {number for number, each in found.topics[topic].partitions.items() if each.leader not in found.brokers}
+        return {
+            number
+            for number, each in found.topics[topic].partitions.items()
+            if each.leader not in found.brokers
+        }
 
     def _unreachable(self, reason: str) -> BrokerUnreachableError:
         if time.monotonic() - self._others_at < self._timeout_s + _OTHERS_S:
@@ -550,7 +751,11 @@ class ClusterAdmin:
         time.sleep(_RETRY_PAUSE_S)
 
     def _known(self, offset: int) -> int:
-        if offset < 0:  # so says librdkafka (2.16.1) that the time is over; an end there would lie before everything
+        if (
+            offset < 0
+            # so says librdkafka (2.16.1) that the time is over; an end there would lie before
+            # everything
+        ):
             raise self._unreachable(self._reason or "no answer in time")
         return offset
 
@@ -558,7 +763,9 @@ class ClusterAdmin:
         inner = kafka_error(error)
         if inner.code() not in _RETRIABLE:
             raise error
-        if time.monotonic() > deadline_s:  # a partition without a leader, a group without a coordinator: brokers are away
+        if (
+            time.monotonic() > deadline_s
+        ):  # a partition without a leader, a group without a coordinator: brokers are away
             raise self._unreachable(f"{inner.name()}: {inner.str()}") from error
         time.sleep(_RETRY_PAUSE_S)
 
@@ -570,23 +777,34 @@ class ClusterAdmin:
         except TimeoutError as error:
             raise self._unreachable(self._reason or "no answer in time") from error
         finally:
-            del future  # it has the error, whose traceback has this frame and with it all callers': a ring, and this client is in it
+            # it has the error, whose traceback has this frame and with it all callers': a ring, and
+            # this client is in it
+            del future
 
     def _error(self, error: KafkaException, *, topic: str = "", what: str = "") -> Exception:
         self._admin.poll(0)  # serves _on_error
         inner = kafka_error(error)
         if inner.code() in UNREACHABLE:
-            return self._unreachable(self._reason if inner.code() == KafkaError._TIMED_OUT and self._reason else inner.str())
+            return self._unreachable(
+                self._reason
+                if inner.code() == KafkaError._TIMED_OUT and self._reason
+                else inner.str()
+            )
         return translate(error, self._settings, topic=topic, what=what)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # says less than what came before it
+        if (
+            error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason
+        ):  # says less than what came before it
             self._reason = error.str()
 
 
 def _is_refused_group(error: OdradekError) -> bool:
     cause = error.__cause__
-    return isinstance(cause, KafkaException) and kafka_error(cause).code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+    return (
+        isinstance(cause, KafkaException)
+        and kafka_error(cause).code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+    )
 
 
 def _rights(operations: Iterable[Any] | None) -> frozenset[str] | None:

@@ -1,4 +1,6 @@
-"""Asking a cluster of which a broker is away: which of several requests was answered, and the error that says that others are there."""
+"""Asking a cluster of which a broker is away: which of several requests was answered, and the
+error that says that others are there.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,20 @@ class BrokerAwayError(BrokerUnreachableError):
 
     def __init__(self, address: str, *, reason: str = "") -> None:
         why = f": {reason}" if reason else ""
-        OdradekError.__init__(self, f"a Kafka broker that is needed does not answer, others at {address} do{why}. Try again")
+        OdradekError.__init__(
+            self,
+            f"a Kafka broker that is needed does not answer, others at {address} do{why}. Try"
+            " again",
+        )
         self.address, self.setting, self.reason = address, ADDRESS_SETTING, reason
 
 
-def first_answered(asked: Iterable[Mapping[K, Future[T]]], until_s: float) -> Mapping[K, Future[T]] | None:
-    """The first of these requests that a broker has answered, whatever it said. None: not by this time of the monotonic clock."""
+def first_answered(
+    asked: Iterable[Mapping[K, Future[T]]], until_s: float
+) -> Mapping[K, Future[T]] | None:
+    """The first of these requests that a broker has answered, whatever it said. None: not by
+    this time of the monotonic clock.
+    """
     while True:
         waiting: list[Future[T]] = []
         for futures in asked:
@@ -53,4 +63,8 @@ def _nobody_answered(done: Future[Any]) -> bool:
     if isinstance(error, KafkaException):
         return kafka_error(error).code() in UNREACHABLE
     # An offset of -1: see `ClusterAdmin._known`.
-    return error is None and isinstance(found := done.result(), ListOffsetsResultInfo) and found.offset < 0
+    return (
+        error is None
+        and isinstance(found := done.result(), ListOffsetsResultInfo)
+        and found.offset < 0
+    )

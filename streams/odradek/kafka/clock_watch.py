@@ -1,7 +1,9 @@
-"""Notices that the clock of this machine was set back while the Kafka client waited, and that it has stood still since.
+"""Notices that the clock of this machine was set back while the Kafka client waited, and that it
+has stood still since.
 
-librdkafka's threads wait by the wall clock (librdkafka #2145): one that waits for a second while the clock is set back by an hour sleeps
-for an hour, its heartbeats too, and nothing in this process wakes it. Only a new process helps: the error is for whoever ends this one.
+librdkafka's threads wait by the wall clock (librdkafka #2145): one that waits for a second while
+the clock is set back by an hour sleeps for an hour, its heartbeats too, and nothing in this
+process wakes it. Only a new process helps: the error is for whoever ends this one.
 
 Never: looks at a clock that was only slewed, or set forward, or at a client that goes on.
 """
@@ -16,14 +18,16 @@ from odradek.exceptions import OdradekError
 
 #: Less is slept off sooner than a process is started again.
 SET_BACK_SECONDS = 5.0
-#: Looks in a row, a second apart and by this thread's own count, in which the client has not turned: a machine that stood still is none.
+#: Looks in a row, a second apart and by this thread's own count, in which the client has not
+#: turned: a machine that stood still is none.
 LOOKS = 20
 
 
 class ClockWatch(threading.Thread):
     """Runs until `stop`, or until it has called `stands` once.
 
-    turned_at: when the client's loop last turned (monotonic seconds; 0.0: not yet).  wall, monotonic: clocks, seconds.
+    turned_at: when the client's loop last turned (monotonic seconds; 0.0: not yet).  wall,
+    monotonic: clocks, seconds.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class ClockWatch(threading.Thread):
         if self._looks < LOOKS:
             return None
         return OdradekError(
-            f"the clock of this machine was set back by {self._set_back:.0f} s, and the Kafka client has stood still since: it waits by "
-            "that clock. This process has to be started again. Have clocks slewed, not set (docs/operate.md, Clocks)"
+            f"the clock of this machine was set back by {self._set_back:.0f} s, and the Kafka"
+            " client has stood still since: it waits by that clock. This process has to be started"
+            " again. Have clocks slewed, not set (docs/operate.md, Clocks)"
         )

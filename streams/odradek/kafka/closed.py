@@ -1,7 +1,8 @@
 """In the place of a client of librdkafka that was closed.
 
-librdkafka's clients end their threads and connections with the object, not by a call. Whoever closes one of ours drops it for this, so
-that they end then, and not when the garbage collector comes to whoever still holds ours.
+librdkafka's clients end their threads and connections with the object, not by a call. Whoever
+closes one of ours drops it for this, so that they end then, and not when the garbage collector
+comes to whoever still holds ours.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from confluent_kafka import KafkaError, KafkaException
 
 
 class Closed:
-    """As a producer it has nothing on the way: a `flush` or `purge` that comes with the close finds that. Every other call raises
-    KafkaException (`_DESTROY`)."""
+    """As a producer it has nothing on the way: a `flush` or `purge` that comes with the close
+    finds that. Every other call raises KafkaException (`_DESTROY`).
+    """
 
     def __len__(self) -> int:
         return 0

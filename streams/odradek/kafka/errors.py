@@ -1,20 +1,37 @@
-"""Kafka's errors as ours: what is wrong, where, and which setting mends it. What is not known here stays a KafkaException."""
+"""Kafka's errors as ours: what is wrong, where, and which setting mends it. What is not known
+here stays a KafkaException.
+"""
 
 from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 
-from odradek.exceptions import BrokerUnreachableError, ClockError, ConfigurationError, OdradekError, TopicError, TopicMissingError
+from odradek.exceptions import (
+    BrokerUnreachableError,
+    ClockError,
+    ConfigurationError,
+    OdradekError,
+    TopicError,
+    TopicMissingError,
+)
 from odradek.kafka.settings import KafkaSettings
 
 ADDRESS_SETTING = "address` or `ODRADEK_ADDRESS"  # stands between backquotes in the message
 
 #: Nobody answers, or not in time.
 UNREACHABLE = frozenset(
-    {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+    }
 )
 #: The broker does not know who we are.
-UNAUTHENTICATED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
+UNAUTHENTICATED = frozenset(
+    {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL}
+)
 #: It knows, and says no.
 FORBIDDEN = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
@@ -23,9 +40,12 @@ FORBIDDEN = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
 }
 #: The topic or partition is not there.
-MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-#: A plain producer's records are refused for their time. Of several in one batch that are all refused, the reports say `INVALID_RECORD` and
-#: no more; ours have nothing else that a broker could check (keys, where a topic is compacted).
+MISSING = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
+)
+#: A plain producer's records are refused for their time. Of several in one batch that are all
+#: refused, the reports say `INVALID_RECORD` and no more; ours have nothing else that a broker could
+#: check (keys, where a topic is compacted).
 WRONG_TIME = frozenset({KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD})
 
 
@@ -63,7 +83,13 @@ def unreachable(settings: KafkaSettings, reason: str) -> BrokerUnreachableError:
 
 
 #: What was tried -> the right that it takes.
-_RIGHTS = {"describe its settings": "DescribeConfigs", "create": "Create", "delete records": "Delete", "delete": "Delete", "write": "Write"}
+_RIGHTS = {
+    "describe its settings": "DescribeConfigs",
+    "create": "Create",
+    "delete records": "Delete",
+    "delete": "Delete",
+    "write": "Write",
+}
 
 
 def forbidden(error: KafkaError, *, topic: str, what: str) -> OdradekError:
@@ -73,23 +99,32 @@ def forbidden(error: KafkaError, *, topic: str, what: str) -> OdradekError:
     tried = f" ({what})" if what else ""
     kind = FORBIDDEN[error.code()]
     return OdradekError(
-        f"Kafka refuses access to this {kind}{tried}: {error.str()}. Give this principal the rights listed in docs/operate.md"
+        f"Kafka refuses access to this {kind}{tried}: {error.str()}. Give this principal the rights"
+        " listed in docs/operate.md"
     )
 
 
 def missing_acl(right: str, resource: str, name: str, *, reason: str = "") -> OdradekError:
     """One line with resource and ACL. resource: `topic`, `group` or `transactional id`."""
     why = f" ({reason.rstrip('.')})" if reason else ""
-    text = f"Kafka refuses access to {resource} {name}{why}: grant this principal the ACL {right} on {resource} {name} (docs/operate.md)"
+    text = (
+        f"Kafka refuses access to {resource} {name}{why}: grant this principal the ACL {right} on"
+        f" {resource} {name} (docs/operate.md)"
+    )
     return TopicError(text, topic=name) if resource == "topic" else OdradekError(text)
 
 
 def timeout_refused(setting: str, limits: str, *, reason: str) -> ConfigurationError:
     """A timeout of ours that the brokers do not take. limits: theirs."""
     return ConfigurationError(
-        f"the brokers refuse the setting `{setting}` ({reason.rstrip('.')}): they take {limits}. Change it, or theirs", key=setting
+        f"the brokers refuse the setting `{setting}` ({reason.rstrip('.')}): they take {limits}."
+        " Change it, or theirs",
+        key=setting,
     )
 
 
-SESSION_LIMITS = "`group.min.session.timeout.ms` (6 s where it is not set) to `group.max.session.timeout.ms` (30 min)"
+SESSION_LIMITS = (
+    "`group.min.session.timeout.ms` (6 s where it is not set) to `group.max.session.timeout.ms` (30"
+    " min)"
+)
 TRANSACTION_LIMITS = "up to `transaction.max.timeout.ms` (15 min where it is not set)"

@@ -1,14 +1,19 @@
-"""A plain producer with a thread of its own that serves delivery reports: for clients, activity services, replies and members.
+"""A plain producer with a thread of its own that serves delivery reports: for clients, activity
+services, replies and members.
 
-`produce` never blocks and may be called from any thread or event loop. Delivery is reported by callback on the polling thread, or to an
-asyncio future; futures of one loop are settled in one wake-up for all reports that came together, since a wake-up each would
-cost more than the record. Lanes do not use it: theirs is transactional.
+`produce` never blocks and may be called from any thread or event loop. Delivery is reported by
+callback on the polling thread, or to an asyncio future; futures of one loop are settled in one
+wake-up for all reports that came together, since a wake-up each would cost more than the record.
+Lanes do not use it: theirs is transactional.
 
-Records go in bursts, at most BURSTS on the way: one that comes alone leaves at once, and under load what comes meanwhile gathers. A linger
-would cost each lone record a millisecond; without either each record would be a request of its own to the broker. A burst that takes long
-(a partition without a leader keeps its records until it has one) gives its place away: it holds the records of its own partitions alone.
+Records go in bursts, at most BURSTS on the way: one that comes alone leaves at once, and under
+load what comes meanwhile gathers. A linger would cost each lone record a millisecond; without
+either each record would be a request of its own to the broker. A burst that takes long (a
+partition without a leader keeps its records until it has one) gives its place away: it holds the
+records of its own partitions alone.
 
-A record is refused as too large only if it is so by itself: of a topic that takes less than a batch, less is on the way (`windows.py`).
+A record is refused as too large only if it is so by itself: of a topic that takes less than a
+batch, less is on the way (`windows.py`).
 """
 
 from __future__ import annotations
@@ -42,14 +47,19 @@ KafkaHeaders = Sequence[tuple[str, bytes]]
 
 _POLL_S = 0.1  # an upper bound on how late `close` is noticed; reports are served as they come
 BURSTS = 2  # on the way at a time
-BURST_PATIENCE_S = 1.0  # a burst that is on the way for longer no longer counts: a partition of it may have no leader
-OVERDUE_PATIENCE_S = 0.05  # ... while there is one like that: the next ones go to the same partition, most likely
+# a burst that is on the way for longer no longer counts: a partition of it may have no leader
+BURST_PATIENCE_S = 1.0
+OVERDUE_PATIENCE_S = (
+    0.05  # ... while there is one like that: the next ones go to the same partition, most likely
+)
 BACKLOG_MAX = 100_000  # records that wait for a burst; librdkafka's own queue takes as many
-# What a partition may have of librdkafka's queue (100,000 records, 1 GiB) while some of it is late: one without a leader keeps its records
-# for two minutes, and a full queue takes none for others.
+# What a partition may have of librdkafka's queue (100,000 records, 1 GiB) while some of it is late:
+# one without a leader keeps its records for two minutes, and a full queue takes none for others.
 PARTITION_RECORDS_MAX = 20_000
 PARTITION_BYTES_MAX = 200 * 1024 * 1024
-LIMIT_TIMEOUT_S = 5.0  # to ask what a topic takes, after a refusal; reports of others wait meanwhile
+LIMIT_TIMEOUT_S = (
+    5.0  # to ask what a topic takes, after a refusal; reports of others wait meanwhile
+)
 _HASHED = ANY  # confluent-kafka's PARTITION_UA: the partitioner decides by the key
 
 
@@ -67,7 +77,9 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class ProducerStatistics:
-    """A plain producer at a moment: delivered and failed since it began; `pending` on the way or waiting; the client's last complaint."""
+    """A plain producer at a moment: delivered and failed since it began; `pending` on the way or
+    waiting; the client's last complaint.
+    """
 
     delivered: int = 0
     failed: int = 0
@@ -77,7 +89,9 @@ class ProducerStatistics:
 
 @dataclass(slots=True, eq=False)
 class _Burst:
-    """Records handed over together; `left` are without a report yet. `overdue`: it does not count any more."""
+    """Records handed over together; `left` are without a report yet. `overdue`: it does not
+    count any more.
+    """
 
     left: int
     began_at: float
@@ -85,32 +99,48 @@ class _Burst:
 
 
 class PlainProducer:
-    """Sends records. `close` (or `with`) ends its thread; records that were not delivered by then are reported as failed.
+    """Sends records. `close` (or `with`) ends its thread; records that were not delivered by
+    then are reported as failed.
 
     new_producer: makes the confluent producer; tests give their own.
     """
 
-    def __init__(self, settings: KafkaSettings, *, new_producer: Callable[[dict[str, Any]], Producer] = Producer) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        new_producer: Callable[[dict[str, Any]], Producer] = Producer,
+    ) -> None:
         self._settings = settings
         self._reason = ""
-        #: Topic -> its `max.message.bytes`, as far as the host knows it (`ClusterAdmin.max_message_bytes`).
+        #: Topic -> its `max.message.bytes`, as far as the host knows it
+        #: (`ClusterAdmin.max_message_bytes`).
         self.limits: dict[str, int] = {}
-        #: Topic -> the partitions that its keys are hashed over, likewise: without it none has a share or a window of its own.
+        #: Topic -> the partitions that its keys are hashed over, likewise: without it none has a
+        #: share or a window of its own.
         self.partitions: dict[str, int] = {}
         config = producer_config(settings)
-        self._windows: Windows[_Record] = Windows(_size, batch=batch_bytes(config), limits=self.limits, held_max=BACKLOG_MAX)
+        self._windows: Windows[_Record] = Windows(
+            _size, batch=batch_bytes(config), limits=self.limits, held_max=BACKLOG_MAX
+        )
         self._producer = new_producer(config | {"error_cb": weak_method(self._on_error)})
         self._admin: ClusterAdmin | None = None  # made when it is needed
-        self._gate = threading.Lock()  # over the seven below; never held while librdkafka or a caller's code runs
+        self._gate = (
+            threading.Lock()
+        )  # over the seven below; never held while librdkafka or a caller's code runs
         self._bursts: list[_Burst] = []  # on the way, that count
         self._overdue = 0  # bursts on the way that do not
         self._handing = False  # a thread hands records over
         self._ended = False
         self._unreported = 0
-        self._waiting: dict[Place, tuple[int, int]] = {}  # of each partition, records without a report yet, and their bytes
+        self._waiting: dict[
+            Place, tuple[int, int]
+        ] = {}  # of each partition, records without a report yet, and their bytes
         self._delivered = self._failed = 0  # by the polling thread
         self._backlog: list[_Record] = []
-        self._settled: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None], BaseException | None]] = deque()
+        self._settled: deque[
+            tuple[asyncio.AbstractEventLoop, asyncio.Future[None], BaseException | None]
+        ] = deque()
         self._serving: set[int] = set()  # threads in librdkafka's flush: callbacks may run on them
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="odradek-producer", daemon=True)
@@ -126,15 +156,23 @@ class PlainProducer:
         partition: int = _HASHED,
         on_delivery: OnDelivery | None = None,
     ) -> None:
-        """Hand a record over. `on_delivery(None)` once it is durable, `on_delivery(error)` if it never will be; on the polling thread.
+        """Hand a record over. `on_delivery(None)` once it is durable, `on_delivery(error)` if it
+        never will be; on the polling thread.
 
-        Raises BufferError when the local queue, or the partition's share of it, is full (wait for deliveries), RecordTooLargeError at once
-        for a record that is larger than the topic's entry in `limits`, or than any topic of ours takes.
+        Raises BufferError when the local queue, or the partition's share of it, is full (wait
+        for deliveries), RecordTooLargeError at once for a record that is larger than the topic's
+        entry in `limits`, or than any topic of ours takes.
         """
         limit = self.limits.get(topic)
-        if limit is not None and len(value or b"") > limit // 2 and (size := record_size(key, value, headers)) > limit:
+        if (
+            limit is not None
+            and len(value or b"") > limit // 2
+            and (size := record_size(key, value, headers)) > limit
+        ):
             raise RecordTooLargeError(topic, size=size, limit=limit)
-        record = _Record(topic, key, value, list(headers), on_delivery, self._place(topic, key, partition))
+        record = _Record(
+            topic, key, value, list(headers), on_delivery, self._place(topic, key, partition)
+        )
         with self._gate:
             ended = self._ended
             if not ended:
@@ -145,7 +183,9 @@ class PlainProducer:
             if not ended and (self._handing or self._backlog or not self._has_room()):
                 if len(self._backlog) >= BACKLOG_MAX:
                     self._windows.left(record.place, record)
-                    raise BufferError(f"{BACKLOG_MAX} records wait to be sent: the broker does not keep up")
+                    raise BufferError(
+                        f"{BACKLOG_MAX} records wait to be sent: the broker does not keep up"
+                    )
                 self._count(record, 1)
                 self._backlog.append(record)
                 return
@@ -168,9 +208,17 @@ class PlainProducer:
                 self._fail_late_ones()
 
     def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: KafkaHeaders = (), *, partition: int = _HASHED
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: KafkaHeaders = (),
+        *,
+        partition: int = _HASHED,
     ) -> asyncio.Future[None]:
-        """As `produce`, from a running event loop: a future that is done once the record is durable, or has the error."""
+        """As `produce`, from a running event loop: a future that is done once the record is
+        durable, or has the error.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 
@@ -181,7 +229,9 @@ class PlainProducer:
         return future
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until everything handed over is delivered or has failed; how many records are still on the way at the time-out."""
+        """Wait until everything handed over is delivered or has failed; how many records are
+        still on the way at the time-out.
+        """
         deadline_s = time.monotonic() + timeout_s
         while not self._closing.is_set():  # a burst that is through lets the next one go
             left_s = deadline_s - time.monotonic()
@@ -203,8 +253,10 @@ class PlainProducer:
         return self._unreported
 
     def refresh(self, topic: str, timeout_s: float) -> None:
-        """Have librdkafka learn of a topic anew, which was deleted and made anew: by itself it asks every five minutes, and refuses records
-        of partitions that it does not know. Blocks. Never raises: what is sent will say what is wrong."""
+        """Have librdkafka learn of a topic anew, which was deleted and made anew: by itself it
+        asks every five minutes, and refuses records of partitions that it does not know. Blocks.
+        Never raises: what is sent will say what is wrong.
+        """
         try:
             self._producer.list_topics(topic, timeout=timeout_s)
         except KafkaException as error:
@@ -215,7 +267,9 @@ class PlainProducer:
         return ProducerStatistics(self._delivered, self._failed, len(self), self._reason)
 
     def close(self, timeout_s: float = 10.0) -> int:
-        """Deliver what is on the way, as far as it goes in the time; how many records failed for it. Idempotent."""
+        """Deliver what is on the way, as far as it goes in the time; how many records failed for
+        it. Idempotent.
+        """
         if self._closing.is_set():
             return 0
         self.flush(timeout_s)
@@ -227,12 +281,16 @@ class PlainProducer:
         self._thread.join()
         remaining = len(waiting) + len(self)
         if remaining:
-            logger.warning("producer closed with %d records undelivered after %g s", remaining, timeout_s)
+            logger.warning(
+                "producer closed with %d records undelivered after %g s", remaining, timeout_s
+            )
             self._purge()
         for record in waiting:
             self._report_safely(record, self._closed())
         self._wake_loops()
-        if not self._unreported:  # else a thread has a record of it in its hands just now, and purges for itself
+        if (
+            not self._unreported
+        ):  # else a thread has a record of it in its hands just now, and purges for itself
             self._producer = cast(Producer, Closed())
         if self._admin is not None:
             self._admin.close()
@@ -252,10 +310,17 @@ class PlainProducer:
         self._producer.flush(1.0)
 
     def _fail_late_ones(self) -> None:
-        """This thread handed records over while `close` ended: they may have come behind its purge, and nobody polls any more.
+        """This thread handed records over while `close` ended: they may have come behind its
+        purge, and nobody polls any more.
 
-        In a callback there is no polling: whoever serves it looks for itself then, and `close` waits for the polling thread."""
-        if self._unreported and threading.get_ident() not in self._serving and threading.current_thread() is not self._thread:
+        In a callback there is no polling: whoever serves it looks for itself then, and `close`
+        waits for the polling thread.
+        """
+        if (
+            self._unreported
+            and threading.get_ident() not in self._serving
+            and threading.current_thread() is not self._thread
+        ):
             self._purge()
             self._wake_loops()
 
@@ -273,9 +338,18 @@ class PlainProducer:
                     self._send_backlog()
 
         try:
-            self._producer.produce(record.topic, record.value, record.key, record.place[1], on_delivery=report, headers=record.headers)
+            self._producer.produce(
+                record.topic,
+                record.value,
+                record.key,
+                record.place[1],
+                on_delivery=report,
+                headers=record.headers,
+            )
         except KafkaException as error:
-            if kafka_error(error).code() == KafkaError.MSG_SIZE_TOO_LARGE:  # says librdkafka: more than any topic of ours takes
+            if (
+                kafka_error(error).code() == KafkaError.MSG_SIZE_TOO_LARGE
+            ):  # says librdkafka: more than any topic of ours takes
                 limit = self.limits.get(record.topic, PRODUCER_MESSAGE_MAX_BYTES)
                 raise RecordTooLargeError(record.topic, size=_size(record), limit=limit) from error
             raise translate(error, self._settings, topic=record.topic) from error
@@ -301,14 +375,18 @@ class PlainProducer:
             logger.warning("a record for %s was not delivered: %s", record.topic, error)
 
     def _report_safely(self, record: _Record, error: BaseException) -> None:
-        """On a thread that is not the caller's of `produce`: a callback that raises is its owner's matter, the others still go."""
+        """On a thread that is not the caller's of `produce`: a callback that raises is its
+        owner's matter, the others still go.
+        """
         try:
             self._report(record, error)
         except Exception:
             logger.exception("a delivery callback raised")
 
     def _closed(self) -> BrokerUnreachableError:
-        return BrokerUnreachableError(self._settings.address, reason=self._reason or "closed before they were sent")
+        return BrokerUnreachableError(
+            self._settings.address, reason=self._reason or "closed before they were sent"
+        )
 
     def _place(self, topic: str, key: bytes | None, partition: int) -> Place:
         if partition == _HASHED and key and (count := self.partitions.get(topic)):
@@ -316,7 +394,9 @@ class PlainProducer:
         return topic, partition
 
     def _count_down(self, burst: _Burst, record: _Record, *, again: bool = False) -> bool:
-        """This one of it has its report, or will never have one. True if others may go for it. again: it will go once more itself."""
+        """This one of it has its report, or will never have one. True if others may go for it.
+        again: it will go once more itself.
+        """
         with self._gate:
             if not again:
                 self._gone(record)
@@ -333,7 +413,10 @@ class PlainProducer:
         records, size = self._waiting.get(record.place, (0, 0))
         if records >= PARTITION_RECORDS_MAX or size >= PARTITION_BYTES_MAX:
             topic, partition = record.place
-            raise BufferError(f"{records} records ({size} bytes) wait for partition {partition} of {topic}: it may have no leader")
+            raise BufferError(
+                f"{records} records ({size} bytes) wait for partition {partition} of {topic}: it"
+                " may have no leader"
+            )
 
     def _gone(self, record: _Record) -> None:
         self._count(record, -1)
@@ -359,7 +442,9 @@ class PlainProducer:
             self._bursts.remove(burst)
 
     def _has_room(self) -> bool:
-        """Whether a burst may go now. One that has been on the way for too long loses its place here."""
+        """Whether a burst may go now. One that has been on the way for too long loses its place
+        here.
+        """
         if len(self._bursts) < BURSTS:
             return True
         until_s = time.monotonic() - (OVERDUE_PATIENCE_S if self._overdue else BURST_PATIENCE_S)
@@ -372,7 +457,8 @@ class PlainProducer:
     # Without it again.
 
     def _send_backlog(self, *, handing: bool = False) -> None:
-        """What has gathered goes as a burst, while there is room for one. One thread at a time hands over, or order would be lost.
+        """What has gathered goes as a burst, while there is room for one. One thread at a time
+        hands over, or order would be lost.
 
         handing: this thread has the turn already.
         """
@@ -381,7 +467,9 @@ class PlainProducer:
             with self._gate:
                 if self._handing and not handing:
                     return  # who has the turn sees the room that is there now
-                self._handing = handing = bool(self._backlog) and not self._ended and self._has_room()
+                self._handing = handing = (
+                    bool(self._backlog) and not self._ended and self._has_room()
+                )
                 if not handing:
                     return
                 records, self._backlog = self._backlog, []
@@ -393,7 +481,9 @@ class PlainProducer:
                 except BufferError as error:  # librdkafka's queue is full
                     if self._put_back(records[index:], burst):
                         return
-                    if full:  # and yet nothing is on the way: this one alone is more than the queue takes
+                    if (
+                        full
+                    ):  # and yet nothing is on the way: this one alone is more than the queue takes
                         with self._gate:
                             self._gone(self._backlog.pop(0))
                             self._backlog += self._windows.ready(record.place)
@@ -407,7 +497,9 @@ class PlainProducer:
                 full = False
 
     def _put_back(self, records: list[_Record], burst: _Burst) -> bool:
-        """These of a burst wait again. True: others are on the way, and the next burst that is through lets them go; or all is over."""
+        """These of a burst wait again. True: others are on the way, and the next burst that is
+        through lets them go; or all is over.
+        """
         with self._gate:
             ended = self._ended
             if not ended:
@@ -425,7 +517,8 @@ class PlainProducer:
             try:
                 self._producer.poll(OVERDUE_PATIENCE_S if self._overdue else _POLL_S)
             except Exception:
-                # A callback of a caller raised: its matter, but the reports of all others come through here.
+                # A callback of a caller raised: its matter, but the reports of all others come
+                # through here.
                 logger.exception("a delivery callback raised")
             if self._backlog:
                 self._send_backlog()  # a burst may have become overdue meanwhile
@@ -433,7 +526,9 @@ class PlainProducer:
             self._windows.ask_again(self._ask_limit)
 
     def _wake_loops(self) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], BaseException | None]]] = {}
+        by_loop: dict[
+            asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], BaseException | None]]
+        ] = {}
         while self._settled:
             loop, future, error = self._settled.popleft()
             by_loop.setdefault(loop, []).append((future, error))
@@ -450,11 +545,15 @@ class PlainProducer:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             return RecordTooLargeError(topic, size=_size(record), limit=self._ask_limit(topic))
         if error.code() == KafkaError._MSG_TIMED_OUT:
-            return BrokerUnreachableError(self._settings.address, reason=self._reason or error.str())
+            return BrokerUnreachableError(
+                self._settings.address, reason=self._reason or error.str()
+            )
         return translate(error, self._settings, topic=topic, what="produce")
 
     def _ask_limit(self, topic: str) -> int:
-        """What a topic takes now, in bytes; 0 when nobody says. Blocks on the broker that has just refused a record."""
+        """What a topic takes now, in bytes; 0 when nobody says. Blocks on the broker that has
+        just refused a record.
+        """
         try:
             if self._admin is None:
                 self._admin = ClusterAdmin(self._settings, request_timeout_s=LIMIT_TIMEOUT_S)
@@ -464,12 +563,16 @@ class PlainProducer:
             return self.limits.get(topic, 0)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason:  # says less than what came before it
+        if (
+            error.code() != KafkaError._ALL_BROKERS_DOWN or not self._reason
+        ):  # says less than what came before it
             self._reason = error.str()
 
 
 def _size(record: _Record) -> int:
-    headers = [(name, raw.encode() if isinstance(raw, str) else raw) for name, raw in record.headers]
+    headers = [
+        (name, raw.encode() if isinstance(raw, str) else raw) for name, raw in record.headers
+    ]
     return record_size(record.key, record.value, headers)
 
 

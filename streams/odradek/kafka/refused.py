@@ -1,7 +1,9 @@
-"""`kafka` settings that librdkafka does not take, as a ConfigurationError: which key, where it came from, and what to do.
+"""`kafka` settings that librdkafka does not take, as a ConfigurationError: which key, where it
+came from, and what to do.
 
-librdkafka says it when a client is made, and names its own alias of the key. Each kind of client is given only what concerns it, so all
-of the settings are tried at once, then each kind with ours beside them: by clients without an address, which connect to nothing.
+librdkafka says it when a client is made, and names its own alias of the key. Each kind of client
+is given only what concerns it, so all of the settings are tried at once, then each kind with
+ours beside them: by clients without an address, which connect to nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ _unheard.addHandler(logging.NullHandler())
 
 
 def check_kafka_settings(settings: KafkaSettings) -> None:
-    """Raises ConfigurationError for a key in `settings.kafka` that librdkafka does not know, or a value that it does not take."""
+    """Raises ConfigurationError for a key in `settings.kafka` that librdkafka does not know, or
+    a value that it does not take.
+    """
     if not settings.kafka:
         return
     refuse_ours(settings)
@@ -48,9 +52,19 @@ def check_kafka_settings(settings: KafkaSettings) -> None:
 def _refused(settings: KafkaSettings, make: _Make, problem: str) -> ConfigurationError:
     """The error. problem: librdkafka's words."""
     # One key alone is refused for the same reason; a combination has no culprit.
-    key = next((key for key, value in settings.kafka.items() if _problem(make, _Only(settings, {key: value})) == problem), "")
+    key = next(
+        (
+            key
+            for key, value in settings.kafka.items()
+            if _problem(make, _Only(settings, {key: value})) == problem
+        ),
+        "",
+    )
     if not key:
-        return ConfigurationError(f"librdkafka refuses the `kafka` settings: {problem}. Correct them (docs/settings.md)", key="kafka")
+        return ConfigurationError(
+            f"librdkafka refuses the `kafka` settings: {problem}. Correct them (docs/settings.md)",
+            key="kafka",
+        )
     source = _source(key)
     unknown = problem.startswith("No such configuration property")
     cure = (
@@ -59,7 +73,9 @@ def _refused(settings: KafkaSettings, make: _Make, problem: str) -> Configuratio
         else f"librdkafka does not take its value: {problem}. Correct it"
     )
     where = f" ({source})" if source else ""
-    return ConfigurationError(f"`kafka.{key}`{where}: {cure} (docs/settings.md)", key=f"kafka.{key}", source=source)
+    return ConfigurationError(
+        f"`kafka.{key}`{where}: {cure} (docs/settings.md)", key=f"kafka.{key}", source=source
+    )
 
 
 class _Only:
@@ -93,13 +109,23 @@ def _reader(settings: KafkaSettings) -> None:
     Consumer(_alone(reader_config(settings))).close()
 
 
-#: Each makes one and lets it go. The first has no settings of ours, so what it says is of the user's alone.
-_CLIENTS: tuple[_Make, ...] = (_all_at_once, _transactional_producer, _plain_producer, _consumer, _reader)
+#: Each makes one and lets it go. The first has no settings of ours, so what it says is of the
+#: user's alone.
+_CLIENTS: tuple[_Make, ...] = (
+    _all_at_once,
+    _transactional_producer,
+    _plain_producer,
+    _consumer,
+    _reader,
+)
 
 
 def _alone(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same without an address, and silent."""
-    return {key: value for key, value in config.items() if key != "bootstrap.servers"} | {"log_level": 0, "logger": _unheard}
+    return {key: value for key, value in config.items() if key != "bootstrap.servers"} | {
+        "log_level": 0,
+        "logger": _unheard,
+    }
 
 
 def _problem(make: _Make, settings: Any) -> str:
@@ -108,7 +134,11 @@ def _problem(make: _Make, settings: Any) -> str:
         make(settings)
     except KafkaException as error:
         text = kafka_error(error).str()
-    except (TypeError, ValueError, AttributeError) as error:  # of a kind that confluent-kafka cannot pass on
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:  # of a kind that confluent-kafka cannot pass on
         text = str(error)
     else:
         return ""
@@ -118,4 +148,8 @@ def _problem(make: _Make, settings: Any) -> str:
 def _source(key: str) -> str:
     """Where it came from, if the environment has it; a file or an argument leave no trace."""
     variable = ENVIRONMENT + key.replace(".", "_").upper()
-    return f"environment variable {variable}" if any(name.upper() == variable for name in os.environ) else ""
+    return (
+        f"environment variable {variable}"
+        if any(name.upper() == variable for name in os.environ)
+        else ""
+    )

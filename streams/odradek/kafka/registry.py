@@ -1,7 +1,9 @@
-"""Confluent framing with a schema registry: the codec's `Framing` over Confluent's client (extra `odradek[registry]`).
+"""Confluent framing with a schema registry: the codec's `Framing` over Confluent's client (extra
+`odradek[registry]`).
 
-Subjects are record names (`odradek.StartWorkflow`, Confluent's RecordNameStrategy), since a topic holds records of many kinds. Both calls
-block on HTTP; a process makes each once a record type or id, whatever number of codecs it has. Without a registry nothing here is used.
+Subjects are record names (`odradek.StartWorkflow`, Confluent's RecordNameStrategy), since a
+topic holds records of many kinds. Both calls block on HTTP; a process makes each once a record
+type or id, whatever number of codecs it has. Without a registry nothing here is used.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ logger = logging.getLogger("odradek.kafka")
 
 _NOT_FOUND, _SERVER_ERROR = 404, 500
 _PASSING = (408, 429)  # and every server error
-_INCOMPATIBLE = "If it calls the schema incompatible, a newer version was registered that this one cannot read"
+_INCOMPATIBLE = (
+    "If it calls the schema incompatible, a newer version was registered that this one cannot read"
+)
 #: What to do about a refusal, by HTTP status.
 _CURES = {
     401: "Correct user and password in `schema_registry_url`",
@@ -34,45 +38,59 @@ _CURES = {
     409: _INCOMPATIBLE,
     422: _INCOMPATIBLE,
 }
-#: Confluent's client would wait for an answer for ever and try again with pauses of seconds. Those who call it have something else to do.
+#: Confluent's client would wait for an answer for ever and try again with pauses of seconds. Those
+#: who call it have something else to do.
 _CLIENT_OPTIONS = {"timeout": 2, "max.retries": 0}
 #: After a failure no id is asked for so long: callers meet it once a record.
 _BACK_OFF_S = 1.0
-#: ... and for so many times as long as the failure took. Whoever asks stands meanwhile with all that he does besides (an activity
-#: service's only thread), and may not lose more than a small part of his time to a registry that takes connections and says nothing.
+#: ... and for so many times as long as the failure took. Whoever asks stands meanwhile with all
+#: that he does besides (an activity service's only thread), and may not lose more than a small part
+#: of his time to a registry that takes connections and says nothing.
 _BACK_OFF_TIMES = 15
 _BACK_OFF_MAX_S = 60.0
-#: An id that it does not have may come. It is asked for again after this (and so many times, as above), whatever number of records has it.
+#: An id that it does not have may come. It is asked for again after this (and so many times, as
+#: above), whatever number of records has it.
 _ABSENT_S, _ABSENT_MAX_S = 0.5, 10.0  # its records are refused some 30 s after they came
 _ABSENT_MAX = 1_000  # ids that are remembered so: garbage has any number of them
 _ID_BITS = 32
 
 
 class SchemaRegistryUnreachableError(BrokerUnreachableError, WireError):
-    """The registry fails or does not answer, which passes: whoever bears a broker that is away bears this. Whether a record can be read is
-    not known meanwhile, so that nothing is refused for it (no UndecodableRecord). It names the URL without its user and password."""
+    """The registry fails or does not answer, which passes: whoever bears a broker that is away
+    bears this. Whether a record can be read is not known meanwhile, so that nothing is refused
+    for it (no UndecodableRecord). It names the URL without its user and password.
+    """
 
     def __init__(self, url: str, reason: str) -> None:
-        for one in filter(None, (part.rstrip("/") for part in _each(url))):  # the client tells of one
+        for one in filter(
+            None, (part.rstrip("/") for part in _each(url))
+        ):  # the client tells of one
             reason = reason.replace(one, _without_user(one))
         url = _without_user(url)
         OdradekError.__init__(
             self,
-            f"schema registry {url} does not answer: {reason}. Start it, or correct `schema_registry_url` or `ODRADEK_SCHEMA_REGISTRY_URL`",
+            f"schema registry {url} does not answer: {reason}. Start it, or correct"
+            " `schema_registry_url` or `ODRADEK_SCHEMA_REGISTRY_URL`",
         )
         self.address, self.setting, self.reason = url, "schema_registry_url", reason
 
 
 class RegistryFraming:
-    """A registry as the codec needs it, for several codecs and threads. Raises ConfigurationError without the extra,
-    SchemaRegistryUnreachableError.
+    """A registry as the codec needs it, for several codecs and threads. Raises
+    ConfigurationError without the extra, SchemaRegistryUnreachableError.
 
-    url: the setting `schema_registry_url`.  options: more of Confluent's client settings (`basic.auth.user.info`, `ssl.ca.location`).
-    client: a ready client, for tests.  clock: seconds, monotonic.
+    url: the setting `schema_registry_url`.  options: more of Confluent's client settings
+    (`basic.auth.user.info`, `ssl.ca.location`). client: a ready client, for tests.  clock:
+    seconds, monotonic.
     """
 
     def __init__(
-        self, url: str, options: dict[str, Any] | None = None, *, client: Any = None, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        options: dict[str, Any] | None = None,
+        *,
+        client: Any = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
         self._client = client if client is not None else _new_client(url, options or {})
@@ -84,8 +102,10 @@ class RegistryFraming:
         self._absent: dict[int, float] = {}  # until when an id counts as one that it does not have
 
     def schema_id(self, record_type: RecordType) -> int:
-        """Register our schema of a record (a registry answers with the id it has, if it has it) and give its id. OdradekError when it
-        refuses. That is asked at a start, which nothing stands behind: also soon after a failure."""
+        """Register our schema of a record (a registry answers with the id it has, if it has it)
+        and give its id. OdradekError when it refuses. That is asked at a start, which nothing
+        stands behind: also soon after a failure.
+        """
         with self._asking[record_type]:
             if record_type not in self._ids:
                 found = self._ids[record_type] = self._register(record_type)
@@ -111,7 +131,8 @@ class RegistryFraming:
             raise self._away(f"it gives {subject} the id {found!r}", began)
         if not 0 <= found < 1 << _ID_BITS:
             raise OdradekError(
-                f"schema registry {_without_user(self._url)} gives {subject} the id {found}, which has more than {_ID_BITS} bits"
+                f"schema registry {_without_user(self._url)} gives {subject} the id {found}, which"
+                f" has more than {_ID_BITS} bits"
             )
         return found
 
@@ -168,15 +189,19 @@ class RegistryFraming:
         return now + min(max(at_least_s, _BACK_OFF_TIMES * (now - began)), at_most_s)
 
 
-#: By process and URL, as long as a codec has it: who asks for what another one has learnt, or found away, has that. A process and its fork
-#: share no connection.
-_registries: weakref.WeakValueDictionary[tuple[int, str], RegistryFraming] = weakref.WeakValueDictionary()
+#: By process and URL, as long as a codec has it: who asks for what another one has learnt, or found
+#: away, has that. A process and its fork share no connection.
+_registries: weakref.WeakValueDictionary[tuple[int, str], RegistryFraming] = (
+    weakref.WeakValueDictionary()
+)
 
 
 def make_codec(settings: KafkaSettings, lookup: SchemaLookup | None = None) -> Codec:
-    """The codec that the settings ask for: Confluent framing with `schema_registry_url`, else single-object framing.
+    """The codec that the settings ask for: Confluent framing with `schema_registry_url`, else
+    single-object framing.
 
-    lookup: where schemas of foreign fingerprints are found (`SchemasTopic`); wanted with a registry too, as readers accept both.
+    lookup: where schemas of foreign fingerprints are found (`SchemasTopic`); wanted with a
+    registry too, as readers accept both.
     """
     url = settings.schema_registry_url
     return Codec(_registry(url) if url else None, lookup)
@@ -186,7 +211,9 @@ def _registry(url: str) -> RegistryFraming:
     key = os.getpid(), url
     found = _registries.get(key)
     if found is None:
-        found = _registries[key] = RegistryFraming(url)  # of two that come at once, one stays alone: it asks what the other asks
+        found = _registries[key] = RegistryFraming(
+            url
+        )  # of two that come at once, one stays alone: it asks what the other asks
     return found
 
 
@@ -199,7 +226,9 @@ def _without_user(urls: str) -> str:
     """One URL or several as logs and answers may have them."""
     try:
         parts = [urlsplit(url) for url in _each(urls)]
-        return ",".join(one._replace(netloc=one.netloc.rpartition("@")[2]).geturl() for one in parts)
+        return ",".join(
+            one._replace(netloc=one.netloc.rpartition("@")[2]).geturl() for one in parts
+        )
     except ValueError:  # no URL: the client has said so when it was made
         return "at `schema_registry_url`"
 
@@ -209,7 +238,8 @@ def _new_client(url: str, options: dict[str, Any]) -> Any:
         from confluent_kafka.schema_registry import SchemaRegistryClient
     except ImportError as error:
         raise ConfigurationError(
-            f"`schema_registry_url` needs Confluent's registry client: pip install 'odradek[registry]' ({error})",
+            "`schema_registry_url` needs Confluent's registry client: pip install"
+            f" 'odradek[registry]' ({error})",
             key="schema_registry_url",
         ) from error
     return SchemaRegistryClient.new_client({"url": url, **_CLIENT_OPTIONS, **options})

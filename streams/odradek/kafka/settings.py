@@ -1,4 +1,6 @@
-"""The settings that this room reads, as a port: `odradek.config.Settings` has them, and so may a test's own object."""
+"""The settings that this room reads, as a port: `odradek.config.Settings` has them, and so may a
+test's own object.
+"""
 
 from __future__ import annotations
 

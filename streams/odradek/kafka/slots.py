@@ -1,8 +1,11 @@
-"""Slots: which of the identities of this host a member of a group takes, so that a restart comes back under the same name.
+"""Slots: which of the identities of this host a member of a group takes, so that a restart comes
+back under the same name.
 
-A slot is the lowest number whose file lock nobody holds. Static group identity = host, state directory and slot: a process restarted
-within the session timeout keeps its partitions without a rebalance, and finds the local stores of that slot. The lock dies with its
-process, so a number is never held by the dead. The setting `identity` has no part in it: it is a label, which all pods may share.
+A slot is the lowest number whose file lock nobody holds. Static group identity = host, state
+directory and slot: a process restarted within the session timeout keeps its partitions without a
+rebalance, and finds the local stores of that slot. The lock dies with its process, so a number
+is never held by the dead. The setting `identity` has no part in it: it is a label, which all
+pods may share.
 """
 
 from __future__ import annotations
@@ -15,12 +18,16 @@ from pathlib import Path
 
 from odradek.exceptions import StateStoreError
 
-SLOTS_MAX = 1_024  # members of one group on one host: far beyond sense, so a loop that never ends shows
+SLOTS_MAX = (
+    1_024  # members of one group on one host: far beyond sense, so a loop that never ends shows
+)
 
 
 class Slot:
-    """One held slot. `directory` is this process's own until `release`; `instance_id` is its static identity in the group, unique among
-    living processes, also of other hosts and state directories."""
+    """One held slot. `directory` is this process's own until `release`; `instance_id` is its
+    static identity in the group, unique among living processes, also of other hosts and state
+    directories.
+    """
 
     def __init__(self, number: int, directory: Path, descriptor: int, instance_id: str) -> None:
         self.number = number
@@ -58,11 +65,15 @@ def take_slot(base: Path) -> Slot:
 
 
 def group_identity(base: Path) -> str:
-    """The process's part of its static group identity, to which the slot is added: host and state directory, the same after a restart.
+    """The process's part of its static group identity, to which the slot is added: host and
+    state directory, the same after a restart.
 
-    Two deployments on one host do not fence each other, nor do machines that are named alike, if their state lies elsewhere.
+    Two deployments on one host do not fence each other, nor do machines that are named alike, if
+    their state lies elsewhere.
     """
-    return f"{host_name()}-{hashlib.blake2b(str(base.resolve()).encode(), digest_size=3).hexdigest()}"
+    return (
+        f"{host_name()}-{hashlib.blake2b(str(base.resolve()).encode(), digest_size=3).hexdigest()}"
+    )
 
 
 def host_name() -> str:

@@ -1,9 +1,12 @@
-"""Keeps topics that everybody of a namespace shares (`members`, `replies`, `schemas`, ...) under processes that run for long.
+"""Keeps topics that everybody of a namespace shares (`members`, `replies`, `schemas`, ...) under
+processes that run for long.
 
-They are made at the start and may be deleted after it. Whoever reads or writes them hardly learns of it: a consumer is silent and goes on
-at its old offset in a topic that was made anew, a producer keeps a record for half a minute and drops it. So one look of an AdminClient at
-all of them tells: what is missing is made where that is allowed, and what was made anew, by whomever, is told. On a thread of its own: off
-every hot path, in no callback of a Kafka client (docs/decisions/0010).
+They are made at the start and may be deleted after it. Whoever reads or writes them hardly
+learns of it: a consumer is silent and goes on at its old offset in a topic that was made anew, a
+producer keeps a record for half a minute and drops it. So one look of an AdminClient at all of
+them tells: what is missing is made where that is allowed, and what was made anew, by whomever,
+is told. On a thread of its own: off every hot path, in no callback of a Kafka client
+(docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from odradek.kafka.admin import ClusterAdmin, TopicFacts
 logger = logging.getLogger("odradek.kafka")
 
 EVERY_S = 5.0  # between two looks
-PAUSE_MAX_S = 60.0  # between two attempts to make a topic that could not be made; somebody else's is seen with the next look
+# between two attempts to make a topic that could not be made; somebody else's is seen with the next
+# look
+PAUSE_MAX_S = 60.0
 
 OnAnew = Callable[[TopicFacts], None]
 
@@ -29,9 +34,10 @@ OnAnew = Callable[[TopicFacts], None]
 class TopicUpkeep(threading.Thread):
     """Looks after topics until `stop`.
 
-    topics: as they are now (`ClusterAdmin.ensure`).
-    on_anew: called on this thread with a topic that is not the one that was there before, its offsets begin at 0; what it raises is logged.
-    asked: look only when `look` was called, once in `every_s` at most, for processes that mostly need nothing of it.
+    topics: as they are now (`ClusterAdmin.ensure`). on_anew: called on this thread with a topic
+    that is not the one that was there before, its offsets begin at 0; what it raises is logged.
+    asked: look only when `look` was called, once in `every_s` at most, for processes that mostly
+    need nothing of it.
     """
 
     def __init__(
@@ -53,7 +59,8 @@ class TopicUpkeep(threading.Thread):
         self._pause_s = every_s
         self._stopping = threading.Event()
         self._wanted = threading.Event()
-        #: Which topic is missing, why, and what to do; None while all are there, as far as is known.
+        #: Which topic is missing, why, and what to do; None while all are there, as far as is
+        #: known.
         self.missing: TopicMissingError | None = None
 
     def stop(self) -> None:
@@ -77,7 +84,9 @@ class TopicUpkeep(threading.Thread):
             self._stopping.wait(self._every_s)
 
     def look_once(self) -> None:
-        """Look, and make what is missing. Raises nothing: what is not known now is asked for at the next look."""
+        """Look, and make what is missing. Raises nothing: what is not known now is asked for at
+        the next look.
+        """
         try:
             found = self._admin.describe(self._ids)
             lacking = [name for name in self._ids if name not in found]
@@ -93,12 +102,19 @@ class TopicUpkeep(threading.Thread):
             logger.exception("topics cannot be looked after, again in %g s", self._every_s)
 
     def _made(self, lacking: list[str]) -> Mapping[str, TopicFacts]:
-        if time.monotonic() < self._try_at and self.missing is not None and self.missing.topic in lacking:
+        if (
+            time.monotonic() < self._try_at
+            and self.missing is not None
+            and self.missing.topic in lacking
+        ):
             return {}
         try:
             made = self._admin.ensure(lacking)
         except TopicMissingError as error:
-            self._try_at, self._pause_s = time.monotonic() + self._pause_s, min(2 * self._pause_s, PAUSE_MAX_S)
+            self._try_at, self._pause_s = (
+                time.monotonic() + self._pause_s,
+                min(2 * self._pause_s, PAUSE_MAX_S),
+            )
             self._settle(error)
             return {}
         logger.warning("deleted under this process, and made anew: %s", ", ".join(lacking))
@@ -120,4 +136,6 @@ class TopicUpkeep(threading.Thread):
             try:
                 self._on_anew(facts)
             except Exception:
-                logger.exception("what reads and writes %s could not be told that it was made anew", name)
+                logger.exception(
+                    "what reads and writes %s could not be told that it was made anew", name
+                )

@@ -1,16 +1,21 @@
-"""How much of a topic may be on the way at a time, where the topic takes less than a batch of the producer.
+"""How much of a topic may be on the way at a time, where the topic takes less than a batch of
+the producer.
 
-`max.message.bytes` counts a batch. librdkafka makes batches of up to `batch.size` (1 MB) of what waits for a partition, and does not divide
-one that is refused: with a lower limit, records that would fit many times are refused together. Of a partition of such a topic no more
-than it takes at once is handed over at a time, so that no batch can be larger; others are only counted, so that it is known who was alone.
-Where somebody sends without saying to which partition, the topic has one window for all.
+`max.message.bytes` counts a batch. librdkafka makes batches of up to `batch.size` (1 MB) of what
+waits for a partition, and does not divide one that is refused: with a lower limit, records that
+would fit many times are refused together. Of a partition of such a topic no more than it takes
+at once is handed over at a time, so that no batch can be larger; others are only counted, so
+that it is known who was alone. Where somebody sends without saying to which partition, the topic
+has one window for all.
 
-A host that knows the limit says so beforehand. Otherwise the first refusal tells: what was refused in company comes back to its owner in
-its order, once nothing of its window is on the way any more. What was on the way behind it may have been taken before: until a limit is
-known, it costs the order of a key. One that was refused alone, or is larger than a batch (then it is a batch of its own), is too large
-itself.
+A host that knows the limit says so beforehand. Otherwise the first refusal tells: what was
+refused in company comes back to its owner in its order, once nothing of its window is on the way
+any more. What was on the way behind it may have been taken before: until a limit is known, it
+costs the order of a key. One that was refused alone, or is larger than a batch (then it is a
+batch of its own), is too large itself.
 
-Where nobody says what is true, the limit is a guess: half of what was refused. It is asked for again after a while.
+Where nobody says what is true, the limit is a guess: half of what was refused. It is asked for
+again after a while.
 """
 
 from __future__ import annotations
@@ -37,7 +42,9 @@ R = TypeVar("R")
 
 
 def batch_bytes(config: Mapping[str, Any]) -> int:
-    """The largest batch that a producer with this configuration makes of several records. One record may be larger."""
+    """The largest batch that a producer with this configuration makes of several records. One
+    record may be larger.
+    """
     batch = int(config.get("batch.size", BATCH_BYTES))
     return min(batch, int(config.get("message.max.bytes", batch)))
 
@@ -49,12 +56,16 @@ class _Topic(Generic[R]):
     patience_s: float  # a guess of its limit stands for so long
     limit: int | None = None
     refused_at: int | None = None  # the limit at the last refusal, until `learn`
-    windows: dict[int, _Window[R]] = field(default_factory=dict)  # by partition; with ANY it is the same one for all
+    windows: dict[int, _Window[R]] = field(
+        default_factory=dict
+    )  # by partition; with ANY it is the same one for all
 
 
 @dataclass(slots=True, eq=False)
 class _Window(Generic[R]):
-    """`bytes` counts what came in while there was a limit. `emptying`: nothing more goes before all of it has its report."""
+    """`bytes` counts what came in while there was a limit. `emptying`: nothing more goes before
+    all of it has its report.
+    """
 
     topic: _Topic[R]
     on_the_way: int = 0
@@ -66,11 +77,14 @@ class _Window(Generic[R]):
 
 
 class Windows(Generic[R]):
-    """Of one producer. Each record that `enter` or `ready` lets through has to come to `left` or `refused`, by its place. From any thread.
+    """Of one producer. Each record that `enter` or `ready` lets through has to come to `left` or
+    `refused`, by its place. From any thread.
 
-    size_of: bytes of a record as a batch of its own.  batch: what batches of the producer may have.  limits: topic -> `max.message.bytes`,
-    as far as it is known; looked into at each record.  held_max: records that are kept here at most.  clock: monotonic, seconds.
-    on_topic: called with a topic at its first record, while all others wait: must not block, nor call anything here.
+    size_of: bytes of a record as a batch of its own.  batch: what batches of the producer may
+    have.  limits: topic -> `max.message.bytes`, as far as it is known; looked into at each
+    record.  held_max: records that are kept here at most.  clock: monotonic, seconds. on_topic:
+    called with a topic at its first record, while all others wait: must not block, nor call
+    anything here.
     """
 
     def __init__(
@@ -101,12 +115,16 @@ class Windows(Generic[R]):
         return self._held
 
     def limit(self, topic: str) -> int | None:
-        """Bytes of each partition of it that may be on the way; None: no matter how many, or not in use yet."""
+        """Bytes of each partition of it that may be on the way; None: no matter how many, or not
+        in use yet.
+        """
         state = self._topics.get(topic)
         return None if state is None else state.limit
 
     def enter(self, place: Place, record: R) -> bool:
-        """Whether it goes now. If not, it is kept, and `ready` gives it later. Raises BufferError when too many are kept."""
+        """Whether it goes now. If not, it is kept, and `ready` gives it later. Raises
+        BufferError when too many are kept.
+        """
         with self._lock:
             window = self._windows.get(place)
             if window is None:
@@ -118,7 +136,9 @@ class Windows(Generic[R]):
                     self._set_limit(topic, known)
             if (topic.limit is not None or self._held) and not self._fits(window, record):
                 if self._held >= self._held_max:
-                    raise BufferError(f"{self._held} records wait to be sent: the broker does not keep up")
+                    raise BufferError(
+                        f"{self._held} records wait to be sent: the broker does not keep up"
+                    )
                 window.waiting.append(record)
                 self._held += 1
                 return False
@@ -131,13 +151,17 @@ class Windows(Generic[R]):
             self._leave(self._windows[place], record)
 
     def refused(self, place: Place, record: R) -> bool:
-        """The broker took a batch with it for too large. True: it had company and is kept. False: it was alone; it has not left yet."""
+        """The broker took a batch with it for too large. True: it had company and is kept.
+        False: it was alone; it has not left yet.
+        """
         with self._lock:
             window = self._windows[place]
             if window.lone is record or self._size_of(record) > self._batch:
                 return False
             topic = window.topic
-            if not window.emptying and topic.refused_at is None:  # the first of a batch, or of several
+            if (
+                not window.emptying and topic.refused_at is None
+            ):  # the first of a batch, or of several
                 topic.refused_at = self._batch if topic.limit is None else topic.limit
                 self._set_limit(topic, topic.refused_at // 2)
             self._leave(window, record)
@@ -147,7 +171,8 @@ class Windows(Generic[R]):
             return True
 
     def settle(self, topic: str, ask: Callable[[str], int]) -> None:
-        """After `refused` said True, without a lock of the caller's: asks what the topic takes, once for what was refused together.
+        """After `refused` said True, without a lock of the caller's: asks what the topic takes,
+        once for what was refused together.
 
         ask: bytes of a topic, 0 when nobody says; may block.
         """
@@ -161,7 +186,9 @@ class Windows(Generic[R]):
         )  # fmt: skip
 
     def ask_again(self, ask: Callable[[str], int]) -> None:
-        """To be called now and then: what was guessed a while ago is asked for. Cheap, else as `settle`."""
+        """To be called now and then: what was guessed a while ago is asked for. Cheap, else as
+        `settle`.
+        """
         for topic in self.due():
             self.learn_again(topic, ask(topic))
 
@@ -170,7 +197,9 @@ class Windows(Generic[R]):
         return self._topics[topic].refused_at is not None
 
     def due(self) -> list[str]:
-        """Topics whose limit is a guess that has stood for a while: to be asked for again, see `learn_again`. Cheap."""
+        """Topics whose limit is a guess that has stood for a while: to be asked for again, see
+        `learn_again`. Cheap.
+        """
         if not self._guesses:
             return []
         with self._lock:
@@ -178,7 +207,9 @@ class Windows(Generic[R]):
             return [topic for topic, at in self._guesses.items() if now >= at]
 
     def learn(self, topic: str, limit: int) -> None:
-        """After a refusal: what a topic takes, 0 when nobody says. Only less than what was refused is believed."""
+        """After a refusal: what a topic takes, 0 when nobody says. Only less than what was
+        refused is believed.
+        """
         with self._lock:
             state = self._topics[topic]
             if state.refused_at is None:  # somebody else has asked meanwhile
@@ -191,7 +222,9 @@ class Windows(Generic[R]):
             state.refused_at = None
 
     def learn_again(self, topic: str, limit: int) -> None:
-        """Of one that is `due`: what it takes, which is believed now. When nobody says (0), twice as much as before is tried."""
+        """Of one that is `due`: what it takes, which is believed now. When nobody says (0),
+        twice as much as before is tried.
+        """
         with self._lock:
             state = self._topics[topic]
             if topic not in self._guesses or state.refused_at is not None:
@@ -216,7 +249,11 @@ class Windows(Generic[R]):
         with self._lock:
             limit = window.topic.limit
             while not window.emptying and (kept := window.returned or window.waiting):
-                if window.on_the_way and limit is not None and window.bytes + self._size_of(kept[0]) > limit:
+                if (
+                    window.on_the_way
+                    and limit is not None
+                    and window.bytes + self._size_of(kept[0]) > limit
+                ):
                     break
                 record = kept.popleft()
                 self._held -= 1
@@ -254,7 +291,9 @@ class Windows(Generic[R]):
         return window
 
     def _set_limit(self, topic: _Topic[R], limit: int) -> None:
-        """From now on. What is on the way went by a wider one, if by any, and says nothing about this."""
+        """From now on. What is on the way went by a wider one, if by any, and says nothing about
+        this.
+        """
         if topic.limit is None or limit < topic.limit:
             for window in topic.windows.values():
                 window.emptying = window.on_the_way > 0
@@ -264,7 +303,9 @@ class Windows(Generic[R]):
         if window.emptying or window.returned or window.waiting:
             return False
         limit = window.topic.limit
-        return limit is None or not window.on_the_way or window.bytes + self._size_of(record) <= limit
+        return (
+            limit is None or not window.on_the_way or window.bytes + self._size_of(record) <= limit
+        )
 
     def _go(self, window: _Window[R], record: R) -> None:
         window.lone = None if window.on_the_way else record

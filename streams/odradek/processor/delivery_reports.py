@@ -1,10 +1,12 @@
-"""Why records of a transaction failed, when the commit, or a later record's produce, says only that some did.
+"""Why records of a transaction failed, when the commit, or a later record's produce, says only
+that some did.
 
-librdkafka refuses a commit with `_INCONSISTENT` ("see individual delivery reports") when a record failed that it had queued already: a
-partition that is not there, found out once the topic's metadata came. A report of every record costs the lane at all times, so they are
-asked for after such a commit only; the lane comes back to the same inputs, and the report then names the cause. A record that comes
-after a refused one is refused with `_STATE`, which says no more; where the lane waits for some of its records before it produces others,
-each has a report.
+librdkafka refuses a commit with `_INCONSISTENT` ("see individual delivery reports") when a
+record failed that it had queued already: a partition that is not there, found out once the
+topic's metadata came. A report of every record costs the lane at all times, so they are asked
+for after such a commit only; the lane comes back to the same inputs, and the report then names
+the cause. A record that comes after a refused one is refused with `_STATE`, which says no more;
+where the lane waits for some of its records before it produces others, each has a report.
 """
 
 from __future__ import annotations
@@ -13,9 +15,19 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from odradek.processor.errors import Dropped, Refused, classify, dropped_over, kafka_error, refused_over, speaks_of_content
+from odradek.processor.errors import (
+    Dropped,
+    Refused,
+    classify,
+    dropped_over,
+    kafka_error,
+    refused_over,
+    speaks_of_content,
+)
 
-REPORTED_TRANSACTIONS = 200  # with reports, after a commit that named no cause; the guilty input is among the next
+REPORTED_TRANSACTIONS = (
+    200  # with reports, after a commit that named no cause; the guilty input is among the next
+)
 
 Report = Callable[[KafkaError | None, Message], None]
 

@@ -1,7 +1,9 @@
-"""The end of a process that does not come to it by itself: by a thread of its own, whatever the others stand in.
+"""The end of a process that does not come to it by itself: by a thread of its own, whatever the
+others stand in.
 
-What a signal handler calls here takes no lock. Python runs handlers between two instructions of the main thread, so also in the middle of a
-handler, and of `threading.Event.set`: a lock that was taken there is never given back to whoever interrupts it.
+What a signal handler calls here takes no lock. Python runs handlers between two instructions of
+the main thread, so also in the middle of a handler, and of `threading.Event.set`: a lock that
+was taken there is never given back to whoever interrupts it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import time
 
 
 class Ending(threading.Thread):
-    """From `tell` on the process has `within_seconds`; then it ends with `status`, and `why` on stderr, where anybody reads that.
+    """From `tell` on the process has `within_seconds`; then it ends with `status`, and `why` on
+    stderr, where anybody reads that.
 
     It waits from now on: a handler starts no thread.
     """
@@ -43,10 +46,11 @@ class Ending(threading.Thread):
 
 
 def say_where_read(line: str) -> None:
-    """Write it to stderr, past the stream, whose lock a line that waits may have; not where nobody reads it.
+    """Write it to stderr, past the stream, whose lock a line that waits may have; not where
+    nobody reads it.
 
-    Somebody's own stream in its place (a logger's) may have no file. Then it is that of the process, if it began with one: number 2 may be
-    any file since.
+    Somebody's own stream in its place (a logger's) may have no file. Then it is that of the
+    process, if it began with one: number 2 may be any file since.
     """
     for stream in (sys.stderr, sys.__stderr__):
         with contextlib.suppress(Exception):

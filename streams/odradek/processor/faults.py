@@ -1,7 +1,9 @@
-"""Fault points between the calls of a lane's transaction. For tests only: they kill or stop this very process.
+"""Fault points between the calls of a lane's transaction. For tests only: they kill or stop this
+very process.
 
-`ODRADEK_FAULT=point:action[:nth]`, read once when a lane is made. Points are in `POINTS`; action `kill` is SIGKILL, `stop` SIGSTOP (the
-test sends SIGCONT); nth (default 1) counts how often the process has passed the point. Unset, a lane holds None and pays one comparison.
+`ODRADEK_FAULT=point:action[:nth]`, read once when a lane is made. Points are in `POINTS`; action
+`kill` is SIGKILL, `stop` SIGSTOP (the test sends SIGCONT); nth (default 1) counts how often the
+process has passed the point. Unset, a lane holds None and pays one comparison.
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ AFTER_FLUSH = "after-flush"
 BEFORE_COMMIT = "before-commit"
 AFTER_COMMIT = "after-commit"
 AFTER_APPLY = "after-apply"
-POINTS = (AFTER_INIT, AFTER_RESTORE, AFTER_BEGIN, AFTER_PRODUCE, AFTER_FLUSH, BEFORE_COMMIT, AFTER_COMMIT, AFTER_APPLY)
+POINTS = (
+    AFTER_INIT,
+    AFTER_RESTORE,
+    AFTER_BEGIN,
+    AFTER_PRODUCE,
+    AFTER_FLUSH,
+    BEFORE_COMMIT,
+    AFTER_COMMIT,
+    AFTER_APPLY,
+)
 
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -32,7 +43,9 @@ _hooks: dict[str, FaultHook] = {}
 
 
 def fault_hook() -> FaultHook | None:
-    """What a lane calls at each point, or None when no fault is asked for. One counter a process, whatever the number of lanes."""
+    """What a lane calls at each point, or None when no fault is asked for. One counter a
+    process, whatever the number of lanes.
+    """
     text = os.environ.get(VARIABLE, "")
     if not text:
         return None
@@ -47,7 +60,9 @@ def _make(text: str) -> FaultHook:
     action, _, nth = rest.partition(":")
     if point not in POINTS or action not in _SIGNALS or not (nth or "1").isdigit():
         raise ConfigurationError(
-            f"{VARIABLE}={text}: expected point:action[:nth], points {', '.join(POINTS)}, actions kill, stop", key=VARIABLE
+            f"{VARIABLE}={text}: expected point:action[:nth], points {', '.join(POINTS)}, actions"
+            " kill, stop",
+            key=VARIABLE,
         )
     left = int(nth or "1")
     lock = threading.Lock()

@@ -1,11 +1,13 @@
 """The one consumer of a processor: it holds the group membership and says which lanes exist.
 
-Classic protocol, cooperative-sticky, session 6 s, static identity. A partition is assigned with an explicit offset and paused at once; the
-lane says where to seek when it is ready. Records carry the lane's epoch: what was dispatched before a seek is dropped by the inbox.
-A full lane pauses its partition, and only that. Group offsets are committed once a second, for lag tools and the tripwire of a first
-start; nothing is ever read from them.
+Classic protocol, cooperative-sticky, session 6 s, static identity. A partition is assigned with
+an explicit offset and paused at once; the lane says where to seek when it is ready. Records
+carry the lane's epoch: what was dispatched before a seek is dropped by the inbox. A full lane
+pauses its partition, and only that. Group offsets are committed once a second, for lag tools and
+the tripwire of a first start; nothing is ever read from them.
 
-Never: create a lane for anything but an assignment, reset an offset silently, or decide ownership (the broker's fencing does).
+Never: create a lane for anything but an assignment, reset an offset silently, or decide
+ownership (the broker's fencing does).
 """
 
 from __future__ import annotations
@@ -31,12 +33,15 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.02  # also how long a lane's request to seek or resume may wait
 CONSUME_MAX = 1_000
 COMMIT_EVERY_SECONDS = 1.0
-STOP_LANES_SECONDS = 10.0  # a running transaction ends in milliseconds; a slow activation may take the deadlock timeout
+# a running transaction ends in milliseconds; a slow activation may take the deadlock timeout
+STOP_LANES_SECONDS = 10.0
 MEMBERSHIP_SECONDS = 10.0
 FENCED_MAX, FENCED_WINDOW_SECONDS = 3, 60.0
 SEEK_TRIES = 50  # turns of the thread
 
-_FOREIGN_MEMBER = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.FENCED_INSTANCE_ID})
+_FOREIGN_MEMBER = frozenset(
+    {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.FENCED_INSTANCE_ID}
+)
 
 
 class _FencedError(Exception):
@@ -44,7 +49,9 @@ class _FencedError(Exception):
 
 
 class Group(threading.Thread):
-    """Runs until `stop`. `new_lane(partition, seat)` makes and starts lanes; `fatal` is told why the membership ended for good."""
+    """Runs until `stop`. `new_lane(partition, seat)` makes and starts lanes; `fatal` is told why
+    the membership ended for good.
+    """
 
     def __init__(
         self,
@@ -72,10 +79,14 @@ class Group(threading.Thread):
         self.assigned_once = threading.Event()
         self.turned_at = 0.0  # monotonic
         self.lanes: dict[int, Lane] = {}  # replaced as a whole by this thread, read by others
-        self._epochs: dict[int, int] = {}  # partitions that deliver, with the epoch their records get
+        self._epochs: dict[
+            int, int
+        ] = {}  # partitions that deliver, with the epoch their records get
         self._paused_full: set[int] = set()
         self._group_offsets: dict[int, int] = {}
-        self._ends: dict[int, tuple[int, int]] = {}  # end of the partition and how far the consumer has read
+        self._ends: dict[
+            int, tuple[int, int]
+        ] = {}  # end of the partition and how far the consumer has read
         self._committed_at = 0.0
         self._healing = Healing()
         self._lost_at = float("-inf")
@@ -91,7 +102,9 @@ class Group(threading.Thread):
         self._requests.append(lambda: self._do_seek(partition, offset, epoch))
 
     def still_assigned(self, partition: int) -> bool | None:
-        """A commit of group offsets carries member id and generation: the coordinator refuses a member of the past."""
+        """A commit of group offsets carries member id and generation: the coordinator refuses a
+        member of the past.
+        """
         answer: list[bool | None] = [None]
         done = threading.Event()
 
@@ -110,11 +123,15 @@ class Group(threading.Thread):
         self._stopping.set()
 
     def lag(self, partition: int) -> int | None:
-        """Records behind a lane's position, by the end that came with a fetch, a second old at most. None while nothing was fetched."""
+        """Records behind a lane's position, by the end that came with a fetch, a second old at
+        most. None while nothing was fetched.
+        """
         lane, (end, read) = self.lanes.get(partition), self._ends.get(partition, (-1, -1))
         if lane is None or lane.position < 0 or end < 0:
             return None
-        if partition in self._epochs and read >= 0:  # by the consumer's position, which steps over the markers of transactions
+        if (
+            partition in self._epochs and read >= 0
+        ):  # by the consumer's position, which steps over the markers of transactions
             return max(0, end - read) + len(lane.inbox)
         return max(0, end - lane.position)
 
@@ -131,7 +148,11 @@ class Group(threading.Thread):
             self._end(error)
         except Exception as error:
             logger.exception("the group thread of %s failed", self._topic)
-            self._end(OdradekError(f"group membership of {self._topic} failed: {type(error).__name__}: {error}"))
+            self._end(
+                OdradekError(
+                    f"group membership of {self._topic} failed: {type(error).__name__}: {error}"
+                )
+            )
 
     def _member(self) -> None:
         """One membership, from joining to leaving."""
@@ -153,24 +174,42 @@ class Group(threading.Thread):
             self._forget(list(self.lanes))
 
     def _join(self, consumer: Consumer) -> None:
-        consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
 
     def _rejoin(self, consumer: Consumer) -> None:
-        """Leave (`close` would not, for a static member; this does) and join: the group shares everything out."""
-        logger.info("%s: %s may have come back in the middle of a rebalance and joins once more", self._topic, self._instance_id)
+        """Leave (`close` would not, for a static member; this does) and join: the group shares
+        everything out.
+        """
+        logger.info(
+            "%s: %s may have come back in the middle of a rebalance and joins once more",
+            self._topic,
+            self._instance_id,
+        )
         consumer.unsubscribe()
         self._join(consumer)
 
     def _consider(self, fenced: _FencedError) -> None:
-        """Somebody joined under our identity. If our session had just ended it was ourselves: a commit of the time before met the member id
-        that we have now (a broker that restarts does that). Then join anew; another process shows soon, since it fences us again."""
+        """Somebody joined under our identity. If our session had just ended it was ourselves: a
+        commit of the time before met the member id that we have now (a broker that restarts does
+        that). Then join anew; another process shows soon, since it fences us again.
+        """
         now = time.monotonic()
         self._fenced.append(now)
         often = len(self._fenced) == FENCED_MAX and now - self._fenced[0] < FENCED_WINDOW_SECONDS
         if often or now - self._lost_at > FENCED_WINDOW_SECONDS:
             reason = f"Kafka gave the membership to the other one: {fenced}"
             raise DuplicateIdentityError(self._instance_id, reason=reason) from fenced
-        logger.warning("%s: fenced as %s after a lost session, joining the group anew: %s", self._topic, self._instance_id, fenced)
+        logger.warning(
+            "%s: fenced as %s after a lost session, joining the group anew: %s",
+            self._topic,
+            self._instance_id,
+            fenced,
+        )
 
     def _end(self, error: OdradekError) -> None:
         logger.error("%s", error)
@@ -196,7 +235,9 @@ class Group(threading.Thread):
                 self._rejoin(consumer)
 
     def _note_ends(self, consumer: Consumer) -> None:
-        """Ends that came with fetches: no request. Here and not where they are asked for: the call from another thread waits for `poll`."""
+        """Ends that came with fetches: no request. Here and not where they are asked for: the
+        call from another thread waits for `poll`.
+        """
         places = [TopicPartition(self._topic, partition) for partition in self.lanes]
         try:
             for place in consumer.position(places) if places else ():
@@ -206,9 +247,16 @@ class Group(threading.Thread):
             logger.debug("ends of %s: %s", self._topic, error)
 
     def _heal(self, now: float) -> None:
-        """A lane that stopped over something that may have passed gets a successor while the partition is ours."""
+        """A lane that stopped over something that may have passed gets a successor while the
+        partition is ours.
+        """
         for partition in self._healing.due(self.lanes, now):
-            logger.warning("lane %s/%d is owned anew, it had stopped: %s", self._topic, partition, self.lanes[partition].error)
+            logger.warning(
+                "lane %s/%d is owned anew, it had stopped: %s",
+                self._topic,
+                partition,
+                self.lanes[partition].error,
+            )
             self._do_hold(partition)
             lane = self._new_lane(partition, self)
             lane.follow(self.lanes[partition])
@@ -233,9 +281,15 @@ class Group(threading.Thread):
                 by_partition[partition] = [message]
             else:
                 found.append(message)
-        full = [partition for partition, found in by_partition.items() if self._put(partition, found)]
+        full = [
+            partition for partition, found in by_partition.items() if self._put(partition, found)
+        ]
         together = self._together()
-        full += [partition for partition in by_partition if partition in self._epochs and together.full(self.lanes[partition].inbox)]
+        full += [
+            partition
+            for partition in by_partition
+            if partition in self._epochs and together.full(self.lanes[partition].inbox)
+        ]
         for partition in full:
             self._pause(partition)
             self._paused_full.add(partition)
@@ -253,16 +307,29 @@ class Group(threading.Thread):
         partition = message.partition()
         if error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID) or error.fatal():
             raise self._fatal_error(error)
-        if error.code() == KafkaError._AUTO_OFFSET_RESET and partition is not None and partition in self._epochs:
+        if (
+            error.code() == KafkaError._AUTO_OFFSET_RESET
+            and partition is not None
+            and partition in self._epochs
+        ):
             # One event, then silence for ever: the lane stops loudly now.
             lane = self.lanes[partition]
             del self._epochs[partition]
             position = lane.position
             start = self._log_start(partition, position)
-            lane.gap(InputGapError(position=position, log_start=start, topic=self._topic, partition=partition))
+            lane.gap(
+                InputGapError(
+                    position=position, log_start=start, topic=self._topic, partition=partition
+                )
+            )
         elif error.code() in FORBIDDEN:
             if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                raise missing_acl("Read", "group", f"{self._topic.removesuffix('events')}processor", reason=error.str())
+                raise missing_acl(
+                    "Read",
+                    "group",
+                    f"{self._topic.removesuffix('events')}processor",
+                    reason=error.str(),
+                )
             raise missing_acl("Read", "topic", self._topic, reason=error.str())
         elif error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
             raise timeout_refused("session_timeout", SESSION_LIMITS, reason=error.str())
@@ -278,7 +345,9 @@ class Group(threading.Thread):
     def _log_start(self, partition: int, position: int) -> int:
         assert self._consumer is not None
         try:
-            found = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=5.0)
+            found = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=5.0
+            )
         except KafkaException:
             return position + 1
         return found[0] if found else position + 1
@@ -303,9 +372,12 @@ class Group(threading.Thread):
             if error.args[0].code() != KafkaError._STATE:
                 raise
             if tries < SEEK_TRIES:  # the partition's fetcher is not there yet
-                self._requests.append(lambda: self._do_seek(partition, offset, epoch, tries=tries + 1))
+                self._requests.append(
+                    lambda: self._do_seek(partition, offset, epoch, tries=tries + 1)
+                )
                 return
-            # It ended, over an offset that was not there: it never takes a seek again, a new one begins where it is told to.
+            # It ended, over an offset that was not there: it never takes a seek again, a new one
+            # begins where it is told to.
             self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
             self._consumer.incremental_assign([place])
         self._consumer.resume([TopicPartition(self._topic, partition)])
@@ -319,7 +391,9 @@ class Group(threading.Thread):
         if not lane.has_row:
             return True  # never owned yet: nothing to commit; init_transactions decides
         try:
-            self._consumer.commit(offsets=[TopicPartition(self._topic, partition, lane.position)], asynchronous=False)
+            self._consumer.commit(
+                offsets=[TopicPartition(self._topic, partition, lane.position)], asynchronous=False
+            )
         except KafkaException as error:
             inner = error.args[0]
             if inner.fatal() or inner.code() == KafkaError.FENCED_INSTANCE_ID:
@@ -338,14 +412,20 @@ class Group(threading.Thread):
         together = self._together() if self._paused_full else None
         for partition in list(self._paused_full):
             lane = self.lanes.get(partition) if partition in self._epochs else None
-            if lane is not None and together is not None and not (lane.inbox.drained() and together.drained(lane.inbox)):
+            if (
+                lane is not None
+                and together is not None
+                and not (lane.inbox.drained() and together.drained(lane.inbox))
+            ):
                 continue
             self._paused_full.discard(partition)
             if lane is not None:
                 consumer.resume([TopicPartition(self._topic, partition)])
 
     def _report_positions(self, consumer: Consumer) -> None:
-        """Lanes whose due timers wait for an end: the consumer's position steps over control records, the last input's offset does not."""
+        """Lanes whose due timers wait for an end: the consumer's position steps over control
+        records, the last input's offset does not.
+        """
         for partition, lane in self.lanes.items():
             end, epoch = lane.intake.awaited_end, self._epochs.get(partition)
             if end < 0 or epoch is None:
@@ -357,17 +437,26 @@ class Group(threading.Thread):
 
     def _commit_offsets(self, *, final: bool = False) -> None:
         assert self._consumer is not None
-        changed = {p: lane.position for p, lane in self.lanes.items() if lane.has_row and self._group_offsets.get(p) != lane.position}
+        changed = {
+            p: lane.position
+            for p, lane in self.lanes.items()
+            if lane.has_row and self._group_offsets.get(p) != lane.position
+        }
         if not changed:
             return
-        offsets = [TopicPartition(self._topic, partition, position) for partition, position in changed.items()]
+        offsets = [
+            TopicPartition(self._topic, partition, position)
+            for partition, position in changed.items()
+        ]
         try:
             if final:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
             else:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
-            logger.debug("group offsets of %s not committed: %s", self._topic, error)  # they may be stale; nothing is read from them
+            logger.debug(
+                "group offsets of %s not committed: %s", self._topic, error
+            )  # they may be stale; nothing is read from them
         else:
             self._group_offsets.update(changed)
 
@@ -377,8 +466,11 @@ class Group(threading.Thread):
         logger.info("%s: assigned %s", self._topic, sorted(p.partition for p in partitions))
         self._settling.assigned()
         starts = self._log_starts([p.partition for p in partitions])
-        # An absolute offset that exists. A logical one is asked for in the background, and its answer would undo a seek that came first.
-        places = [TopicPartition(self._topic, p.partition, starts.get(p.partition, 0)) for p in partitions]
+        # An absolute offset that exists. A logical one is asked for in the background, and its
+        # answer would undo a seek that came first.
+        places = [
+            TopicPartition(self._topic, p.partition, starts.get(p.partition, 0)) for p in partitions
+        ]
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)
@@ -403,7 +495,9 @@ class Group(threading.Thread):
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._take_back(consumer, partitions, lost=True)
 
-    def _take_back(self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool) -> None:
+    def _take_back(
+        self, consumer: Consumer, partitions: list[TopicPartition], *, lost: bool
+    ) -> None:
         numbers = [p.partition for p in partitions]
         logger.info("%s: %s %s", self._topic, "lost" if lost else "gave back", sorted(numbers))
         self._settling.moved()
@@ -435,4 +529,6 @@ class Group(threading.Thread):
                 self._drain_requests(run=not lost)  # a lane may be asking us just now
                 lane.join(0.01)
             if lane.is_alive():
-                logger.warning("lane %s/%d does not end; its successor fences it", self._topic, lane.partition)
+                logger.warning(
+                    "lane %s/%d does not end; its successor fences it", self._topic, lane.partition
+                )

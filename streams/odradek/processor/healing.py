@@ -1,8 +1,9 @@
 """Which stops of a lane pass by themselves, and when its partition is owned anew.
 
-A lane that stopped says so (`members`, the log) and stays stopped until then: each own runs every tripwire again, so that trying is never
-guessing. What needs a person stays stopped until somebody starts the process again: records that were deleted unread, topics made anew or
-copied, another number of partitions, state of a newer version, a defect of ours that comes back at once.
+A lane that stopped says so (`members`, the log) and stays stopped until then: each own runs
+every tripwire again, so that trying is never guessing. What needs a person stays stopped until
+somebody starts the process again: records that were deleted unread, topics made anew or copied,
+another number of partitions, state of a newer version, a defect of ours that comes back at once.
 """
 
 from __future__ import annotations
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
 FIRST_SECONDS, MAX_SECONDS = 5.0, 60.0
 RAN_SECONDS = 60.0  # a lane that ran for so long had recovered: the next stop counts as the first
 
-# Room on the disk, a broker, a topic that metadata did not show, a setting of a topic, a store that somebody else had open.
-_PASSING = (BrokerUnreachableError, DiskFullError, StateStoreError, TopicMissingError, TopicSettingError)
+# Room on the disk, a broker, a topic that metadata did not show, a setting of a topic, a store that
+# somebody else had open.
+_PASSING = (
+    BrokerUnreachableError,
+    DiskFullError,
+    StateStoreError,
+    TopicMissingError,
+    TopicSettingError,
+)
 # By themselves, not what is derived from them: rights that were taken away and come back.
 _RIGHTS = (OdradekError, TopicError)
 
@@ -56,11 +64,17 @@ class Healing:
         self._stops: dict[int, _Stops] = {}
 
     def due(self, lanes: Mapping[int, Lane], now: float) -> list[int]:
-        """Partitions whose lane stopped over something that may have passed, and waited long enough. now: seconds, monotonic."""
+        """Partitions whose lane stopped over something that may have passed, and waited long
+        enough. now: seconds, monotonic.
+        """
         found = []
         for partition, lane in lanes.items():
             if lane.state is LaneState.FAILED:
-                if not lane.is_alive() and may_pass(lane.error) and self._waited(partition, lane, now):
+                if (
+                    not lane.is_alive()
+                    and may_pass(lane.error)
+                    and self._waited(partition, lane, now)
+                ):
                     found.append(partition)
             elif partition in self._stops:
                 self._note_life(partition, lane, now)

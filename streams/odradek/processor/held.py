@@ -1,7 +1,9 @@
-"""Runs that are held: no workflow code of theirs runs until an operator unparks them, whoever owns the partition.
+"""Runs that are held: no workflow code of theirs runs until an operator unparks them, whoever
+owns the partition.
 
-A run is held when owners died over it in a row, or when a transaction was refused for what it made. The mark stands in the run's row
-(`parked_reason`), so it survives owners and new code; the engine learns of it by an instance that fails each task without running anything.
+A run is held when owners died over it in a row, or when a transaction was refused for what it
+made. The mark stands in the run's row (`parked_reason`), so it survives owners and new code; the
+engine learns of it by an instance that fails each task without running anything.
 """
 
 from __future__ import annotations
@@ -11,7 +13,14 @@ from collections.abc import Callable
 import msgspec
 
 from odradek.engine import ports
-from odradek.engine.activation import Activation, Activator, Completion, FailWorkflow, TaskFailed, WorkflowInstance
+from odradek.engine.activation import (
+    Activation,
+    Activator,
+    Completion,
+    FailWorkflow,
+    TaskFailed,
+    WorkflowInstance,
+)
 from odradek.engine.ports import OutletUnavailableError, Output, Refusal, Tables
 from odradek.engine.summaries import summary_of
 from odradek.processor.outlet import Record, TopicOutlet
@@ -24,7 +33,8 @@ from odradek.wire.state import RunRow, WorkflowRow
 
 MARK = "held: "
 CAUSE = "FORCE_CLOSE_COMMAND"
-#: `reported_problems` of a held run: what the engine says of it once an instance of ours has failed its task.
+#: `reported_problems` of a held run: what the engine says of it once an instance of ours has failed
+#: its task.
 HELD_PROBLEMS = [TASK_FAILED, cause_value(CAUSE), PARKED]
 _TEXT_MAX = 1_000
 
@@ -33,31 +43,50 @@ Held = Callable[[str, str], str]
 
 
 def held_reason(why: str, dead_letter: str = "") -> str:
-    """`parked_reason` of a run that is to be held. `dead_letter`: where its input lay that was not applied."""
-    hint = f" (its input {dead_letter} was not applied and is a dead letter: redrive it once the run is unparked)" if dead_letter else ""
+    """`parked_reason` of a run that is to be held. `dead_letter`: where its input lay that was
+    not applied.
+    """
+    hint = (
+        f" (its input {dead_letter} was not applied and is a dead letter: redrive it once the run"
+        " is unparked)"
+        if dead_letter
+        else ""
+    )
     return f"{MARK}{why.partition(chr(10))[0][: _TEXT_MAX - len(hint)]}{hint}"
 
 
 def why_held(parked_reason: str) -> str:
-    """Why a run is held, "" when it is parked for another reason or not at all. The engine puts a cause before the mark."""
+    """Why a run is held, "" when it is parked for another reason or not at all. The engine puts
+    a cause before the mark.
+    """
     _, mark, why = parked_reason.partition(MARK)
     return why if mark else ""
 
 
 class HeldRuns:
-    """Which runs of a lane are held. Never writes: it gives rows, the lane's transaction takes them."""
+    """Which runs of a lane are held. Never writes: it gives rows, the lane's transaction takes
+    them.
+    """
 
     def __init__(self) -> None:
         self.unparked: set[str] = set()  # workflow ids of held runs that an operator lets go on
-        self.from_birth: dict[str, str] = {}  # workflow id -> why; of a run that the input at hand would begin
+        self.from_birth: dict[
+            str, str
+        ] = {}  # workflow id -> why; of a run that the input at hand would begin
 
-    def hold(self, tables: Tables, workflow_id: str, run_id: str, reason: str, *, dead_letter: str = "") -> RunRow | None:
-        """The row of the run (of the current one without a run id), held; None when there is no such open run."""
+    def hold(
+        self, tables: Tables, workflow_id: str, run_id: str, reason: str, *, dead_letter: str = ""
+    ) -> RunRow | None:
+        """The row of the run (of the current one without a run id), held; None when there is no
+        such open run.
+        """
         run = _open_run(tables, workflow_id, run_id)
         if run is None:
             return None
         self.unparked.discard(run.workflow_id)
-        return msgspec.structs.replace(run, parked_reason=held_reason(reason, dead_letter), reported_problems=HELD_PROBLEMS)
+        return msgspec.structs.replace(
+            run, parked_reason=held_reason(reason, dead_letter), reported_problems=HELD_PROBLEMS
+        )
 
     def is_held(self, tables: Tables, workflow_id: str, run_id: str) -> bool:
         """Whether the run is open and held, let go on or not."""
@@ -88,8 +117,12 @@ def held_rows(codec: Codec, run: RunRow | None) -> dict[bytes, bytes | None]:
     return {state_key(ports.RUN, run.run_id): codec.encode_row(run)} if run is not None else {}
 
 
-def held_summary(outlet: TopicOutlet, namespace: str, task_queue: str, run: RunRow | None) -> Record | None:
-    """What lists have to learn of a run that was held; None when there is none, or it cannot be written (its next task says it then)."""
+def held_summary(
+    outlet: TopicOutlet, namespace: str, task_queue: str, run: RunRow | None
+) -> Record | None:
+    """What lists have to learn of a run that was held; None when there is none, or it cannot be
+    written (its next task says it then).
+    """
     if run is None:
         return None
     record = summary_of(namespace, task_queue, run)
@@ -99,7 +132,9 @@ def held_summary(outlet: TopicOutlet, namespace: str, task_queue: str, run: RunR
         return None
     if isinstance(value, Refusal):
         return None
-    return outlet.record(Output(ports.EXECUTIONS, "", f"{run.workflow_id}/{run.run_id}", record, value))
+    return outlet.record(
+        Output(ports.EXECUTIONS, "", f"{run.workflow_id}/{run.run_id}", record, value)
+    )
 
 
 class HoldingActivator:
@@ -113,7 +148,9 @@ class HoldingActivator:
         why = self._held(workflow_id, run_id)
         if why:
             return _HeldInstance(why)
-        return self._inner.create(workflow_id=workflow_id, run_id=run_id, workflow_type=workflow_type)
+        return self._inner.create(
+            workflow_id=workflow_id, run_id=run_id, workflow_type=workflow_type
+        )
 
 
 class _HeldInstance:

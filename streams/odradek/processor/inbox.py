@@ -1,7 +1,8 @@
-"""Hand-over of records from the group's thread to a lane's: whole lists, bounded, tagged with the lane's epoch.
+"""Hand-over of records from the group's thread to a lane's: whole lists, bounded, tagged with
+the lane's epoch.
 
-A lane that seeks raises its epoch; what was dispatched under an older one is dropped here. Mind the GIL: one hand-over is one wake-up, so
-records come and go as lists, never one by one.
+A lane that seeks raises its epoch; what was dispatched under an older one is dropped here. Mind
+the GIL: one hand-over is one wake-up, so records come and go as lists, never one by one.
 """
 
 from __future__ import annotations
@@ -16,20 +17,24 @@ from confluent_kafka import Message
 
 RECORDS_MAX = 2_000  # a lane that holds more pauses its partition
 RECORDS_RESUME = 500  # ... until it has worked down to this
-# The same in bytes, of record values: a start may have a megabyte. What the consumer had fetched comes on top, 32 MiB for all lanes.
+# The same in bytes, of record values: a start may have a megabyte. What the consumer had fetched
+# comes on top, 32 MiB for all lanes.
 BYTES_MAX = 8 * 1024 * 1024
 BYTES_RESUME = BYTES_MAX // 2
-# All lanes of a consumer together: from here on those pause that hold more than their share of half of it, so that each takes something
-# and 64 lanes hold 96 MiB at most, not 512.
+# All lanes of a consumer together: from here on those pause that hold more than their share of half
+# of it, so that each takes something and 64 lanes hold 96 MiB at most, not 512.
 ALL_BYTES_MAX = 8 * BYTES_MAX
 ALL_BYTES_RESUME = ALL_BYTES_MAX // 2
 
-# One count for all lanes: what a lane has left behind, a seek above all, must not fit its successor.
+# One count for all lanes: what a lane has left behind, a seek above all, must not fit its
+# successor.
 _epochs = itertools.count(1)
 
 
 class Inbox:
-    """One lane's queue. The group's thread puts, the lane's thread takes; `wake` may come from anywhere."""
+    """One lane's queue. The group's thread puts, the lane's thread takes; `wake` may come from
+    anywhere.
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition(threading.Lock())
@@ -37,7 +42,9 @@ class Inbox:
         self._count = 0
         self._bytes = 0
         self._epoch = 0
-        self._position = -1  # consumer position, past records that are no input (control records); -1 unknown
+        self._position = (
+            -1
+        )  # consumer position, past records that are no input (control records); -1 unknown
         self._woken = False
 
     def put(self, epoch: int, messages: list[Message]) -> bool:
@@ -64,8 +71,9 @@ class Inbox:
         return self._count <= RECORDS_RESUME and self._bytes <= BYTES_RESUME
 
     def take(self, limit: int, timeout: float) -> list[Message]:
-        """Up to `limit` records, in order, of BYTES_MAX at most (but one at least); waits up to `timeout` seconds for the first, or for
-        `wake`."""
+        """Up to `limit` records, in order, of BYTES_MAX at most (but one at least); waits up to
+        `timeout` seconds for the first, or for `wake`.
+        """
         with self._condition:
             if not self._lists and not self._woken and timeout > 0:
                 self._condition.wait(timeout)

@@ -1,10 +1,12 @@
 """From records of `events` to the engine's inputs, and what becomes of those that are none.
 
-Duties: decode (Avro or JSON), see that a record lies on the partition of its workflow, drop reads that nobody waits for any more, and turn
-what cannot be decoded but can be routed by its headers into a failure of its activity or request. No run waits for ever on a record
-that nobody could read.
+Duties: decode (Avro or JSON), see that a record lies on the partition of its workflow, drop
+reads that nobody waits for any more, and turn what cannot be decoded but can be routed by its
+headers into a failure of its activity or request. No run waits for ever on a record that nobody
+could read.
 
-Never: lose a record silently, apply an event where it does not belong, or wait here: a record whose schema is unknown is handed back.
+Never: lose a record silently, apply an event where it does not belong, or wait here: a record
+whose schema is unknown is handed back.
 """
 
 from __future__ import annotations
@@ -52,18 +54,33 @@ logger = logging.getLogger(__name__)
 
 _EVENT_TYPES = frozenset(typing.get_args(Event))
 _TRACED = frozenset({StartWorkflow, SignalWorkflow, QueryWorkflow})
-_Changing = StartWorkflow | SignalWorkflow | CancelWorkflow | TerminateWorkflow | UnparkWorkflow | DeleteWorkflow
+_Changing = (
+    StartWorkflow
+    | SignalWorkflow
+    | CancelWorkflow
+    | TerminateWorkflow
+    | UnparkWorkflow
+    | DeleteWorkflow
+)
 _CHANGING = frozenset(typing.get_args(_Changing))
 _REQUEST_KINDS = frozenset(t.__name__ for t in typing.get_args(Request))
-# A heartbeat that cannot be read fails nothing: the next one, or the heartbeat timeout, speaks for the attempt.
-_FAILING_KINDS = frozenset(t.__name__ for t in typing.get_args(ActivityReport)) - {"ActivityTaskHeartbeat"}
+# A heartbeat that cannot be read fails nothing: the next one, or the heartbeat timeout, speaks for
+# the attempt.
+_FAILING_KINDS = frozenset(t.__name__ for t in typing.get_args(ActivityReport)) - {
+    "ActivityTaskHeartbeat"
+}
 
-# A read past its deadline is dropped: nobody waits. Its deadline is by its writer's clock, which may be behind ours by as much as this.
+# A read past its deadline is dropped: nobody waits. Its deadline is by its writer's clock, which
+# may be behind ours by as much as this.
 CLOCKS_APART_MS = 120_000
-BACKLOG = 100  # records that came at once: then what is late is old, and has its own clock's word alone
+BACKLOG = (
+    100  # records that came at once: then what is late is old, and has its own clock's word alone
+)
 _PATIENCE_MS = 10_000  # of a writer whose clock is not known: `rpc_timeout` of our clients
 
-UNDECODABLE_TYPE = "UndecodableRecord"  # `Failure.type` of an activity whose report nobody could read
+UNDECODABLE_TYPE = (  # `Failure.type` of an activity whose report nobody could read
+    "UndecodableRecord"
+)
 
 
 @dataclass(slots=True)
@@ -79,10 +96,14 @@ class Letter:
 
 @dataclass(slots=True)
 class Sorted:
-    """What a list of records came to. `taken` counts those dealt with: the rest begins with one whose schema is not known yet."""
+    """What a list of records came to. `taken` counts those dealt with: the rest begins with one
+    whose schema is not known yet.
+    """
 
     inputs: list[Input] = field(default_factory=list)
-    forwards: list[tuple[Message, str]] = field(default_factory=list)  # with the workflow id whose partition is the right one
+    forwards: list[tuple[Message, str]] = field(
+        default_factory=list
+    )  # with the workflow id whose partition is the right one
     letters: list[Letter] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     unparks: list[str] = field(default_factory=list)  # workflow ids
@@ -92,9 +113,13 @@ class Sorted:
 
 
 class Sorter:
-    """Sorts the records of one partition. `give_up` holds schema ids that stayed unknown for too long."""
+    """Sorts the records of one partition. `give_up` holds schema ids that stayed unknown for too
+    long.
+    """
 
-    def __init__(self, codec: Codec, *, topic: str, topic_id: str, partition: int, partitions: int) -> None:
+    def __init__(
+        self, codec: Codec, *, topic: str, topic_id: str, partition: int, partitions: int
+    ) -> None:
         self._decode, self._ask_again = codec.decode, codec.ask_again
         self._partition = partition
         self._partitions = partitions
@@ -103,9 +128,16 @@ class Sorter:
         self.give_up: set[str] = set()
 
     def sort(self, messages: list[Message], now_ms: int) -> Sorted:
-        """Deal with `messages` in order, up to the first whose schema is unknown (and may still be published)."""
+        """Deal with `messages` in order, up to the first whose schema is unknown (and may still
+        be published).
+        """
         result = Sorted()
-        inputs, origin, own, partitions = result.inputs, self._origin, self._partition, self._partitions
+        inputs, origin, own, partitions = (
+            result.inputs,
+            self._origin,
+            self._partition,
+            self._partitions,
+        )
         latest_ms = 0  # when the youngest record so far was written
         for message in messages:
             written_ms = message.timestamp()[1]
@@ -124,10 +156,19 @@ class Sorter:
                 self._undecodable(message, dead_letters.UNDECODABLE, error, result)
             except JsonInputError as error:
                 self._undecodable(message, dead_letters.INVALID_JSON, error, result)
-            except (OdradekError, MemoryError):  # a registry is away, no memory: not the record's fault
+            except (
+                OdradekError,
+                MemoryError,
+            ):  # a registry is away, no memory: not the record's fault
                 raise
-            except Exception as error:  # a defect of ours, found by one record: it must not take its partition along
-                logger.exception("%s/%d/%s: a record could not be decoded", self._topic, self._partition, message.offset())
+            # a defect of ours, found by one record: it must not take its partition along
+            except Exception as error:
+                logger.exception(
+                    "%s/%d/%s: a record could not be decoded",
+                    self._topic,
+                    self._partition,
+                    message.offset(),
+                )
                 self._undecodable(message, dead_letters.UNDECODABLE, _told(error), result)
             else:
                 if type(event) not in _EVENT_TYPES:
@@ -135,7 +176,9 @@ class Sorter:
                     result.letters.append(Letter(message, dead_letters.UNEXPECTED_RECORD, text))
                 elif partition_for(event.workflow_id.encode(), partitions) != own:
                     self._misplaced(message, event.workflow_id, result)
-                elif isinstance(event, READ_REQUESTS) and _expired(event, message, latest_ms, now_ms, backlog=len(messages) >= BACKLOG):
+                elif isinstance(event, READ_REQUESTS) and _expired(
+                    event, message, latest_ms, now_ms, backlog=len(messages) >= BACKLOG
+                ):
                     result.expired += 1
                 else:
                     if type(event) in _TRACED:
@@ -149,7 +192,9 @@ class Sorter:
         return result
 
     def give_up_schema(self, message: Message, schema_id: str, now_ms: int) -> bool:
-        """Of a record with an unknown one: it counts as undecodable from now on, if its schema is not there yet. Whether it is not."""
+        """Of a record with an unknown one: it counts as undecodable from now on, if its schema
+        is not there yet. Whether it is not.
+        """
         self._ask_again(message.value() or b"")
         if self.sort([message], now_ms).unknown_schema is None:
             return False
@@ -166,24 +211,37 @@ class Sorter:
         return self._decode(data)
 
     def _misplaced(self, message: Message, workflow_id: str, result: Sorted) -> None:
-        """Forward once. One that was forwarded already would go round in circles: writers disagree on the number of partitions."""
+        """Forward once. One that was forwarded already would go round in circles: writers
+        disagree on the number of partitions.
+        """
         came_from = headers.header(_headers(message), headers.FORWARDED_FROM)
         if not came_from:
             result.forwards.append((message, workflow_id))
             return
         target = partition_for(workflow_id.encode(), self._partitions)
-        text = f"workflow {workflow_id!r} belongs to partition {target}, the record was forwarded here from {came_from}"
+        text = (
+            f"workflow {workflow_id!r} belongs to partition {target}, the record was forwarded here"
+            f" from {came_from}"
+        )
         result.letters.append(Letter(message, dead_letters.WRONG_PARTITION, text))
 
     def _undecodable(self, message: Message, reason: str, error: Exception, result: Sorted) -> None:
         routing = headers.parse_headers(_headers(message))
-        if routing.workflow_id and partition_for(routing.workflow_id.encode(), self._partitions) != self._partition:
+        if (
+            routing.workflow_id
+            and partition_for(routing.workflow_id.encode(), self._partitions) != self._partition
+        ):
             self._misplaced(message, routing.workflow_id, result)
             return
         result.letters.append(Letter(message, reason, str(error), error))
         place = f"{self._topic}/{self._partition}/{message.offset()}"
         text = f"the {routing.kind or 'record'} at {place} cannot be read: {error}"
-        if routing.kind in _FAILING_KINDS and routing.workflow_id and routing.run_id and routing.scheduled_event_id:
+        if (
+            routing.kind in _FAILING_KINDS
+            and routing.workflow_id
+            and routing.run_id
+            and routing.scheduled_event_id
+        ):
             offset = typing.cast(int, message.offset())
             failed = ActivityTaskFailed(
                 workflow_id=routing.workflow_id,
@@ -193,7 +251,9 @@ class Sorter:
                 attempt=routing.attempt or 1,
                 failure=Failure(message=text, type=UNDECODABLE_TYPE),
             )
-            result.inputs.append(Input(failed, offset, f"{self._origin}{offset}", message.timestamp()[1]))
+            result.inputs.append(
+                Input(failed, offset, f"{self._origin}{offset}", message.timestamp()[1])
+            )
         elif routing.kind in _REQUEST_KINDS and routing.reply_to and routing.request_id:
             result.replies.append(
                 Reply(
@@ -208,12 +268,19 @@ class Sorter:
 
 
 def _expired(
-    event: QueryWorkflow | DescribeWorkflow | FetchHistory | AwaitResult, message: Message, latest_ms: int, now_ms: int, *, backlog: bool
+    event: QueryWorkflow | DescribeWorkflow | FetchHistory | AwaitResult,
+    message: Message,
+    latest_ms: int,
+    now_ms: int,
+    *,
+    backlog: bool,
 ) -> bool:
-    """Whether nobody waits for its answer any more. If somebody may, its deadline is one of our clock afterwards.
+    """Whether nobody waits for its answer any more. If somebody may, its deadline is one of our
+    clock afterwards.
 
-    How long the writer waits is told by his own clock, that wrote deadline and record. How long the record has lain here is not: at most
-    since the youngest before it was written (`latest_ms`), and where little comes, not for long. So a client whose clock is behind is
+    How long the writer waits is told by his own clock, that wrote deadline and record. How long
+    the record has lain here is not: at most since the youngest before it was written
+    (`latest_ms`), and where little comes, not for long. So a client whose clock is behind is
     answered, and what piled up while a processor was away or slow is not worked off for nobody.
     """
     if not 0 < event.deadline_ms < now_ms:
@@ -223,7 +290,11 @@ def _expired(
     if patience_ms <= 0:
         return True
     if now_ms - latest_ms > patience_ms:  # it may be as old as that
-        if backlog or kind == TIMESTAMP_LOG_APPEND_TIME or now_ms - event.deadline_ms > CLOCKS_APART_MS:
+        if (
+            backlog
+            or kind == TIMESTAMP_LOG_APPEND_TIME
+            or now_ms - event.deadline_ms > CLOCKS_APART_MS
+        ):
             return True
     event.deadline_ms = now_ms + patience_ms
     return False
@@ -236,7 +307,9 @@ def _told(error: Exception) -> UndecodableRecord:
 
 
 def _take_trace(event: StartWorkflow | SignalWorkflow | QueryWorkflow, message: Message) -> None:
-    """The trace of a producer that knows record headers alone goes into the payload headers, which histories keep."""
+    """The trace of a producer that knows record headers alone goes into the payload headers,
+    which histories keep.
+    """
     if TRACER_DATA not in event.headers and (payload := tracer_data(_headers(message))) is not None:
         event.headers = {**event.headers, TRACER_DATA: payload}
         if type(event) is StartWorkflow and event.signal_name:
@@ -244,8 +317,9 @@ def _take_trace(event: StartWorkflow | SignalWorkflow | QueryWorkflow, message: 
 
 
 def _take_redriven(event: _Changing, message: Message) -> bool:
-    """Whether it was a dead letter that somebody put back. The ids that nobody gave are then those of the letter, not of this record:
-    put back again it is the same request. Of a letter that became another one each time the first place counts.
+    """Whether it was a dead letter that somebody put back. The ids that nobody gave are then
+    those of the letter, not of this record: put back again it is the same request. Of a letter
+    that became another one each time the first place counts.
     """
     for name, raw in _headers(message):
         if name == headers.REDRIVEN_FROM and raw:
@@ -254,7 +328,9 @@ def _take_redriven(event: _Changing, message: Message) -> bool:
     else:
         return False
     value = message.value() or b""  # too: places come again where a topic is made anew
-    letter = derived_run_id(f"redriven/{hashlib.blake2b(place + b'/' + value, digest_size=16).hexdigest()}")
+    letter = derived_run_id(
+        f"redriven/{hashlib.blake2b(place + b'/' + value, digest_size=16).hexdigest()}"
+    )
     event.request_id = event.request_id or REDRIVEN + letter
     if type(event) is StartWorkflow:
         event.run_id = event.run_id or letter

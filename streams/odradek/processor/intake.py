@@ -1,7 +1,9 @@
-"""What a lane takes next: the inputs that are here, the timers that are released, and why it waits for either.
+"""What a lane takes next: the inputs that are here, the timers that are released, and why it
+waits for either.
 
-Duties: bounded batches, in the partition's order; a question for the partition's end when a timer falls due (`timers.py`); records whose
-schema is on its way are waited for; and the first record after a seek is the one that was asked for.
+Duties: bounded batches, in the partition's order; a question for the partition's end when a
+timer falls due (`timers.py`); records whose schema is on its way are waited for; and the first
+record after a seek is the one that was asked for.
 
 Never: applies anything, or knows what a transaction is.
 """
@@ -27,27 +29,39 @@ from odradek.wire.state import TimerRow
 
 logger = logging.getLogger(__name__)
 
-INPUTS_MAX = 200  # inputs a batch: bounds what is lost when a transaction fails, and how long a timer waits behind inputs
+# inputs a batch: bounds what is lost when a transaction fails, and how long a timer waits behind
+# inputs
+INPUTS_MAX = 200
 TIMERS_MAX = 100  # released timers a batch, inputs in between
 
-# For a schema that nobody has published: once in a while as long as this, because a partition waits; and a moment, if another one did not
-# come lately. A sound writer has published before it writes, so that a moment is enough.
+# For a schema that nobody has published: once in a while as long as this, because a partition
+# waits; and a moment, if another one did not come lately. A sound writer has published before it
+# writes, so that a moment is enough.
 SCHEMA_PATIENCE_SECONDS, SCHEMA_MOMENT_SECONDS, SCHEMA_AGAIN_SECONDS = 30.0, 1.0, 600.0
 
 
 def _check_order(position: int, offsets: list[int]) -> None:
-    """No record comes twice, whatever the consumer gave: one of before a seek, say, that was handed on behind it."""
+    """No record comes twice, whatever the consumer gave: one of before a seek, say, that was
+    handed on behind it.
+    """
     if offsets[0] < position or not all(map(lt, offsets, offsets[1:])):
-        text = f"the consumer gave records {offsets[0]} to {offsets[-1]} out of order, or again (position {position})"
+        text = (
+            f"the consumer gave records {offsets[0]} to {offsets[-1]} out of order, or again"
+            f" (position {position})"
+        )
         raise Dropped(text, blameless=True)
 
 
 class Intake:
     """Of one lane, over all its owns. `check_stop` raises when the lane has to stop."""
 
-    def __init__(self, services: LaneServices, partition: int, check_stop: Callable[[], None]) -> None:
+    def __init__(
+        self, services: LaneServices, partition: int, check_stop: Callable[[], None]
+    ) -> None:
         self.inbox = Inbox()
-        self.awaited_end = -1  # the group's thread reports the consumer's position once it reaches this
+        self.awaited_end = (
+            -1
+        )  # the group's thread reports the consumer's position once it reaches this
         self.began = False  # the first record after the seek has been looked at
         self._services = services
         self._partition = partition
@@ -89,10 +103,12 @@ class Intake:
         wait_seconds: float,
         gathering: Callable[[], object],
     ) -> Work | None:
-        """Inputs from `position` on and released timers; None when there is neither, after a wait of `wait_seconds` at most.
+        """Inputs from `position` on and released timers; None when there is neither, after a
+        wait of `wait_seconds` at most.
 
-        one_input, one_timer: of these one at a time, and the two apart, in turns, so that neither keeps the other waiting.
-        gathering: called before inputs are taken out of the inbox, for more of them to come together.
+        one_input, one_timer: of these one at a time, and the two apart, in turns, so that
+        neither keeps the other waiting. gathering: called before inputs are taken out of the
+        inbox, for more of them to come together.
         """
         assert self._timers is not None and self._sorter is not None
         time_ms, apart = now_ms(), one_input or one_timer
@@ -104,7 +120,9 @@ class Intake:
         messages, self._left = self._left[:limit], self._left[limit:]
         if not messages:
             gathering()
-            messages = self.inbox.take(limit, 0.0 if released else self._patience(time_ms, wait_seconds))
+            messages = self.inbox.take(
+                limit, 0.0 if released else self._patience(time_ms, wait_seconds)
+            )
             if messages:
                 offsets = [offset_of(message) for message in messages]
                 self._check_beginning(position, offsets[0])
@@ -126,7 +144,9 @@ class Intake:
         timers = self._timers
         while self._end_answers:
             question, end = self._end_answers.popleft()
-            if question == self._question:  # an answer to a question of an earlier own speaks of an earlier moment
+            if (
+                question == self._question
+            ):  # an answer to a question of an earlier own speaks of an earlier moment
                 timers.answered(end)
         if timers.wants_end(time_ms):
             timers.asked(time_ms)
@@ -146,7 +166,9 @@ class Intake:
     def _patience(self, time_ms: int, wait_seconds: float) -> float:
         """Until the next timer, `wait_seconds` at most."""
         assert self._timers is not None
-        due = self._timers.next_due_ms(time_ms) if wait_seconds and not self._timers.asking else None
+        due = (
+            self._timers.next_due_ms(time_ms) if wait_seconds and not self._timers.asking else None
+        )
         return wait_seconds if due is None else min(wait_seconds, max(0.0, (due - time_ms) / 1000))
 
     # ---------------------------------------------------------------- inputs
@@ -161,13 +183,17 @@ class Intake:
             self.began = True
 
     def _await_schema(self, message: Message, schema_id: str) -> None:
-        """A writer publishes its schema before its first record; `schemas` may be a moment behind. Then it counts as undecodable."""
+        """A writer publishes its schema before its first record; `schemas` may be a moment
+        behind. Then it counts as undecodable.
+        """
         assert self._sorter is not None
         began = time.monotonic()
         impatient = began - self._gave_up_at < SCHEMA_AGAIN_SECONDS
         patience = SCHEMA_MOMENT_SECONDS if impatient else SCHEMA_PATIENCE_SECONDS
         deadline = began + patience
-        logger.info("lane %d: waiting for schema %s, %g s at most", self._partition, schema_id, patience)
+        logger.info(
+            "lane %d: waiting for schema %s, %g s at most", self._partition, schema_id, patience
+        )
         while time.monotonic() < deadline:
             self.inbox.wait(0.1)
             self._check_stop()

@@ -1,4 +1,6 @@
-"""The life of a lane: its states and the legal ways between them. A move that is not in the table is a defect and raises."""
+"""The life of a lane: its states and the legal ways between them. A move that is not in the
+table is a defect and raises.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,15 @@ class LaneState(Enum):
     """Where a lane stands. `wire` is what `members` says of it."""
 
     ASSIGNED = "ASSIGNED"  # the group gave the partition to this process
-    FENCING = "FENCING"  # init_transactions runs: whoever had the id is fenced, its open transaction decided
+    # init_transactions runs: whoever had the id is fenced, its open transaction decided
+    FENCING = "FENCING"
     RESTORING = "RESTORING"  # the local store catches up with `state`
     SEEKING = "SEEKING"  # position known, the consumer is being set there
     RUNNING = "RUNNING"
     RETRYING = "RETRYING"  # a record was refused: aborted, the batch goes again in halves
-    DROPPED = "DROPPED"  # fenced, outcome unknown, ...: nothing of the last transaction is believed; owned anew if still assigned
+    # fenced, outcome unknown, ...: nothing of the last transaction is believed; owned anew if still
+    # assigned
+    DROPPED = "DROPPED"
     FAILED = "FAILED"  # cannot go on without a person: a tripwire, a full disk
     CLOSED = "CLOSED"
 

@@ -1,9 +1,11 @@
 """A transaction of ours that Kafka calls complete and whose end it never wrote into the partition.
 
-Kafka answers a commit before its markers stand in the partitions. A broker that is alone and is killed in between may, when it comes back,
-take the partitions for deleted and call the transaction complete without them (seen on 4.3.1: 12 of 56 kills right behind a commit). From
-then on no reader of committed records passes its first record, and a lane without a local store could never restore. The next
-transaction of the same producer that ends there decides the earlier one too, its way: so one is made for that, before anything else.
+Kafka answers a commit before its markers stand in the partitions. A broker that is alone and is
+killed in between may, when it comes back, take the partitions for deleted and call the
+transaction complete without them (seen on 4.3.1: 12 of 56 kills right behind a commit). From
+then on no reader of committed records passes its first record, and a lane without a local store
+could never restore. The next transaction of the same producer that ends there decides the
+earlier one too, its way: so one is made for that, before anything else.
 """
 
 from __future__ import annotations
@@ -24,23 +26,34 @@ from odradek.wire.rows import state_key
 logger = logging.getLogger(__name__)
 
 _POSITION = state_key(ports.POSITION, "")
-_NOTHING = state_key(ports.POSITION, "nothing")  # deletes a row that is never there: a record that says nothing
+_NOTHING = state_key(
+    ports.POSITION, "nothing"
+)  # deletes a row that is never there: a record that says nothing
 _READ_SECONDS = 30.0
 _END_SECONDS = 15.0
 
 
 def end_left_open(
-    producer: Producer, new_reader: Callable[[], Consumer], topic: str, start: int, end: int, partition: int, others: Iterable[Place]
+    producer: Producer,
+    new_reader: Callable[[], Consumer],
+    topic: str,
+    start: int,
+    end: int,
+    partition: int,
+    others: Iterable[Place],
 ) -> None:
-    """End what `producer` may have left open from `start` on (what readers of committed records reach) to `end`; the lane has fenced.
+    """End what `producer` may have left open from `start` on (what readers of committed records
+    reach) to `end`; the lane has fenced.
 
-    Committed if a position row stands there: a transaction of ours is whole only with it, and is committed only when it is whole. Aborted
-    otherwise: it cannot have been committed. Changes nothing where somebody else's transaction is open: that one is waited for. A lost
-    *abort* of a transaction that was whole on this partition is taken for a commit; it needs a lane and a broker that are killed within
-    milliseconds of each other.
+    Committed if a position row stands there: a transaction of ours is whole only with it, and is
+    committed only when it is whole. Aborted otherwise: it cannot have been committed. Changes
+    nothing where somebody else's transaction is open: that one is waited for. A lost *abort* of
+    a transaction that was whole on this partition is taken for a commit; it needs a lane and a
+    broker that are killed within milliseconds of each other.
 
-    others: where readers of other topics stand still too. A record that says nothing goes there with it, so that the transaction ends in
-    one way on all of them.  new_reader: makes a reader of uncommitted records with end-of-partition events. Raises Dropped.
+    others: where readers of other topics stand still too. A record that says nothing goes there
+    with it, so that the transaction ends in one way on all of them.  new_reader: makes a reader
+    of uncommitted records with end-of-partition events. Raises Dropped.
     """
     whole = _holds_position_row(new_reader, topic, partition, start, end)
     logger.warning(
@@ -57,13 +70,17 @@ def end_left_open(
         if whole:
             producer.commit_transaction(_END_SECONDS)
         else:
-            producer.flush(_END_SECONDS)  # an abort drops what has not been sent, and only what was sent makes a marker here
+            producer.flush(
+                _END_SECONDS
+            )  # an abort drops what has not been sent, and only what was sent makes a marker here
             producer.abort_transaction(_END_SECONDS)
     except KafkaException as error:
         raise dropped(error) from error
 
 
-def _holds_position_row(new_reader: Callable[[], Consumer], topic: str, partition: int, start: int, end: int) -> bool:
+def _holds_position_row(
+    new_reader: Callable[[], Consumer], topic: str, partition: int, start: int, end: int
+) -> bool:
     try:
         with closing(new_reader()) as reader:
             reader.assign([TopicPartition(topic, partition, start)])

@@ -1,4 +1,6 @@
-"""The log of a process that must go on where nobody reads its log (a full pipe): a thread writes the lines, and stands in them alone."""
+"""The log of a process that must go on where nobody reads its log (a full pipe): a thread writes
+the lines, and stands in them alone.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class LogThread(logging.Handler):
         self._logger, self._propagates = logger, logger.propagate
         self._lines: queue.Queue[logging.LogRecord | None] = queue.Queue(LINES_MAX)
         self._thread = threading.Thread(target=self._write, name="odradek-log", daemon=True)
-        self.stands = False  # at the end: lines are left, and the thread has the stream, for which the interpreter would wait
+        # at the end: lines are left, and the thread has the stream, for which the interpreter would
+        # wait
+        self.stands = False
 
     def __enter__(self) -> LogThread:
         self._thread.start()
@@ -29,7 +33,12 @@ class LogThread(logging.Handler):
         self._logger.propagate = False
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._logger.propagate = self._propagates
         self._logger.removeHandler(self)
         self._put(None)

@@ -1,10 +1,12 @@
 """Looks a store's files over before RocksDB opens them.
 
-Over some garbage in a MANIFEST, RocksDB's open never returns and keeps the interpreter (`rocksdb::log::Reader::ReadRecord`, 10.x), so the
-process is not live any more. So each record's checksum is read here first. What a power cut may leave, a torn end, counts as damage
-too: the store is a copy, and rebuilding it costs time only.
+Over some garbage in a MANIFEST, RocksDB's open never returns and keeps the interpreter
+(`rocksdb::log::Reader::ReadRecord`, 10.x), so the process is not live any more. So each record's
+checksum is read here first. What a power cut may leave, a torn end, counts as damage too: the
+store is a copy, and rebuilding it costs time only.
 
-Format: https://github.com/facebook/rocksdb/wiki/Write-Ahead-Log-File-Format (a MANIFEST is written in the same one).
+Format: https://github.com/facebook/rocksdb/wiki/Write-Ahead-Log-File-Format (a MANIFEST is
+written in the same one).
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ import google_crc32c
 _BLOCK_BYTES = 32 * 1024
 _HEADER = struct.Struct("<IHB")  # masked CRC-32C of type and payload, length of the payload, type
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
-_FOLLOWS = {_FULL: (_FULL, _FIRST), _FIRST: (_MIDDLE, _LAST), _MIDDLE: (_MIDDLE, _LAST), _LAST: (_FULL, _FIRST)}
+_FOLLOWS = {
+    _FULL: (_FULL, _FIRST),
+    _FIRST: (_MIDDLE, _LAST),
+    _MIDDLE: (_MIDDLE, _LAST),
+    _LAST: (_FULL, _FIRST),
+}
 
 
 class DamagedFileError(Exception):
@@ -27,11 +34,14 @@ class DamagedFileError(Exception):
 
 
 def check_files(path: Path) -> None:
-    """Raise DamagedFileError for a store (a folder with CURRENT) whose MANIFEST cannot be read from end to end, or whose log, which is
-    never written, is not empty."""
+    """Raise DamagedFileError for a store (a folder with CURRENT) whose MANIFEST cannot be read
+    from end to end, or whose log, which is never written, is not empty.
+    """
     for log in path.glob("*.log"):
         if log.stat().st_size:
-            raise DamagedFileError(f"{log.name} holds {log.stat().st_size} bytes, nothing ever writes there")
+            raise DamagedFileError(
+                f"{log.name} holds {log.stat().st_size} bytes, nothing ever writes there"
+            )
     current = (path / "CURRENT").read_bytes()
     name = current.removesuffix(b"\n").decode("ascii", "replace")
     if not name.startswith("MANIFEST-") or "/" in name or "\0" in name:
@@ -60,7 +70,9 @@ def check_log(data: bytes, name: str) -> None:
         if kind not in _FOLLOWS[before]:
             raise DamagedFileError(f"{name} has a record of type {kind} at {place}")
         if length > left - _HEADER.size or end > len(data):
-            raise DamagedFileError(f"{name} has a record at {place} that ends beyond its block or file")
+            raise DamagedFileError(
+                f"{name} has a record at {place} that ends beyond its block or file"
+            )
         if google_crc32c.value(data[place + _HEADER.size - 1 : end]) != _unmasked(masked):
             raise DamagedFileError(f"{name} has a record at {place} whose checksum is wrong")
         place, before = end, kind
@@ -69,12 +81,21 @@ def check_log(data: bytes, name: str) -> None:
 
 
 def is_open(path: Path) -> bool:
-    """Some process, this one included, has the store open: then its files may be half written, and are not ours to judge.
+    """Some process, this one included, has the store open: then its files may be half written,
+    and are not ours to judge.
 
-    Asked by a child: a process that closes any descriptor of the lock file loses the lock that RocksDB took in it.
+    Asked by a child: a process that closes any descriptor of the lock file loses the lock that
+    RocksDB took in it.
     """
     try:
-        return subprocess.run([sys.executable, "-S", "-c", _TAKE_LOCK, str(path / "LOCK")], check=False, timeout=60).returncode == _TAKEN
+        return (
+            subprocess.run(
+                [sys.executable, "-S", "-c", _TAKE_LOCK, str(path / "LOCK")],
+                check=False,
+                timeout=60,
+            ).returncode
+            == _TAKEN
+        )
     except subprocess.TimeoutExpired:
         return True
 

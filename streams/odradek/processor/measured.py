@@ -1,7 +1,9 @@
-"""Time that workflow code takes, measured at the activation port: the engine has no clock, and a replay is told apart here.
+"""Time that workflow code takes, measured at the activation port: the engine has no clock, and a
+replay is told apart here.
 
-An activation of new work is a workflow task and goes into the histogram of its type; activations that only replay go into another one, a
-value for each run that was brought back. Costs two readings of a clock and a call an activation.
+An activation of new work is a workflow task and goes into the histogram of its type; activations
+that only replay go into another one, a value for each run that was brought back. Costs two
+readings of a clock and a call an activation.
 """
 
 from __future__ import annotations
@@ -9,7 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from time import perf_counter
 
-from odradek.engine.activation import Activation, Activator, Completion, FailWorkflow, WorkflowInstance
+from odradek.engine.activation import (
+    Activation,
+    Activator,
+    Completion,
+    FailWorkflow,
+    WorkflowInstance,
+)
 from odradek.statistics import OTHER, SHORT_SECONDS, Histogram, Histograms, Labels
 from odradek.wire.payload import Failure
 
@@ -41,7 +49,9 @@ class MeasuringActivator:
 
     def create(self, *, workflow_id: str, run_id: str, workflow_type: str) -> WorkflowInstance:
         """See `Activator.create`."""
-        inner = self._inner.create(workflow_id=workflow_id, run_id=run_id, workflow_type=workflow_type)
+        inner = self._inner.create(
+            workflow_id=workflow_id, run_id=run_id, workflow_type=workflow_type
+        )
         return _Measured(inner, self._tally, self._tally.tasks_of(workflow_type))
 
 

@@ -1,4 +1,6 @@
-"""What this processor says of itself on `members`, every few seconds, outside transactions: for operators and for locating workflows."""
+"""What this processor says of itself on `members`, every few seconds, outside transactions: for
+operators and for locating workflows.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ EVERY_SECONDS = 3.0
 
 
 class MemberReports(threading.Thread):
-    """Publishes a MemberStatus under `member_id` until `stop`, then a tombstone: a member that left is not to be asked."""
+    """Publishes a MemberStatus under `member_id` until `stop`, then a tombstone: a member that
+    left is not to be asked.
+    """
 
     def __init__(
         self,
@@ -67,7 +71,9 @@ class MemberReports(threading.Thread):
         self._stopping.set()
 
     def made_anew(self) -> None:
-        """The topic had been deleted: that reports were not written before says nothing of the broker, which has answered just now."""
+        """The topic had been deleted: that reports were not written before says nothing of the
+        broker, which has answered just now.
+        """
         self.contact_at, self.contact_error = time.monotonic(), ""
 
     def _report(self) -> None:
@@ -82,12 +88,15 @@ class MemberReports(threading.Thread):
         try:
             key, headers = self._status.member_id.encode(), headers_for(self._status)
             self._producer.produce(self._topic, key, value(), headers, on_delivery=self._delivered)
-        except Exception as error:  # whatever it is: a member that says nothing any more counts as dead; the next one tells it
+        # whatever it is: a member that says nothing any more counts as dead; the next one tells it
+        except Exception as error:
             self.contact_error = str(error)
             logger.warning("member status not sent: %s: %s", type(error).__name__, error)
 
     def _delivered(self, error: BaseException | None) -> None:
-        """Reports leave every few seconds whatever lanes do, so they tell whether a broker answers."""
+        """Reports leave every few seconds whatever lanes do, so they tell whether a broker
+        answers.
+        """
         if error is None:
             self.contact_at, self.contact_error = time.monotonic(), ""
         else:

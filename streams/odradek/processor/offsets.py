@@ -1,10 +1,12 @@
 """The thread that asks the cluster for ends on behalf of due timers.
 
-An end is always the *uncommitted* one: a plain record behind an open transaction is there, although no read_committed reader sees it yet.
-An answer is never cached: it stands for the moment of its question.
+An end is always the *uncommitted* one: a plain record behind an open transaction is there,
+although no read_committed reader sees it yet. An answer is never cached: it stands for the
+moment of its question.
 
-One request serves all partitions that ask at a time. librdkafka answers none of them before it has a leader for each: a partition
-whose request failed is asked for by itself until it is answered, and a broker that is away holds the timers of its own partitions alone.
+One request serves all partitions that ask at a time. librdkafka answers none of them before it
+has a leader for each: a partition whose request failed is asked for by itself until it is
+answered, and a broker that is away holds the timers of its own partitions alone.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from odradek.kafka.admin import ClusterAdmin
 
 logger = logging.getLogger(__name__)
 
-TOGETHER_SECONDS = 2.0  # for all partitions in one request: so long may one without a leader hold the others, once
+TOGETHER_SECONDS = (
+    2.0  # for all partitions in one request: so long may one without a leader hold the others, once
+)
 APART_SECONDS = 10.0  # for one by itself: it holds nobody
 _AGAIN_SECONDS = 1.0  # between two questions for a partition that fails
 _GRACE_SECONDS = 1.0  # librdkafka answers a request by its timeout; the grace is for a busy machine
@@ -51,14 +55,18 @@ class EndOffsets(threading.Thread):
         self._waiting: dict[int, Answer] = {}
         self._open: list[_Question] = []  # on the way
         self._together: _Question | None = None  # the one of them that is for all
-        self._failures: dict[int, int] = {}  # in a row, of partitions that are asked for by themselves
+        self._failures: dict[
+            int, int
+        ] = {}  # in a row, of partitions that are asked for by themselves
         self._unanswered: list[tuple[float, Answer]] = []  # told -1 at that time
         self._refresher: threading.Thread | None = None
         self._stopped = False
         self.requests = 0
 
     def ask(self, partition: int, answer: Answer) -> None:
-        """Have `answer(end)` called, from any thread; -1 when the cluster does not tell. The request leaves after this call."""
+        """Have `answer(end)` called, from any thread; -1 when the cluster does not tell. The
+        request leaves after this call.
+        """
         with self._condition:
             self._waiting[partition] = answer
             self._condition.notify()
@@ -87,12 +95,18 @@ class EndOffsets(threading.Thread):
     # --- what to do next; under the condition
 
     def _ready(self) -> bool:
-        sendable = self._waiting if self._together is None else self._failures.keys() & self._waiting.keys()
+        sendable = (
+            self._waiting
+            if self._together is None
+            else self._failures.keys() & self._waiting.keys()
+        )
         return bool(sendable) or self._patience() == 0.0
 
     def _patience(self) -> float | None:
         """Seconds until something is due; None: nothing is."""
-        times = [at for at, _ in self._unanswered] + [question.given_up_at for question in self._open]
+        times = [at for at, _ in self._unanswered] + [
+            question.given_up_at for question in self._open
+        ]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _take_due(self) -> tuple[list[Answer], list[_Question]]:
@@ -104,7 +118,10 @@ class EndOffsets(threading.Thread):
 
     def _take_questions(self) -> list[_Question]:
         alone = self._failures.keys() & self._waiting.keys()
-        questions = [_Question({partition: self._waiting.pop(partition)}, APART_SECONDS) for partition in alone]
+        questions = [
+            _Question({partition: self._waiting.pop(partition)}, APART_SECONDS)
+            for partition in alone
+        ]
         if self._together is None and self._waiting:
             self._together = _Question(self._waiting, TOGETHER_SECONDS)
             self._waiting = {}
@@ -118,7 +135,12 @@ class EndOffsets(threading.Thread):
         self.requests += 1
         partitions = list(question.answers)
         try:
-            self._admin.ask_ends(self._topic, partitions, lambda p, end: self._take(question, p, end), timeout_s=question.timeout_s)
+            self._admin.ask_ends(
+                self._topic,
+                partitions,
+                lambda p, end: self._take(question, p, end),
+                timeout_s=question.timeout_s,
+            )
         except Exception as error:  # whatever it is, the lanes ask again; their timers wait
             self._fail(question, error)
 
@@ -149,7 +171,12 @@ class EndOffsets(threading.Thread):
             answer(end)
             return
         if failures == 2:
-            logger.warning("the end of %s/%d cannot be had, its due timers wait: %s", self._topic, partition, end)
+            logger.warning(
+                "the end of %s/%d cannot be had, its due timers wait: %s",
+                self._topic,
+                partition,
+                end,
+            )
         self._refresh()
 
     def _refresh(self) -> None:
@@ -157,5 +184,10 @@ class EndOffsets(threading.Thread):
         with self._condition:
             if self._refresher is not None and self._refresher.is_alive():
                 return
-            self._refresher = threading.Thread(target=self._admin.refresh, args=(self._topic,), name="odradek-ends-refresh", daemon=True)
+            self._refresher = threading.Thread(
+                target=self._admin.refresh,
+                args=(self._topic,),
+                name="odradek-ends-refresh",
+                daemon=True,
+            )
             self._refresher.start()

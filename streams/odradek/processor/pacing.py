@@ -1,26 +1,31 @@
 """When a lane waits a moment before its next transaction, and how many bytes that may hold.
 
-A transaction costs broker and client about a millisecond of CPU together, with one input in it or with a hundred. So a lane whose
-last one held several inputs, which is what load looks like, lets inputs gather for a moment after the commit. One workflow at a time
-never waits. Also, the broker is still writing the last transaction's markers just then: a next one at once would be sent back and retried.
+A transaction costs broker and client about a millisecond of CPU together, with one input in it
+or with a hundred. So a lane whose last one held several inputs, which is what load looks like,
+lets inputs gather for a moment after the commit. One workflow at a time never waits. Also, the
+broker is still writing the last transaction's markers just then: a next one at once would be
+sent back and retried.
 """
 
 from __future__ import annotations
 
-#: (inputs in the last transaction, seconds to gather from its commit on), the first that fits. The more load, the longer a
-#: run waits anyway, and the more a transaction saves by holding more.
+#: (inputs in the last transaction, seconds to gather from its commit on), the first that fits. The
+#: more load, the longer a run waits anyway, and the more a transaction saves by holding more.
 GATHER = ((12, 0.03), (3, 0.01))
 ENOUGH = 100  # inputs that wait already: go
 
 
-#: Of rows and outputs in a transaction of several inputs. A transaction is open for `transaction_timeout` at most, and what it holds has to
-#: get to the brokers in that time, through whatever link or quota there is; so this halves with each one that took long in vain.
+#: Of rows and outputs in a transaction of several inputs. A transaction is open for
+#: `transaction_timeout` at most, and what it holds has to get to the brokers in that time, through
+#: whatever link or quota there is; so this halves with each one that took long in vain.
 BYTES_MAX, BYTES_LEAST = 16 * 1024 * 1024, 64 * 1024
 LONG_SECONDS = 1.0
 
 
 class ByteBound:
-    """How many bytes a transaction of one lane may hold; one with a single input may hold any number."""
+    """How many bytes a transaction of one lane may hold; one with a single input may hold any
+    number.
+    """
 
     def __init__(self) -> None:
         self.limit = BYTES_MAX

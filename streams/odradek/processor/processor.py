@@ -1,8 +1,10 @@
-"""`Processor`: one member of a task queue's group, with all that its lanes share. Threads underneath, no asyncio.
+"""`Processor`: one member of a task queue's group, with all that its lanes share. Threads
+underneath, no asyncio.
 
-Threads: one that polls the group's consumer, one a lane, one that asks ends for due timers, one for member reports, one that purges, one
-that looks for transactions without an end, and those of librdkafka. `start` returns once the cluster answered and the topics are there;
-`wait_ready` waits for the lanes.
+Threads: one that polls the group's consumer, one a lane, one that asks ends for due timers, one
+for member reports, one that purges, one that looks for transactions without an end, and those of
+librdkafka. `start` returns once the cluster answered and the topics are there; `wait_ready`
+waits for the lanes.
 """
 
 from __future__ import annotations
@@ -20,7 +22,12 @@ from odradek.engine.activation import Activator
 from odradek.engine.ports import Engine, EngineLimits
 from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
-from odradek.kafka.client_config import consumer_config, reader_config, topics_of, transactional_producer_config
+from odradek.kafka.client_config import (
+    consumer_config,
+    reader_config,
+    topics_of,
+    transactional_producer_config,
+)
 from odradek.kafka.clock_watch import ClockWatch
 from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
@@ -42,7 +49,13 @@ from odradek.processor.purge import Purger
 from odradek.processor.replies import Replies
 from odradek.processor.restore import Places, Restorer
 from odradek.processor.services import RESTORING_AT_A_TIME, LaneServices
-from odradek.processor.statistics import ProcessorStatistics, Totals, lane_statistics, lane_status, partition_totals
+from odradek.processor.statistics import (
+    ProcessorStatistics,
+    Totals,
+    lane_statistics,
+    lane_status,
+    partition_totals,
+)
 from odradek.processor.store import prune
 from odradek.processor.tally import Tallies
 from odradek.processor.unended import SLACK_SECONDS, Place, UnendedTransactions
@@ -55,8 +68,13 @@ logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 30.0
 _READY_POLL_SECONDS = 0.02
-#: Values for the librdkafka settings that this room owns; everything else is `odradek.kafka`'s and the user's.
-_GROUP_TUNING = {"fetch.wait.max.ms": 100, "queued.min.messages": 20_000, "queued.max.messages.kbytes": 32 * 1024}
+#: Values for the librdkafka settings that this room owns; everything else is `odradek.kafka`'s and
+#: the user's.
+_GROUP_TUNING = {
+    "fetch.wait.max.ms": 100,
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 32 * 1024,
+}
 
 EngineFactory = Callable[[Activator, EngineLimits], Engine]
 
@@ -64,10 +82,11 @@ EngineFactory = Callable[[Activator, EngineLimits], Engine]
 class Processor:
     """Hosts the workflows of one task queue.
 
-    settings: address, names, limits; see `odradek.config`.  activator_factory: one activator for each lane's engine.  workflow_types: those
-    that are registered, for `members` and statistics only.  on_fatal: told, from a thread of ours, when the whole membership ended (another
-    process under the same identity, ...).  on_lane_failed: told when one partition stopped and needs a person; the others go on.
-    engine_factory: another engine, for tests.
+    settings: address, names, limits; see `odradek.config`.  activator_factory: one activator for
+    each lane's engine.  workflow_types: those that are registered, for `members` and statistics
+    only.  on_fatal: told, from a thread of ours, when the whole membership ended (another
+    process under the same identity, ...).  on_lane_failed: told when one partition stopped and
+    needs a person; the others go on. engine_factory: another engine, for tests.
     """
 
     def __init__(
@@ -97,7 +116,9 @@ class Processor:
         self._instance = instance
         self._members_every_seconds = members_every_seconds
         self._purge_every_seconds = purge_every_seconds
-        self._unended_every_seconds = unended_every_seconds or settings.transaction_timeout.total_seconds() + SLACK_SECONDS
+        self._unended_every_seconds = (
+            unended_every_seconds or settings.transaction_timeout.total_seconds() + SLACK_SECONDS
+        )
         self._fatal: BaseException | None = None
         self._started = False
         self._stop_lock = threading.Lock()
@@ -118,7 +139,9 @@ class Processor:
     # --- life
 
     def start(self) -> None:
-        """Have the topics, join the group. BrokerUnreachableError, TopicError, StateStoreError or ConfigurationError, with its cure."""
+        """Have the topics, join the group. BrokerUnreachableError, TopicError, StateStoreError
+        or ConfigurationError, with its cure.
+        """
         if self._started:
             raise RuntimeError("a Processor starts once; make another")
         self._started = True
@@ -134,21 +157,39 @@ class Processor:
         admin.cluster_id()  # whether a broker answers at all
         topics = admin.topics
         events_facts, state_facts = admin.ensure_queue(queue)
-        written = [topics.dead_letters(queue), topics.results, topics.executions, topics.members, topics.replies]
+        written = [
+            topics.dead_letters(queue),
+            topics.results,
+            topics.executions,
+            topics.members,
+            topics.replies,
+        ]
         found = admin.ensure([*written, topics.schemas])
         events_facts.require("Read", "Write", "Delete", "DescribeConfigs")
         state_facts.require("Read", "Write", "DescribeConfigs")
         for topic in written:
-            found[topic].require("Write", *(() if topic == topics.members else ("DescribeConfigs",)))
+            found[topic].require(
+                "Write", *(() if topic == topics.members else ("DescribeConfigs",))
+            )
 
-        base = Path(settings.state_dir) / f"{settings.topic_prefix}{escape(settings.namespace)}.{escape(queue)}"
+        base = (
+            Path(settings.state_dir)
+            / f"{settings.topic_prefix}{escape(settings.namespace)}.{escape(queue)}"
+        )
         self._slot = take_slot(base)
-        prune(self._slot.directory, time.time_ns() // 1_000_000 - admin.tombstone_retention_ms(topics.state(queue)))
+        prune(
+            self._slot.directory,
+            time.time_ns() // 1_000_000 - admin.tombstone_retention_ms(topics.state(queue)),
+        )
         self._producer = PlainProducer(settings)
         self._schemas = SchemasTopic(settings, admin)
         self._schemas.open()
         self._schemas.publish(self._producer, RECORD_TYPES)
-        codec = self._given_codec if self._given_codec is not None else make_codec(settings, self._schemas)
+        codec = (
+            self._given_codec
+            if self._given_codec is not None
+            else make_codec(settings, self._schemas)
+        )
         codec.prepare(RECORD_TYPES)  # a registry is asked now, not in the middle
 
         outlet = TopicOutlet(admin, codec, topics, queue)
@@ -173,8 +214,12 @@ class Processor:
             restorer=Restorer(topics.state(queue), self._restore_consumer, restoring),
             restoring=restoring,
             new_reader=self._restore_consumer,
-            new_uncommitted_reader=lambda: Consumer(reader_config(self._settings, read_uncommitted=True, partition_eof=True)),
-            new_offsets_consumer=lambda: Consumer(consumer_config(self._settings, topics.processor_group(queue))),
+            new_uncommitted_reader=lambda: Consumer(
+                reader_config(self._settings, read_uncommitted=True, partition_eof=True)
+            ),
+            new_offsets_consumer=lambda: Consumer(
+                consumer_config(self._settings, topics.processor_group(queue))
+            ),
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
             batch_bytes=batch_bytes(transactional_producer_config(settings, "")),
@@ -183,7 +228,8 @@ class Processor:
         events = topics.events(queue)
         instance = self._instance or self._slot.instance_id
         if events_facts.partitions > settings.partitions:
-            # Another member than before they were added: one that comes back under its name gets what it had, and nobody the new ones.
+            # Another member than before they were added: one that comes back under its name gets
+            # what it had, and nobody the new ones.
             instance = f"{instance}-of-{events_facts.partitions}"
         group = self._group = Group(
             self._group_consumer(instance),
@@ -208,7 +254,11 @@ class Processor:
             identity=settings.identity,
             workflow_types=self._workflow_types,
             lanes=self.lane_statuses,
-            **({"every_seconds": self._members_every_seconds} if self._members_every_seconds else {}),
+            **(
+                {"every_seconds": self._members_every_seconds}
+                if self._members_every_seconds
+                else {}
+            ),
         )
         self._members.start()
         self._purger = Purger(
@@ -220,16 +270,20 @@ class Processor:
             **({"every_seconds": self._purge_every_seconds} if self._purge_every_seconds else {}),
         )
         self._purger.start()
-        self._unended = UnendedTransactions(admin, self._end_unended, every_seconds=self._unended_every_seconds)
+        self._unended = UnendedTransactions(
+            admin, self._end_unended, every_seconds=self._unended_every_seconds
+        )
         self._unended.start()
         shared = [topics.members, topics.replies, topics.schemas, topics.results, topics.executions]
         self._upkeep = TopicUpkeep(admin, [found[topic] for topic in shared], self._made_anew)
         self._upkeep.start()
 
     def stop(self, drain: bool = True) -> None:
-        """End. drain: lanes finish their transaction and partitions are given back first; else nothing is waited for.
+        """End. drain: lanes finish their transaction and partitions are given back first; else
+        nothing is waited for.
 
-        Safe to call twice and from any thread. Without draining the next owner fences what is left: slower for it, never wrong.
+        Safe to call twice and from any thread. Without draining the next owner fences what is
+        left: slower for it, never wrong.
         """
         with self._stop_lock:
             if self._stopped:
@@ -239,8 +293,16 @@ class Processor:
             self._group.stop()
             self._group.join(STOP_SECONDS if drain else 0.0)
             if drain and self._group.is_alive():
-                logger.warning("the processor of %s did not drain in %g s", self._task_queue, STOP_SECONDS)
-        for thread in (self._clock_watch, self._members, self._purger, self._unended, self._services.ends if self._services else None):
+                logger.warning(
+                    "the processor of %s did not drain in %g s", self._task_queue, STOP_SECONDS
+                )
+        for thread in (
+            self._clock_watch,
+            self._members,
+            self._purger,
+            self._unended,
+            self._services.ends if self._services else None,
+        ):
             if thread is not None:
                 thread.stop()
                 if drain:
@@ -258,7 +320,9 @@ class Processor:
                 self._admin.close()
 
     def wait_ready(self, timeout: float = 60.0) -> None:
-        """Until the group has assigned and every lane of this process runs. Raises the error of one that failed, or TimeoutError."""
+        """Until the group has assigned and every lane of this process runs. Raises the error of
+        one that failed, or TimeoutError.
+        """
         deadline = time.monotonic() + timeout
         while True:
             if self._fatal is not None:
@@ -266,13 +330,19 @@ class Processor:
             group = self._group
             if group is not None and group.assigned_once.is_set():
                 lanes = list(group.lanes.values())
-                failed = next((lane.error for lane in lanes if lane.state is LaneState.FAILED and lane.error), None)
+                failed = next(
+                    (lane.error for lane in lanes if lane.state is LaneState.FAILED and lane.error),
+                    None,
+                )
                 if failed is not None:
                     raise failed
                 if all(lane.state in (LaneState.RUNNING, LaneState.RETRYING) for lane in lanes):
                     return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the lanes of {self._task_queue} are not ready after {timeout:g} s: {self.statistics().lanes}")
+                raise TimeoutError(
+                    f"the lanes of {self._task_queue} are not ready after {timeout:g} s:"
+                    f" {self.statistics().lanes}"
+                )
             time.sleep(_READY_POLL_SECONDS)
 
     # --- what it knows
@@ -285,29 +355,51 @@ class Processor:
     def lane_statuses(self) -> list[LaneStatus]:
         """One a partition that the group gave to this process."""
         group = self._group
-        return [lane_status(lane) for _, lane in sorted(group.lanes.items())] if group is not None else []
+        return (
+            [lane_status(lane) for _, lane in sorted(group.lanes.items())]
+            if group is not None
+            else []
+        )
 
     def statistics(self) -> ProcessorStatistics:
-        """Figures for people, metrics and probes; `totals` sums every partition that was here. Waits for nobody."""
+        """Figures for people, metrics and probes; `totals` sums every partition that was here.
+        Waits for nobody.
+        """
         group, services, members = self._group, self._services, self._members
         lanes = group.lanes if group is not None else {}
-        partitions = {p: partition_totals(tally, lanes.get(p)) for p, tally in services.tallies.all().items()} if services else {}
+        partitions = (
+            {
+                p: partition_totals(tally, lanes.get(p))
+                for p, tally in services.tallies.all().items()
+            }
+            if services
+            else {}
+        )
         now = time.monotonic()
         return ProcessorStatistics(
             namespace=self._settings.namespace,
             task_queue=self._task_queue,
             slot=self._slot.number if self._slot is not None else -1,
             assigned=group is not None and group.assigned_once.is_set(),
-            lanes={p: lane_statistics(lane, group.lag(p) if group is not None else None) for p, lane in sorted(lanes.items())},
+            lanes={
+                p: lane_statistics(lane, group.lag(p) if group is not None else None)
+                for p, lane in sorted(lanes.items())
+            },
             partitions=partitions,
             totals=sum((found.totals for found in partitions.values()), Totals()),
             replies=services.replies.sent if services is not None else 0,
             replies_failed=services.replies.failed if services is not None else 0,
             end_requests=services.ends.requests if services is not None else 0,
-            group_silent_seconds=now - group.turned_at if group is not None and group.turned_at else 0.0,
+            group_silent_seconds=(
+                now - group.turned_at if group is not None and group.turned_at else 0.0
+            ),
             group_alive=group is not None and group.is_alive(),
-            producer=self._producer.statistics() if self._producer is not None else ProducerStatistics(),
-            contact_seconds=now - members.contact_at if members is not None and members.contact_at else None,
+            producer=(
+                self._producer.statistics() if self._producer is not None else ProducerStatistics()
+            ),
+            contact_seconds=(
+                now - members.contact_at if members is not None and members.contact_at else None
+            ),
             contact_error=members.contact_error if members is not None else "",
             fatal=str(self._fatal) if self._fatal is not None else "",
             stopping=self._stopped,
@@ -338,31 +430,46 @@ class Processor:
             return self._engine_factory(activator, limits)
         from odradek.engine.engine import WorkflowEngine
 
-        return WorkflowEngine(activator, namespace=settings.namespace, task_queue=self._task_queue, limits=limits)
+        return WorkflowEngine(
+            activator, namespace=settings.namespace, task_queue=self._task_queue, limits=limits
+        )
 
     def _transactional_producer(self, partition: int, batch: int) -> Producer:
         transactional_id = topics_of(self._settings).transactional_id(self._task_queue, partition)
         config = transactional_producer_config(self._settings, transactional_id)
-        config["transaction.timeout.ms"] = int(self._settings.transaction_timeout.total_seconds() * 1000)
+        config["transaction.timeout.ms"] = int(
+            self._settings.transaction_timeout.total_seconds() * 1000
+        )
         config["queue.buffering.max.messages"] = 1_000_000
         config["batch.size"] = batch
         return Producer(config)
 
     def _restore_consumer(self) -> Consumer:
-        return Consumer({"fetch.wait.max.ms": 50} | reader_config(self._settings, partition_eof=True))
+        return Consumer(
+            {"fetch.wait.max.ms": 50} | reader_config(self._settings, partition_eof=True)
+        )
 
     def _group_consumer(self, instance: str) -> Callable[[], Consumer]:
         assert self._services is not None
-        config = consumer_config(self._settings, self._services.group_id, group_instance_id=instance)
+        config = consumer_config(
+            self._settings, self._services.group_id, group_instance_id=instance
+        )
         session_ms = int(self._settings.session_timeout.total_seconds() * 1000)
-        config |= {"session.timeout.ms": session_ms, "heartbeat.interval.ms": max(100, session_ms // 4)}
+        config |= {
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": max(100, session_ms // 4),
+        }
         config = _GROUP_TUNING | config
         return lambda: Consumer(config)
 
     def _running_positions(self) -> dict[int, int]:
         group = self._group
         lanes = group.lanes if group is not None else {}
-        return {p: lane.position for p, lane in lanes.items() if lane.state is LaneState.RUNNING and lane.position > 0}
+        return {
+            p: lane.position
+            for p, lane in lanes.items()
+            if lane.state is LaneState.RUNNING and lane.position > 0
+        }
 
     def _end_unended(self, places: list[Place]) -> None:
         for lane in list(self._group.lanes.values()) if self._group is not None else ():

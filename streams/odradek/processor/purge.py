@@ -1,6 +1,8 @@
-"""Purge: `events` has no time retention; its owner deletes records behind what is committed, minus the audit window.
+"""Purge: `events` has no time retention; its owner deletes records behind what is committed,
+minus the audit window.
 
-Only partitions that this process owns and runs, never past the committed position, never a record younger than the window.
+Only partitions that this process owns and runs, never past the committed position, never a
+record younger than the window.
 """
 
 from __future__ import annotations
@@ -48,9 +50,14 @@ class Purger(threading.Thread):
         while not self._stopping.wait(self._every_seconds):
             try:
                 self.purge()
-            except (KafkaException, OdradekError) as error:  # nothing is lost by keeping records: next time
+            except (
+                KafkaException,
+                OdradekError,
+            ) as error:  # nothing is lost by keeping records: next time
                 logger.warning("records of %s were not purged: %s", self._topic, error)
-            except Exception:  # a defect of ours must not end it for good: a topic that is never purged fills its brokers
+            # a defect of ours must not end it for good: a topic that is never purged fills its
+            # brokers
+            except Exception:
                 logger.exception("records of %s were not purged", self._topic)
 
     def stop(self) -> None:
@@ -58,14 +65,22 @@ class Purger(threading.Thread):
 
     def purge(self) -> dict[int, int]:
         """Delete what may go now; the new start of each partition that was cut."""
-        positions = {p: offset for p, offset in self._positions().items() if offset > self._purged.get(p, 0)}
+        positions = {
+            p: offset for p, offset in self._positions().items() if offset > self._purged.get(p, 0)
+        }
         if not positions:
             return {}
         before = self._older_than_window(positions)
-        cuts = {p: min(positions[p], before[p]) for p in positions if min(positions[p], before[p]) > self._purged.get(p, 0)}
+        cuts = {
+            p: min(positions[p], before[p])
+            for p in positions
+            if min(positions[p], before[p]) > self._purged.get(p, 0)
+        }
         if not cuts:
             return {}
-        starts = self._admin.delete_records({(self._topic, p): offset for p, offset in cuts.items()})
+        starts = self._admin.delete_records(
+            {(self._topic, p): offset for p, offset in cuts.items()}
+        )
         self._purged.update(cuts)
         return {partition: start for (_, partition), start in starts.items()}
 
@@ -80,4 +95,7 @@ class Purger(threading.Thread):
             found = consumer.offsets_for_times(asked, timeout=_TIMEOUT_SECONDS)
         finally:
             consumer.close()
-        return {place.partition: place.offset if place.offset >= 0 else positions[place.partition] for place in found}
+        return {
+            place.partition: place.offset if place.offset >= 0 else positions[place.partition]
+            for place in found
+        }

@@ -1,13 +1,18 @@
-"""A name that a lane wrote into its position row and takes back, where no transaction can: for the next owner of the partition.
+"""A name that a lane wrote into its position row and takes back, where no transaction can: for
+the next owner of the partition.
 
-The row names what comes next before it is tried, and who owns the partition next counts one death over it. An own that ends over the
-cluster leaves that row too, and so does a lane that is stopped in the pause after it, or while a commit hangs: what takes the name out is
-a transaction, which is what fails just then. So that very row is kept in a file beside the store, and its next reader counts nothing.
+The row names what comes next before it is tried, and who owns the partition next counts one
+death over it. An own that ends over the cluster leaves that row too, and so does a lane that is
+stopped in the pause after it, or while a commit hangs: what takes the name out is a transaction,
+which is what fails just then. So that very row is kept in a file beside the store, and its next
+reader counts nothing.
 
-It forgives this row alone. Every own writes another one before it names anything, so no later death is meant, nor one of another process.
-It is written before the code of what is named runs, or once that is over, never in between: who dies in there has left none.
+It forgives this row alone. Every own writes another one before it names anything, so no later
+death is meant, nor one of another process. It is written before the code of what is named runs,
+or once that is over, never in between: who dies in there has left none.
 
-A member without its disk counts one. So does one whose file cannot be written, or read: no lane ends over it.
+A member without its disk counts one. So does one whose file cannot be written, or read: no lane
+ends over it.
 """
 
 from __future__ import annotations
@@ -27,19 +32,25 @@ _decode = msgspec.json.Decoder(PositionRow).decode
 
 
 class Released:
-    """Of one partition, over all owns of a lane. `leave` is called by any thread, the rest by the lane's."""
+    """Of one partition, over all owns of a lane. `leave` is called by any thread, the rest by
+    the lane's.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._row: PositionRow | None = None  # the last that was sent with a name, until another stands
+        self._row: PositionRow | None = (
+            None  # the last that was sent with a name, until another stands
+        )
         self._running = False  # code of what it names
         self._leaving = False
         self._kept: PositionRow | None = None  # what the file holds
         self._may_exist = True
 
     def sends(self, row: PositionRow, *, names: bool) -> None:
-        """A transaction with this row is about to be sent: nothing of what the last one named runs any more."""
+        """A transaction with this row is about to be sent: nothing of what the last one named
+        runs any more.
+        """
         with self._lock:
             self._running = False
             if names:
@@ -55,7 +66,9 @@ class Released:
                 self._remove()
 
     def begins(self) -> None:
-        """Code of what comes next is about to run. Raises Stopping if it was named and has been released, as the lane has to stop."""
+        """Code of what comes next is about to run. Raises Stopping if it was named and has been
+        released, as the lane has to stop.
+        """
         with self._lock:
             if self._row is not None:
                 if self._leaving:
@@ -63,7 +76,9 @@ class Released:
                 self._running = True
 
     def ended(self, *, blameless: bool) -> bool:
-        """The own is over. blameless: what it named counts for nothing; whether it had named anything."""
+        """The own is over. blameless: what it named counts for nothing; whether it had named
+        anything.
+        """
         with self._lock:
             self._running = False
             if blameless:

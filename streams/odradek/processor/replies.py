@@ -1,4 +1,6 @@
-"""Replies to clients: plain produces after the commit, at most once. A client asks again under the same request id."""
+"""Replies to clients: plain produces after the commit, at most once. A client asks again under
+the same request id.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ logger = logging.getLogger(__name__)
 class Replies:
     """Sends replies. From any thread; never blocks, never raises for a reply's sake."""
 
-    def __init__(self, producer: PlainProducer, outlet: TopicOutlet, codec: Codec, topics: Topics) -> None:
+    def __init__(
+        self, producer: PlainProducer, outlet: TopicOutlet, codec: Codec, topics: Topics
+    ) -> None:
         self._producer = producer
         self._outlet = outlet
         self._codec = codec
@@ -31,7 +35,9 @@ class Replies:
         self.failed = 0
 
     def send(self, replies: Iterable[Reply]) -> None:
-        """Hand over; instead of a reply that its topic would not take, one that says so: RESOURCE_EXHAUSTED, for a query QUERY_FAILED."""
+        """Hand over; instead of a reply that its topic would not take, one that says so:
+        RESOURCE_EXHAUSTED, for a query QUERY_FAILED.
+        """
         limit = self._outlet.limit(self._topic) - OVERHEAD_BYTES
         for each in replies:
             reply = each
@@ -52,7 +58,10 @@ class Replies:
             "FetchHistory": "ask for fewer events at a time",
             "AwaitResult": f"the result itself is in {self._results}",
         }
-        text = f"The answer takes {size} bytes, topic {self._topic} at most {limit} (raise its `max.message.bytes`)"
+        text = (
+            f"The answer takes {size} bytes, topic {self._topic} at most {limit} (raise its"
+            " `max.message.bytes`)"
+        )
         text += f"; {cures[reply.kind]}" if reply.kind in cures else ""
         query = reply.kind == "QueryWorkflow"
         return msgspec.structs.replace(

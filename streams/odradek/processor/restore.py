@@ -1,9 +1,11 @@
-"""Restore: a local store catches up with its partition of `state`, beside the processing of other lanes.
+"""Restore: a local store catches up with its partition of `state`, beside the processing of
+other lanes.
 
-Reads committed records only, up to the uncommitted end that was noted after fencing: so rows behind a transaction that is still open
-(an owner before last, a foreign tool) are waited for, never skipped. The end is reached by position or by the reader's end-of-partition
-event, never by counting records: control records and compaction leave gaps. Few restore at a time (`Places`); one that waits for a
-transaction to be decided is none of them meanwhile.
+Reads committed records only, up to the uncommitted end that was noted after fencing: so rows
+behind a transaction that is still open (an owner before last, a foreign tool) are waited for,
+never skipped. The end is reached by position or by the reader's end-of-partition event, never by
+counting records: control records and compaction leave gaps. Few restore at a time (`Places`);
+one that waits for a transaction to be decided is none of them meanwhile.
 """
 
 from __future__ import annotations
@@ -23,8 +25,12 @@ from odradek.processor.store import LaneStore
 logger = logging.getLogger(__name__)
 
 _CHUNK = 5_000
-_WAIT_SECONDS = 0.02  # a last record that is a control record shows in the position alone, no event comes
-_STUCK_SECONDS = 2.0  # nothing new for so long: a transaction has no end here, ours or somebody else's
+_WAIT_SECONDS = (
+    0.02  # a last record that is a control record shows in the position alone, no event comes
+)
+_STUCK_SECONDS = (
+    2.0  # nothing new for so long: a transaction has no end here, ours or somebody else's
+)
 _ALARM_SECONDS = 10.0
 _PLACE_SECONDS = 0.2  # how late one that waits for its place again notices that it is to stop
 
@@ -32,7 +38,9 @@ Stuck = Callable[[int], None]
 
 
 class Places(threading.Semaphore):
-    """How many lanes restore at a time: `with places:` around a restore. A thread has one place at most, and may give it back inside."""
+    """How many lanes restore at a time: `with places:` around a restore. A thread has one place
+    at most, and may give it back inside.
+    """
 
     def __init__(self, count: int) -> None:
         super().__init__(count)
@@ -62,7 +70,8 @@ class Places(threading.Semaphore):
 
 
 class Restorer:
-    """Restores stores of one queue. `consumer` makes a reader without group: read_committed, no offset reset, end-of-partition events.
+    """Restores stores of one queue. `consumer` makes a reader without group: read_committed, no
+    offset reset, end-of-partition events.
 
     places: whoever calls `restore` has one; it is given back while there is nothing to do but wait.
     """
@@ -72,10 +81,20 @@ class Restorer:
         self._consumer = consumer
         self._places = places
 
-    def restore(self, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None], stuck: Stuck) -> int:
-        """Apply `start` to `end` (exclusive); returns the number of rows. `progress(remaining)` is called often and may raise to stop.
+    def restore(
+        self,
+        store: LaneStore,
+        partition: int,
+        start: int,
+        end: int,
+        progress: Callable[[int], None],
+        stuck: Stuck,
+    ) -> int:
+        """Apply `start` to `end` (exclusive); returns the number of rows. `progress(remaining)`
+        is called often and may raise to stop.
 
-        `stuck(position)` is called once for a position that readers of committed records do not pass.
+        `stuck(position)` is called once for a position that readers of committed records do not
+        pass.
         """
         if start >= end:
             store.apply([], max(start, store.changelog_offset), _now_ms())
@@ -87,11 +106,24 @@ class Restorer:
                 count = self._read(consumer, store, partition, start, end, progress, stuck)
         except KafkaException as error:
             raise Dropped(f"restore: {error}", blameless=True) from error
-        logger.info("%s/%d: %d rows restored in %.2f s", self._topic, partition, count, time.monotonic() - began)
+        logger.info(
+            "%s/%d: %d rows restored in %.2f s",
+            self._topic,
+            partition,
+            count,
+            time.monotonic() - began,
+        )
         return count
 
     def _read(
-        self, consumer: Consumer, store: LaneStore, partition: int, start: int, end: int, progress: Callable[[int], None], stuck: Stuck
+        self,
+        consumer: Consumer,
+        store: LaneStore,
+        partition: int,
+        start: int,
+        end: int,
+        progress: Callable[[int], None],
+        stuck: Stuck,
     ) -> int:
         place = [TopicPartition(self._topic, partition)]
         count, position, moved_at = 0, start, time.monotonic()
@@ -110,7 +142,8 @@ class Restorer:
                     reached = max(reached, _offset(message))
                 elif error.code() == KafkaError._AUTO_OFFSET_RESET:
                     raise Dropped(
-                        f"{self._topic}/{partition}: rows from {position} on are gone, compaction went over them; again from the start"
+                        f"{self._topic}/{partition}: rows from {position} on are gone, compaction"
+                        " went over them; again from the start"
                     )
                 elif not error.retriable():
                     raise KafkaException(error)
@@ -127,7 +160,13 @@ class Restorer:
                 self._places.give_back()
                 stuck(position)
             elif now - moved_at > _ALARM_SECONDS:
-                logger.warning("%s/%d: restore waits at %d of %d: a transaction is open there", self._topic, partition, position, end)
+                logger.warning(
+                    "%s/%d: restore waits at %d of %d: a transaction is open there",
+                    self._topic,
+                    partition,
+                    position,
+                    end,
+                )
                 moved_at = now
         progress(0)
         return count

@@ -1,4 +1,6 @@
-"""What the lanes of one processor share: names, clients, limits. Made once by `Processor`, handed to each lane."""
+"""What the lanes of one processor share: names, clients, limits. Made once by `Processor`,
+handed to each lane.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ from odradek.processor.trials import OF_PROCESS, Trials
 from odradek.wire.codec import Codec
 from odradek.wire.state import PositionRow
 
-# How many lanes of a process fence, or restore, at a time: 64 producers initialise in 1.3 s 16 at a time, and a restore is bound by
-# this process's interpreter.
+# How many lanes of a process fence, or restore, at a time: 64 producers initialise in 1.3 s 16 at a
+# time, and a restore is bound by this process's interpreter.
 FENCING_AT_A_TIME = 16
 RESTORING_AT_A_TIME = 4
 
@@ -53,12 +55,18 @@ class LaneServices:
     new_uncommitted_reader: Callable[[], Consumer]
     new_offsets_consumer: Callable[[], Consumer]  # knows the group, never joins it
     new_engine: Callable[[Held, ActivationTally], Engine]
-    transactional_producer: Callable[[int, int], Producer]  # of a partition, with batches of so many bytes at most
+    transactional_producer: Callable[
+        [int, int], Producer
+    ]  # of a partition, with batches of so many bytes at most
     batch_bytes: int = BATCH_BYTES  # that the settings allow a batch of it
     tallies: Tallies = field(default_factory=Tallies)
-    fencing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(FENCING_AT_A_TIME))
+    fencing: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(FENCING_AT_A_TIME)
+    )
     trials: Trials = OF_PROCESS  # of all queues
-    restoring: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(RESTORING_AT_A_TIME))
+    restoring: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(RESTORING_AT_A_TIME)
+    )
 
     @property
     def state_limit(self) -> int:
@@ -69,7 +77,8 @@ class LaneServices:
         return self.store_base / str(partition)
 
     def topic_identity(self) -> PositionRow:
-        """Cluster id and ids of both topics as they are now, and the number of partitions that count; offset 0. Never from a cache.
+        """Cluster id and ids of both topics as they are now, and the number of partitions that
+        count; offset 0. Never from a cache.
 
         Raises TopicMissingError, PartitionCountError, and what the cluster raises.
         """
@@ -95,17 +104,27 @@ class LaneServices:
 
     def group_offset(self, partition: int) -> int:
         """What the group has committed for a partition of `events`; -1: nothing."""
-        return self.admin.committed_offsets(self.group_id, self.events_topic, [partition]).get(partition, -1)
+        return self.admin.committed_offsets(self.group_id, self.events_topic, [partition]).get(
+            partition, -1
+        )
 
     def identity_error(self, error: KafkaException, partition: int) -> OdradekError | None:
-        """What a person has to mend when the broker refuses the transactional id or its timeout; None for what passes by itself."""
+        """What a person has to mend when the broker refuses the transactional id or its timeout;
+        None for what passes by itself.
+        """
         inner = kafka_error(error)
         if inner.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
             return timeout_refused("transaction_timeout", TRANSACTION_LIMITS, reason=inner.str())
         if inner.code() != KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
             return None
-        return missing_acl("Write", "transactional id", self.admin.topics.transactional_id(self.task_queue, partition))
+        return missing_acl(
+            "Write",
+            "transactional id",
+            self.admin.topics.transactional_id(self.task_queue, partition),
+        )
 
     def tombstone_retention_ms(self) -> int:
-        """A store that last stood longer ago may have missed deletes: nine tenths of what `state` says now, as a restore takes its time."""
+        """A store that last stood longer ago may have missed deletes: nine tenths of what
+        `state` says now, as a restore takes its time.
+        """
         return self.admin.tombstone_retention_ms(self.state_topic) * 9 // 10

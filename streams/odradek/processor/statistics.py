@@ -1,6 +1,7 @@
 """Snapshots of a processor for people, metrics and probes. Frozen: whoever holds one may keep it.
 
-Read from other threads than those that count, so figures of one snapshot may be a moment apart. Reading never waits for a lane or a broker.
+Read from other threads than those that count, so figures of one snapshot may be a moment apart.
+Reading never waits for a lane or a broker.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from odradek.processor.lane_state import LaneState
 from odradek.processor.tally import Tally
 from odradek.processor.work import Counters, now_ms
 from odradek.statistics import Distribution
-from odradek.wire.history import WorkflowTask, WorkflowTaskCompleted, WorkflowTaskScheduled, WorkflowTaskStarted
+from odradek.wire.history import (
+    WorkflowTask,
+    WorkflowTaskCompleted,
+    WorkflowTaskScheduled,
+    WorkflowTaskStarted,
+)
 from odradek.wire.outcomes import LaneStatus
 
 if TYPE_CHECKING:
@@ -52,7 +58,9 @@ class Totals:
     restored: int = 0
 
     def __add__(self, other: Totals) -> Totals:
-        return Totals(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+        return Totals(
+            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +89,10 @@ class PartitionTotals:
 class LaneStatistics:
     """One lane that is here now.
 
-    state: see LaneState. position: next input. queued: inputs that wait in memory (lane depth). lag: records of `events` behind the
-    position, None while the consumer has not heard of the end. timers_late_seconds: how long due timers have waited for the inputs before
-    them. silent_seconds: since the lane's thread last said that it goes on. error: why it stands.
+    state: see LaneState. position: next input. queued: inputs that wait in memory (lane depth).
+    lag: records of `events` behind the position, None while the consumer has not heard of the
+    end. timers_late_seconds: how long due timers have waited for the inputs before them.
+    silent_seconds: since the lane's thread last said that it goes on. error: why it stands.
     """
 
     partition: int
@@ -105,9 +114,11 @@ class LaneStatistics:
 
 @dataclass(frozen=True, slots=True)
 class ProcessorStatistics:
-    """A processor of one task queue. `contact_seconds`: since the broker last acknowledged a record, None: never yet.
+    """A processor of one task queue. `contact_seconds`: since the broker last acknowledged a
+    record, None: never yet.
 
-    `workflow_types`: those that are registered. `missing_topic`: the error of a topic of the namespace that is gone.
+    `workflow_types`: those that are registered. `missing_topic`: the error of a topic of the
+    namespace that is gone.
     """
 
     namespace: str
@@ -172,7 +183,8 @@ def lane_status(lane: Lane) -> LaneStatus:
     )
 
 
-#: The row of a workflow task that completed stands for three events (`odradek.engine.history_json.expand`).
+#: The row of a workflow task that completed stands for three events
+#: (`odradek.engine.history_json.expand`).
 _TASK_EVENTS = (WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskCompleted)
 
 

@@ -1,10 +1,13 @@
-"""A lane's local store: RocksDB, one small instance a partition, a copy of what is committed in `state`.
+"""A lane's local store: RocksDB, one small instance a partition, a copy of what is committed in
+`state`.
 
-Duties: serve the engine's reads (`Tables`), take the rows of a committed transaction together with the changelog offset they stand for in
-one write batch, and know whose copy it is (cluster, topic ids, partition, format).
+Duties: serve the engine's reads (`Tables`), take the rows of a committed transaction together
+with the changelog offset they stand for in one write batch, and know whose copy it is (cluster,
+topic ids, partition, format).
 
-Never: hold anything that is not committed, or lead the changelog. There is no write-ahead log: a write batch is atomic, and what a crash
-takes from the memtable is read again from the changelog. A store that does not fit or is damaged is deleted and rebuilt.
+Never: hold anything that is not committed, or lead the changelog. There is no write-ahead log: a
+write batch is atomic, and what a crash takes from the memtable is read again from the changelog.
+A store that does not fit or is damaged is deleted and rebuilt.
 """
 
 from __future__ import annotations
@@ -31,7 +34,13 @@ from rocksdict import (
 )
 
 from odradek.engine.ports import OutletUnavailableError
-from odradek.exceptions import DiskFullError, LaneError, OdradekError, StateFormatError, StateStoreError
+from odradek.exceptions import (
+    DiskFullError,
+    LaneError,
+    OdradekError,
+    StateFormatError,
+    StateStoreError,
+)
 from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.processor.manifest import DamagedFileError, check_files, is_open
 from odradek.wire.codec import decode_row
@@ -40,14 +49,16 @@ from odradek.wire.state import FORMAT, Row
 
 logger = logging.getLogger(__name__)
 
-_AHEAD_MS = 3_600_000  # a store whose last write is later than now, by more than clocks differ, may be of any age
+# a store whose last write is later than now, by more than clocks differ, may be of any age
+_AHEAD_MS = 3_600_000
 
 STORE_FORMAT = 1  # of the store's own keys; a row's is `wire.state.FORMAT`
 
 _IDENTITY = b"\x00identity"
 _APPLIED = b"\x00applied"  # no table name begins with NUL
 
-# One process may own dozens of lanes: the block cache and the budget of memtables are shared by all of them.
+# One process may own dozens of lanes: the block cache and the budget of memtables are shared by all
+# of them.
 _MB = 1024 * 1024
 _CACHE_BYTES = 64 * _MB
 _MEMTABLES_BYTES = 128 * _MB
@@ -74,8 +85,9 @@ class StoreCorruptError(StateStoreError):
 
 
 class UnreadableRowError(StoreCorruptError):
-    """A row that is damaged, or of a schema that nobody published (`unknown_schema`), or not yet. If `state` has it so, the store is no
-    better for being rebuilt."""
+    """A row that is damaged, or of a schema that nobody published (`unknown_schema`), or not
+    yet. If `state` has it so, the store is no better for being rebuilt.
+    """
 
     def __init__(self, path: str, reason: str, *, unknown_schema: bool = False) -> None:
         super().__init__(path, reason)
@@ -98,8 +110,9 @@ _decode_applied = msgspec.msgpack.Decoder(_Applied).decode
 class LaneStore:
     """An open store. Reads and writes come from the lane's thread alone.
 
-    `changelog_offset` is the next offset of `state` to apply; `as_of_ms` when it last stood there, by this host's clock. `decode_row`: the
-    lane's codec, which also knows rows that another version wrote, or that carry a registry's framing.
+    `changelog_offset` is the next offset of `state` to apply; `as_of_ms` when it last stood
+    there, by this host's clock. `decode_row`: the lane's codec, which also knows rows that
+    another version wrote, or that carry a registry's framing.
     """
 
     decode_row: Callable[[bytes], Row] = staticmethod(decode_row)
@@ -110,10 +123,12 @@ class LaneStore:
         self.as_of_ms = applied.time_ms
         self._db = db
         self._write_options = WriteOptions()
-        self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]  # a property; the stubs say method
+        # a property; the stubs say method
+        self._write_options.disable_wal = True  # type: ignore[method-assign, assignment]
         self._flushed_at = time.monotonic()
         self._dirty = False
-        # Of scans that nobody has read to their end: a cursor holds the files, and with them the lock, also of a store that was closed.
+        # Of scans that nobody has read to their end: a cursor holds the files, and with them the
+        # lock, also of a store that was closed.
         self._cursors: dict[int, list[Any]] = {}
 
     # --- Tables
@@ -136,16 +151,21 @@ class LaneStore:
         reverse: bool = False,
         failed: Callable[[LaneError], Exception] | None = None,
     ) -> Iterator[tuple[str, Row]]:
-        """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from `start` (or the end) down. 0: no limit.
-        failed: what an error of the store is raised as."""
+        """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from
+        `start` (or the end) down. 0: no limit. failed: what an error of the store is raised as.
+        """
         head = f"{table}/".encode()
         low, begin, cut, found = head + prefix.encode(), head + start.encode(), len(head), 0
-        held = [self._db.iter()]  # bounds in ReadOptions do not hold in raw mode: each key is looked at
+        held = [
+            self._db.iter()
+        ]  # bounds in ReadOptions do not hold in raw mode: each key is looked at
         self._cursors[id(held)] = held
         try:
             cursor: Any = held[0]
             if reverse:
-                cursor.seek_for_prev(min(low + b"\xff", begin) if start else low + b"\xff")  # no UTF-8 text holds this byte
+                cursor.seek_for_prev(
+                    min(low + b"\xff", begin) if start else low + b"\xff"
+                )  # no UTF-8 text holds this byte
             else:
                 cursor.seek(max(low, begin))
             while cursor.valid():
@@ -185,8 +205,12 @@ class LaneStore:
 
     # --- writing
 
-    def apply(self, changes: Iterable[tuple[bytes, bytes | None]], changelog_offset: int, now_ms: int) -> None:
-        """Take the rows of a committed transaction (None deletes) and the changelog offset behind them, all or nothing."""
+    def apply(
+        self, changes: Iterable[tuple[bytes, bytes | None]], changelog_offset: int, now_ms: int
+    ) -> None:
+        """Take the rows of a committed transaction (None deletes) and the changelog offset
+        behind them, all or nothing.
+        """
         batch = WriteBatch(raw_mode=True)
         for key, value in changes:
             if value is None:
@@ -203,7 +227,9 @@ class LaneStore:
         self._dirty = True
 
     def flush_if_older(self, seconds: float) -> None:
-        """Write the memtable out when the last time is longer ago: bounds what a crash makes the next owner read again."""
+        """Write the memtable out when the last time is longer ago: bounds what a crash makes the
+        next owner read again.
+        """
         now = time.monotonic()
         if self._dirty and now - self._flushed_at >= seconds:
             self.flush()
@@ -217,7 +243,9 @@ class LaneStore:
         self._dirty = False
 
     def close(self) -> None:
-        """Flush and let go of the files. A full disk only costs the tail, which the changelog holds."""
+        """Flush and let go of the files. A full disk only costs the tail, which the changelog
+        holds.
+        """
         for held in list(self._cursors.values()):
             held.clear()
         try:
@@ -233,9 +261,10 @@ class LaneStore:
     def open(cls, path: Path, identity: StoreIdentity, *, oldest_ms: int = 0) -> LaneStore:
         """Open the store at `path`, or begin a new one there.
 
-        One that belongs to something else, is damaged, or last stood before `oldest_ms` (older than the tombstones that would tell it
-        what was deleted), as far as its clock can be believed, is deleted first. Raises StateStoreError for one that somebody else has
-        open (left alone), DiskFullError.
+        One that belongs to something else, is damaged, or last stood before `oldest_ms` (older
+        than the tombstones that would tell it what was deleted), as far as its clock can be
+        believed, is deleted first. Raises StateStoreError for one that somebody else has open
+        (left alone), DiskFullError.
         """
         reason = ""
         try:
@@ -244,7 +273,11 @@ class LaneStore:
                 if oldest_ms <= store.as_of_ms <= time.time() * 1000 + _AHEAD_MS:
                     return store
                 young = store.as_of_ms >= oldest_ms
-                reason = "it was written by a clock that was ahead" if young else "it is older than the retention of tombstones"
+                reason = (
+                    "it was written by a clock that was ahead"
+                    if young
+                    else "it is older than the retention of tombstones"
+                )
                 store.close()
                 del store  # with the files, which a close that failed keeps
             elif path.exists():
@@ -264,7 +297,9 @@ class LaneStore:
             check_files(path)
         except DamagedFileError as error:
             if is_open(path):
-                raise StoreLockedError(str(path), "another process or thread has it open") from error
+                raise StoreLockedError(
+                    str(path), "another process or thread has it open"
+                ) from error
             raise StoreCorruptError(str(path), str(error)) from error
         except OSError as error:
             raise translate(error, path) from error
@@ -293,7 +328,8 @@ class LaneStore:
         store = cls(path, _open_db(path), _Applied(0, 0))
         try:
             store.apply([(_IDENTITY, msgspec.json.encode(identity))], 0, int(time.time() * 1000))
-            store.flush()  # there is no log: a store that was never flushed would be nobody's after a crash
+            # there is no log: a store that was never flushed would be nobody's after a crash
+            store.flush()
         except OdradekError:
             _close(store._db, path)
             raise
@@ -304,12 +340,18 @@ class LaneStore:
             return self.decode_row(raw)
         except NewerFormatError as error:
             raise StateFormatError(found=error.found, supported=error.known) from error
-        except SchemaRegistryUnreachableError as error:  # what newer or older code wrote, and this process has not met yet
+        except (
+            SchemaRegistryUnreachableError
+        ) as error:  # what newer or older code wrote, and this process has not met yet
             raise OutletUnavailableError(str(error)) from error
         except UnknownSchemaError as error:
-            raise UnreadableRowError(str(self.path), f"row {key!r} cannot be read: {error}", unknown_schema=True) from error
+            raise UnreadableRowError(
+                str(self.path), f"row {key!r} cannot be read: {error}", unknown_schema=True
+            ) from error
         except UndecodableRecord as error:
-            raise UnreadableRowError(str(self.path), f"row {key!r} cannot be read: {error}") from error
+            raise UnreadableRowError(
+                str(self.path), f"row {key!r} cannot be read: {error}"
+            ) from error
 
 
 def destroy(path: Path) -> None:
@@ -322,10 +364,16 @@ def destroy(path: Path) -> None:
 
 
 def prune(directory: Path, older_than_ms: int) -> list[Path]:
-    """Delete stores that nobody came back to: older than the tombstones, they would be rebuilt anyway. `directory` must be ours alone."""
+    """Delete stores that nobody came back to: older than the tombstones, they would be rebuilt
+    anyway. `directory` must be ours alone.
+    """
     gone = []
     for path in directory.iterdir():
-        marks = [file.stat().st_mtime for file in path.glob("*")] if path.is_dir() and path.name.isdigit() else []
+        marks = (
+            [file.stat().st_mtime for file in path.glob("*")]
+            if path.is_dir() and path.name.isdigit()
+            else []
+        )
         if marks and max(marks) * 1000 < older_than_ms:
             destroy(path)
             gone.append(path)
@@ -341,7 +389,11 @@ def translate(error: Exception, path: Path | str) -> OdradekError:
         return DiskFullError(str(path))
     if any(sign in text for sign in _LOCKED):
         return StoreLockedError(str(path), f"another process or thread has it open ({text})")
-    if text.startswith(("Corruption", "Invalid argument", "Not implemented")) or "No such file" in text or "Corruption" in text:
+    if (
+        text.startswith(("Corruption", "Invalid argument", "Not implemented"))
+        or "No such file" in text
+        or "Corruption" in text
+    ):
         return StoreCorruptError(str(path), text)
     return StateStoreError(str(path), text)
 
@@ -354,7 +406,9 @@ def _open_db(path: Path) -> Rdict:
 
 
 def _close(db: Rdict, path: Path) -> None:
-    """Let go of the files, whatever it says: a close flushes once more, and tells of damage that a compaction in the background has met."""
+    """Let go of the files, whatever it says: a close flushes once more, and tells of damage that
+    a compaction in the background has met.
+    """
     try:
         db.close()
     except Exception as error:  # the files are given back with the object
@@ -387,5 +441,7 @@ def _options() -> Options:
     options.set_stats_dump_period_sec(0)
     options.set_stats_persist_period_sec(0)
     options.set_paranoid_checks(True)
-    options.add_compact_on_deletion_collector_factory(1_024, 512, 0.5)  # runs end: their rows become tombstones in long ranges
+    options.add_compact_on_deletion_collector_factory(
+        1_024, 512, 0.5
+    )  # runs end: their rows become tombstones in long ranges
     return options

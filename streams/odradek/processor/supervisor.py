@@ -1,10 +1,13 @@
-"""The parent of `--processes N`: starts members, restarts those that die, ends those that do not answer. Outside their interpreters.
+"""The parent of `--processes N`: starts members, restarts those that die, ends those that do not
+answer. Outside their interpreters.
 
-A workflow that keeps the interpreter (`time.sleep`, a C extension, a regular expression) stops every Python thread of its process; only
-somebody outside can end it. Each child writes a byte a second into a pipe from a Python thread; one that is silent for longer than
-`silence_seconds` is killed, and the next owner meets the same run, counts, and parks it (`lane.py`).
+A workflow that keeps the interpreter (`time.sleep`, a C extension, a regular expression) stops
+every Python thread of its process; only somebody outside can end it. Each child writes a byte a
+second into a pipe from a Python thread; one that is silent for longer than `silence_seconds` is
+killed, and the next owner meets the same run, counts, and parks it (`lane.py`).
 
-SIGTERM or SIGINT is passed on: children drain. A second one kills them at once. A log that nobody reads holds none of this up.
+SIGTERM or SIGINT is passed on: children drain. A second one kills them at once. A log that
+nobody reads holds none of this up.
 """
 
 from __future__ import annotations
@@ -42,8 +45,9 @@ def process_number() -> int:
 
 
 class Parent:
-    """Of a child: the supervisor that it beats to. When that has ended, `gone` is called by a thread: nobody restarts or ends us then, so
-    that we drain."""
+    """Of a child: the supervisor that it beats to. When that has ended, `gone` is called by a
+    thread: nobody restarts or ends us then, so that we drain.
+    """
 
     def __init__(self) -> None:
         self.lives = True
@@ -51,7 +55,9 @@ class Parent:
 
 
 def beat_to_parent() -> Parent | None:
-    """In a child: begin to tell the parent that this interpreter runs. None when there is no such parent. Call once, early."""
+    """In a child: begin to tell the parent that this interpreter runs. None when there is no
+    such parent. Call once, early.
+    """
     text = os.environ.pop(PIPE_VARIABLE, "")
     if not text:
         return None
@@ -87,16 +93,22 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps `processes` copies of `command` alive until told to stop. `run` blocks and returns the exit status: 0 after a drain, 143 or 130
-    after a second signal.
+    """Keeps `processes` copies of `command` alive until told to stop. `run` blocks and returns
+    the exit status: 0 after a drain, 143 or 130 after a second signal.
 
-    A child that exits with status 0 on its own is done and not restarted; `EXIT_CONFIGURATION` (2) ends all: it would fail again.
+    A child that exits with status 0 on its own is done and not restarted; `EXIT_CONFIGURATION`
+    (2) ends all: it would fail again.
     """
 
     EXIT_CONFIGURATION = 2
 
     def __init__(
-        self, command: Sequence[str], processes: int, *, silence_seconds: float = SILENCE_SECONDS, start_seconds: float = START_SECONDS
+        self,
+        command: Sequence[str],
+        processes: int,
+        *,
+        silence_seconds: float = SILENCE_SECONDS,
+        start_seconds: float = START_SECONDS,
     ) -> None:
         if processes < 1:
             raise ValueError("processes must be at least 1")
@@ -160,7 +172,9 @@ class Supervisor:
         self.stop(number)
 
     def _pass_on(self, child: _Child) -> None:
-        """What came and was not told to it yet. A signal handler may run this in the middle of itself."""
+        """What came and was not told to it yet. A signal handler may run this in the middle of
+        itself.
+        """
         while child.process is not None and child.told < self._signals:
             child.told += 1
             child.process.send_signal(signal.SIGTERM if child.told == 1 else signal.SIGKILL)
@@ -173,8 +187,11 @@ class Supervisor:
         read, write = os.pipe()
         os.set_inheritable(write, True)
         environment = os.environ | {PIPE_VARIABLE: str(write), NUMBER_VARIABLE: str(child.number)}
-        # Its own session: Ctrl-C reaches the parent alone, which passes it on. Without a parent a child drains.
-        child.process = subprocess.Popen(self._command, env=environment, pass_fds=(write,), start_new_session=True)
+        # Its own session: Ctrl-C reaches the parent alone, which passes it on. Without a parent a
+        # child drains.
+        child.process = subprocess.Popen(
+            self._command, env=environment, pass_fds=(write,), start_new_session=True
+        )
         os.close(write)
         os.set_blocking(read, False)
         child.pipe = read
@@ -195,13 +212,17 @@ class Supervisor:
                 child.pipe = -1
         now = time.monotonic()
         if now - self._ticked_at > self._silence_seconds / 2:
-            for child in self._children:  # it was we who stood still (a suspended machine): what they wrote meanwhile is read first
+            # it was we who stood still (a suspended machine): what they wrote meanwhile is read
+            # first
+            for child in self._children:
                 child.heard_at = now
         self._ticked_at = now
         for child in self._children:
             if child.process is not None:
                 self._watch(child, child.process, now)
-            elif child.restart_at and (self._signals or now >= child.restart_at):  # a signal lets nobody wait for a restart
+            elif child.restart_at and (
+                self._signals or now >= child.restart_at
+            ):  # a signal lets nobody wait for a restart
                 self._spawn(child)
 
     def _watch(self, child: _Child, process: subprocess.Popen[bytes], now: float) -> None:
@@ -211,7 +232,12 @@ class Supervisor:
             return
         patience = self._silence_seconds if child.spoke else self._start_seconds
         if now - child.heard_at > patience:
-            logger.error("process %d (pid %d) has not answered for %.0f s and is ended", child.number, process.pid, now - child.heard_at)
+            logger.error(
+                "process %d (pid %d) has not answered for %.0f s and is ended",
+                child.number,
+                process.pid,
+                now - child.heard_at,
+            )
             child.kills += 1
             child.heard_at = now
             process.kill()
@@ -234,8 +260,18 @@ class Supervisor:
             self._end(1)
             return
         child.deaths = 1 if now - child.started_at > _LIVED_SECONDS else child.deaths + 1
-        wait = 0.0 if child.deaths == 1 else min(_BACKOFF_MAX_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** (child.deaths - 2))
-        logger.error("process %d (pid %d) died with status %d, restarted in %.1f s", child.number, pid, status, wait)
+        wait = (
+            0.0
+            if child.deaths == 1
+            else min(_BACKOFF_MAX_SECONDS, _BACKOFF_FIRST_SECONDS * 2 ** (child.deaths - 2))
+        )
+        logger.error(
+            "process %d (pid %d) died with status %d, restarted in %.1f s",
+            child.number,
+            pid,
+            status,
+            wait,
+        )
         child.restart_at = now + wait if wait else now
 
     def _kill_all(self) -> None:
@@ -246,7 +282,9 @@ class Supervisor:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python -m odradek.processor.supervisor N command ...`: for tests and for those who have no other supervisor."""
+    """`python -m odradek.processor.supervisor N command ...`: for tests and for those who have
+    no other supervisor.
+    """
     return Supervisor(argv[1:], int(argv[0])).run()
 
 

@@ -1,10 +1,13 @@
-"""What one partition's lane has counted, over all lanes that owned it in this process: a partition that leaves and comes back goes on.
+"""What one partition's lane has counted, over all lanes that owned it in this process: a
+partition that leaves and comes back goes on.
 
-Everything about workflows is read off a *committed* transaction (`Tally.committed`), from the rows and outputs that went with it. So a
-replay, which commits nothing, counts nothing; a batch that was aborted and done again counts once; and a run that closes has counted
-exactly one close, as it has exactly one record in `results`.
+Everything about workflows is read off a *committed* transaction (`Tally.committed`), from the
+rows and outputs that went with it. So a replay, which commits nothing, counts nothing; a batch
+that was aborted and done again counts once; and a run that closes has counted exactly one close,
+as it has exactly one record in `results`.
 
-One writer, the lane's thread; others read snapshots (`odradek.processor.statistics`). A transaction costs some microseconds here.
+One writer, the lane's thread; others read snapshots (`odradek.processor.statistics`). A
+transaction costs some microseconds here.
 """
 
 from __future__ import annotations
@@ -15,7 +18,16 @@ from collections.abc import Iterable
 from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects
 from odradek.processor.measured import ActivationTally
 from odradek.processor.work import Counters, Work
-from odradek.statistics import COUNTS, OTHER, SECONDS, SHORT_SECONDS, Counts, Histogram, Histograms, Labels
+from odradek.statistics import (
+    COUNTS,
+    OTHER,
+    SECONDS,
+    SHORT_SECONDS,
+    Counts,
+    Histogram,
+    Histograms,
+    Labels,
+)
 from odradek.wire import dead_letters
 from odradek.wire.outcomes import WorkflowResult
 
@@ -72,7 +84,12 @@ class Tally:
 
     def committed(self, work: Work, effects: Effects, now_ms: int) -> None:
         """A transaction is durable. `now_ms`: of its engine step."""
-        self.counters.note(work, steps=effects.steps, dead_letters=len(effects.dead_letters), parked=len(effects.parked))
+        self.counters.note(
+            work,
+            steps=effects.steps,
+            dead_letters=len(effects.dead_letters),
+            parked=len(effects.parked),
+        )
         if work.messages:
             self.batch_inputs.observe(len(work.messages))
             if work.sorted.inputs and (written_ms := work.sorted.inputs[0].time_ms) > 0:
@@ -80,7 +97,8 @@ class Tally:
         for output in effects.outputs:
             kind = output.kind
             if kind == EXECUTIONS:
-                # A run's first step writes its first summary; the value is None when the run leaves.
+                # A run's first step writes its first summary; the value is None when the run
+                # leaves.
                 if output.record.state_transition_count == 1 and output.value is not None:
                     self.starts.add(self._labels.of(output.record.workflow_type))
             elif kind == RESULTS:
@@ -88,7 +106,8 @@ class Tally:
         events = self.events
         for change in effects.rows:
             if change.table == HISTORY and change.row is not None:
-                for event in change.row.events:  # type: ignore[union-attr]  # rows of this table are HistoryRows
+                # rows of this table are HistoryRows
+                for event in change.row.events:  # type: ignore[union-attr]
                     attributes = type(event.attributes)
                     if attributes in events:
                         events[attributes] += 1
@@ -97,12 +116,16 @@ class Tally:
         for letter in work.sorted.letters:
             self.dead_letters.add(letter.reason)
         for unapplied in effects.dead_letters:
-            self.dead_letters.add(dead_letters.REJECTED if unapplied.rejected else dead_letters.NOT_APPLIED)
+            self.dead_letters.add(
+                dead_letters.REJECTED if unapplied.rejected else dead_letters.NOT_APPLIED
+            )
 
     def _closed(self, result: WorkflowResult) -> None:
         kind = self._labels.of(result.workflow_type)
         self.closes.add((kind, result.status))
-        self.run_seconds.of(kind).observe(max(0, result.close_time_ms - result.start_time_ms) / 1000)
+        self.run_seconds.of(kind).observe(
+            max(0, result.close_time_ms - result.start_time_ms) / 1000
+        )
 
     def restored(self, rows: int, began: float) -> None:
         """The local store has caught up. `began`: monotonic seconds."""

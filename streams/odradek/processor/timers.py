@@ -1,11 +1,12 @@
 """Due timers: which rows of the `timer` table are near, due, and released.
 
-Duties: hold the next minutes of the time-ordered `timer` table in memory (the rest stays in the store), and let a due timer go only after
-every input that was in the partition when it fell due: the host asks for the partition's *uncommitted* end at that moment (`ends.py`) and
-releases once the position has passed it. Partition order decides, no clock does.
+Duties: hold the next minutes of the time-ordered `timer` table in memory (the rest stays in the
+store), and let a due timer go only after every input that was in the partition when it fell due:
+the host asks for the partition's *uncommitted* end at that moment (`ends.py`) and releases once
+the position has passed it. Partition order decides, no clock does.
 
-Never: fire by the clock alone or, however it is set back, before it; cache an end; or read the head of the table again (its deleted keys
-would be walked each time).
+Never: fire by the clock alone or, however it is set back, before it; cache an end; or read the
+head of the table again (its deleted keys would be walked each time).
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Timers:
             elif key < self._horizon:
                 if key not in self._rows:
                     heapq.heappush(self._heap, key)
-                self._rows[key] = change.row  # type: ignore[assignment]  # rows of this table are TimerRows
+                # rows of this table are TimerRows
+                self._rows[key] = change.row  # type: ignore[assignment]
         if len(self._rows) > 2 * ROWS_MAX:
             self._shrink()
 
@@ -103,7 +105,9 @@ class Timers:
     # --- release
 
     def wants_end(self, now_ms: int) -> bool:
-        """True when a timer is due that no answer covers yet and none is under way: ask for the end now, then call `asked`."""
+        """True when a timer is due that no answer covers yet and none is under way: ask for the
+        end now, then call `asked`.
+        """
         self._follow(now_ms)
         if self._asked_ms >= 0:
             self.late_ms = now_ms - self._asked_ms
@@ -113,7 +117,9 @@ class Timers:
         return due is not None and due <= now_ms and due > self._released_until_ms
 
     def _follow(self, now_ms: int) -> None:
-        """A clock that was set back takes what was asked and released with it: those moments lie in its past, whatever it calls them."""
+        """A clock that was set back takes what was asked and released with it: those moments lie
+        in its past, whatever it calls them.
+        """
         self._released_until_ms = min(self._released_until_ms, now_ms)
         self._asked_ms = min(self._asked_ms, now_ms)
 
@@ -144,7 +150,9 @@ class Timers:
             self._asked_ms = self._end = -1
 
     def take(self, limit: int, now_ms: int) -> list[TimerRow]:
-        """Up to `limit` released timers, in order. They stay held until their rows are deleted by a commit."""
+        """Up to `limit` released timers, in order. They stay held until their rows are deleted
+        by a commit.
+        """
         self._follow(now_ms)
         if self._released_until_ms < 0 or not self._heap:
             return []
@@ -159,7 +167,9 @@ class Timers:
                 taken.append(row)
                 keys.append(key)
         for key in keys:
-            heapq.heappush(heap, key)  # still there if the transaction fails; gone from `rows` once it commits
+            heapq.heappush(
+                heap, key
+            )  # still there if the transaction fails; gone from `rows` once it commits
         return taken
 
     def postpone(self, timer: TimerRow, now_ms: int) -> None:

@@ -1,7 +1,9 @@
-"""The transaction of a lane, top to bottom: begin; rows, outputs, position row; commit; then the local store.
+"""The transaction of a lane, top to bottom: begin; rows, outputs, position row; commit; then the
+local store.
 
-Everything in it is encoded and checked before, so it is open for milliseconds. No consumer offsets stand in it: the position row in
-`state` is the truth, committed with what it stands for. An error at commit leaves its outcome unknown unless the broker named a record.
+Everything in it is encoded and checked before, so it is open for milliseconds. No consumer
+offsets stand in it: the position row in `state` is the truth, committed with what it stands for.
+An error at commit leaves its outcome unknown unless the broker named a record.
 
 Never: run the engine, guess what became of a commit, or apply to the store what was not committed.
 """
@@ -33,8 +35,9 @@ from odradek.wire.state import PositionRow
 COMMIT_TIMEOUT_SECONDS = 15.0
 ABORT_TIMEOUT_SECONDS = 10.0
 
-# Of the records of a transaction, for topics that take less than a batch of the producer. A part costs a round trip, and 100 of them should
-# fit into the transaction's time. What makes more, or has taken long in vain, gets a producer with smaller batches, for a while.
+# Of the records of a transaction, for topics that take less than a batch of the producer. A part
+# costs a round trip, and 100 of them should fit into the transaction's time. What makes more, or
+# has taken long in vain, gets a producer with smaller batches, for a while.
 PARTS_MAX = 100
 NARROW_SECONDS = 600.0
 
@@ -46,13 +49,21 @@ Parts = list[list[Record]]
 
 
 class Transactions:
-    """Of one lane, over all its owns. `fenced` and `restored` give it what an own has, `let_go` takes it.
+    """Of one lane, over all its owns. `fenced` and `restored` give it what an own has, `let_go`
+    takes it.
 
-    position: the next input to apply; -1 before it is known.  open_runs: of the partition, as committed.  committed_at: monotonic.
-    released: names in the position row that count for nothing.
+    position: the next input to apply; -1 before it is known.  open_runs: of the partition, as
+    committed.  committed_at: monotonic. released: names in the position row that count for
+    nothing.
     """
 
-    def __init__(self, services: LaneServices, partition: int, tally: Tally, fault: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        services: LaneServices,
+        partition: int,
+        tally: Tally,
+        fault: Callable[[str], None] | None,
+    ) -> None:
         self.position = -1
         self.open_runs = 0
         self.committed_at = 0.0
@@ -71,7 +82,8 @@ class Transactions:
         self._producer: Producer | None = None
         self._store: LaneStore | None = None
 
-    # ------------------------------------------------------------------------------------------------ an own
+    # ------------------------------------------------------------------------------------------------
+    # an own
 
     @property
     def producer(self) -> Producer:
@@ -86,27 +98,44 @@ class Transactions:
         self._producer = services.transactional_producer(self._partition, self.batch)
         return self._producer
 
-    def stand(self, store: LaneStore | None, identity: PositionRow, position: int, open_runs: int = 0) -> None:
+    def stand(
+        self, store: LaneStore | None, identity: PositionRow, position: int, open_runs: int = 0
+    ) -> None:
         """Where the partition stands. Without a store, nothing is applied."""
-        self._store, self.identity, self.position, self.open_runs = store, identity, position, open_runs
+        self._store, self.identity, self.position, self.open_runs = (
+            store,
+            identity,
+            position,
+            open_runs,
+        )
 
     def let_go(self) -> None:
-        """Without a flush or an abort: the last transaction is the next owner's to decide. The store is the lane's to close."""
+        """Without a flush or an abort: the last transaction is the next owner's to decide. The
+        store is the lane's to close.
+        """
         producer, self._producer, self._store = self._producer, None, None
         if producer is not None:
             producer.purge()
 
-    # ------------------------------------------------------------------------------------------------ the transaction
+    # ------------------------------------------------------------------------------------------------
+    # the transaction
 
-    def commit(self, rows: Rows, parts: Parts, position: int, care: Care, *, opened: int = 0, size: int = 0) -> None:
+    def commit(
+        self, rows: Rows, parts: Parts, position: int, care: Care, *, opened: int = 0, size: int = 0
+    ) -> None:
         """Rows, outputs and the position row, in one; then the local store.
 
-        parts: of the outputs, see `TopicOutlet.parts`.  opened: so many runs more.  size: bytes of rows and records, 0 where they are few.
-        Raises Refused or Dropped.
+        parts: of the outputs, see `TopicOutlet.parts`.  opened: so many runs more.  size: bytes
+        of rows and records, 0 where they are few. Raises Refused or Dropped.
         """
         self.require_few(parts)
         assert self._store is not None
-        producer, topic, partition, fault = self.producer, self._services.state_topic, self._partition, self._fault
+        producer, topic, partition, fault = (
+            self.producer,
+            self._services.state_topic,
+            self._partition,
+            self._fault,
+        )
         time_ms, began, open_runs = now_ms(), time.monotonic(), self.open_runs + opened
         row = msgspec.structs.replace(
             self.identity,
@@ -130,7 +159,13 @@ class Transactions:
             for key, value in rows.items():
                 produce(topic, value, key, partition, report)
             self._produce(parts, report)
-            produce(topic, position_value, _POSITION_STATE_KEY, partition, on_delivery=self._note_changelog)
+            produce(
+                topic,
+                position_value,
+                _POSITION_STATE_KEY,
+                partition,
+                on_delivery=self._note_changelog,
+            )
             if fault is not None:
                 fault(faults.AFTER_PRODUCE)
                 producer.flush(COMMIT_TIMEOUT_SECONDS)
@@ -162,7 +197,14 @@ class Transactions:
             if number and producer.flush(COMMIT_TIMEOUT_SECONDS):
                 raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))
             for record in part:
-                produce(record.topic, record.value, record.key, record.partition, report, headers=record.headers)
+                produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    report,
+                    headers=record.headers,
+                )
 
     def _committed(self, position: int, began: float, records: int) -> None:
         self.position = position
@@ -175,11 +217,19 @@ class Transactions:
         if error is None:
             self._changelog_offset = offset_of(message)
 
-    def _why(self, error: KafkaException | BufferError, parts: Parts, began: float) -> Refused | Dropped:
+    def _why(
+        self, error: KafkaException | BufferError, parts: Parts, began: float
+    ) -> Refused | Dropped:
         """What to do about a transaction that failed, which began then."""
-        if isinstance(error, BufferError):  # more than the client's queue holds: smaller batches fit
-            return Refused(f"transaction too large for the producer's queue: {error}", in_transaction=True)
-        if len(parts) > 1 and time.monotonic() - began >= LONG_SECONDS:  # parts may have been too slow
+        if isinstance(
+            error, BufferError
+        ):  # more than the client's queue holds: smaller batches fit
+            return Refused(
+                f"transaction too large for the producer's queue: {error}", in_transaction=True
+            )
+        if (
+            len(parts) > 1 and time.monotonic() - began >= LONG_SECONDS
+        ):  # parts may have been too slow
             self._note_narrow(parts)
         return self._reports.classify(error)
 
@@ -190,10 +240,17 @@ class Transactions:
                 self.producer.abort_transaction(ABORT_TIMEOUT_SECONDS)
             except KafkaException as error:
                 raise dropped(error) from error
-        if refusal.too_large and self._services.outlet.narrowed(self._lowered):  # good records may have been together in it
-            raise Dropped(f"a topic takes less than batches of {self.batch} bytes by now: going on with smaller ones", blameless=True)
+        if refusal.too_large and self._services.outlet.narrowed(
+            self._lowered
+        ):  # good records may have been together in it
+            raise Dropped(
+                f"a topic takes less than batches of {self.batch} bytes by now: going on with"
+                " smaller ones",
+                blameless=True,
+            )
 
-    # ------------------------------------------------------------------------------------------------ what it may hold
+    # ------------------------------------------------------------------------------------------------
+    # what it may hold
 
     def parts(self, records: list[Record]) -> Parts:
         """See `TopicOutlet.parts`."""
@@ -204,16 +261,28 @@ class Transactions:
         return size <= self.bytes.limit and len(parts) <= PARTS_MAX
 
     def require_few(self, parts: Parts) -> None:
-        """So many that they are through in time. Raises Dropped: the next own has smaller batches, for a while."""
+        """So many that they are through in time. Raises Dropped: the next own has smaller
+        batches, for a while.
+        """
         if len(parts) > PARTS_MAX:
             topic = self._note_narrow(parts)
-            raise Dropped(f"batches of {self.batch} bytes are much more than {topic} takes: going on with smaller ones", blameless=True)
+            raise Dropped(
+                f"batches of {self.batch} bytes are much more than {topic} takes: going on with"
+                " smaller ones",
+                blameless=True,
+            )
 
     def widen(self, owned_seconds: float) -> None:
-        """After a while with smaller batches, the next own has the usual ones again. Raises Dropped."""
+        """After a while with smaller batches, the next own has the usual ones again. Raises
+        Dropped.
+        """
         if self.batch == self._narrow and owned_seconds >= NARROW_SECONDS:
             self._narrow = UNBOUNDED
-            raise Dropped(f"batches of {self.batch} bytes have been enough for a while: going on with larger ones", blameless=True)
+            raise Dropped(
+                f"batches of {self.batch} bytes have been enough for a while: going on with larger"
+                " ones",
+                blameless=True,
+            )
 
     def _note_narrow(self, parts: Parts) -> str:
         """What the topic takes that needs most parts, for the next own. Its name."""

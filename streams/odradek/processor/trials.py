@@ -1,12 +1,16 @@
 """While a lane tries what owners died over, no other lane of its process runs workflow code.
 
-The lanes of a process die together, those of all its queues. A workflow that kills its process strikes on one of them, and on each of the
-others stands what that one has just named: the same, life after life, since each life takes the same way. So what was named when an owner
-died is tried alone, and at a moment of chance: who dies then died over it, or was killed from outside in those milliseconds.
+The lanes of a process die together, those of all its queues. A workflow that kills its process
+strikes on one of them, and on each of the others stands what that one has just named: the same,
+life after life, since each life takes the same way. So what was named when an owner died is
+tried alone, and at a moment of chance: who dies then died over it, or was killed from outside in
+those milliseconds.
 
-Others wait for steps of `PATIENCE_SECONDS` at most: a trial whose step takes longer is passed by. Its death counts all the same: workflow
-code that blocks for so long is what its process is ended for, by whoever watches it. So what owners died over, too, does not pass it by: it
-may be what kills, and the slow one would be blamed for that. A step that ends lets it come next; one that does not has its process ended.
+Others wait for steps of `PATIENCE_SECONDS` at most: a trial whose step takes longer is passed
+by. Its death counts all the same: workflow code that blocks for so long is what its process is
+ended for, by whoever watches it. So what owners died over, too, does not pass it by: it may be
+what kills, and the slow one would be blamed for that. A step that ends lets it come next; one
+that does not has its process ended.
 
 Never: keeps a lane that has to stop, or a claim of a lane that was dropped.
 """
@@ -20,9 +24,14 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
-PATIENCE_SECONDS = 15.0  # with one step: of a trial, or one that a trial waits for. A call that blocks takes longer than any wait is worth
-TRIALS_PATIENCE_SECONDS = 600.0  # ... of a trial, with that of another: whoever ends processes for such a step has done so by then
-SPREAD_SECONDS = 1.0  # a trial begins within this time: whatever kills the process at the same moment of each life finds it elsewhere
+# with one step: of a trial, or one that a trial waits for. A call that blocks takes longer than any
+# wait is worth
+PATIENCE_SECONDS = 15.0
+# ... of a trial, with that of another: whoever ends processes for such a step has done so by then
+TRIALS_PATIENCE_SECONDS = 600.0
+# a trial begins within this time: whatever kills the process at the same moment of each life finds
+# it elsewhere
+SPREAD_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
 
 #: Raises when the lane has to stop.
@@ -30,7 +39,9 @@ CheckStop = Callable[[], None]
 
 
 class Trials:
-    """Of one process. Each lane enters as itself: a partition may have two, one that does not come back and its successor."""
+    """Of one process. Each lane enters as itself: a partition may have two, one that does not
+    come back and its successor.
+    """
 
     def __init__(self) -> None:
         self._begin()
@@ -42,12 +53,16 @@ class Trials:
         self._passed: set[Hashable] = set()  # trials whose step takes long
 
     def forked(self) -> None:
-        """In a child process, which has none of the lanes: whatever they were at, and whoever had the lock."""
+        """In a child process, which has none of the lanes: whatever they were at, and whoever
+        had the lock.
+        """
         self._begin()
 
     @contextmanager
     def step(self, lane: Hashable, check_stop: CheckStop) -> Iterator[None]:
-        """Workflow code runs in the body: not while another lane tries something alone. Raises what `check_stop` does."""
+        """Workflow code runs in the body: not while another lane tries something alone. Raises
+        what `check_stop` does.
+        """
         with self._changed:
             self._wait_for_trials(lane, check_stop)
             self._running[lane] = time.monotonic()
@@ -61,8 +76,9 @@ class Trials:
 
     @contextmanager
     def alone(self, lane: Hashable, check_stop: CheckStop) -> Iterator[bool]:
-        """Nobody else runs workflow code during the body, unless a step of it takes long, nor tries anything alone even then; False:
-        somebody does, who does not end. Raises as `step`."""
+        """Nobody else runs workflow code during the body, unless a step of it takes long, nor
+        tries anything alone even then; False: somebody does, who does not end. Raises as `step`.
+        """
         try:
             yield self._claim(lane, check_stop)
         finally:
@@ -90,20 +106,28 @@ class Trials:
                 self._changed.notify_all()
             return alone
 
-    def _wait_for_trials(self, lane: Hashable, check_stop: CheckStop, *, also_passed: bool = False) -> None:
+    def _wait_for_trials(
+        self, lane: Hashable, check_stop: CheckStop, *, also_passed: bool = False
+    ) -> None:
         while self._trial_beside(lane) or (also_passed and self._passed_beside(lane)):
             self._changed.wait(_LOOK_SECONDS)
             check_stop()
 
     def _trial_beside(self, lane: Hashable) -> bool:
-        if self._alone is not None and self._alone is not lane and self._outlasts(self._alone, PATIENCE_SECONDS):
+        if (
+            self._alone is not None
+            and self._alone is not lane
+            and self._outlasts(self._alone, PATIENCE_SECONDS)
+        ):
             self._passed.add(self._alone)
             self._alone = None
             self._changed.notify_all()
         return self._alone is not None and self._alone is not lane
 
     def _passed_beside(self, lane: Hashable) -> bool:
-        return any(not self._outlasts(trial, TRIALS_PATIENCE_SECONDS) for trial in self._passed - {lane})
+        return any(
+            not self._outlasts(trial, TRIALS_PATIENCE_SECONDS) for trial in self._passed - {lane}
+        )
 
     def _others(self, lane: Hashable) -> set[Hashable]:
         return self._running.keys() - {lane}

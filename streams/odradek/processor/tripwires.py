@@ -1,7 +1,9 @@
-"""Where a lane starts reading: the position row's offset, or 0 at a first start. Tripwires, never a seek.
+"""Where a lane starts reading: the position row's offset, or 0 at a first start. Tripwires,
+never a seek.
 
-Everything that does not fit stops the lane with the cause and the cure: a position that the topic does not hold, topics or a cluster that
-are not those of the row, traces of an earlier life where there is no row. Going on would take lost records for read ones, or new for old.
+Everything that does not fit stops the lane with the cause and the cure: a position that the
+topic does not hold, topics or a cluster that are not those of the row, traces of an earlier life
+where there is no row. Going on would take lost records for read ones, or new for old.
 """
 
 from __future__ import annotations
@@ -38,26 +40,41 @@ def first_start(services: LaneServices, partition: int, store: LaneStore) -> int
         signs.append(f"group {services.group_id} has committed offset {committed}")
     if signs:
         raise LaneError(
-            f"there is no position row, but this is no first start: {'; '.join(signs)}. The state of this partition was lost. Restore "
-            f"{services.state_topic} from a backup; or, to begin from nothing, delete both topics and the group",
+            f"there is no position row, but this is no first start: {'; '.join(signs)}. The state"
+            f" of this partition was lost. Restore {services.state_topic} from a backup; or, to"
+            " begin from nothing, delete both topics and the group",
             topic=services.events_topic,
             partition=partition,
         )
     return 0
 
 
-def known_start(services: LaneServices, partition: int, row: PositionRow, identity: PositionRow) -> int:
+def known_start(
+    services: LaneServices, partition: int, row: PositionRow, identity: PositionRow
+) -> int:
     """The position, if the topics are those it was written with and still hold it."""
     if row.partitions != identity.partitions:
-        raise PartitionCountError(services.events_topic, expected=row.partitions, found=identity.partitions, set_wrong=True)
+        raise PartitionCountError(
+            services.events_topic,
+            expected=row.partitions,
+            found=identity.partitions,
+            set_wrong=True,
+        )
     if row.events_topic_id != identity.events_topic_id:
-        raise TopicRecreatedError(services.events_topic, expected_id=row.events_topic_id, found_id=identity.events_topic_id)
+        raise TopicRecreatedError(
+            services.events_topic,
+            expected_id=row.events_topic_id,
+            found_id=identity.events_topic_id,
+        )
     if row.state_topic_id != identity.state_topic_id:
-        raise TopicRecreatedError(services.state_topic, expected_id=row.state_topic_id, found_id=identity.state_topic_id)
+        raise TopicRecreatedError(
+            services.state_topic, expected_id=row.state_topic_id, found_id=identity.state_topic_id
+        )
     if row.cluster_id != identity.cluster_id:
         raise LaneError(
-            f"the state was written on cluster {row.cluster_id}, this is {identity.cluster_id}: topics were copied, and offsets "
-            "need not be the same there. Point `address` at the right cluster",
+            f"the state was written on cluster {row.cluster_id}, this is {identity.cluster_id}:"
+            " topics were copied, and offsets need not be the same there. Point `address` at the"
+            " right cluster",
             topic=services.events_topic,
             partition=partition,
         )
@@ -66,21 +83,28 @@ def known_start(services: LaneServices, partition: int, row: PositionRow, identi
     except CLUSTER_ERRORS as error:
         raise dropped(error) from error
     if row.offset < start:
-        raise InputGapError(position=row.offset, log_start=start, topic=services.events_topic, partition=partition)
+        raise InputGapError(
+            position=row.offset, log_start=start, topic=services.events_topic, partition=partition
+        )
     if row.offset > end:
         raise LaneError(
-            f"the position is {row.offset}, the topic ends at {end}: records were lost by the cluster (an unclean leader election?). "
-            "Going on would take new records for old ones. Restore the topic, or move the position row",
+            f"the position is {row.offset}, the topic ends at {end}: records were lost by the"
+            " cluster (an unclean leader election?). Going on would take new records for old ones."
+            " Restore the topic, or move the position row",
             topic=services.events_topic,
             partition=partition,
         )
     return row.offset
 
 
-def check_nothing_skipped(services: LaneServices, partition: int, position: int, reached: int) -> None:
-    """After a seek the consumer stands at `reached`: see for ourselves that nothing but control records stands between.
+def check_nothing_skipped(
+    services: LaneServices, partition: int, position: int, reached: int
+) -> None:
+    """After a seek the consumer stands at `reached`: see for ourselves that nothing but control
+    records stands between.
 
-    A consumer that begins at the wrong place would skip inputs without a sign. Raises Dropped. One short read, only when there is a gap.
+    A consumer that begins at the wrong place would skip inputs without a sign. Raises Dropped.
+    One short read, only when there is a gap.
     """
     try:
         with closing(services.new_reader()) as reader:
@@ -90,10 +114,20 @@ def check_nothing_skipped(services: LaneServices, partition: int, position: int,
                 message = reader.poll(0.05)
                 error = message.error() if message is not None else None
                 if message is not None and error is None and offset_of(message) < reached:
-                    raise Dropped(f"the consumer began at {reached}, but record {offset_of(message)} stands behind the position {position}")
-                if message is not None and (error is None or error.code() == KafkaError._PARTITION_EOF) and offset_of(message) >= reached:
+                    raise Dropped(
+                        f"the consumer began at {reached}, but record {offset_of(message)} stands"
+                        f" behind the position {position}"
+                    )
+                if (
+                    message is not None
+                    and (error is None or error.code() == KafkaError._PARTITION_EOF)
+                    and offset_of(message) >= reached
+                ):
                     return
-                if reader.position([TopicPartition(services.events_topic, partition)])[0].offset >= reached:
+                if (
+                    reader.position([TopicPartition(services.events_topic, partition)])[0].offset
+                    >= reached
+                ):
                     return
             raise Dropped(f"records from {position} to {reached} could not be looked at")
     except KafkaException as failure:

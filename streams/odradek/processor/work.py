@@ -37,7 +37,10 @@ class Work:
             return [Work(messages, sorter.sort(messages, time_ms)), Work([], Sorted(), timers)]
         if messages:
             middle = len(messages) // 2
-            return [Work(part, sorter.sort(part, time_ms)) for part in (messages[:middle], messages[middle:])]
+            return [
+                Work(part, sorter.sort(part, time_ms))
+                for part in (messages[:middle], messages[middle:])
+            ]
         middle = len(timers) // 2
         return [Work([], Sorted(), timers[:middle]), Work([], Sorted(), timers[middle:])]
 
@@ -102,7 +105,11 @@ def now_ms() -> int:
 
 def dropped(error: KafkaException | BrokerUnreachableError) -> Dropped:
     """An error of the cluster outside the transaction's records always drops the lane."""
-    return dropped_over(kafka_error(error)) if isinstance(error, KafkaException) else Dropped(str(error), blameless=True)
+    return (
+        dropped_over(kafka_error(error))
+        if isinstance(error, KafkaException)
+        else Dropped(str(error), blameless=True)
+    )
 
 
 def offset_of(message: Message) -> int:
@@ -122,10 +129,16 @@ def headers_of(message: Message) -> list[tuple[str, bytes | str | None]]:
 
 
 def log_ids(message: Message) -> dict[str, str]:
-    """Ids that a log line about a record carries: what its headers name (anybody may have left them out), else its key."""
+    """Ids that a log line about a record carries: what its headers name (anybody may have left
+    them out), else its key.
+    """
     routing = parse_headers(headers_of(message))
     workflow_id = routing.workflow_id or (key_of(message) or b"").decode("utf-8", "replace")
-    return {"workflow_id": workflow_id, "run_id": routing.run_id, "activity_id": routing.activity_id}
+    return {
+        "workflow_id": workflow_id,
+        "run_id": routing.run_id,
+        "activity_id": routing.activity_id,
+    }
 
 
 def timer_row_key(timer: TimerRow) -> str:

@@ -2,7 +2,8 @@
 
     registry.register(OdradekCollector([lambda: ...]))      # beside metrics of your own
 
-A source that fails is said once in the log and left out of the scrape: one part that is being closed must not hide all others.
+A source that fails is said once in the log and left out of the scrape: one part that is being
+closed must not hide all others.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class OdradekCollector(Collector):
-    """Collects from `sources`, a list that may change between scrapes. Samples of several sources under the same labels are added."""
+    """Collects from `sources`, a list that may change between scrapes. Samples of several
+    sources under the same labels are added.
+    """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
@@ -44,7 +47,9 @@ class OdradekCollector(Collector):
             for sample in self._read(source):
                 values = found.setdefault(sample.metric, {})
                 before = values.get(sample.labels)
-                values[sample.labels] = sample.value if before is None else _added(sample.metric, before, sample.value)
+                values[sample.labels] = (
+                    sample.value if before is None else _added(sample.metric, before, sample.value)
+                )
         for metric, values in found.items():
             yield _family(metric, values)
 
@@ -59,8 +64,12 @@ class OdradekCollector(Collector):
             return []
 
 
-def _added(metric: Metric, one: float | Distribution, other: float | Distribution) -> float | Distribution:
-    """Two workers of one queue in one process: counters and most gauges add up; of a yes or no and of an age the worse one counts."""
+def _added(
+    metric: Metric, one: float | Distribution, other: float | Distribution
+) -> float | Distribution:
+    """Two workers of one queue in one process: counters and most gauges add up; of a yes or no
+    and of an age the worse one counts.
+    """
     if isinstance(one, Distribution) and isinstance(other, Distribution):
         return one + other
     assert not isinstance(one, Distribution) and not isinstance(other, Distribution)
@@ -71,7 +80,9 @@ def _added(metric: Metric, one: float | Distribution, other: float | Distributio
 
 def _family(metric: Metric, values: dict[tuple[str, ...], float | Distribution]) -> _Family:
     if metric.kind == COUNTER:
-        counter = CounterMetricFamily(metric.name.removesuffix("_total"), metric.help, labels=metric.labels)
+        counter = CounterMetricFamily(
+            metric.name.removesuffix("_total"), metric.help, labels=metric.labels
+        )
         for labels, value in values.items():
             assert not isinstance(value, Distribution)
             counter.add_metric(labels, value)

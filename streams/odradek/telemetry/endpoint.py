@@ -1,8 +1,10 @@
-"""One small HTTP server a process: `/metrics`, `/health/live`, `/health/ready`. Threads of the standard library, so that a probe is
-answered while the event loop is blocked or lanes restore; a probe that is not answered at all says that the interpreter hangs.
+"""One small HTTP server a process: `/metrics`, `/health/live`, `/health/ready`. Threads of the
+standard library, so that a probe is answered while the event loop is blocked or lanes restore; a
+probe that is not answered at all says that the interpreter hangs.
 
-Probes answer 200, or 503 with the reasons, as JSON. Only GET; nothing can be changed here, and nothing of user data is shown. It has no
-authentication: listen where only Prometheus and the platform reach it.
+Probes answer 200, or 503 with the reasons, as JSON. Only GET; nothing can be changed here, and
+nothing of user data is shown. It has no authentication: listen where only Prometheus and the
+platform reach it.
 """
 
 from __future__ import annotations
@@ -38,9 +40,14 @@ class Endpoint:
         try:
             self._server = _Server((host, port), _Handler, self)
         except OSError as error:
-            text = f"cannot serve telemetry on {host}:{port}: {error.strerror or error}. Set `telemetry_port` to a free one, 0 for any"
+            text = (
+                f"cannot serve telemetry on {host}:{port}: {error.strerror or error}. Set"
+                " `telemetry_port` to a free one, 0 for any"
+            )
             raise ConfigurationError(text, key="telemetry_port") from error
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="odradek-telemetry", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.2,), name="odradek-telemetry", daemon=True
+        )
         self._thread.start()
         logger.info("telemetry: http://%s:%d/metrics", *self.address)
 
@@ -71,12 +78,20 @@ class Endpoint:
         if path == "/health/ready":
             health = self.health()
             return _probe("ready", health.not_live + health.not_ready)
-        return 404, "text/plain; charset=utf-8", ("not found; there are " + ", ".join(PATHS) + "\n").encode()
+        return (
+            404,
+            "text/plain; charset=utf-8",
+            ("not found; there are " + ", ".join(PATHS) + "\n").encode(),
+        )
 
 
 def _probe(what: str, reasons: tuple[str, ...]) -> tuple[int, str, bytes]:
     body = {"status": what} if not reasons else {"status": f"not {what}", "reasons": list(reasons)}
-    return (503 if reasons else 200), "application/json", json.dumps(body, ensure_ascii=False).encode()
+    return (
+        (503 if reasons else 200),
+        "application/json",
+        json.dumps(body, ensure_ascii=False).encode(),
+    )
 
 
 def renderer(sources: list[Source]) -> Callable[[], tuple[int, str, bytes]]:
@@ -96,7 +111,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 16
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], endpoint: Endpoint) -> None:
+    def __init__(
+        self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], endpoint: Endpoint
+    ) -> None:
         self.endpoint = endpoint
         super().__init__(address, handler)
 
@@ -115,7 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
             status, kind, body = self.server.endpoint.answer(self.path.partition("?")[0])
         except Exception as error:  # a defect here must show as one, not as a silent connection
             logger.exception("%s cannot be answered", self.path)
-            status, kind, body = 500, "text/plain; charset=utf-8", f"{type(error).__name__}: {error}\n".encode()
+            status, kind, body = (
+                500,
+                "text/plain; charset=utf-8",
+                f"{type(error).__name__}: {error}\n".encode(),
+            )
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -132,7 +153,9 @@ _open: dict[tuple[str, int], tuple[Endpoint, int]] = {}
 
 @contextmanager
 def process_endpoint(host: str, port: int) -> Iterator[Endpoint]:
-    """The endpoint of this process at that address: opened by the first who asks, closed by the last who leaves."""
+    """The endpoint of this process at that address: opened by the first who asks, closed by the
+    last who leaves.
+    """
     key = (host, port)
     with _lock:
         endpoint, users = _open.get(key) or (Endpoint(host, port), 0)

@@ -1,16 +1,21 @@
-"""Log lines as text, or as JSON with ids: one object a line, so that a log store can follow a workflow over all processes.
+"""Log lines as text, or as JSON with ids: one object a line, so that a log store can follow a
+workflow over all processes.
 
-    {"time": "2026-01-31T12:00:00.123Z", "level": "info", "logger": "odradek.workflow", "message": "order placed", "namespace": "default",
-     "task_queue": "orders", "partition": 3, "workflow_id": "order-1", "run_id": "...", "workflow_type": "OrderSaga", "attempt": 1,
-     "trace_id": "..."}
+    {"time": "2026-01-31T12:00:00.123Z", "level": "info", "logger": "odradek.workflow",
+    "message": "order placed", "namespace": "default",
+     "task_queue": "orders", "partition": 3, "workflow_id": "order-1", "run_id": "...",
+     "workflow_type": "OrderSaga", "attempt": 1, "trace_id": "..."}
 
-Where ids come from: `workflow.logger` and `activity.logger` put theirs on each record; any other logger used inside an activity or a
-workflow gets them too; the hosts' own lines carry namespace, queue and partition, and those about one run (interrupted by the watchdog, a
-refused input, a dead letter) its ids, given with `extra=`. Lines of `odradek server` have its namespace, and while it answers a request
-`request`, its method and path without the query. `trace_id` and `span_id` are those of the current OpenTelemetry span.
+Where ids come from: `workflow.logger` and `activity.logger` put theirs on each record; any other
+logger used inside an activity or a workflow gets them too; the hosts' own lines carry namespace,
+queue and partition, and those about one run (interrupted by the watchdog, a refused input, a
+dead letter) its ids, given with `extra=`. Lines of `odradek server` have its namespace, and
+while it answers a request `request`, its method and path without the query. `trace_id` and
+`span_id` are those of the current OpenTelemetry span.
 
-Never at replay: `workflow.logger` is silent then, so a line of a committed workflow task appears once, however often the run is brought
-back. A task that died before its commit is done anew, and says it again.
+Never at replay: `workflow.logger` is silent then, so a line of a committed workflow task appears
+once, however often the run is brought back. A task that died before its commit is done anew, and
+says it again.
 """
 
 from __future__ import annotations
@@ -46,7 +51,15 @@ IDS = (
 _RENAMED = {"workflow_run_id": "run_id", "workflow_namespace": "namespace"}
 #: Attributes that every record has: what is beside them came with `extra=`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_OURS = frozenset({"temporal_workflow", "temporal_activity", "workflow_info", "activity_info", "__temporal_error_identifier"})
+_OURS = frozenset(
+    {
+        "temporal_workflow",
+        "temporal_activity",
+        "workflow_info",
+        "activity_info",
+        "__temporal_error_identifier",
+    }
+)
 
 
 class TextFormatter(logging.Formatter):
@@ -58,8 +71,8 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line. `extra=` of a call comes along under its own names, as text if JSON has no form for it. fields: ids of the
-    process, for lines that know none themselves.
+    """One JSON object a line. `extra=` of a call comes along under its own names, as text if
+    JSON has no form for it. fields: ids of the process, for lines that know none themselves.
     """
 
     def __init__(self, fields: Mapping[str, Any] | None = None) -> None:
@@ -114,7 +127,9 @@ def _plain(value: Any) -> Any:
 def ids_of(record: logging.LogRecord) -> dict[str, Any]:
     """What a record knows of who speaks."""
     found = dict(log_fields())
-    speaker: Mapping[str, Any] | None = getattr(record, "temporal_workflow", None) or getattr(record, "temporal_activity", None)
+    speaker: Mapping[str, Any] | None = getattr(record, "temporal_workflow", None) or getattr(
+        record, "temporal_activity", None
+    )
     for name, value in (speaker if isinstance(speaker, Mapping) else _speaker()).items():
         found[_RENAMED.get(name, name)] = value
     found.update((name, vars(record)[name]) for name in IDS if name in vars(record))
@@ -122,7 +137,9 @@ def ids_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _speaker() -> Mapping[str, Any]:
-    """The activity or workflow whose code logs through a logger of its own. Looked for only where its room was ever loaded."""
+    """The activity or workflow whose code logs through a logger of its own. Looked for only
+    where its room was ever loaded.
+    """
     activities = sys.modules.get("odradek.activities.context")
     if activities is not None and (context := activities.current.get(None)) is not None:
         return context.logger_details  # type: ignore[no-any-return]
@@ -137,21 +154,34 @@ def _span() -> dict[str, str]:
     if trace is None:
         return {}
     context = trace.get_current_span().get_span_context()
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"} if context.is_valid else {}
+    return (
+        {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+        if context.is_valid
+        else {}
+    )
 
 
-def configure_logging(log_format: str, level: str, stream: TextIO | None = None, fields: Mapping[str, Any] | None = None) -> None:
-    """Log to `stream` (stderr) in this format from this level on, in place of what this function set up before.
+def configure_logging(
+    log_format: str,
+    level: str,
+    stream: TextIO | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> None:
+    """Log to `stream` (stderr) in this format from this level on, in place of what this function
+    set up before.
 
-    fields: ids of the process, for lines of JSON that know none. With `json`, messages of `workflow.logger` and `activity.logger` no longer
-    end with their ids as text: they stand in fields.
+    fields: ids of the process, for lines of JSON that know none. With `json`, messages of
+    `workflow.logger` and `activity.logger` no longer end with their ids as text: they stand in
+    fields.
     """
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if getattr(handler, "_odradek", False)]:
         root.removeHandler(old)
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     handler._odradek = True  # type: ignore[attr-defined]
-    handler.setFormatter(JsonFormatter(fields) if log_format == "json" else TextFormatter(TEXT_FORMAT))
+    handler.setFormatter(
+        JsonFormatter(fields) if log_format == "json" else TextFormatter(TEXT_FORMAT)
+    )
     root.addHandler(handler)
     root.setLevel(level.upper())
     if log_format == "json":
@@ -163,6 +193,10 @@ def configure_logging(log_format: str, level: str, stream: TextIO | None = None,
 
 
 def log_as_set(settings: Settings, level: str | None) -> None:
-    """For processes that stay: log as their settings say; `level` wins. librdkafka's lines show too, the repeated ones once a minute."""
-    configure_logging(settings.log_format, level or settings.log_level, fields={"namespace": settings.namespace})
+    """For processes that stay: log as their settings say; `level` wins. librdkafka's lines show
+    too, the repeated ones once a minute.
+    """
+    configure_logging(
+        settings.log_format, level or settings.log_level, fields={"namespace": settings.namespace}
+    )
     logging.getLogger("odradek.kafka").setLevel(logging.NOTSET)

@@ -1,7 +1,9 @@
-"""Metrics that workflow and activity code records itself: `workflow.metric_meter()`, `activity.metric_meter()`, shown at `/metrics`.
+"""Metrics that workflow and activity code records itself: `workflow.metric_meter()`,
+`activity.metric_meter()`, shown at `/metrics`.
 
-One meter a process, under the user's own names. Workflow code records nothing at replay (`odradek.activation.metrics` sees to that).
-Attributes are labels, so they must be bounded; beyond SERIES_MAX series of a process new ones are dropped, and the log says so once.
+One meter a process, under the user's own names. Workflow code records nothing at replay
+(`odradek.activation.metrics` sees to that). Attributes are labels, so they must be bounded;
+beyond SERIES_MAX series of a process new ones are dropped, and the log says so once.
 """
 
 from __future__ import annotations
@@ -31,7 +33,25 @@ logger = logging.getLogger("odradek.telemetry")
 
 SERIES_MAX = 5_000
 #: Of integers and milliseconds.
-WHOLE = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6)
+WHOLE = (
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    20.0,
+    50.0,
+    100.0,
+    200.0,
+    500.0,
+    1e3,
+    2e3,
+    5e3,
+    1e4,
+    2e4,
+    5e4,
+    1e5,
+    1e6,
+)
 FRACTIONS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0)
 
 Labels = tuple[tuple[str, str], ...]
@@ -75,7 +95,10 @@ class Families:
                 if self._count >= SERIES_MAX:
                     if self._count == SERIES_MAX:
                         logger.warning(
-                            "more than %d series of metrics: %s%s and later ones are dropped", SERIES_MAX, family.name, dict(labels)
+                            "more than %d series of metrics: %s%s and later ones are dropped",
+                            SERIES_MAX,
+                            family.name,
+                            dict(labels),
                         )
                         self._count += 1
                     return
@@ -92,7 +115,13 @@ class Families:
         """Every family with its series now."""
         with self._lock:
             found = [
-                (family, {labels: one.snapshot() if isinstance(one, Histogram) else one for labels, one in family.series.items()})
+                (
+                    family,
+                    {
+                        labels: one.snapshot() if isinstance(one, Histogram) else one
+                        for labels, one in family.series.items()
+                    },
+                )
                 for family in self._found.values()
             ]
         yield from found
@@ -101,9 +130,14 @@ class Families:
 def _labels(attributes: MetricAttributes) -> dict[str, str]:
     for name, value in attributes.items():
         if not isinstance(value, str | int | float):
-            raise TypeError(f"attribute {name} of a metric must be text, a number or a truth value, not {type(value).__name__}")
+            raise TypeError(
+                f"attribute {name} of a metric must be text, a number or a truth value, not"
+                f" {type(value).__name__}"
+            )
     return {
-        re.sub(r"\W", "_", name, flags=re.ASCII): str(value).lower() if isinstance(value, bool) else str(value)
+        re.sub(r"\W", "_", name, flags=re.ASCII): (
+            str(value).lower() if isinstance(value, bool) else str(value)
+        )
         for name, value in attributes.items()
     }
 
@@ -111,7 +145,13 @@ def _labels(attributes: MetricAttributes) -> dict[str, str]:
 class _Metric(MetricCommon):
     """One metric with its attributes so far."""
 
-    def __init__(self, families: Families, family: Family, named: tuple[str, str | None, str | None], labels: dict[str, str]) -> None:
+    def __init__(
+        self,
+        families: Families,
+        family: Family,
+        named: tuple[str, str | None, str | None],
+        labels: dict[str, str],
+    ) -> None:
         self._families = families
         self._family = family
         self._named = named
@@ -131,12 +171,21 @@ class _Metric(MetricCommon):
         return self._named[2]
 
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Self:
-        return type(self)(self._families, self._family, self._named, {**self._labels, **_labels(additional_attributes)})
+        return type(self)(
+            self._families,
+            self._family,
+            self._named,
+            {**self._labels, **_labels(additional_attributes)},
+        )
 
     def _take(self, value: float, attributes: MetricAttributes | None) -> None:
         if value < 0:
             raise ValueError(f"metric {self.name}: {value} is negative")
-        key = tuple(sorted({**self._labels, **_labels(attributes)}.items())) if attributes else self._key
+        key = (
+            tuple(sorted({**self._labels, **_labels(attributes)}.items()))
+            if attributes
+            else self._key
+        )
         self._families.record(self._family, key, value)
 
 
@@ -156,7 +205,9 @@ class _HistogramFloat(_Metric, MetricHistogramFloat):
 
 
 class _HistogramTimedelta(_Metric, MetricHistogramTimedelta):
-    def record(self, value: timedelta, additional_attributes: MetricAttributes | None = None) -> None:
+    def record(
+        self, value: timedelta, additional_attributes: MetricAttributes | None = None
+    ) -> None:
         self._take(value // timedelta(milliseconds=1), additional_attributes)
 
 
@@ -178,28 +229,50 @@ class PrometheusMeter(MetricMeter):
         self._labels = labels or {}
 
     def _parts(
-        self, kind: str, name: str, description: str | None, unit: str | None, bounds: tuple[float, ...] = ()
+        self,
+        kind: str,
+        name: str,
+        description: str | None,
+        unit: str | None,
+        bounds: tuple[float, ...] = (),
     ) -> tuple[Families, Family, tuple[str, str | None, str | None], dict[str, str]]:
         help = (description or name) + (f" ({unit})" if unit else "")
-        return self._families, self._families.family(name, kind, help, bounds), (name, description, unit), self._labels
+        return (
+            self._families,
+            self._families.family(name, kind, help, bounds),
+            (name, description, unit),
+            self._labels,
+        )
 
-    def create_counter(self, name: str, description: str | None = None, unit: str | None = None) -> MetricCounter:
+    def create_counter(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricCounter:
         return _Counter(*self._parts("counter", name, description, unit))
 
-    def create_histogram(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogram:
+    def create_histogram(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogram:
         return _Histogram(*self._parts("histogram", name, description, unit, WHOLE))
 
-    def create_histogram_float(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogramFloat:
+    def create_histogram_float(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogramFloat:
         return _HistogramFloat(*self._parts("histogram", name, description, unit, FRACTIONS))
 
-    def create_histogram_timedelta(self, name: str, description: str | None = None, unit: str | None = None) -> MetricHistogramTimedelta:
+    def create_histogram_timedelta(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricHistogramTimedelta:
         unit = "ms" if unit in (None, "duration") else unit
         return _HistogramTimedelta(*self._parts("histogram", name, description, unit, WHOLE))
 
-    def create_gauge(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGauge:
+    def create_gauge(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricGauge:
         return _Gauge(*self._parts("gauge", name, description, unit))
 
-    def create_gauge_float(self, name: str, description: str | None = None, unit: str | None = None) -> MetricGaugeFloat:
+    def create_gauge_float(
+        self, name: str, description: str | None = None, unit: str | None = None
+    ) -> MetricGaugeFloat:
         return _GaugeFloat(*self._parts("gauge", name, description, unit))
 
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> MetricMeter:

@@ -1,4 +1,6 @@
-"""Snapshots of rooms as samples of the catalog's metrics. One function a kind of snapshot; each takes what it is given and asks nobody."""
+"""Snapshots of rooms as samples of the catalog's metrics. One function a kind of snapshot; each
+takes what it is given and asks nobody.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,15 @@ def processor_samples(found: ProcessorStatistics, health: Health) -> Iterator[Sa
     parts = list(found.partitions.values())
     starts = _of_registered(found.workflow_types) | summed([dict(part.starts) for part in parts])
     yield from _counts(m.WORKFLOW_STARTS, queue, starts)
-    yield from _by_type(m.WORKFLOW_CLOSES, queue, starts, summed([dict(part.closes) for part in parts]), CLOSED)
-    yield from _distributions(m.WORKFLOW_SECONDS, queue, merged([dict(part.run_seconds) for part in parts]))
-    yield from _distributions(m.TASK_SECONDS, queue, merged([dict(part.task_seconds) for part in parts]))
+    yield from _by_type(
+        m.WORKFLOW_CLOSES, queue, starts, summed([dict(part.closes) for part in parts]), CLOSED
+    )
+    yield from _distributions(
+        m.WORKFLOW_SECONDS, queue, merged([dict(part.run_seconds) for part in parts])
+    )
+    yield from _distributions(
+        m.TASK_SECONDS, queue, merged([dict(part.task_seconds) for part in parts])
+    )
     yield from _counts(m.HISTORY_EVENTS, queue, summed([dict(part.events) for part in parts]))
     letters = dict.fromkeys(INPUT_REASONS, 0) | summed([dict(part.dead_letters) for part in parts])
     yield from _counts(m.DEAD_LETTERS, (*queue, "processor"), letters)
@@ -114,12 +122,18 @@ def activity_samples(found: ActivityStatistics, health: Health) -> Iterator[Samp
     yield Sample(m.CANCELLATIONS, queue, found.cancellations)
     yield Sample(m.HANDED_ON, queue, found.handed_on)
     yield Sample(m.COMMANDS_REFUSED, queue, found.refused)
-    yield from _counts(m.DEAD_LETTERS, (*queue, "activities"), dict.fromkeys(SERVICE_REASONS, 0) | dict(found.dead_letters))
+    yield from _counts(
+        m.DEAD_LETTERS,
+        (*queue, "activities"),
+        dict.fromkeys(SERVICE_REASONS, 0) | dict(found.dead_letters),
+    )
     yield Sample(m.ANSWERS_PENDING, queue, found.answers_pending)
     yield from _member_samples((*queue, "activities"), found.contact_seconds, health)
 
 
-def _member_samples(who: tuple[str, ...], contact_seconds: float | None, health: Health) -> Iterator[Sample]:
+def _member_samples(
+    who: tuple[str, ...], contact_seconds: float | None, health: Health
+) -> Iterator[Sample]:
     if contact_seconds is not None:
         yield Sample(m.CONTACT, who, contact_seconds)
     yield Sample(m.READY, who, health.ready)
@@ -147,7 +161,9 @@ def disk_samples(state_dir: Path) -> Iterator[Sample]:
 
 
 def _of_registered(names: Iterable[str]) -> dict[str, int]:
-    """Types before any of them has begun: start and first end may lie between two scrapes. As many names as are ever counted."""
+    """Types before any of them has begun: start and first end may lie between two scrapes. As
+    many names as are ever counted.
+    """
     return dict.fromkeys(islice(names, NAMES_MAX), 0)
 
 
@@ -157,15 +173,25 @@ def _counts(metric: Metric, where: tuple[str, ...], counts: Mapping[str, int]) -
 
 
 def _by_type(
-    metric: Metric, where: tuple[str, ...], begun: Iterable[str], ended: Mapping[tuple[str, str], int], ends: Iterable[str]
+    metric: Metric,
+    where: tuple[str, ...],
+    begun: Iterable[str],
+    ended: Mapping[tuple[str, str], int],
+    ends: Iterable[str],
 ) -> Iterator[Sample]:
-    """Every end of every type that is registered, has begun or ended, at 0 where none was: a series that is born at 1 shows no increase."""
+    """Every end of every type that is registered, has begun or ended, at 0 where none was: a
+    series that is born at 1 shows no increase.
+    """
     kinds = dict.fromkeys([*begun, *(kind for kind, _ in ended)])
-    for (kind, end), count in ({(kind, end): 0 for kind in kinds for end in ends} | dict(ended)).items():
+    for (kind, end), count in (
+        {(kind, end): 0 for kind in kinds for end in ends} | dict(ended)
+    ).items():
         yield Sample(metric, (*where, kind, end), count)
 
 
-def _distributions(metric: Metric, where: tuple[str, ...], found: Mapping[str, Distribution]) -> Iterator[Sample]:
+def _distributions(
+    metric: Metric, where: tuple[str, ...], found: Mapping[str, Distribution]
+) -> Iterator[Sample]:
     for name, distribution in found.items():
         yield Sample(metric, (*where, name), distribution)
 

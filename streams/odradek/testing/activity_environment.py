@@ -1,6 +1,7 @@
 """`ActivityEnvironment`: runs an activity, or any function, inside an activity context, in memory.
 
-Knows no worker and no Kafka: what the activity would hear from them (cancellation, shutdown) is said by the test.
+Knows no worker and no Kafka: what the activity would hear from them (cancellation, shutdown) is
+said by the test.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
-from odradek.activities.context import ActivityCancellationDetails, CompositeEvent, Context, Info, current
+from odradek.activities.context import (
+    ActivityCancellationDetails,
+    CompositeEvent,
+    Context,
+    Info,
+    current,
+)
 from odradek.activities.definition import ActivityDefinition, is_async_callable
 from odradek.activities.thread_cancel import ThreadCanceller
 from odradek.client import Client
@@ -28,10 +35,10 @@ class ActivityEnvironment:
     """Set what the activity shall see, then `run` it.
 
     Attributes:
-        info: What `activity.info()` gives. Change it with `dataclasses.replace(ActivityEnvironment.default_info(), …)`.
-        on_heartbeat: Called with the details of each heartbeat.
-        payload_converter: What `activity.payload_converter()` gives.
-        metric_meter: What `activity.metric_meter()` gives.
+        info: What `activity.info()` gives. Change it with
+        `dataclasses.replace(ActivityEnvironment.default_info(), …)`. on_heartbeat: Called with
+        the details of each heartbeat. payload_converter: What `activity.payload_converter()`
+        gives. metric_meter: What `activity.metric_meter()` gives.
     """
 
     def __init__(self, client: Client | None = None) -> None:
@@ -83,21 +90,28 @@ class ActivityEnvironment:
             running.cancel()
 
     def worker_shutdown(self) -> None:
-        """Tell what runs, and what will be run, that the worker is shutting down. Only the first call counts."""
+        """Tell what runs, and what will be run, that the worker is shutting down. Only the first
+        call counts.
+        """
         if self._worker_shutdown:
             return
         self._worker_shutdown = True
         for running in list(self._running):
             running.context.worker_shutdown_event.set()
 
-    def run(self, fn: Callable[_Params, _Return], *args: _Params.args, **kwargs: _Params.kwargs) -> _Return:
-        """Call `fn` in an activity context. A sync one runs here and now; an async one gives a coroutine to await.
+    def run(
+        self, fn: Callable[_Params, _Return], *args: _Params.args, **kwargs: _Params.kwargs
+    ) -> _Return:
+        """Call `fn` in an activity context. A sync one runs here and now; an async one gives a
+        coroutine to await.
 
-        A sync activity is cancelled from another thread, by `CancelledError` raised into this call; not if its definition says
-        `no_thread_cancel_exception`.
+        A sync activity is cancelled from another thread, by `CancelledError` raised into this
+        call; not if its definition says `no_thread_cancel_exception`.
         """
         running = _Running(self, fn)
-        result: Any = running.run_async(args, kwargs) if running.is_async else running.run_sync(args, kwargs)
+        result: Any = (
+            running.run_async(args, kwargs) if running.is_async else running.run_sync(args, kwargs)
+        )
         return result  # type: ignore[no-any-return] # of an async function: the coroutine, which is its return type
 
 
@@ -109,7 +123,9 @@ class _Running:
         self._fn = fn
         self.is_async = is_async_callable(fn)
         definition = ActivityDefinition.of(fn)
-        interruptible = not self.is_async and not (definition is not None and definition.no_thread_cancel_exception)
+        interruptible = not self.is_async and not (
+            definition is not None and definition.no_thread_cancel_exception
+        )
         self._canceller = ThreadCanceller() if interruptible else None
         self._task: asyncio.Task[Any] | None = None
         self._loop_thread = 0
@@ -119,7 +135,9 @@ class _Running:
             heartbeat=self._heartbeat,
             cancelled_event=CompositeEvent(has_async=self.is_async),
             worker_shutdown_event=CompositeEvent(has_async=self.is_async),
-            shield_thread_cancel_exception=self._canceller.shielded if self._canceller is not None else None,
+            shield_thread_cancel_exception=self._canceller.shielded
+            if self._canceller is not None
+            else None,
             payload_converter=environment.payload_converter,
             metric_meter=environment.metric_meter,
             client=environment._client if self.is_async else None,

@@ -1,7 +1,7 @@
 """Blocking calls beside the loop, in threads that nobody waits for.
 
-A call to a broker that is gone takes its whole time limit. In a pool's thread it would hold up the end of the loop and of the process,
-which both wait for pools.
+A call to a broker that is gone takes its whole time limit. In a pool's thread it would hold up
+the end of the loop and of the process, which both wait for pools.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ T = TypeVar("T")
 
 
 async def in_daemon_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `call` returns or raises. When the waiting is cancelled the call runs on, and what comes of it is dropped."""
+    """What `call` returns or raises. When the waiting is cancelled the call runs on, and what
+    comes of it is dropped.
+    """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 

@@ -18,7 +18,15 @@ from collections.abc import Sequence
 
 from odradek.exceptions import OdradekError
 
-__all__ = ["IntakeError", "PageTokenError", "QueryError", "QueryTimeoutError", "StoreLockedError", "StoreNotOpenError", "VisibilityError"]
+__all__ = [
+    "IntakeError",
+    "PageTokenError",
+    "QueryError",
+    "QueryTimeoutError",
+    "StoreLockedError",
+    "StoreNotOpenError",
+    "VisibilityError",
+]
 
 
 class VisibilityError(OdradekError):
@@ -28,8 +36,9 @@ class VisibilityError(OdradekError):
 class QueryError(VisibilityError):
     """A query is wrong.
 
-    `column` counts characters from 1, 0 for what does not stand in the text; `length` says how many of them are meant. `expected` lists
-    what could have stood there, `suggestions` known names near to the one that was written.
+    `column` counts characters from 1, 0 for what does not stand in the text; `length` says how
+    many of them are meant. `expected` lists what could have stood there, `suggestions` known
+    names near to the one that was written.
     """
 
     def __init__(
@@ -60,7 +69,9 @@ class QueryError(VisibilityError):
 
     @property
     def pointer(self) -> str:
-        """The query with a line beneath it that marks the place, for terminals and logs; "" without a place."""
+        """The query with a line beneath it that marks the place, for terminals and logs; ""
+        without a place.
+        """
         if not self.column:
             return ""
         before = self.query[: self.column - 1]
@@ -71,12 +82,22 @@ class QueryError(VisibilityError):
     def moved(self, query: str, column: int) -> QueryError:
         """The same about another text, at another place."""
         return QueryError(
-            self.problem, query=query, column=column, length=self.length, expected=self.expected, suggestions=self.suggestions
+            self.problem,
+            query=query,
+            column=column,
+            length=self.length,
+            expected=self.expected,
+            suggestions=self.suggestions,
         )
 
     def about(self, what: str) -> QueryError:
         """The same about what does not stand in the text."""
-        return QueryError(f"{what}: {self.problem}", column=0, expected=self.expected, suggestions=self.suggestions)
+        return QueryError(
+            f"{what}: {self.problem}",
+            column=0,
+            expected=self.expected,
+            suggestions=self.suggestions,
+        )
 
 
 class PageTokenError(VisibilityError):

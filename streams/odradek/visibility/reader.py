@@ -1,14 +1,19 @@
-"""`VisibilityReader`: the read side in a process. Starts the Faust app in a thread of its own, keeps it going, holds the store.
+"""`VisibilityReader`: the read side in a process. Starts the Faust app in a thread of its own,
+keeps it going, holds the store.
 
-    with VisibilityReader(settings) as reader:      # StoreLockedError if another process has this store
+    with VisibilityReader(settings) as reader:      # StoreLockedError if another process has
+    this store
         reader.wait_ready(30)                       # everything that the topic held is in
         reader.store.list("ExecutionStatus = 'Failed' ORDER BY CloseTime DESC")
 
-Lists answer from the local copy as soon as `start` returns, also while no broker answers; `state` and `lag` say how old it may be. A copy
-that never was whole is a part of one: `building` says so, and a server refuses lists until it is. A failure of the app (broker gone, topic
-made anew, the store's files removed, records handed over with a gap) ends it and starts it again, with a pause that doubles.
+Lists answer from the local copy as soon as `start` returns, also while no broker answers;
+`state` and `lag` say how old it may be. A copy that never was whole is a part of one: `building`
+says so, and a server refuses lists until it is. A failure of the app (broker gone, topic made
+anew, the store's files removed, records handed over with a gap) ends it and starts it again,
+with a pause that doubles.
 
-Never in the path of a workflow: it joins groups of its own, and all it writes to Kafka is the changelog of its windows (`changelog/`).
+Never in the path of a workflow: it joins groups of its own, and all it writes to Kafka is the
+changelog of its windows (`changelog/`).
 """
 
 from __future__ import annotations
@@ -48,8 +53,9 @@ logger = logging.getLogger("odradek.visibility")
 
 STARTING, RUNNING, FAILED, STOPPED = "STARTING", "RUNNING", "FAILED", "STOPPED"
 
-#: So long the intake may take nothing in, though there is something to take, until lists count as standing still: twice what a record of an
-#: unknown schema, and the longest pause between two starts, take.
+#: So long the intake may take nothing in, though there is something to take, until lists count as
+#: standing still: twice what a record of an unknown schema, and the longest pause between two
+#: starts, take.
 STANDSTILL_S = 60.0
 
 _PAUSE_FIRST_S = 0.5
@@ -62,8 +68,9 @@ _STOP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class IntakeStatistics:
-    """The intake at a moment. `lag`: records not in the store yet, None while unknown; `error`: why it does not run; `windows_error`: why
-    the changelog of its windows is not kept."""
+    """The intake at a moment. `lag`: records not in the store yet, None while unknown; `error`:
+    why it does not run; `windows_error`: why the changelog of its windows is not kept.
+    """
 
     state: str
     ready: bool
@@ -83,7 +90,11 @@ class IntakeStatistics:
 
 def store_path(settings: Settings) -> Path:
     """Where the store of these settings lies."""
-    return settings.state_dir / "visibility" / f"{settings.topic_prefix}{escape(settings.namespace)}.sqlite"
+    return (
+        settings.state_dir
+        / "visibility"
+        / f"{settings.topic_prefix}{escape(settings.namespace)}.sqlite"
+    )
 
 
 class VisibilityReader:
@@ -120,7 +131,9 @@ class VisibilityReader:
     # --- life
 
     def start(self) -> None:
-        """Open the store and begin to take records in. Raises StoreLockedError when the store is in use; waits for no broker."""
+        """Open the store and begin to take records in. Raises StoreLockedError when the store is
+        in use; waits for no broker.
+        """
         if self._thread is not None:
             raise RuntimeError("a VisibilityReader starts once")
         self._open(Source(self._settings.namespace))
@@ -130,8 +143,9 @@ class VisibilityReader:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop and close the store: in some three seconds at most, also while no broker answers. The transaction that runs is waited for.
-        Idempotent."""
+        """Stop and close the store: in some three seconds at most, also while no broker answers.
+        The transaction that runs is waited for. Idempotent.
+        """
         self._stopping.set()
         if self._loop is not None and self._wake is not None:
             with contextlib.suppress(RuntimeError):  # the loop has just ended
@@ -168,10 +182,13 @@ class VisibilityReader:
 
     @property
     def unready(self) -> str:
-        """What makes that lists should not be asked here: the first copy is not whole, or it grows old, as the intake has ended or takes
-        nothing in for `STANDSTILL_S` though there is something to take. "" otherwise, and while no broker answers: `outage` says that.
+        """What makes that lists should not be asked here: the first copy is not whole, or it
+        grows old, as the intake has ended or takes nothing in for `STANDSTILL_S` though there is
+        something to take. "" otherwise, and while no broker answers: `outage` says that.
 
-        For everybody's eyes: no text of an error is in it, `standstill` and `statistics` have that."""
+        For everybody's eyes: no text of an error is in it, `standstill` and `statistics` have
+        that.
+        """
         still = self._still
         if self.ready:
             return still
@@ -179,41 +196,60 @@ class VisibilityReader:
 
     @property
     def standstill(self) -> str:
-        """What makes lists grow old though a broker answers, and why; "" while they do not. See `unready`."""
+        """What makes lists grow old though a broker answers, and why; "" while they do not. See
+        `unready`.
+        """
         still, why = self._still, self._error or self._ended_by
         return f"{still}: {why}" if still and why else still
 
     @property
     def _still(self) -> str:
-        """The same without the reason. It says since when, not for how long: pages read a text that changes out anew."""
+        """The same without the reason. It says since when, not for how long: pages read a text
+        that changes out anew.
+        """
         if self._thread is not None and not self._thread.is_alive() and not self._stopping.is_set():
             return "the intake has ended"
         if self.outage or time.monotonic() - self._got_on_s < STANDSTILL_S:
             return ""
-        return f"the intake has taken in nothing since {datetime.fromtimestamp(self._got_on_at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return (
+            "the intake has taken in nothing since"
+            f" {datetime.fromtimestamp(self._got_on_at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        )
 
     def _get_on(self) -> None:
-        """Note that there is nothing to take in, or that something was, or that no broker answers, which is another matter."""
+        """Note that there is nothing to take in, or that something was, or that no broker
+        answers, which is another matter.
+        """
         self._got_on_s, self._got_on_at_s = time.monotonic(), time.time()
 
     @property
     def building(self) -> str:
-        """How far the first copy is ("120 of about 5,000 records read"); "" from when it was whole once, in this process or a former one:
-        such a copy may lag. Records are counted since this process began; markers of transactions may count among the rest."""
+        """How far the first copy is ("120 of about 5,000 records read"); "" from when it was
+        whole once, in this process or a former one: such a copy may lag. Records are counted
+        since this process began; markers of transactions may count among the rest.
+        """
         if self.store.complete:
             return ""
         records, lag = self._records, self.lag
         if self.outage:
             return f"{records:,} records read, no broker answers"
-        return f"{records:,} records read so far" if lag is None else f"{records:,} of about {records + lag:,} records read"
+        return (
+            f"{records:,} records read so far"
+            if lag is None
+            else f"{records:,} of about {records + lag:,} records read"
+        )
 
     @property
     def built_percent(self) -> int | None:
-        """The same in percent: 0 to 99 while it is built, then 100; None while the end is not known."""
+        """The same in percent: 0 to 99 while it is built, then 100; None while the end is not
+        known.
+        """
         if self.store.complete:
             return 100
         records, lag = self._records, self.lag
-        return None if lag is None or self.outage else min(99, 100 * records // max(1, records + lag))
+        return (
+            None if lag is None or self.outage else min(99, 100 * records // max(1, records + lag))
+        )
 
     @property
     def _records(self) -> int:
@@ -221,7 +257,9 @@ class VisibilityReader:
 
     @property
     def outage(self) -> str:
-        """Why nothing can be taken in now: no broker answers. "" while one does; known a few seconds late."""
+        """Why nothing can be taken in now: no broker answers. "" while one does; known a few
+        seconds late.
+        """
         return self._unreachable or self._progress.outage
 
     @property
@@ -234,7 +272,9 @@ class VisibilityReader:
         return self._wait(lambda: self.ready, timeout_s)
 
     def wait_caught_up(self, timeout_s: float) -> bool:
-        """Wait until the lag was 0 at a look that began after this call; False when the time ran out."""
+        """Wait until the lag was 0 at a look that began after this call; False when the time ran
+        out.
+        """
         called_s = time.monotonic()
         return self._wait(lambda: self.lag == 0 and self._progress.began_s >= called_s, timeout_s)
 
@@ -264,17 +304,27 @@ class VisibilityReader:
         )
 
     def add_listener(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` with what each batch changed, in the writer's thread, also after the store was rebuilt.
+        """Call `listener` with what each batch changed, in the writer's thread, also after the
+        store was rebuilt.
 
-        Returns how to remove it."""
+        Returns how to remove it.
+        """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
     # --- the thread
 
-    def _open(self, source: Source, retention_ms: int = TOMBSTONE_RETENTION_MS, begin_anew: str = "") -> None:
+    def _open(
+        self, source: Source, retention_ms: int = TOMBSTONE_RETENTION_MS, begin_anew: str = ""
+    ) -> None:
         kept_ms = int(self._settings.retention.total_seconds() * 1000)
-        store = VisibilityStore.open(self._path, source, tombstone_retention_ms=retention_ms, runs_kept_ms=kept_ms, begin_anew=begin_anew)
+        store = VisibilityStore.open(
+            self._path,
+            source,
+            tombstone_retention_ms=retention_ms,
+            runs_kept_ms=kept_ms,
+            begin_anew=begin_anew,
+        )
         store.add_listener(self._tell)
         self._store = store
 
@@ -306,7 +356,9 @@ class VisibilityReader:
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
     async def _until_stopped(self, running: Coroutine[None, None, None]) -> bool:
-        """Let it run to its end or that of this reader, which comes first: True for the latter. What ended it is noted."""
+        """Let it run to its end or that of this reader, which comes first: True for the latter.
+        What ended it is noted.
+        """
         assert self._wake is not None
         app, stop = asyncio.ensure_future(running), asyncio.ensure_future(self._wake.wait())
         await asyncio.wait({app, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -317,18 +369,27 @@ class VisibilityReader:
             await app
         except asyncio.CancelledError:
             return True
-        except Exception as error:  # whatever Faust, aiokafka, SQLite or the registry raise: said, counted, tried again
+        # whatever Faust, aiokafka, SQLite or the registry raise: said, counted, tried again
+        except Exception as error:
             self._note(error)
         return self._stopping.is_set()
 
     def _note(self, error: Exception) -> None:
         self._error = self._ended_by = f"{type(error).__name__}: {error}"
-        # Who bears a broker that is away bears a registry that is; but the brokers are there, and say nothing of what is in the way.
-        brokers_away = isinstance(error, BrokerUnreachableError) and not isinstance(error, SchemaRegistryUnreachableError)
+        # Who bears a broker that is away bears a registry that is; but the brokers are there, and
+        # say nothing of what is in the way.
+        brokers_away = isinstance(error, BrokerUnreachableError) and not isinstance(
+            error, SchemaRegistryUnreachableError
+        )
         unreachable = str(error) if brokers_away else ""
         if not unreachable:
             level = logging.WARNING if isinstance(error, OdradekError) else logging.ERROR
-            logger.log(level, "the read side's intake stopped and starts again: %s", self._error, exc_info=level == logging.ERROR)
+            logger.log(
+                level,
+                "the read side's intake stopped and starts again: %s",
+                self._error,
+                exc_info=level == logging.ERROR,
+            )
         elif not self._unreachable:
             logger.warning("the read side waits for a broker; lists stay as they are: %s", error)
         if unreachable or self._unreachable:
@@ -340,9 +401,13 @@ class VisibilityReader:
         admin = ClusterAdmin(self._settings)
         topic = admin.topics.executions
         facts = (await in_daemon_thread(admin.ensure, [topic]))[topic]
-        source = Source(self._settings.namespace, await in_daemon_thread(admin.cluster_id), facts.topic_id)
+        source = Source(
+            self._settings.namespace, await in_daemon_thread(admin.cluster_id), facts.topic_id
+        )
         retention_ms = await in_daemon_thread(admin.tombstone_retention_ms, topic)
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._adopt, source, retention_ms)
+        await asyncio.get_running_loop().run_in_executor(
+            self._writer, self._adopt, source, retention_ms
+        )
         schemas = SchemasTopic(self._settings, admin)
         try:
             await in_daemon_thread(schemas.open)
@@ -353,13 +418,20 @@ class VisibilityReader:
             await in_daemon_thread(schemas.close)
 
     def _adopt(self, source: Source, retention_ms: int) -> None:
-        """Go on with the open store if it is a copy of this topic, and a young one; else begin a new one.
+        """Go on with the open store if it is a copy of this topic, and a young one; else begin a
+        new one.
 
-        retention_ms: how long this topic keeps tombstones; a store that was opened without a broker could not know.
+        retention_ms: how long this topic keeps tombstones; a store that was opened without a
+        broker could not know.
         """
         store = self.store
         removed = "its files were removed" if store.gone() else ""
-        if not removed and not store.closed and store.matches(source) and not store.may_miss_tombstones(retention_ms):
+        if (
+            not removed
+            and not store.closed
+            and store.matches(source)
+            and not store.may_miss_tombstones(retention_ms)
+        ):
             return
         store.close()
         self._was_ready = False
@@ -394,7 +466,9 @@ class VisibilityReader:
         app.on_progress = self._on_look
         publisher = WindowsPublisher(self._settings, codec, schemas)
         windows = WindowsReader(self._settings, admin, codec, wait_for_schema)
-        keeper = WindowsKeeper(self.store, topic.topic_id, self._writer, app.progress, admin, publisher, windows)
+        keeper = WindowsKeeper(
+            self.store, topic.topic_id, self._writer, app.progress, admin, publisher, windows
+        )
         self._progress, self._decoder, self._keeper = app.progress, decoder, keeper
         tasks = [
             asyncio.ensure_future(app.wait_until_stopped()),
@@ -419,11 +493,15 @@ class VisibilityReader:
             self._was_ready = self._was_ready or app.progress.ready
             self._undecodable += decoder.undecodable
             self._decoder = None
-            self._counted = (self._counted[0] + app.progress.records, self._counted[1] + app.progress.batches)
+            self._counted = (
+                self._counted[0] + app.progress.records,
+                self._counted[1] + app.progress.batches,
+            )
             self._progress = IntakeProgress()
 
     async def _watch_topic(self, admin: ClusterAdmin, topic: TopicFacts) -> None:
-        """A topic that is deleted and made anew begins at offset 0 again: everything in it would be taken for old.
+        """A topic that is deleted and made anew begins at offset 0 again: everything in it would
+        be taken for old.
 
         One that gets more partitions is opened again, so that their lag counts.
         """
@@ -435,9 +513,15 @@ class VisibilityReader:
                 continue  # no broker just now: the app waits for it too
             now = found.get(topic.name)
             if now is None or now.topic_id != topic.topic_id:
-                raise IntakeError(f"topic {topic.name} was deleted and made anew: the read side begins anew with it")
+                raise IntakeError(
+                    f"topic {topic.name} was deleted and made anew: the read side begins anew"
+                    " with it"
+                )
             if now.partitions != topic.partitions:
-                raise IntakeError(f"topic {topic.name} has {now.partitions} partitions now, {topic.partitions} before: it is opened again")
+                raise IntakeError(
+                    f"topic {topic.name} has {now.partitions} partitions now, {topic.partitions}"
+                    " before: it is opened again"
+                )
 
     def _on_look(self) -> None:
         progress, records = self._progress, self._records

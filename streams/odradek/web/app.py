@@ -1,4 +1,6 @@
-"""The application: routes, gate, life. Pages of the UI are handed in as routes; they find the server in `request.app.state.server`."""
+"""The application: routes, gate, life. Pages of the UI are handed in as routes; they find the
+server in `request.app.state.server`.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,13 @@ from odradek.web.ui.bare import login_page, problem_page, wants_page
 Opening = Callable[[ServerContext], AbstractAsyncContextManager[None]]
 
 
-def create_app(server: ServerContext, *, pages: Sequence[BaseRoute] = (), opening: Opening | None = None) -> Starlette:
+def create_app(
+    server: ServerContext, *, pages: Sequence[BaseRoute] = (), opening: Opening | None = None
+) -> Starlette:
     """The application of one server.
 
-    pages: routes of the UI, before all others but the APIs. opening: runs with the application's life; it may fill `server` in.
+    pages: routes of the UI, before all others but the APIs. opening: runs with the application's
+    life; it may fill `server` in.
     """
     routes: list[BaseRoute] = [
         *health_routes(),
@@ -72,17 +77,32 @@ def create_app(server: ServerContext, *, pages: Sequence[BaseRoute] = (), openin
 
 
 async def _no_pages(request: Request) -> Response:
-    return PlainTextResponse(f"Odradek {server_version()}: no UI here. HTTP API: /api/v1 and /api/odradek/v1/openapi.json\n")
+    return PlainTextResponse(
+        f"Odradek {server_version()}: no UI here. HTTP API: /api/v1 and"
+        " /api/odradek/v1/openapi.json\n"
+    )
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """What the router says. grpc-gateway has no 405: a wrong method is UNIMPLEMENTED there, and so it is here below `/api/v1`."""
+    """What the router says. grpc-gateway has no 405: a wrong method is UNIMPLEMENTED there, and
+    so it is here below `/api/v1`.
+    """
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return _problem(request, ApiError(RPCStatusCode.UNIMPLEMENTED, "Method Not Allowed", headers=dict(error.headers or {})))
+        return _problem(
+            request,
+            ApiError(
+                RPCStatusCode.UNIMPLEMENTED, "Method Not Allowed", headers=dict(error.headers or {})
+            ),
+        )
     if error.status_code == 404:
-        return _problem(request, not_found("There is nothing at this address" if wants_page(request) else "Not Found"))
-    return PlainTextResponse(str(error.detail), error.status_code, headers=dict(error.headers or {}))
+        return _problem(
+            request,
+            not_found("There is nothing at this address" if wants_page(request) else "Not Found"),
+        )
+    return PlainTextResponse(
+        str(error.detail), error.status_code, headers=dict(error.headers or {})
+    )
 
 
 def _problem(connection: HTTPConnection, error: ApiError) -> Response:

@@ -1,8 +1,11 @@
-"""Signal, cancel, terminate or delete many runs: those of a query, or those that were named. The UI's batches and Temporal's batch API.
+"""Signal, cancel, terminate or delete many runs: those of a query, or those that were named. The
+UI's batches and Temporal's batch API.
 
-A job runs in this process, a few requests at a time, run after run as the read side lists them; each request carries an id made of job
-and run, so that what is sent twice is applied once, also by a job that was begun again under its id. So what fails in a way that may pass
-is tried again, see `retries.py`. A job ends with the process: what was done is done, and the log says what was not.
+A job runs in this process, a few requests at a time, run after run as the read side lists them;
+each request carries an id made of job and run, so that what is sent twice is applied once, also
+by a job that was begun again under its id. So what fails in a way that may pass is tried again,
+see `retries.py`. A job ends with the process: what was done is done, and the log says what was
+not.
 """
 
 from __future__ import annotations
@@ -22,7 +25,13 @@ from odradek.web.errors import DETAIL_TYPE, ApiError, api_error, not_found
 from odradek.web.retries import PASSING, Retries
 from odradek.web.runs import check_reply
 from odradek.web.threads import in_thread
-from odradek.wire.events import CancelWorkflow, DeleteWorkflow, Request, SignalWorkflow, TerminateWorkflow
+from odradek.wire.events import (
+    CancelWorkflow,
+    DeleteWorkflow,
+    Request,
+    SignalWorkflow,
+    TerminateWorkflow,
+)
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.payload import Payload
 
@@ -70,17 +79,32 @@ class Order:
                 headers=dict(self.signal_headers),
             )
         if self.action == CANCEL:
-            return CancelWorkflow(workflow_id, run_id=run_id, request_id=request_id, identity=identity, reason=self.reason)
+            return CancelWorkflow(
+                workflow_id,
+                run_id=run_id,
+                request_id=request_id,
+                identity=identity,
+                reason=self.reason,
+            )
         if self.action == DELETE:
-            return DeleteWorkflow(workflow_id, run_id=run_id, request_id=request_id, identity=identity)
+            return DeleteWorkflow(
+                workflow_id, run_id=run_id, request_id=request_id, identity=identity
+            )
         return TerminateWorkflow(
-            workflow_id, run_id=run_id, request_id=request_id, identity=identity, reason=self.reason, details=list(self.details)
+            workflow_id,
+            run_id=run_id,
+            request_id=request_id,
+            identity=identity,
+            reason=self.reason,
+            details=list(self.details),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A run that is meant; `run_id` "" is the workflow's current one, `task_queue` "" has it found."""
+    """A run that is meant; `run_id` "" is the workflow's current one, `task_queue` "" has it
+    found.
+    """
 
     workflow_id: str
     run_id: str
@@ -91,8 +115,9 @@ class Target:
 class BatchJob:
     """How far a batch has come. `expected`: what was counted before; runs come and go meanwhile.
 
-    `gone`: closed or deleted before their turn came. `pending`: accepted, and no owner has answered yet. `retried`: requests that were sent
-    again, `failed`: runs whose last request failed. `unanswered`: asked when the server ended. `number`: of jobs in their order.
+    `gone`: closed or deleted before their turn came. `pending`: accepted, and no owner has
+    answered yet. `retried`: requests that were sent again, `failed`: runs whose last request
+    failed. `unanswered`: asked when the server ended. `number`: of jobs in their order.
     """
 
     id: str
@@ -132,7 +157,9 @@ class BatchJob:
 
     @property
     def not_asked(self) -> int:
-        """Runs that were counted before and whose turn did not come; 0 while it goes on, and of a job that came to its end."""
+        """Runs that were counted before and whose turn did not come; 0 while it goes on, and of
+        a job that came to its end.
+        """
         cut = not self.running and bool(self.stopped or self.problem)
         return max(0, self.expected - self.handled - self.unanswered) if cut else 0
 
@@ -161,7 +188,12 @@ def new_job_id() -> str:
 class BatchJobs:
     """The jobs of this process."""
 
-    def __init__(self, clock_ms: Callable[[], int] = lambda: int(time.time() * 1000), *, retries: Retries | None = None) -> None:
+    def __init__(
+        self,
+        clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        *,
+        retries: Retries | None = None,
+    ) -> None:
         self._retries = retries if retries is not None else Retries()
         self._jobs: dict[str, BatchJob] = {}
         self._begun = 0
@@ -172,7 +204,8 @@ class BatchJobs:
         job = self.find(job_id)
         if job is None:
             raise not_found(
-                "this batch is not known here: it is another server's, or the server was started anew since. What it had done is done"
+                "this batch is not known here: it is another server's, or the server was started"
+                " anew since. What it had done is done"
             )
         return job
 
@@ -187,11 +220,18 @@ class BatchJobs:
     def check_new(self, job_id: str) -> None:
         """Whether a job may begin now. Raises ApiError: ALREADY_EXISTS, RESOURCE_EXHAUSTED."""
         if job_id in self._jobs:
-            detail = {"@type": DETAIL_TYPE + "WorkflowExecutionAlreadyStartedFailure", "startRequestId": "", "runId": ""}
+            detail = {
+                "@type": DETAIL_TYPE + "WorkflowExecutionAlreadyStartedFailure",
+                "startRequestId": "",
+                "runId": "",
+            }
             message = f"batch operation {job_id} exists already: every batch has an id of its own"
             raise ApiError(RPCStatusCode.ALREADY_EXISTS, message, details=[detail])
         if sum(job.running for job in self._jobs.values()) >= RUNNING_MAX:
-            message = f"Max concurrent batch operations is reached: {RUNNING_MAX} run in this server. Wait for one, or stop one"
+            message = (
+                f"Max concurrent batch operations is reached: {RUNNING_MAX} run in this server."
+                " Wait for one, or stop one"
+            )
             raise ApiError(RPCStatusCode.RESOURCE_EXHAUSTED, message)
 
     def start(
@@ -205,7 +245,8 @@ class BatchJobs:
         job_id: str = "",
         per_second: float = 0.0,
     ) -> BatchJob:
-        """Begin with the runs of a query as it is, or with those that were picked. per_second: most requests, 0 for no limit of that kind.
+        """Begin with the runs of a query as it is, or with those that were picked. per_second:
+        most requests, 0 for no limit of that kind.
 
         Raises what `check_new` raises.
         """
@@ -218,7 +259,9 @@ class BatchJobs:
             del self._jobs[old_id]
         self._jobs[job.id] = job
         asking = _Asking(server, job, self._retries, per_second)
-        job.task = asyncio.ensure_future(self._run(asking, _picked(picked) if picked is not None else asking.listed(query)))
+        job.task = asyncio.ensure_future(
+            self._run(asking, _picked(picked) if picked is not None else asking.listed(query))
+        )
         return job
 
     async def _run(self, asking: _Asking, targets: AsyncIterator[Target]) -> None:
@@ -249,7 +292,9 @@ class BatchJobs:
             job.finished_ms = self._clock_ms()
 
     async def close(self, patience_s: float) -> None:
-        """The server ends: nobody is asked any more, answers that are on their way get so long, and the log says what was not done."""
+        """The server ends: nobody is asked any more, answers that are on their way get so long,
+        and the log says what was not done.
+        """
         tasks = []
         for job in self._jobs.values():
             if job.task is not None and not job.task.done():
@@ -269,7 +314,10 @@ def _say_what_was_not_done(job: BatchJob) -> None:
     left = [f"{job.unanswered:,} without an answer"] if job.unanswered else []
     left += [f"{job.not_asked:,} not asked"] if job.not_asked else []
     about = "" if job.picked is not None else "about "
-    what = f"the server ended: of {about}{job.expected:,} runs {job.handled:,} settled, {', '.join(left)}"
+    what = (
+        f"the server ended: of {about}{job.expected:,} runs {job.handled:,} settled,"
+        f" {', '.join(left)}"
+    )
     job.problem = f"{job.problem}; {what}" if job.problem else what
     logger.warning(
         "batch %s (%s%s): %s. Begun again under the same id within the hour it asks nobody twice",
@@ -283,7 +331,9 @@ def _say_what_was_not_done(job: BatchJob) -> None:
 class _Asking:
     """The requests of one job, at its pace."""
 
-    def __init__(self, server: ServerContext, job: BatchJob, retries: Retries, per_second: float) -> None:
+    def __init__(
+        self, server: ServerContext, job: BatchJob, retries: Retries, per_second: float
+    ) -> None:
         self.job = job
         self._server = server
         self._retries = retries
@@ -304,7 +354,9 @@ class _Asking:
         """Ask a run's owner, again while it fails in a way that may pass."""
         job, attempt = self.job, 1
         try:
-            while (refusal := await self._once(target)) is not None and await self._again(refusal, attempt):
+            while (refusal := await self._once(target)) is not None and await self._again(
+                refusal, attempt
+            ):
                 attempt += 1
                 job.retried += 1
         except asyncio.CancelledError:
@@ -312,12 +364,18 @@ class _Asking:
             raise
         if refusal is None:
             return
-        if refusal.status is RPCStatusCode.NOT_FOUND:  # it closed, or was deleted, between list and request
+        if (
+            refusal.status is RPCStatusCode.NOT_FOUND
+        ):  # it closed, or was deleted, between list and request
             job.gone += 1
             return
         job.failed += 1
         if len(job.failures) < _FAILURES_KEPT:
-            tried = f" ({attempt} attempt{'s' if attempt > 1 else ''})" if refusal.status in PASSING else ""
+            tried = (
+                f" ({attempt} attempt{'s' if attempt > 1 else ''})"
+                if refusal.status in PASSING
+                else ""
+            )
             job.failures.append((target, refusal.message + tried))
 
     async def _once(self, target: Target) -> ApiError | None:
@@ -325,7 +383,9 @@ class _Asking:
         job, server = self.job, self._server
         request = job.order.request(target, request_id(job, target))
         try:
-            reply = await server.need_owners().change(request, task_queue=target.task_queue, timeout_s=server.options.request_timeout_s)
+            reply = await server.need_owners().change(
+                request, task_queue=target.task_queue, timeout_s=server.options.request_timeout_s
+            )
             if reply is not None:
                 check_reply(reply)
         except Exception as error:
@@ -360,7 +420,9 @@ class _Asking:
         while True:
             try:
                 visibility, timeout_s = server.need_visibility(), server.options.request_timeout_s
-                return await in_thread(visibility.list, query, page_size=_PAGE, page_token=token, timeout_s=timeout_s)
+                return await in_thread(
+                    visibility.list, query, page_size=_PAGE, page_token=token, timeout_s=timeout_s
+                )
             except Exception as error:
                 if not await self._again(api_error(error), attempt):
                     raise
@@ -369,7 +431,9 @@ class _Asking:
 
 def request_id(job: BatchJob, target: Target) -> str:
     """The same for the same job, action and run, whichever process sends it."""
-    what = json.dumps([job.id, job.order.action, job.order.signal_name, target.workflow_id, target.run_id])
+    what = json.dumps(
+        [job.id, job.order.action, job.order.signal_name, target.workflow_id, target.run_id]
+    )
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"odradek:batch:{what}"))
 
 

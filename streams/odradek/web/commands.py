@@ -1,5 +1,6 @@
-"""Where the commands of activities stood in Kafka. The engine writes a command in a transaction and never learns its offset; the service
-that reads it echoes it, and it stands in ActivityTaskStarted. Here it is told to every event of the activity.
+"""Where the commands of activities stood in Kafka. The engine writes a command in a transaction
+and never learns its offset; the service that reads it echoes it, and it stands in
+ActivityTaskStarted. Here it is told to every event of the activity.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class CommandPlaces:
-    """Fed with the events of one run in their order, sets `command` of those that belong to an activity whose service has told it."""
+    """Fed with the events of one run in their order, sets `command` of those that belong to an
+    activity whose service has told it.
+    """
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
@@ -36,7 +39,10 @@ class CommandPlaces:
         if scheduled is None:
             self.missing.add(scheduled_id)
             return
-        if event.event_type == "ActivityTaskStarted" and event.attributes.get("command_offset", -1) >= 0:
+        if (
+            event.event_type == "ActivityTaskStarted"
+            and event.attributes.get("command_offset", -1) >= 0
+        ):
             scheduled.command = command_place(
                 self._topics,
                 scheduled.attributes["task_queue"],
@@ -47,7 +53,9 @@ class CommandPlaces:
 
 
 def command_place(topics: Topics, task_queue: str, partition: int, offset: int) -> Place | None:
-    """The place of a command; None when its service did not tell it, or the name of its queue is none."""
+    """The place of a command; None when its service did not tell it, or the name of its queue is
+    none.
+    """
     if partition < 0 or offset < 0 or not task_queue:
         return None
     return Place(topics.commands(task_queue), partition, offset)

@@ -1,4 +1,6 @@
-"""What one server has, for every route: settings, options, ports. `request.app.state.server` is one."""
+"""What one server has, for every route: settings, options, ports. `request.app.state.server` is
+one.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,17 @@ T = TypeVar("T")
 
 @dataclass
 class ServerContext:
-    """Ports may be missing: a server without Kafka (tests, a broken start) answers 503 where it would need them."""
+    """Ports may be missing: a server without Kafka (tests, a broken start) answers 503 where it
+    would need them.
+    """
 
     settings: Settings
     options: ServerOptions
     hub: Hub = field(default_factory=Hub)
     #: The read side's store as it is now: it may be another one after it was rebuilt.
     read_side: Callable[[], Visibility] | None = None
-    #: How far the read side's first copy is; "" once it was whole. Until then it holds a part, which answers nothing.
+    #: How far the read side's first copy is; "" once it was whole. Until then it holds a part,
+    #: which answers nothing.
     building: Callable[[], str] = lambda: ""
     #: The same in percent; None while that is not known.
     built_percent: Callable[[], int | None] = lambda: None
@@ -72,14 +77,19 @@ class ServerContext:
     def check_namespace(self, namespace: str) -> None:
         """NOT_FOUND for any other namespace: a server serves the one of its settings."""
         if namespace != self.namespace:
-            message = f"Namespace {namespace} is not found. This server serves {self.namespace!r}: start one for each namespace"
+            message = (
+                f"Namespace {namespace} is not found. This server serves {self.namespace!r}: start"
+                " one for each namespace"
+            )
             detail = {"@type": DETAIL_TYPE + "NamespaceNotFoundFailure", "namespace": namespace}
             raise ApiError(RPCStatusCode.NOT_FOUND, message, details=[detail])
 
     def need_visibility(self) -> Visibility:
         """The read side, or UNAVAILABLE: there is none, or its first copy is not whole yet."""
         if self.read_side is None:
-            raise unavailable("the read side of this server is not running: lists and counts are not to be had")
+            raise unavailable(
+                "the read side of this server is not running: lists and counts are not to be had"
+            )
         store = self.read_side()
         if building := self.building():
             raise ReadSideBuildingError(building, self.built_percent())

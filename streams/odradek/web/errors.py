@@ -1,7 +1,8 @@
-"""Errors of the HTTP APIs: a gRPC status and message, as JSON, under the HTTP status that grpc-gateway gives it.
+"""Errors of the HTTP APIs: a gRPC status and message, as JSON, under the HTTP status that
+grpc-gateway gives it.
 
-The one place that knows which of our errors is which status. What nobody foresaw is INTERNAL, with an id that stands in the log beside its
-trace; its text never leaves the process.
+The one place that knows which of our errors is which status. What nobody foresaw is INTERNAL,
+with an id that stands in the log beside its trace; its text never leaves the process.
 """
 
 from __future__ import annotations
@@ -78,8 +79,9 @@ class ApiError(OdradekError):
 
 
 class ReadSideBuildingError(ApiError):
-    """UNAVAILABLE: the read side never was a complete copy yet, and half a list is a wrong one. `progress`: how far it is, for people;
-    `percent`: the same as a number, None while that is not known.
+    """UNAVAILABLE: the read side never was a complete copy yet, and half a list is a wrong one.
+    `progress`: how far it is, for people; `percent`: the same as a number, None while that is
+    not known.
     """
 
     def __init__(self, progress: str, percent: int | None = None) -> None:
@@ -94,7 +96,9 @@ def invalid(message: str) -> ApiError:
 
 
 def check_text(text: str, what: str) -> str:
-    """The text. INVALID_ARGUMENT, naming `what`, when it holds what no text of a record may: NUL, half of a surrogate pair."""
+    """The text. INVALID_ARGUMENT, naming `what`, when it holds what no text of a record may:
+    NUL, half of a surrogate pair.
+    """
     if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise invalid(f"{what}: holds a character that is not text")
     return text
@@ -120,20 +124,37 @@ def api_error(error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, WorkflowAlreadyStartedError):
-        detail = {"@type": DETAIL_TYPE + "WorkflowExecutionAlreadyStartedFailure", "startRequestId": "", "runId": error.run_id or ""}
-        message = f"Workflow execution is already running. WorkflowId: {error.workflow_id}, RunId: {error.run_id or ''}."
+        detail = {
+            "@type": DETAIL_TYPE + "WorkflowExecutionAlreadyStartedFailure",
+            "startRequestId": "",
+            "runId": error.run_id or "",
+        }
+        message = (
+            f"Workflow execution is already running. WorkflowId: {error.workflow_id}, RunId:"
+            f" {error.run_id or ''}."
+        )
         return ApiError(RPCStatusCode.ALREADY_EXISTS, message, details=[detail])
     if isinstance(error, RPCError):
         return ApiError(error.status, error.message)
     if isinstance(error, TimeoutError):
-        return ApiError(RPCStatusCode.DEADLINE_EXCEEDED, str(error) or "the request took longer than this server allows")
+        return ApiError(
+            RPCStatusCode.DEADLINE_EXCEEDED,
+            str(error) or "the request took longer than this server allows",
+        )
     status = _status(error)
     if status is not None:
         return ApiError(status, str(error))
     reference = uuid.uuid4().hex[:12]
     request = log_fields().get("request")
-    logger.error("request failed, reference %s%s", reference, f": {request}" if request else "", exc_info=error)
-    return ApiError(RPCStatusCode.INTERNAL, f"internal error, reference {reference}: the server's log has more")
+    logger.error(
+        "request failed, reference %s%s",
+        reference,
+        f": {request}" if request else "",
+        exc_info=error,
+    )
+    return ApiError(
+        RPCStatusCode.INTERNAL, f"internal error, reference {reference}: the server's log has more"
+    )
 
 
 def _status(error: BaseException) -> RPCStatusCode | None:
@@ -146,7 +167,11 @@ def _status(error: BaseException) -> RPCStatusCode | None:
     if isinstance(error, DecodeError | WireError):
         return RPCStatusCode.DATA_LOSS
     # The read side's errors, by name: it is imported only where it runs.
-    return _VISIBILITY.get(type(error).__name__) if type(error).__module__.startswith("odradek.visibility") else None
+    return (
+        _VISIBILITY.get(type(error).__name__)
+        if type(error).__module__.startswith("odradek.visibility")
+        else None
+    )
 
 
 _VISIBILITY = {

@@ -1,6 +1,8 @@
-"""A deadline for the head of a request, which uvicorn has not: a connection that sends nothing, or headers without an end, is closed.
+"""A deadline for the head of a request, which uvicorn has not: a connection that sends nothing,
+or headers without an end, is closed.
 
-Requests that have begun have deadlines of their own, event streams and long polls none here; between requests uvicorn's keep-alive holds.
+Requests that have begun have deadlines of their own, event streams and long polls none here;
+between requests uvicorn's keep-alive holds.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length
 
 
 def protocol_with_head_deadline(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol for `uvicorn.Config(http=…)`. The time counts from the connection, or from the first byte of a later request."""
+    """uvicorn's protocol for `uvicorn.Config(http=…)`. The time counts from the connection, or
+    from the first byte of a later request.
+    """
 
     class Protocol(_Protocol):
         _head_deadline: asyncio.TimerHandle | None = None
@@ -31,7 +35,9 @@ def protocol_with_head_deadline(seconds: float) -> type[asyncio.Protocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            if self.cycle is not None and not self.cycle.response_complete:  # a request is being answered: its head is whole
+            if (
+                self.cycle is not None and not self.cycle.response_complete
+            ):  # a request is being answered: its head is whole
                 self._forget()
                 return
             self._began = True

@@ -1,8 +1,10 @@
-"""Server-sent events: one hub that every open stream listens to, and the response that writes a stream.
+"""Server-sent events: one hub that every open stream listens to, and the response that writes a
+stream.
 
-Topics of the hub: `runs` (something in the lists changed), `members` (somebody came, went or said how it stands). A listener that
-is slow loses nothing it needs: what is published of one topic while it waits becomes one message. Every stream ends when the hub
-closes, which the server does first at SIGTERM: a stream never holds a shutdown up.
+Topics of the hub: `runs` (something in the lists changed), `members` (somebody came, went or
+said how it stands). A listener that is slow loses nothing it needs: what is published of one
+topic while it waits becomes one message. Every stream ends when the hub closes, which the server
+does first at SIGTERM: a stream never holds a shutdown up.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ class TooManyStreamsError(Exception):
 
 
 class Hub:
-    """Distributes changes. `publish` may be called from any thread, everything else on the hub's loop."""
+    """Distributes changes. `publish` may be called from any thread, everything else on the hub's
+    loop.
+    """
 
     def __init__(self, *, limit: int = 500) -> None:
         self._limit = limit
@@ -44,8 +48,9 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     def publish(self, topic: str, **facts: Any) -> None:
-        """Tell every listener of a topic. `facts` of several changes are merged: `keys` are those of all, and with more of them than a
-        message names it says `many`, as when one of the changes did.
+        """Tell every listener of a topic. `facts` of several changes are merged: `keys` are
+        those of all, and with more of them than a message names it says `many`, as when one of
+        the changes did.
         """
         loop = self._loop
         if loop is not None and not loop.is_closed():
@@ -108,7 +113,9 @@ class Listener:
         self._woken.set()
 
     async def changes(self, timeout_s: float) -> dict[str, dict[str, Any]] | None:
-        """What changed since the last call, gathered for a moment; empty at the timeout; None once the hub closes."""
+        """What changed since the last call, gathered for a moment; empty at the timeout; None
+        once the hub closes.
+        """
         if self._hub.closing.is_set():
             return None
         try:
@@ -135,7 +142,10 @@ def _merged(before: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
 def sse(event: str, data: Any, *, id: str = "") -> bytes:
     """One message."""
     lines = [f"id: {id}"] if id else []
-    lines += [f"event: {event}", f"data: {json.dumps(data, separators=(',', ':'), ensure_ascii=False, allow_nan=False)}"]
+    lines += [
+        f"event: {event}",
+        f"data: {json.dumps(data, separators=(',', ':'), ensure_ascii=False, allow_nan=False)}",
+    ]
     return ("\n".join(lines) + "\n\n").encode("utf-8", "backslashreplace")
 
 
@@ -150,7 +160,9 @@ class EventStream(StreamingResponse):
     media_type = "text/event-stream"
 
     def __init__(self, messages: AsyncIterator[bytes]) -> None:
-        super().__init__(messages, headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"})
+        super().__init__(
+            messages, headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+        )
 
 
 async def hub_stream(listener: Listener, keep_alive_s: float) -> AsyncIterator[bytes]:

@@ -1,8 +1,10 @@
-"""`/metrics` of the server: its requests, its read side, its client connection, and every queue as brokers and members see it.
+"""`/metrics` of the server: its requests, its read side, its client connection, and every queue
+as brokers and members see it.
 
-Under the same authentication as everything else (Prometheus sends a bearer token); with the setting `telemetry_port` also served there,
-with the probes, for networks where only Prometheus reaches it. What it says of queues is asked for at most every ten seconds and left
-out while no broker answers: a scrape never hangs on Kafka.
+Under the same authentication as everything else (Prometheus sends a bearer token); with the
+setting `telemetry_port` also served there, with the probes, for networks where only Prometheus
+reaches it. What it says of queues is asked for at most every ten seconds and left out while no
+broker answers: a scrape never hangs on Kafka.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ _PATH_MAX = 1_000
 
 
 class CountRequests:
-    """ASGI middleware: counts by the pattern of the route, never by what stands in the path; lines of the log name the request."""
+    """ASGI middleware: counts by the pattern of the route, never by what stands in the path;
+    lines of the log name the request.
+    """
 
     def __init__(self, app: ASGIApp, tally: RequestTally) -> None:
         self._app = app
@@ -57,8 +61,11 @@ class CountRequests:
                 seen[:] = message["status"], time.perf_counter() - began
             await send(message)
 
-        # Of the request's own task; the query may hold what somebody looks for, and codes of a login.
-        set_log_fields(**{**log_fields(), "request": f"{scope['method']} {scope['path'][:_PATH_MAX]}"})
+        # Of the request's own task; the query may hold what somebody looks for, and codes of a
+        # login.
+        set_log_fields(
+            **{**log_fields(), "request": f"{scope['method']} {scope['path'][:_PATH_MAX]}"}
+        )
         try:
             await self._app(scope, receive, send_and_see)
         finally:
@@ -86,20 +93,27 @@ async def _metrics(request: Request) -> Response:
 
 
 async def refresh_queues(server: ServerContext) -> None:
-    """Ask read side, brokers and members, unless that was done just now. No answer in time: nothing is known of queues."""
+    """Ask read side, brokers and members, unless that was done just now. No answer in time:
+    nothing is known of queues.
+    """
     tally, reader = server.requests, server.queues
     if reader is None or time.monotonic() - tally.queues_at < _QUEUES_EVERY_S:
         return
     tally.queues_at = time.monotonic()
     asked = in_kafka_thread(_read_queues, reader), in_thread(_open_runs, server)
-    # An error: no broker, no read side yet, or not in time. Said by /health/ready, and by the metrics that are missing.
-    queues, runs = await asyncio.gather(*(asyncio.wait_for(one, _QUEUES_TIMEOUT_S) for one in asked), return_exceptions=True)
+    # An error: no broker, no read side yet, or not in time. Said by /health/ready, and by the
+    # metrics that are missing.
+    queues, runs = await asyncio.gather(
+        *(asyncio.wait_for(one, _QUEUES_TIMEOUT_S) for one in asked), return_exceptions=True
+    )
     tally.queues = queues if isinstance(queues, list) else []
     tally.open_runs = runs if isinstance(runs, dict) else None
 
 
 def _open_runs(server: ServerContext) -> dict[str, int] | None:
-    found = server.need_visibility().count("ExecutionStatus = 'Running' GROUP BY TaskQueue", timeout_s=_QUEUES_TIMEOUT_S)
+    found = server.need_visibility().count(
+        "ExecutionStatus = 'Running' GROUP BY TaskQueue", timeout_s=_QUEUES_TIMEOUT_S
+    )
     return {group.values[0]: group.count for group in found.groups} if found.complete else None
 
 
@@ -130,7 +144,9 @@ def server_samples(server: ServerContext) -> Iterator[Sample]:
     for queue in tally.queues:
         yield from _queue(namespace, queue)
         if tally.open_runs is not None:
-            yield Sample(m.QUEUE_OPEN_RUNS, (namespace, queue.name), tally.open_runs.get(queue.name, 0))
+            yield Sample(
+                m.QUEUE_OPEN_RUNS, (namespace, queue.name), tally.open_runs.get(queue.name, 0)
+            )
     yield from disk_samples(server.settings.state_dir)
 
 
@@ -150,17 +166,25 @@ def _read_side(server: ServerContext, found: dict[str, Any]) -> Iterator[Sample]
     yield Sample(m.VISIBILITY_RESTARTS, where, found["restarts"])
     path = store_path(server.settings)
     files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
-    yield Sample(m.VISIBILITY_STORE_BYTES, where, sum(file.stat().st_size for file in files if file.exists()))
+    yield Sample(
+        m.VISIBILITY_STORE_BYTES, where, sum(file.stat().st_size for file in files if file.exists())
+    )
 
 
 def _queue(namespace: str, queue: QueueDetail) -> Iterator[Sample]:
     where = (namespace, queue.name)
     if queue.lag is not None:
         yield Sample(m.QUEUE_LAG, where, queue.lag)
-    yield Sample(m.QUEUE_COMMANDS, where, sum(partition.end_offset for partition in queue.activity_partitions))
+    yield Sample(
+        m.QUEUE_COMMANDS,
+        where,
+        sum(partition.end_offset for partition in queue.activity_partitions),
+    )
     if queue.activity_lag is not None:
         yield Sample(m.QUEUE_COMMANDS_LAG, where, queue.activity_lag)
-    yield Sample(m.QUEUE_UNOWNED, where, sum(1 for partition in queue.partitions if not partition.owner))
+    yield Sample(
+        m.QUEUE_UNOWNED, where, sum(1 for partition in queue.partitions if not partition.owner)
+    )
     yield Sample(m.QUEUE_PROCESSORS, where, queue.processors)
     yield Sample(m.QUEUE_SERVICES, where, queue.services)
     yield Sample(m.QUEUE_DEAD_LETTERS, where, queue.dead_letters)
@@ -168,7 +192,9 @@ def _queue(namespace: str, queue: QueueDetail) -> Iterator[Sample]:
 
 @asynccontextmanager
 async def server_telemetry(server: ServerContext) -> AsyncIterator[None]:
-    """Serve metrics and probes at `telemetry_port` too, if it is set, for as long as the block runs."""
+    """Serve metrics and probes at `telemetry_port` too, if it is set, for as long as the block
+    runs.
+    """
     settings = server.settings
     if settings.telemetry_port is None:
         yield
@@ -181,8 +207,14 @@ async def server_telemetry(server: ServerContext) -> AsyncIterator[None]:
 
     def health() -> Health:
         silent_s = time.monotonic() - beaten[0]
-        dead = (f"the server's event loop has been blocked for {silent_s:.0f} s",) if silent_s > liveness_s else ()
-        missing = [f"{name}: {found}" for name, check in server.readiness.items() if (found := check())]
+        dead = (
+            (f"the server's event loop has been blocked for {silent_s:.0f} s",)
+            if silent_s > liveness_s
+            else ()
+        )
+        missing = [
+            f"{name}: {found}" for name, check in server.readiness.items() if (found := check())
+        ]
         return Health(dead, tuple(missing))
 
     def samples() -> Iterator[Sample]:

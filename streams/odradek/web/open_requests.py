@@ -1,6 +1,8 @@
-"""Requests under way when the server ends: they get a moment, then each that has not begun to answer gets 503 instead of a lost connection.
+"""Requests under way when the server ends: they get a moment, then each that has not begun to
+answer gets 503 instead of a lost connection.
 
-What they wait for (an owner, a broker that is gone) goes on or not without them: a thread that waits is not waited for.
+What they wait for (an owner, a broker that is gone) goes on or not without them: a thread that
+waits is not waited for.
 """
 
 from __future__ import annotations
@@ -74,7 +76,10 @@ class CutAtTheEnd:
                 raise
             task.uncancel()
             if not begun:
-                answer = self._problem(HTTPConnection(scope), unavailable("this server is ending: ask again, or ask another"))
+                answer = self._problem(
+                    HTTPConnection(scope),
+                    unavailable("this server is ending: ask again, or ask another"),
+                )
                 await answer(scope, receive, send)
         finally:
             self._open.remove(task)

@@ -1,7 +1,9 @@
-"""What a server stands on: the client connection, the board of members and schemas, the readers of records, the read side. Opened with the
-application, in an order in which each finds its topics; closed in the opposite one.
+"""What a server stands on: the client connection, the board of members and schemas, the readers
+of records, the read side. Opened with the application, in an order in which each finds its
+topics; closed in the opposite one.
 
-No broker at the start is an error of the start. A broker that goes away later is 503 for what needs it, until it is back.
+No broker at the start is an error of the start. A broker that goes away later is 503 for what
+needs it, until it is back.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ logger = logging.getLogger(__name__)
 # Several such calls make one answer.
 _ADMIN_TIMEOUT_S = 5.0
 _CONNECT_S = 5.0
-# What is still to be delivered at the end gets this long: whoever asked for it has been told 503 by now.
+# What is still to be delivered at the end gets this long: whoever asked for it has been told 503 by
+# now.
 _CLOSE_S = 0.5
 
 
@@ -55,7 +58,10 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         admin = ClusterAdmin(settings, request_timeout_s=_ADMIN_TIMEOUT_S)
         server.cluster_id = await in_thread(admin.cluster_id)
         topics = admin.topics
-        shared = await in_thread(admin.ensure, [topics.members, topics.schemas, topics.executions, topics.replies, topics.results])
+        shared = await in_thread(
+            admin.ensure,
+            [topics.members, topics.schemas, topics.executions, topics.replies, topics.results],
+        )
         schemas = SchemasTopic(settings, admin)
         await in_thread(schemas.open)
         stack.callback(closing.begin, schemas.close)
@@ -78,7 +84,11 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         upkeep.start()
         stack.callback(upkeep.stop)
         server.readiness["topics"] = lambda: str(upkeep.missing or "")
-        server.board.gone = lambda: str(upkeep.missing) if upkeep.missing is not None and upkeep.missing.topic in reader.topics else ""
+        server.board.gone = lambda: (
+            str(upkeep.missing)
+            if upkeep.missing is not None and upkeep.missing.topic in reader.topics
+            else ""
+        )
         server.queues = QueueReader(settings, admin, server.board)
         stack.callback(server.queues.close)
         sampling = asyncio.create_task(server.backlog.follow(server.queues.queues))
@@ -86,7 +96,9 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         server.records = RecordReader(settings, admin, codec)
         server.dead_letters = DeadLetterReader(settings, admin, codec, producer)
         server.readiness["members"] = lambda: (
-            "" if server.board.complete or server.board.gone() else "the topics `members` and `schemas` are being read"
+            ""
+            if server.board.complete or server.board.gone()
+            else "the topics `members` and `schemas` are being read"
         )
 
         await _open_read_side(server, stack)
@@ -94,9 +106,14 @@ async def open_server(server: ServerContext) -> AsyncIterator[None]:
         stack.callback(connection.close)
         await connection.open(settings.namespace)
         server.owners = ChannelOwners(
-            connection, settings.namespace, lambda workflow_id, run_id: _hint(server, workflow_id, run_id), server.board.living_queues
+            connection,
+            settings.namespace,
+            lambda workflow_id, run_id: _hint(server, workflow_id, run_id),
+            server.board.living_queues,
         )
-        server.statistics["requests"] = lambda: dataclasses.asdict(connection.channel(settings.namespace).statistics())
+        server.statistics["requests"] = lambda: dataclasses.asdict(
+            connection.channel(settings.namespace).statistics()
+        )
         yield
         server.hub.close()
 
@@ -117,15 +134,24 @@ async def _open_read_side(server: ServerContext, stack: contextlib.AsyncExitStac
     try:
         from odradek.visibility.reader import VisibilityReader, store_path
     except ImportError as error:
-        logger.warning("no read side: %s. Lists, counts and statistics need `pip install odradek[server]`", error)
+        logger.warning(
+            "no read side: %s. Lists, counts and statistics need `pip install odradek[server]`",
+            error,
+        )
         server.readiness["read side"] = lambda: "not installed"
         return
     reader = VisibilityReader(server.settings)
     try:
         await in_thread(reader.start)
-    except (OSError, sqlite3.Error) as error:  # a file where a directory should be, no permission, a file system that is read-only
+    except (
+        OSError,
+        sqlite3.Error,
+        # a file where a directory should be, no permission, a file system that is read-only
+    ) as error:
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        raise StateStoreError(str(store_path(server.settings)), reason, copy_of="executions") from error
+        raise StateStoreError(
+            str(store_path(server.settings)), reason, copy_of="executions"
+        ) from error
     stack.push_async_callback(in_thread, reader.stop)
     remove = reader.add_listener(lambda applied: _tell(server, applied.changes))
     stack.callback(remove)
@@ -149,7 +175,9 @@ def _tell(server: ServerContext, changes: list[Any]) -> None:
 
 
 async def _hint(server: ServerContext, workflow_id: str, run_id: str) -> Collection[str]:
-    """The queues that the read side has for a workflow; it may be behind, so it is a hint and no more."""
+    """The queues that the read side has for a workflow; it may be behind, so it is a hint and no
+    more.
+    """
     if server.read_side is None:
         return ()
     try:

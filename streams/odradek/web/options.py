@@ -1,4 +1,6 @@
-"""Options of the server that are not settings of a deployment: where it listens, who may use it, how long it waits."""
+"""Options of the server that are not settings of a deployment: where it listens, who may use it,
+how long it waits.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,13 @@ DEFAULT_PORT = 8088
 class ServerOptions:
     """How one server runs.
 
-    host, port: where it listens; port 0 takes a free one.  read_only: refuse whatever changes something.
-    authenticator: who may use it; None lets everybody in, which is only safe on a loopback address or behind a proxy.
-    allowed_hosts: names in the `Host` header that are answered besides IP addresses, `localhost` and the machine's own name; `*` for any.
-    trusted_origins: origins besides its own from which browsers may change things (`https://ops.example.com`).
-    cookie_secure: whether session cookies are `Secure`: `always`, `never`, or `auto`, when the browser has reached the server by HTTPS.
+    host, port: where it listens; port 0 takes a free one.  read_only: refuse whatever changes
+    something. authenticator: who may use it; None lets everybody in, which is only safe on a
+    loopback address or behind a proxy. allowed_hosts: names in the `Host` header that are
+    answered besides IP addresses, `localhost` and the machine's own name; `*` for any.
+    trusted_origins: origins besides its own from which browsers may change things
+    (`https://ops.example.com`). cookie_secure: whether session cookies are `Secure`: `always`,
+    `never`, or `auto`, when the browser has reached the server by HTTPS.
     """
 
     host: str = "127.0.0.1"
@@ -36,13 +40,15 @@ class ServerOptions:
     request_timeout_s: float = 10.0
     #: Longest wait for a new event (`waitNewEvent`); Temporal's server gives 20 s.
     long_poll_s: float = 20.0
-    #: How long one request to an owner waits for events of a run that an event stream follows: each is a record of `events`.
+    #: How long one request to an owner waits for events of a run that an event stream follows: each
+    #: is a record of `events`.
     stream_poll_s: float = 60.0
     #: Longest search through topics (trail, dead letters).
     search_timeout_s: float = 10.0
     #: Net over everything else: no request takes longer than this, event streams aside.
     request_limit_s: float = 60.0
-    #: How long the head of a request may take, from the connection or, on one that is kept, from its first byte.
+    #: How long the head of a request may take, from the connection or, on one that is kept, from
+    #: its first byte.
     head_timeout_s: float = 20.0
     #: How long a request's body may take, from when it is read.
     body_timeout_s: float = 30.0
@@ -56,6 +62,10 @@ class ServerOptions:
 
     def __post_init__(self) -> None:
         """Raises ConfigurationError for a name or an origin that could never match."""
-        object.__setattr__(self, "allowed_hosts", tuple(host_name(one) for one in self.allowed_hosts))
-        object.__setattr__(self, "trusted_origins", tuple(origin(one) for one in self.trusted_origins))
+        object.__setattr__(
+            self, "allowed_hosts", tuple(host_name(one) for one in self.allowed_hosts)
+        )
+        object.__setattr__(
+            self, "trusted_origins", tuple(origin(one) for one in self.trusted_origins)
+        )
         object.__setattr__(self, "loopback", self.host in ("127.0.0.1", "::1", "localhost"))

@@ -1,9 +1,12 @@
-"""Requests to the owners of runs, over the client's request channel: the same transport, deadlines and verdicts that `Client` has, with
-payloads as they are (the server knows no data converter).
+"""Requests to the owners of runs, over the client's request channel: the same transport,
+deadlines and verdicts that `Client` has, with payloads as they are (the server knows no data
+converter).
 
-Which queue a workflow lives in the read side tells, when it knows, and this server for what was started through it. Both are hints: with
-one queue alone the request goes there, if no other queue says that it has the id too (`elsewhere.py`); with more, with none, or where the
-owner does not know the id, it is located by asking, and an id that two queues have is refused. A run that is named by its id is in one.
+Which queue a workflow lives in the read side tells, when it knows, and this server for what was
+started through it. Both are hints: with one queue alone the request goes there, if no other
+queue says that it has the id too (`elsewhere.py`); with more, with none, or where the owner does
+not know the id, it is located by asking, and an id that two queues have is refused. A run that
+is named by its id is in one.
 
 A request that comes twice under its request id while the first still waits shares its answer.
 """
@@ -40,7 +43,13 @@ class ChannelOwners:
     living: the task queues with a living processor, as members say.
     """
 
-    def __init__(self, connection: Connection, namespace: str, hint: QueueHint, living: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        namespace: str,
+        hint: QueueHint,
+        living: Callable[[], Collection[str]],
+    ) -> None:
         self._channel: RequestChannel = connection.channel(namespace)
         self._hint = hint
         self._elsewhere = Elsewhere(self._channel, living)
@@ -55,7 +64,9 @@ class ChannelOwners:
                 await self._channel.prepare(queue, create=False)
                 return await self._channel.ask(queue, record, timeout_s, fail_early=True)
             except Unanswered as unanswered:
-                raise unavailable(unanswered, what=what, task_queue=queue, address=self._address) from None
+                raise unavailable(
+                    unanswered, what=what, task_queue=queue, address=self._address
+                ) from None
             except BrokerUnreachableError as error:
                 raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 
@@ -77,12 +88,16 @@ class ChannelOwners:
         queue = await self._locate(record.workflow_id, record.run_id, known, timeout_s)
         return await _there(record, queue, attempt(queue))
 
-    async def change(self, record: Request, *, task_queue: str = "", create: bool = False, timeout_s: float) -> Reply | None:
+    async def change(
+        self, record: Request, *, task_queue: str = "", create: bool = False, timeout_s: float
+    ) -> Reply | None:
         """See `Owners.change`."""
         if create:  # a start, which names its queue; that it cannot be made is an error of its own
             return await self._once(task_queue, record, create, timeout_s)
         if task_queue:
-            return await _there(record, task_queue, self._once(task_queue, record, create, timeout_s))
+            return await _there(
+                record, task_queue, self._once(task_queue, record, create, timeout_s)
+            )
         known = await self._known(record.workflow_id, record.run_id)
         if len(known) == 1:
             (queue,) = known
@@ -95,7 +110,9 @@ class ChannelOwners:
         queue = await self._locate(record.workflow_id, record.run_id, known, timeout_s)
         return await _there(record, queue, self._once(queue, record, create, timeout_s))
 
-    async def _once(self, queue: str, record: Request, create: bool, timeout_s: float) -> Reply | None:
+    async def _once(
+        self, queue: str, record: Request, create: bool, timeout_s: float
+    ) -> Reply | None:
         """Ask one queue; those who bring the same request meanwhile share the answer."""
         key = _key(queue, record)
         if record.request_id and (running := self._waiting.get(key)) is not None:
@@ -104,7 +121,8 @@ class ChannelOwners:
         if record.request_id:
             self._waiting[key] = task
         task.add_done_callback(lambda done: self._done(key, done))
-        # Shielded: a browser that went away must not take the answer from another that waits for the same.
+        # Shielded: a browser that went away must not take the answer from another that waits for
+        # the same.
         return await asyncio.shield(task)
 
     def _done(self, key: _Key, task: asyncio.Task[Reply | None]) -> None:
@@ -113,18 +131,28 @@ class ChannelOwners:
         if not task.cancelled():
             task.exception()  # looked at, even when whoever asked has gone away
 
-    async def _change(self, queue: str, record: Request, create: bool, timeout_s: float) -> Reply | None:
+    async def _change(
+        self, queue: str, record: Request, create: bool, timeout_s: float
+    ) -> Reply | None:
         what = _what(record)
         try:
             await self._channel.prepare(queue, create=create)
             if create:
-                # A start that lies in the log is known to nobody else yet: a signal that follows it must find its queue.
+                # A start that lies in the log is known to nobody else yet: a signal that follows it
+                # must find its queue.
                 self._channel.remember_queue(record.workflow_id, queue)
             return await self._channel.ask(queue, record, timeout_s, fail_early=True, create=create)
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
         except Unanswered as unanswered:
-            accept(unanswered, what=what, workflow_id=record.workflow_id, task_queue=queue, address=self._address, explicit=False)
+            accept(
+                unanswered,
+                what=what,
+                workflow_id=record.workflow_id,
+                task_queue=queue,
+                address=self._address,
+                explicit=False,
+            )
             return None
 
     async def report(self, record: ActivityReport, *, task_queue: str, timeout_s: float) -> None:
@@ -135,11 +163,14 @@ class ChannelOwners:
         except TimeoutError:
             raise rpc_error(
                 RPCStatusCode.UNAVAILABLE,
-                f"the brokers did not confirm the report on activity {record.activity_id!r} to task queue {task_queue!r} within "
-                f"{timeout_s:g} s; it may still arrive",
+                f"the brokers did not confirm the report on activity {record.activity_id!r} to task"
+                f" queue {task_queue!r} within {timeout_s:g} s; it may still arrive",
             ) from None
         except BufferError as error:
-            raise rpc_error(RPCStatusCode.RESOURCE_EXHAUSTED, "too much is on its way to Kafka already: try again") from error
+            raise rpc_error(
+                RPCStatusCode.RESOURCE_EXHAUSTED,
+                "too much is on its way to Kafka already: try again",
+            ) from error
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 
@@ -153,7 +184,9 @@ class ChannelOwners:
         return await self._locate(workflow_id, run_id, known, timeout_s)
 
     async def _known(self, workflow_id: str, run_id: str) -> set[str]:
-        """Queues that have the workflow as far as this server knows. A run that the read side has needs no other hint."""
+        """Queues that have the workflow as far as this server knows. A run that the read side
+        has needs no other hint.
+        """
         known = set(await self._hint(workflow_id, run_id))
         remembered = self._channel.remembered_queue(workflow_id)
         return known | {remembered} if remembered is not None and not (known and run_id) else known
@@ -161,7 +194,9 @@ class ChannelOwners:
     async def _also_elsewhere(self, workflow_id: str, run_id: str, queue: str) -> bool:
         return not run_id and await self._elsewhere.has(workflow_id, besides=queue)
 
-    async def _locate(self, workflow_id: str, run_id: str, known: Collection[str], timeout_s: float) -> str:
+    async def _locate(
+        self, workflow_id: str, run_id: str, known: Collection[str], timeout_s: float
+    ) -> str:
         try:
             return await locate(self._channel, workflow_id, run_id, timeout_s, known=known)
         except RPCError as error:

@@ -1,8 +1,11 @@
-"""Slashes inside path segments. A workflow id may hold `/`, a client writes it as `%2F`, and servers decode it before anybody routes.
+"""Slashes inside path segments. A workflow id may hold `/`, a client writes it as `%2F`, and
+servers decode it before anybody routes.
 
-So the path is decoded segment by segment from its raw form, with a private character in place of such a slash (a path that holds that
-character is refused, `path_problem`); `segment` in a route's path (`/workflows/{workflow_id:segment}`) gives the text back. Must be the
-outermost middleware: whatever decides by path has to see the same segments as the router. Of segments that are dots: `segments.py`.
+So the path is decoded segment by segment from its raw form, with a private character in place of
+such a slash (a path that holds that character is refused, `path_problem`); `segment` in a
+route's path (`/workflows/{workflow_id:segment}`) gives the text back. Must be the outermost
+middleware: whatever decides by path has to see the same segments as the router. Of segments that
+are dots: `segments.py`.
 """
 
 from __future__ import annotations
@@ -30,8 +33,9 @@ class SegmentConvertor(Convertor[str]):
 
 
 def path_problem(scope: Scope) -> str:
-    """Why a path is none that can name something, "" when it can: the rules of bodies, and no SLASH. Servers decode with replacement
-    characters, so that two ids would become one; so they would by a SLASH that stands there itself.
+    """Why a path is none that can name something, "" when it can: the rules of bodies, and no
+    SLASH. Servers decode with replacement characters, so that two ids would become one; so they
+    would by a SLASH that stands there itself.
     """
     raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0]
     try:
@@ -39,7 +43,10 @@ def path_problem(scope: Scope) -> str:
     except UnicodeDecodeError:
         return "the path is no UTF-8"
     if SLASH in text:
-        return f"the path holds the character U+{ord(SLASH):04X}, which stands for encoded slashes in this server"
+        return (
+            f"the path holds the character U+{ord(SLASH):04X}, which stands for encoded slashes in"
+            " this server"
+        )
     return "the path holds a NUL character" if "\x00" in text else ""
 
 
@@ -57,6 +64,9 @@ class EncodedSlashes:
         raw: bytes = scope.get("raw_path") or b""
         if scope["type"] == "http" and b"%2f" in raw.lower():
             raw = raw.partition(b"?")[0]
-            path = "/".join(unquote(part).replace("/", SLASH) for part in raw.decode("ascii", "replace").split("/"))
+            path = "/".join(
+                unquote(part).replace("/", SLASH)
+                for part in raw.decode("ascii", "replace").split("/")
+            )
             scope = {**scope, "path": path}
         await self._app(scope, receive, send)

@@ -1,7 +1,9 @@
-"""Records that Kafka has deleted: which there were of a run, as its history knows, and why a record is gone.
+"""Records that Kafka has deleted: which there were of a run, as its history knows, and why a
+record is gone.
 
-Odradek deletes `commands` right behind what their services have acknowledged, and `events` once they are applied and `audit_window` old.
-A history names the place of each record that caused an event, and of each activity's last command; so it can be said what is missing.
+Odradek deletes `commands` right behind what their services have acknowledged, and `events` once
+they are applied and `audit_window` old. A history names the place of each record that caused an
+event, and of each activity's last command; so it can be said what is missing.
 """
 
 from __future__ import annotations
@@ -28,8 +30,13 @@ _CAUSES = {
     "ActivityTaskCanceled": "ActivityTaskCanceled",
 }
 _WHY = {
-    COMMANDS: "Records of `commands` are deleted within seconds once the service has acknowledged them.",
-    EVENTS: "Records of `events` are deleted once they are applied and older than the setting `audit_window` (1 h unless set).",
+    COMMANDS: (
+        "Records of `commands` are deleted within seconds once the service has acknowledged them."
+    ),
+    EVENTS: (
+        "Records of `events` are deleted once they are applied and older than the setting"
+        " `audit_window` (1 h unless set)."
+    ),
 }
 
 
@@ -37,17 +44,26 @@ def places_of(events: Iterable[EventView]) -> list[PurgedRecord]:
     """Every record that a history knows, each once, in the order of its events."""
     found: dict[tuple[str, int, int], PurgedRecord] = {}
     for event in events:
-        for place, kind in ((event.place, _CAUSES.get(event.event_type, "")), (event.command, COMMAND)):
+        for place, kind in (
+            (event.place, _CAUSES.get(event.event_type, "")),
+            (event.command, COMMAND),
+        ):
             if place is not None and place.offset >= 0:
                 key = place.topic, place.partition, place.offset
-                found.setdefault(key, PurgedRecord(place, kind, event.event_id, event.event_type, event.event_time_ms))
+                found.setdefault(
+                    key,
+                    PurgedRecord(
+                        place, kind, event.event_id, event.event_type, event.event_time_ms
+                    ),
+                )
     return list(found.values())
 
 
 def add_purged(trail: Trail, events: list[EventView], bounds: Bounds, run_id: str) -> None:
     """Name in a trail what is deleted of its run; it is not complete then.
 
-    A history has the place of an activity's last command alone, and only if its service told it: of the others it is said how many.
+    A history has the place of an activity's last command alone, and only if its service told it:
+    of the others it is said how many.
     """
     searched = not trail.missing
     here = {(record.topic, record.partition, record.offset) for record in trail.records}
@@ -59,17 +75,25 @@ def add_purged(trail: Trail, events: list[EventView], bounds: Bounds, run_id: st
     commands = sum(one.kind == COMMAND for one in trail.purged)
     others = len(trail.purged) - commands
     if commands:
-        trail.missing.append(f"{_count(commands, 'command')} known from the history: commands are deleted once they are acknowledged")
+        trail.missing.append(
+            f"{_count(commands, 'command')} known from the history: commands are deleted once they"
+            " are acknowledged"
+        )
     if others:
         trail.missing.append(
-            f"{_count(others, 'event')} known from the history: events are deleted once applied and older than audit_window"
+            f"{_count(others, 'event')} known from the history: events are deleted once applied and"
+            " older than audit_window"
         )
-    sent = sum(event.attributes.get("attempt", 1) for event in events if event.event_type == "ActivityTaskStarted")
+    sent = sum(
+        event.attributes.get("attempt", 1)
+        for event in events
+        if event.event_type == "ActivityTaskStarted"
+    )
     more = sent - commands - sum(_is_command(record, run_id) for record in trail.records)
     if more > 0 and searched:
         trail.missing.append(
-            f"{_count(more, 'more command')} deleted likewise: the history does not say where (it knows the place of an activity's last "
-            "attempt, if its service told it)"
+            f"{_count(more, 'more command')} deleted likewise: the history does not say where (it"
+            " knows the place of an activity's last attempt, if its service told it)"
         )
     trail.complete = trail.complete and not trail.missing
 
@@ -90,8 +114,11 @@ def why_absent(topics: Topics, place: Place, bounds: tuple[int, int]) -> str:
         return f"{name} has no offset {place.offset} yet: the next one is {end}."
     if place.offset >= start:
         return (
-            f"{name} has no record at offset {place.offset}: a transaction's marker stands there, or what was compacted or never committed."
+            f"{name} has no record at offset {place.offset}: a transaction's marker stands there,"
+            " or what was compacted or never committed."
         )
     parsed = topics.parse(place.topic)
-    why = _WHY.get(parsed.kind if parsed is not None else "", "The topic's retention has deleted it.")
+    why = _WHY.get(
+        parsed.kind if parsed is not None else "", "The topic's retention has deleted it."
+    )
     return f"{name} no longer has offset {place.offset}: it begins at {start}. {why}"

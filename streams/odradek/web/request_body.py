@@ -13,8 +13,9 @@ from odradek.wire import standard_json
 
 
 async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
-    """The body. Stops reading at the limit: RESOURCE_EXHAUSTED, as gRPC has it; and after `timeout_s`: DEADLINE_EXCEEDED. The connection
-    is closed then, for what came late would be taken for the next request's.
+    """The body. Stops reading at the limit: RESOURCE_EXHAUSTED, as gRPC has it; and after
+    `timeout_s`: DEADLINE_EXCEEDED. The connection is closed then, for what came late would be
+    taken for the next request's.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -34,15 +35,21 @@ async def _read(request: Request, limit: int) -> bytes:
         async for chunk in request.stream():
             size += len(chunk)
             if size > limit:
-                raise ApiError(RPCStatusCode.RESOURCE_EXHAUSTED, f"the request is larger than {limit} bytes")
+                raise ApiError(
+                    RPCStatusCode.RESOURCE_EXHAUSTED, f"the request is larger than {limit} bytes"
+                )
             chunks.append(chunk)
     except ClientDisconnect as error:
-        raise ApiError(RPCStatusCode.CANCELLED, "the client went away while it sent the request") from error
+        raise ApiError(
+            RPCStatusCode.CANCELLED, "the client went away while it sent the request"
+        ) from error
     return b"".join(chunks)
 
 
 async def read_json(request: Request, limit: int, timeout_s: float) -> Any:
-    """The body as a JSON value; an empty one is an empty object. INVALID_ARGUMENT for what is none, or has a member twice."""
+    """The body as a JSON value; an empty one is an empty object. INVALID_ARGUMENT for what is
+    none, or has a member twice.
+    """
     raw = await read_body(request, limit, timeout_s)
     if not raw.strip():
         return {}
@@ -60,5 +67,7 @@ def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(members):
         names = [name for name, _ in members]
         doubled = next(name for name in names if names.count(name) > 1)
-        raise invalid(f'duplicate field "{doubled}": it stands more than once in one object of the body')
+        raise invalid(
+            f'duplicate field "{doubled}": it stands more than once in one object of the body'
+        )
     return found

@@ -1,7 +1,8 @@
-"""The limit of a request: none takes longer, whatever it waits for. Event streams have none, nor has an answer on its way to a slow reader.
+"""The limit of a request: none takes longer, whatever it waits for. Event streams have none, nor
+has an answer on its way to a slow reader.
 
-Handlers of the APIs and pages get a little less of it, so that they can say what was late in their own form; the middleware answers for
-whatever is not theirs.
+Handlers of the APIs and pages get a little less of it, so that they can say what was late in
+their own form; the middleware answers for whatever is not theirs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def handler_limit(options: ServerOptions) -> asyncio.Timeout:
 class EndAtTheLimit:
     """ASGI middleware: ends what has not begun to answer by then."""
 
-    def __init__(self, app: ASGIApp, problem: Callable[[HTTPConnection, ApiError], Response]) -> None:
+    def __init__(
+        self, app: ASGIApp, problem: Callable[[HTTPConnection, ApiError], Response]
+    ) -> None:
         self._app = app
         self._problem = problem
 

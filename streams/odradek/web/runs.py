@@ -1,4 +1,6 @@
-"""Reading one run through its owner: describe, pages of history in both directions, long polls, queries. Shared by both APIs."""
+"""Reading one run through its owner: describe, pages of history in both directions, long polls,
+queries. Shared by both APIs.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,16 @@ from odradek.wire.outcomes import DEADLINE_EXCEEDED, OK, RUNNING, Reply, Workflo
 
 #: Replies that one page may take: events are cut by size on the way.
 _REPLIES_MAX = 50
-#: A page smaller than this was not cut for its bytes, whatever the owner's limit of a reply: none is as small.
+#: A page smaller than this was not cut for its bytes, whatever the owner's limit of a reply: none
+#: is as small.
 _UNCUT_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events of a run. `next_event_id`: where to go on; 0 when there is nothing more. `open`: the run had not closed."""
+    """Events of a run. `next_event_id`: where to go on; 0 when there is nothing more. `open`:
+    the run had not closed.
+    """
 
     run_id: str
     events: list[HistoryEvent]
@@ -34,13 +39,23 @@ def check_reply(reply: Reply, task_queue: str = "") -> Reply:
     if reply.status == OK:
         return reply
     status = RPCStatusCode.__members__.get(reply.status, RPCStatusCode.UNKNOWN)
-    raise ApiError(status, reply.message or f"{reply.kind} of workflow {reply.workflow_id!r}: {reply.status}")
+    raise ApiError(
+        status, reply.message or f"{reply.kind} of workflow {reply.workflow_id!r}: {reply.status}"
+    )
 
 
 class RunReader:
     """One run of one workflow. `task_queue` "" has it found, and is known after the first answer."""
 
-    def __init__(self, owners: Owners, workflow_id: str, run_id: str = "", *, task_queue: str = "", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        owners: Owners,
+        workflow_id: str,
+        run_id: str = "",
+        *,
+        task_queue: str = "",
+        timeout_s: float = 10.0,
+    ) -> None:
         self._owners = owners
         self._workflow_id = workflow_id
         self._run_id = run_id
@@ -50,9 +65,13 @@ class RunReader:
     async def describe(self) -> WorkflowDescription:
         """What its owner says of it. Fixes the run that later calls read."""
         record = DescribeWorkflow(workflow_id=self._workflow_id, run_id=self._run_id)
-        reply = check_reply(await self._owners.read(record, task_queue=self.task_queue, timeout_s=self._timeout_s))
+        reply = check_reply(
+            await self._owners.read(record, task_queue=self.task_queue, timeout_s=self._timeout_s)
+        )
         if reply.description is None:
-            raise unavailable(f"the description of workflow {self._workflow_id!r} came without its record")
+            raise unavailable(
+                f"the description of workflow {self._workflow_id!r} came without its record"
+            )
         self._run_id = reply.description.summary.run_id
         self.task_queue = self.task_queue or reply.description.summary.task_queue
         return reply.description
@@ -63,11 +82,15 @@ class RunReader:
         return self._page(reply)
 
     async def wait(self, first: int, size: int, timeout_s: float) -> Page:
-        """As `page`, waiting for an event at or after `first`; an empty page when none came in time."""
+        """As `page`, waiting for an event at or after `first`; an empty page when none came in
+        time.
+        """
         try:
             reply = await self._fetch(first, size, wait=True, timeout_s=timeout_s)
         except RPCError as error:
-            if error.status is RPCStatusCode.DEADLINE_EXCEEDED:  # its owner lives and had nothing to say
+            if (
+                error.status is RPCStatusCode.DEADLINE_EXCEEDED
+            ):  # its owner lives and had nothing to say
                 return Page(self._run_id, [], first, True)
             raise
         if reply.status == DEADLINE_EXCEEDED:
@@ -75,8 +98,9 @@ class RunReader:
         return self._page(check_reply(reply))
 
     async def has_more(self, page: Page, size: int) -> bool:
-        """Whether events lie behind a page. An open run's last page ends as one does that was cut, with the id of the next event; so one
-        that may have been cut for its bytes is asked behind.
+        """Whether events lie behind a page. An open run's last page ends as one does that was
+        cut, with the id of the next event; so one that may have been cut for its bytes is asked
+        behind.
         """
         if page.next_event_id == 0 or not page.events:
             return False
@@ -93,9 +117,11 @@ class RunReader:
         return Page(page.run_id, page.events[-1:], page.next_event_id, page.open)
 
     async def page_before(self, last: int, size: int) -> list[HistoryEvent]:
-        """Up to `size` events with ids up to `last`, newest first, each a wire event: a WorkflowTask counts once, the first may end behind
-        `last`."""
-        # A shorthand event has three ids: begin two earlier, so that one that reaches into the stretch is met.
+        """Up to `size` events with ids up to `last`, newest first, each a wire event: a
+        WorkflowTask counts once, the first may end behind `last`.
+        """
+        # A shorthand event has three ids: begin two earlier, so that one that reaches into the
+        # stretch is met.
         first = max(1, last - size - 2)
         found: list[HistoryEvent] = []
         for _ in range(_REPLIES_MAX):
@@ -107,13 +133,24 @@ class RunReader:
         return found[::-1][:size]
 
     async def _fetch(self, first: int, size: int, *, wait: bool, timeout_s: float) -> Reply:
-        record = FetchHistory(workflow_id=self._workflow_id, run_id=self._run_id, from_event_id=first, max_events=size, wait_new_event=wait)
+        record = FetchHistory(
+            workflow_id=self._workflow_id,
+            run_id=self._run_id,
+            from_event_id=first,
+            max_events=size,
+            wait_new_event=wait,
+        )
         return await self._owners.read(record, task_queue=self.task_queue, timeout_s=timeout_s)
 
     def _page(self, reply: Reply) -> Page:
         self._run_id = reply.run_id or self._run_id
         self.task_queue = self.task_queue or reply.task_queue
-        return Page(self._run_id, list(reply.history), reply.next_event_id, reply.workflow_status in ("", RUNNING))
+        return Page(
+            self._run_id,
+            list(reply.history),
+            reply.next_event_id,
+            reply.workflow_status in ("", RUNNING),
+        )
 
 
 def last_id(event: HistoryEvent) -> int:

@@ -1,5 +1,6 @@
-"""Ids as segments of paths of pages and of our own API. Browsers take segments that are `.` or `..` out of an address, `%2e%2e` too: those
-know `~.` and `~..` for them (and `~~..` for `~..`). Temporal's API knows its ids as they are.
+"""Ids as segments of paths of pages and of our own API. Browsers take segments that are `.` or
+`..` out of an address, `%2e%2e` too: those know `~.` and `~..` for them (and `~~..` for `~..`).
+Temporal's API knows its ids as they are.
 
 Apart from `paths.py`, which needs a web framework: commands ask for such paths too.
 """

@@ -1,7 +1,8 @@
 """`odradek server`: one process with read side, HTTP API and UI.
 
-`serve` runs it to its end in this thread: it prints `ui: http://HOST:PORT` once it answers; SIGTERM or SIGINT end event streams at once,
-let open requests finish for a while, and close everything; a second one ends the process at once. `main` is the entry of the command line.
+`serve` runs it to its end in this thread: it prints `ui: http://HOST:PORT` once it answers;
+SIGTERM or SIGINT end event streams at once, let open requests finish for a while, and close
+everything; a second one ends the process at once. `main` is the entry of the command line.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ from odradek.web.head_deadline import protocol_with_head_deadline
 from odradek.web.metrics import server_telemetry
 from odradek.web.opening import open_server
 from odradek.web.options import DEFAULT_PORT, ServerOptions
-from odradek.web.security.authentication import Authenticator, TokenAuthenticator, load_authenticator
+from odradek.web.security.authentication import (
+    Authenticator,
+    TokenAuthenticator,
+    load_authenticator,
+)
 from odradek.web.threads import DaemonPool, calls_under_way
 
 logger = logging.getLogger(__name__)
@@ -55,10 +60,12 @@ def main(
     trusted_origins: Sequence[str] = (),
     cookie_secure: str = "auto",
 ) -> int:
-    """Run a server until it is told to end; an exit status. What the options of `odradek server` are given to.
+    """Run a server until it is told to end; an exit status. What the options of `odradek server`
+    are given to.
 
-    token_file: a file with the token that callers must have; without it the environment's `ODRADEK_API_KEY`, without that nobody is
-    asked. authenticator: the import path of another way. Raises ConfigurationError, BrokerUnreachableError, ServerStartError.
+    token_file: a file with the token that callers must have; without it the environment's
+    `ODRADEK_API_KEY`, without that nobody is asked. authenticator: the import path of another
+    way. Raises ConfigurationError, BrokerUnreachableError, ServerStartError.
     """
     options = ServerOptions(
         host=host,
@@ -71,12 +78,15 @@ def main(
     )
     if options.authenticator is None and not options.loopback:
         print(
-            f"odradek: everybody who reaches {host}:{port} may change things: give a token (--token-file), or --read-only", file=sys.stderr
+            f"odradek: everybody who reaches {host}:{port} may change things: give a token"
+            " (--token-file), or --read-only",
+            file=sys.stderr,
         )
     serve(settings, options)
     if calls_under_way():
-        # All that matters is closed. These threads wait for brokers that do not answer, inside librdkafka: the interpreter would take its
-        # clients apart around them, which takes another second, and is no place for a thread to be.
+        # All that matters is closed. These threads wait for brokers that do not answer, inside
+        # librdkafka: the interpreter would take its clients apart around them, which takes another
+        # second, and is no place for a thread to be.
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -86,7 +96,9 @@ def main(
 
 def _authenticator(token_file: Path | None, path: str) -> Authenticator | None:
     if token_file is not None and path:
-        raise ConfigurationError("give a token file or an authenticator, not both", key="authenticator")
+        raise ConfigurationError(
+            "give a token file or an authenticator, not both", key="authenticator"
+        )
     if path:
         return load_authenticator(path)
     if token_file is not None:
@@ -96,14 +108,19 @@ def _authenticator(token_file: Path | None, path: str) -> Authenticator | None:
 
 
 def _token_of(file: Path) -> str:
-    """The one line of a token file. Of another form no header could ever hold it, and everybody would be refused."""
+    """The one line of a token file. Of another form no header could ever hold it, and everybody
+    would be refused.
+    """
     try:
         token = file.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigurationError(f"token file {file}: {error.strerror}", key="token_file") from error
+        raise ConfigurationError(
+            f"token file {file}: {error.strerror}", key="token_file"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"token file {file} is no text: write the token into it, take `openssl rand -hex 32`", key="token_file"
+            f"token file {file} is no text: write the token into it, take `openssl rand -hex 32`",
+            key="token_file",
         ) from error
     return _one_line(token, f"token file {file}")
 
@@ -146,7 +163,8 @@ def serve(
             http=protocol_with_head_deadline(options.head_timeout_s),
             # A net: requests are ended by us before, each with an answer.
             timeout_graceful_shutdown=math.ceil(options.shutdown_timeout_s) + 1,
-            proxy_headers=False,  # who asks is the authenticator's question; headers are believed by nobody else
+            # who asks is the authenticator's question; headers are believed by nobody else
+            proxy_headers=False,
         )
         runner = _Runner(config, server, ready)
         asyncio.run(_run(runner, listener, _opened(server, opening)))
@@ -159,7 +177,9 @@ def _tell(url: str, out: TextIO) -> None:
     except OSError as error:
         logger.warning("serving at %s, which cannot be printed: %s", url, error.strerror)
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, out.fileno())  # what is left in the buffer must not be written again at exit
+        os.dup2(
+            nowhere, out.fileno()
+        )  # what is left in the buffer must not be written again at exit
         os.close(nowhere)
 
 
@@ -174,12 +194,18 @@ def _later(loop: asyncio.AbstractEventLoop, runner: _Runner) -> None:
         loop.call_soon_threadsafe(runner.stop)
 
 
-async def _run(runner: _Runner, listener: socket.socket, opened: AbstractAsyncContextManager[None]) -> None:
-    """Open, serve, close. Opened here and not by the application's life, so that what fails there is raised and not only logged."""
+async def _run(
+    runner: _Runner, listener: socket.socket, opened: AbstractAsyncContextManager[None]
+) -> None:
+    """Open, serve, close. Opened here and not by the application's life, so that what fails
+    there is raised and not only logged.
+    """
     loop = asyncio.get_running_loop()
     loop.set_default_executor(DaemonPool(12, "odradek-web"))  # the client's blocking calls
     for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # no signals on this platform, or in this thread
+        with contextlib.suppress(
+            NotImplementedError, RuntimeError, ValueError
+        ):  # no signals on this platform, or in this thread
             loop.add_signal_handler(number, runner.on_signal, number)
     async with opened:
         if not runner.should_exit:
@@ -210,7 +236,8 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         listener.close()
         raise ServerStartError(
-            f"cannot listen on {host}:{port}: {error.strerror}. Take another port (--port, 0 for any free one)"
+            f"cannot listen on {host}:{port}: {error.strerror}. Take another port (--port, 0 for"
+            " any free one)"
         ) from error
     with listener:
         yield listener
@@ -223,17 +250,21 @@ def url_of(host: str, port: int) -> str:
 
 
 class _Runner(uvicorn.Server):
-    """uvicorn, with habits more: it says when it answers; it ends event streams first, and open requests
-    after a while.
+    """uvicorn, with habits more: it says when it answers; it ends event streams first, and open
+    requests after a while.
     """
 
-    def __init__(self, config: uvicorn.Config, server: ServerContext, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, server: ServerContext, ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._server = server
         self._ready = ready
 
     def on_signal(self, number: signal.Signals) -> None:
-        """End soon; the second time at once: the store is a database, and what it did not get is read again."""
+        """End soon; the second time at once: the store is a database, and what it did not get is
+        read again.
+        """
         if self.should_exit:
             os._exit(128 + number)
         self.stop()
@@ -245,7 +276,9 @@ class _Runner(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Not uvicorn's, which raises the signal again when it has served: what is open beneath has to be closed yet."""
+        """Not uvicorn's, which raises the signal again when it has served: what is open beneath
+        has to be closed yet.
+        """
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -257,7 +290,9 @@ class _Runner(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Streams first: they would hold the rest up."""
         self._server.hub.close()
-        cut = asyncio.get_running_loop().call_later(self._server.options.shutdown_timeout_s, self._server.open_requests.cut)
+        cut = asyncio.get_running_loop().call_later(
+            self._server.options.shutdown_timeout_s, self._server.open_requests.cut
+        )
         try:
             await super().shutdown(sockets)
         finally:

@@ -1,5 +1,6 @@
-"""Threads for blocking calls. They are daemons, and nobody waits for them at the end: a call that waits for a broker which is gone would
-hold the end of the process up for as long as the call may take.
+"""Threads for blocking calls. They are daemons, and nobody waits for them at the end: a call
+that waits for a broker which is gone would hold the end of the process up for as long as the
+call may take.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _Job = tuple["Future[Any]", Callable[[], Any]]
 class DaemonPool(ThreadPoolExecutor):
     """An executor whose threads are started as they are needed and end with the process. Thread-safe.
 
-    `ThreadPoolExecutor` joins its threads at exit, whatever was said at its shutdown; it is one by name alone, because asyncio takes no
-    other as its default.
+    `ThreadPoolExecutor` joins its threads at exit, whatever was said at its shutdown; it is one
+    by name alone, because asyncio takes no other as its default.
     """
 
     def __init__(self, max_workers: int, name: str) -> None:
@@ -47,12 +48,16 @@ class DaemonPool(ThreadPoolExecutor):
             if self._free < 0 and self._started < self._most:
                 self._started += 1
                 self._free += 1
-                threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True).start()
+                threading.Thread(
+                    target=self._work, name=f"{self._name}-{self._started}", daemon=True
+                ).start()
             self._jobs.put((future, functools.partial(fn, *args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
-        """No more calls; threads end when they are free. Nobody waits for them, whatever `wait` says."""
+        """No more calls; threads end when they are free. Nobody waits for them, whatever `wait`
+        says.
+        """
         with self._counting:
             if self._closed:
                 return
@@ -107,8 +112,8 @@ def calls_under_way() -> int:
 
 
 class Closing:
-    """Closes things beside each other, and waits for them together, for so long and no longer: over a broker that is gone, every last flush
-    takes all the time it is given. From one thread.
+    """Closes things beside each other, and waits for them together, for so long and no longer:
+    over a broker that is gone, every last flush takes all the time it is given. From one thread.
     """
 
     def __init__(self) -> None:
@@ -132,17 +137,21 @@ class Closing:
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
 
-# Two pools, so that calls that wait for a broker which is gone leave the read side its threads. What finds its pool full waits in its
-# queue, under the deadline of its request.
+# Two pools, so that calls that wait for a broker which is gone leave the read side its threads.
+# What finds its pool full waits in its queue, under the deadline of its request.
 _READ_SIDE_POOL = DaemonPool(16, "odradek-web-reads")
 _KAFKA_POOL = DaemonPool(12, "odradek-web-kafka")
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """A blocking call of the read side in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(_READ_SIDE_POOL, functools.partial(call, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(
+        _READ_SIDE_POOL, functools.partial(call, *args, **kwargs)
+    )
 
 
 async def in_kafka_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """A blocking call that asks brokers, in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(_KAFKA_POOL, functools.partial(call, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(
+        _KAFKA_POOL, functools.partial(call, *args, **kwargs)
+    )

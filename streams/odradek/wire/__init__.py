@@ -1,1 +1,3 @@
-"""The wire contract: records, Avro codec, topic names, partitioner, headers. Pure: no Kafka client, no engine."""
+"""The wire contract: records, Avro codec, topic names, partitioner, headers. Pure: no Kafka
+client, no engine.
+"""

@@ -1,7 +1,8 @@
 """Text that only describes an error, made such that UTF-8 can carry it.
 
-Python's strings may hold lone surrogates (a file name through `os.fsdecode`, `"\\ud800"` in JSON), which no Avro string can. A failure that
-says too little helps nobody, one that cannot be written is lost: here `\\udcff` in a message becomes the six characters `\\udcff`.
+Python's strings may hold lone surrogates (a file name through `os.fsdecode`, `"\\ud800"` in
+JSON), which no Avro string can. A failure that says too little helps nobody, one that cannot be
+written is lost: here `\\udcff` in a message becomes the six characters `\\udcff`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def clean_link(failure: Failure) -> None:
 
 
 def clean_failure(failure: Failure) -> None:
-    """Clean the texts of a whole chain, in place, and end it where it has no end or far too many links. Payloads are left alone."""
+    """Clean the texts of a whole chain, in place, and end it where it has no end or far too many
+    links. Payloads are left alone.
+    """
     link: Failure | None = failure
     for _ in range(LINKS_MAX - 1):
         if link is None:

@@ -1,6 +1,8 @@
-"""Dead letters: a record as it came (key, value, headers), with headers that say why it lies there and where it stood.
+"""Dead letters: a record as it came (key, value, headers), with headers that say why it lies
+there and where it stood.
 
-Nothing is lost by it: whoever repairs the cause can write the same key and value to the topic named in the headers again.
+Nothing is lost by it: whoever repairs the cause can write the same key and value to the topic
+named in the headers again.
 """
 
 from __future__ import annotations
@@ -26,14 +28,26 @@ UNDECODABLE = "UNDECODABLE"  # value is no record, or a damaged one
 UNKNOWN_SCHEMA = "UNKNOWN_SCHEMA"  # nobody published its schema in time
 INVALID_JSON = "INVALID_JSON"  # a plain JSON event that is wrong
 UNEXPECTED_RECORD = "UNEXPECTED_RECORD"  # a sound record that does not belong on this topic
-WRONG_PARTITION = "WRONG_PARTITION"  # lay on a wrong partition although it had been forwarded already
+WRONG_PARTITION = (
+    "WRONG_PARTITION"  # lay on a wrong partition although it had been forwarded already
+)
 UNROUTABLE = "UNROUTABLE"  # names a workflow or topic that cannot be had
 NOT_APPLIED = "NOT_APPLIED"  # a defect met while it was applied; its run is parked
-REJECTED = "REJECTED"  # a sound request that was refused (no such workflow, a policy, an argument), and nobody waits for the answer
+# a sound request that was refused (no such workflow, a policy, an argument), and nobody waits for
+# the answer
+REJECTED = "REJECTED"
 REFUSED = "REFUSED"  # an output that the broker refuses, such as one too large
 
 #: What an input can become a dead letter for at a stream processor.
-INPUT_REASONS = (UNDECODABLE, UNKNOWN_SCHEMA, INVALID_JSON, UNEXPECTED_RECORD, WRONG_PARTITION, NOT_APPLIED, REJECTED)
+INPUT_REASONS = (
+    UNDECODABLE,
+    UNKNOWN_SCHEMA,
+    INVALID_JSON,
+    UNEXPECTED_RECORD,
+    WRONG_PARTITION,
+    NOT_APPLIED,
+    REJECTED,
+)
 #: What a service writes: commands that it cannot read, answers that have nowhere to go.
 SERVICE_REASONS = (UNDECODABLE, UNKNOWN_SCHEMA, UNEXPECTED_RECORD, UNROUTABLE)
 
@@ -42,7 +56,9 @@ _OWN = frozenset({REASON, MESSAGE, TOPIC, PARTITION, OFFSET, TIME_MS, ERROR_TYPE
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """What the headers of a dead letter say. `partition` and `offset` are -1 for an output that never stood anywhere."""
+    """What the headers of a dead letter say. `partition` and `offset` are -1 for an output that
+    never stood anywhere.
+    """
 
     reason: str
     message: str
@@ -67,10 +83,15 @@ def dead_letter_headers(
 ) -> Headers:
     """Headers of a dead letter: those it came with, then ours.
 
-    reason: one of the constants above.  topic, partition, offset: where it stood.  message: for a person; the error's text if left
-    out.  error: gives type and stack trace (the last 8,192 characters).
+    reason: one of the constants above.  topic, partition, offset: where it stood.  message: for
+    a person; the error's text if left out.  error: gives type and stack trace (the last 8,192
+    characters).
     """
-    kept = [(name, raw.encode() if isinstance(raw, str) else raw or b"") for name, raw in original or () if name not in _OWN]
+    kept = [
+        (name, raw.encode() if isinstance(raw, str) else raw or b"")
+        for name, raw in original or ()
+        if name not in _OWN
+    ]
     own = {REASON: reason, MESSAGE: message or (str(error) if error else ""), TOPIC: topic}
     own |= {PARTITION: str(partition), OFFSET: str(offset), TIME_MS: str(time_ms)}
     if error is not None:
@@ -96,8 +117,16 @@ def parse_dead_letter(headers: Iterable[tuple[str, bytes | str | None]] | None) 
 
 def original_headers(headers: Iterable[tuple[str, bytes | str | None]] | None) -> Headers:
     """The headers that a dead letter came with, to write it again."""
-    return [(name, raw.encode() if isinstance(raw, str) else raw or b"") for name, raw in headers or () if name not in _OWN]
+    return [
+        (name, raw.encode() if isinstance(raw, str) else raw or b"")
+        for name, raw in headers or ()
+        if name not in _OWN
+    ]
 
 
 def _number(text: str) -> int:
-    return int(text) if text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 20 else -1
+    return (
+        int(text)
+        if text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 20
+        else -1
+    )

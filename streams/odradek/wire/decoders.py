@@ -1,4 +1,5 @@
-"""Avro bodies read at speed: one function a record type, generated from its fields; for bodies written with that very schema.
+"""Avro bodies read at speed: one function a record type, generated from its fields; for bodies
+written with that very schema.
 
     def decode(d, i):
         n = d[i]; i += 1; j = i + LENGTH[n]
@@ -6,8 +7,9 @@
         …
         return ParentExecution(f0, f1, f2), i
 
-Garbage never passes silently and never loops: each item takes a byte at least, and reading beyond the end raises one of `DECODE_ERRORS`
-(a slice may come out short, but then the position is beyond the data, which the caller checks).
+Garbage never passes silently and never loops: each item takes a byte at least, and reading
+beyond the end raises one of `DECODE_ERRORS` (a slice may come out short, but then the position
+is beyond the data, which the caller checks).
 """
 
 from __future__ import annotations
@@ -25,12 +27,22 @@ from odradek.wire.schema import RecordType, field_type, is_union
 
 Decoder = Callable[[bytes, int], tuple[Any, int]]
 
-DECODE_ERRORS = (IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError, struct.error)
+DECODE_ERRORS = (
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    struct.error,
+)
 
 _ZIGZAG = tuple((n >> 1) ^ -(n & 1) for n in range(128))
 # Lengths are never negative: an odd first byte finds None, and adding that raises.
 _LENGTH: tuple[Any, ...] = tuple(None if n & 1 else n >> 1 for n in range(128))
-_LONG6: dict[bytes, int] = {}  # six-byte varints: times in epoch ms. A valid one never equals the head of another number.
+_LONG6: dict[
+    bytes, int
+] = {}  # six-byte varints: times in epoch ms. A valid one never equals the head of another number.
 
 
 def read_long(data: bytes, at: int) -> tuple[int, int]:
@@ -129,7 +141,9 @@ def decoder(record_type: RecordType) -> Decoder:
     for number, field in enumerate(fields):
         lines += _decode_lines(field.type, f"f{number}", record_type, scope)
     arguments = ", ".join(f"f{number}" for number in range(len(fields)))
-    return typing.cast(Decoder, scope.define("decode", [*lines, f"    return Record({arguments}), i"], record_type))
+    return typing.cast(
+        Decoder, scope.define("decode", [*lines, f"    return Record({arguments}), i"], record_type)
+    )
 
 
 def _decode_lines(hint: Any, name: str, owner: RecordType, scope: Scope) -> list[str]:
@@ -149,12 +163,22 @@ def _decode_lines(hint: Any, name: str, owner: RecordType, scope: Scope) -> list
     if hint in _DECODE_SCALAR:
         return _DECODE_SCALAR[hint].format(f=name).strip("\n").split("\n")
     if is_union(hint):
-        arms = scope.add({n: _decoder_of(arm, owner, scope) for n, arm in enumerate(typing.get_args(hint))})
+        arms = scope.add(
+            {n: _decoder_of(arm, owner, scope) for n, arm in enumerate(typing.get_args(hint))}
+        )
         return ["    n, i = read_long(d, i)", f"    {name}, i = {arms}[n](d, i)"]
     if origin := typing.get_origin(hint):
-        many = scope.add(_decode_list(hint, owner, scope) if origin is list else _decode_map(hint, owner, scope))
+        many = scope.add(
+            _decode_list(hint, owner, scope) if origin is list else _decode_map(hint, owner, scope)
+        )
         empty = "[]" if origin is list else "{}"
-        return ["    if d[i] == 0:", f"        {name} = {empty}", "        i += 1", "    else:", f"        {name}, i = {many}(d, i)"]
+        return [
+            "    if d[i] == 0:",
+            f"        {name} = {empty}",
+            "        i += 1",
+            "    else:",
+            f"        {name}, i = {many}(d, i)",
+        ]
     return [f"    {name}, i = {scope.add(_decoder_of(hint, owner, scope))}(d, i)"]
 
 
@@ -177,7 +201,9 @@ def _decode_item(hint: Any, owner: RecordType, scope: Scope) -> Decoder:
     if hint is bytes:
         return _read_bytes
     if origin := typing.get_origin(hint):
-        return _decode_list(hint, owner, scope) if origin is list else _decode_map(hint, owner, scope)
+        return (
+            _decode_list(hint, owner, scope) if origin is list else _decode_map(hint, owner, scope)
+        )
     return _decoder_of(hint, owner, scope)
 
 
@@ -192,7 +218,9 @@ def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _read_block(data: bytes, at: int) -> tuple[int, int]:
-    """Items in the block at `at`, 0 at the end. A negative count is followed by the block's size in bytes (for skipping)."""
+    """Items in the block at `at`, 0 at the end. A negative count is followed by the block's size
+    in bytes (for skipping).
+    """
     count, at = read_long(data, at)
     if count < 0:
         _, at = read_long(data, at)

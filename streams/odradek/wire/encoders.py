@@ -1,8 +1,9 @@
 """Avro bodies written at speed: one function a record type, generated from its fields.
 
-Why not fastavro here: with it a StartWorkflow costs 12 µs to write and 9 µs to read, and history rows more (a dict in between, unions
-searched branch by branch); these functions take a quarter of the first (`docs/decisions/0004-generated-codec.md`). fastavro is the
-judge: tests hold both to the same bytes, and it reads whatever was written with another schema than ours (`codec.py`).
+Why not fastavro here: with it a StartWorkflow costs 12 µs to write and 9 µs to read, and history
+rows more (a dict in between, unions searched branch by branch); these functions take a quarter
+of the first (`docs/decisions/0004-generated-codec.md`). fastavro is the judge: tests hold both
+to the same bytes, and it reads whatever was written with another schema than ours (`codec.py`).
 
 The generated text is one expression a field, in schema order:
 
@@ -13,7 +14,8 @@ The generated text is one expression a field, in schema order:
             NULL if (v := r.parent) is None else h7(v, b"\\x02"),
         ))
 
-A value of the wrong type never passes silently: it raises one of `ENCODE_ERRORS`, which `codec.py` explains.
+A value of the wrong type never passes silently: it raises one of `ENCODE_ERRORS`, which
+`codec.py` explains.
 """
 
 from __future__ import annotations
@@ -31,7 +33,15 @@ from odradek.wire.schema import RecordType, field_type, is_union
 
 Encoder = Callable[[Any, bytes], bytes]
 
-ENCODE_ERRORS = (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError, struct.error)
+ENCODE_ERRORS = (
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    struct.error,
+)
 
 _CACHED_TEXT_BYTES = 64  # longer texts are data, not names
 _INT64 = 1 << 63
@@ -88,8 +98,15 @@ def encoder(record_type: RecordType) -> Encoder:
     """The function that writes a record: `(record, bytes to put before it) -> bytes`."""
     scope = Scope(join=b"".join, STRING=STRING, LONG=LONG, NULL=b"\0")
     scope.update(BOOL={True: b"\x01", False: b"\x00"}, DOUBLE=struct.Struct("<d").pack)
-    parts = [_encode_expression(field.type, f"r.{field.name}", record_type, scope) for field in msgspec.structs.fields(record_type)]
-    lines = ["def encode(r, head):", "    return join((head,"] + [f"        {part}," for part in parts] + ["    ))"]
+    parts = [
+        _encode_expression(field.type, f"r.{field.name}", record_type, scope)
+        for field in msgspec.structs.fields(record_type)
+    ]
+    lines = (
+        ["def encode(r, head):", "    return join((head,"]
+        + [f"        {part}," for part in parts]
+        + ["    ))"]
+    )
     return typing.cast(Encoder, scope.define("encode", lines, record_type))
 
 
@@ -103,7 +120,12 @@ def _encode_expression(hint: Any, value: str, owner: RecordType, scope: Scope) -
     if hint in _ENCODE_SCALAR:
         return _ENCODE_SCALAR[hint].format(value)
     if is_union(hint):
-        arms = scope.add({arm: (LONG[n], _encoder_of(arm, owner, scope)) for n, arm in enumerate(typing.get_args(hint))})
+        arms = scope.add(
+            {
+                arm: (LONG[n], _encoder_of(arm, owner, scope))
+                for n, arm in enumerate(typing.get_args(hint))
+            }
+        )
         return f"(u := {arms}[type(v := {value})])[1](v, u[0])"
     if typing.get_origin(hint) in (list, dict):
         # len() rather than truth: a None must raise, not pass for an empty list.
@@ -118,7 +140,9 @@ def _encode_some(hint: Any, value: str, owner: RecordType, scope: Scope) -> str:
 
 
 def _encoder_of(hint: Any, owner: RecordType, scope: Scope) -> Encoder:
-    """Encoder of a nested record. One that holds itself (Failure.cause) is not there yet while it is made: it is looked up when it runs."""
+    """Encoder of a nested record. One that holds itself (Failure.cause) is not there yet while
+    it is made: it is looked up when it runs.
+    """
     if hint is not owner:
         return encoder(hint)
 
@@ -147,12 +171,28 @@ def _encode_many(hint: Any, owner: RecordType, scope: Scope) -> Callable[[Any], 
         def write_metadata(items: dict[str, bytes]) -> bytes:
             if items == JSON_METADATA:
                 return JSON_METADATA_BYTES
-            return join((LONG[len(items)], *[part for key, item in items.items() for part in (STRING[key], LONG[len(item)], item)], b"\0"))
+            return join(
+                (
+                    LONG[len(items)],
+                    *[
+                        part
+                        for key, item in items.items()
+                        for part in (STRING[key], LONG[len(item)], item)
+                    ],
+                    b"\0",
+                )
+            )
 
         return write_metadata
 
     def write_map(items: dict[str, Any]) -> bytes:
-        return join((LONG[len(items)], *[part for key, item in items.items() for part in (STRING[key], each(item))], b"\0"))
+        return join(
+            (
+                LONG[len(items)],
+                *[part for key, item in items.items() for part in (STRING[key], each(item))],
+                b"\0",
+            )
+        )
 
     return write_map
 

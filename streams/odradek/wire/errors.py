@@ -1,4 +1,5 @@
-"""Errors of the wire room. They name the cause and the cure; hosts turn them into dead letters or into the errors users see.
+"""Errors of the wire room. They name the cause and the cure; hosts turn them into dead letters
+or into the errors users see.
 
 WireError
 ├── UndecodableRecord       bytes that are no record of ours (garbage, truncated, no such type)
@@ -17,28 +18,38 @@ class WireError(Exception):
 
 
 class UndecodableRecord(WireError):
-    """Bytes that cannot be read as a record. The record goes to dead letters; what its headers route is failed with this text."""
+    """Bytes that cannot be read as a record. The record goes to dead letters; what its headers
+    route is failed with this text.
+    """
 
 
 class UnknownSchemaError(UndecodableRecord):
-    """The writer's schema is known to nobody. `schema_id` is the fingerprint (hex) or the registry's number.
+    """The writer's schema is known to nobody. `schema_id` is the fingerprint (hex) or the
+    registry's number.
 
-    may_come: it may still be published where this process looks; False: there is nowhere to look, so waiting for it helps nobody.
+    may_come: it may still be published where this process looks; False: there is nowhere to
+    look, so waiting for it helps nobody.
     """
 
     def __init__(self, schema_id: str, where: str, *, may_come: bool = True) -> None:
         super().__init__(
-            f"record written with schema {schema_id}, which {where} does not hold; a writer publishes its schema before its first record"
+            f"record written with schema {schema_id}, which {where} does not hold; a writer"
+            " publishes its schema before its first record"
         )
         self.schema_id = schema_id
         self.may_come = may_come
 
 
 class NewerFormatError(UndecodableRecord):
-    """A state row with a newer format version than this code knows: upgrade this process; the row is left alone."""
+    """A state row with a newer format version than this code knows: upgrade this process; the
+    row is left alone.
+    """
 
     def __init__(self, row: str, found: int, known: int) -> None:
-        super().__init__(f"state row {row} has format {found}, this version reads up to {known}: upgrade this process")
+        super().__init__(
+            f"state row {row} has format {found}, this version reads up to {known}: upgrade this"
+            " process"
+        )
         self.found = found
         self.known = known
 

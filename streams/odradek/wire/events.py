@@ -1,11 +1,13 @@
-"""Records of the `events` topic: every input of a workflow, keyed by workflow id. Pure data, one Struct an Avro record.
+"""Records of the `events` topic: every input of a workflow, keyed by workflow id. Pure data, one
+Struct an Avro record.
 
-Requests (start, signal, query, cancel, terminate, describe, history, result, unpark, delete) carry `request_id` (the owner answers a
-repeated one with the same verdict), `reply_to` (the client id, key in `replies`; "" when nobody waits) and `deadline_ms` (epoch; 0 for
-none).
-Activity results carry the attempt they answer, which fences them, and say where its command stood (`command_partition` and
-`command_offset` of the `commands` topic; -1 from a service that does not say). A raw start may leave `run_id` empty: it is then derived
-from topic id, partition and offset.
+Requests (start, signal, query, cancel, terminate, describe, history, result, unpark, delete)
+carry `request_id` (the owner answers a repeated one with the same verdict), `reply_to` (the
+client id, key in `replies`; "" when nobody waits) and `deadline_ms` (epoch; 0 for none).
+Activity results carry the attempt they answer, which fences them, and say where its command
+stood (`command_partition` and `command_offset` of the `commands` topic; -1 from a service that
+does not say). A raw start may leave `run_id` empty: it is then derived from topic id, partition
+and offset.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ class StartWorkflow(msgspec.Struct, gc=False):
 
 
 class RunRequest(msgspec.Struct, gc=False):
-    """What every request on a run begins with. Start, signal and query have their own required field in between, so they spell it out."""
+    """What every request on a run begins with. Start, signal and query have their own required
+    field in between, so they spell it out.
+    """
 
     workflow_id: str
     run_id: str = ""  # "": the current run
@@ -100,7 +104,9 @@ class QueryWorkflow(msgspec.Struct, gc=False):
 
 
 class CancelWorkflow(RunRequest):
-    """Request cancellation. `first_execution_run_id` guards against a later chain with the same id."""
+    """Request cancellation. `first_execution_run_id` guards against a later chain with the same
+    id.
+    """
 
     first_execution_run_id: str = ""
     reason: str = ""
@@ -119,7 +125,9 @@ class DescribeWorkflow(RunRequest):
 
 
 class FetchHistory(RunRequest):
-    """A page of history from `from_event_id` on. With `wait_new_event` the answer waits for an event at or after it, or the deadline."""
+    """A page of history from `from_event_id` on. With `wait_new_event` the answer waits for an
+    event at or after it, or the deadline.
+    """
 
     from_event_id: int = 1
     max_events: int = 1000
@@ -127,7 +135,9 @@ class FetchHistory(RunRequest):
 
 
 class AwaitResult(RunRequest):
-    """Long poll for the outcome of a run (`run_id` empty: the current one). Answered at its close or at the deadline; clients ask again."""
+    """Long poll for the outcome of a run (`run_id` empty: the current one). Answered at its
+    close or at the deadline; clients ask again.
+    """
 
 
 class UnparkWorkflow(RunRequest):
@@ -135,7 +145,9 @@ class UnparkWorkflow(RunRequest):
 
 
 class DeleteWorkflow(RunRequest):
-    """Delete a run: its rows, its history, its entry in `executions`. An open one is terminated first (Temporal's rule)."""
+    """Delete a run: its rows, its history, its entry in `executions`. An open one is terminated
+    first (Temporal's rule).
+    """
 
 
 class AttemptReport(msgspec.Struct, gc=False):
@@ -149,7 +161,9 @@ class AttemptReport(msgspec.Struct, gc=False):
 
 
 class ActivityTaskStarted(AttemptReport):
-    """An attempt began and its command was acknowledged: from here on the engine's timers guard it."""
+    """An attempt began and its command was acknowledged: from here on the engine's timers guard
+    it.
+    """
 
     started_time_ms: int = 0
     identity: str = ""
@@ -165,7 +179,9 @@ class ActivityTaskHeartbeat(AttemptReport):
 
 
 class ActivityTaskCompleted(AttemptReport):
-    """An attempt returned. `started_time_ms` is when it began, so that a short activity needs this record alone."""
+    """An attempt returned. `started_time_ms` is when it began, so that a short activity needs
+    this record alone.
+    """
 
     result: list[Payload] = []
     started_time_ms: int = 0

@@ -1,4 +1,6 @@
-"""What the generated encoders and decoders share: the scope their text runs in, and the bytes of the most frequent metadata."""
+"""What the generated encoders and decoders share: the scope their text runs in, and the bytes of
+the most frequent metadata.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,12 @@ from typing import Any
 
 from odradek.wire.schema import RecordType
 
-CACHE_LIMIT = 8_192  # entries of a memory; then it begins anew. The same ids, names and times fill the records of one batch.
+# entries of a memory; then it begins anew. The same ids, names and times fill the records of one
+# batch.
+CACHE_LIMIT = 8_192
 
-# The metadata of almost every payload, {"encoding": b"json/plain"}: one entry, "encoding", 10 bytes, end.
+# The metadata of almost every payload, {"encoding": b"json/plain"}: one entry, "encoding", 10
+# bytes, end.
 JSON_ENCODING = b"json/plain"
 JSON_METADATA = {"encoding": JSON_ENCODING}
 JSON_METADATA_BYTES = b"\x02\x10encoding\x14json/plain\x00"

@@ -1,7 +1,8 @@
 """Record headers: what routes a record stands here too.
 
-So a record whose value nobody can decode still fails the right activity or request. Values are UTF-8 text, numbers in decimal; a header
-that would be empty is left out. Headers are never needed to decode a value, and never trusted over one that could be decoded.
+So a record whose value nobody can decode still fails the right activity or request. Values are
+UTF-8 text, numbers in decimal; a header that would be empty is left out. Headers are never
+needed to decode a value, and never trusted over one that could be decoded.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ REQUEST_ID = "odradek-request-id"
 REPLY_TO = "odradek-reply-to"
 CLIENT_ID = "odradek-client-id"
 STATUS = "odradek-status"
-# Put on by whoever writes a record anew; the value is `{topic}/{partition}/{offset}` where it stood before.
+# Put on by whoever writes a record anew; the value is `{topic}/{partition}/{offset}` where it stood
+# before.
 FORWARDED_FROM = "odradek-forwarded-from"  # an event that lay on the wrong partition
 HANDED_ON_FROM = "odradek-handed-on-from"  # a command that a full service gave to another partition
 REDRIVEN_FROM = "odradek-redriven-from"  # a dead letter that somebody put back
@@ -58,12 +60,17 @@ _prepared: dict[type, tuple[tuple[str, bytes], list[tuple[str, str]], bool]] = {
 
 
 def headers_for(record: msgspec.Struct) -> Headers:
-    """The headers of a record of `events`, `commands`, `control`, `results`, `executions`, `windows` or `replies`. A new
-    list each time."""
+    """The headers of a record of `events`, `commands`, `control`, `results`, `executions`,
+    `windows` or `replies`. A new list each time.
+    """
     record_type = type(record)
     prepared = _prepared.get(record_type)
     if prepared is None:
-        fields = [(name, _FIELD_HEADERS[name]) for name in record_type.__struct_fields__ if name in _FIELD_HEADERS]
+        fields = [
+            (name, _FIELD_HEADERS[name])
+            for name in record_type.__struct_fields__
+            if name in _FIELD_HEADERS
+        ]
         traced = "headers" in record_type.__struct_fields__
         prepared = _prepared[record_type] = ((KIND, record_type.__name__.encode()), fields, traced)
     kind, fields, traced = prepared
@@ -103,7 +110,9 @@ _FIELD_OF |= {KIND: "kind", FORWARDED_FROM: "forwarded_from", HANDED_ON_FROM: "h
 
 
 def parse_headers(headers: Iterable[tuple[str, bytes | str | None]] | None) -> Routing:
-    """Read what routes. Never raises: headers come from anybody, and a wrong one counts as missing. The last of two wins, as in Kafka."""
+    """Read what routes. Never raises: headers come from anybody, and a wrong one counts as
+    missing. The last of two wins, as in Kafka.
+    """
     found: dict[str, str | int] = {}
     for name, raw in headers or ():
         field = _FIELD_OF.get(name)

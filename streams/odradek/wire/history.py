@@ -1,8 +1,9 @@
 """History events: Temporal's event types and attributes, as Avro records. Pure data.
 
-An event's type is the name of its attribute record. Times and durations are in milliseconds. `WorkflowTask` is the one shorthand: it stands
-for the three events WorkflowTaskScheduled, WorkflowTaskStarted and WorkflowTaskCompleted with ids n, n+1, n+2, which
-always stand together here; readers of histories expand it.
+An event's type is the name of its attribute record. Times and durations are in milliseconds.
+`WorkflowTask` is the one shorthand: it stands for the three events WorkflowTaskScheduled,
+WorkflowTaskStarted and WorkflowTaskCompleted with ids n, n+1, n+2, which always stand together
+here; readers of histories expand it.
 """
 
 from __future__ import annotations
@@ -165,7 +166,8 @@ class ActivityTaskScheduled(msgspec.Struct, tag=True, tag_field="-type", gc=Fals
 class ActivityTaskStartedEvent(msgspec.Struct, tag=True, tag_field="-type", gc=False):
     """Temporal's ActivityTaskStarted; written only when the activity closes, with its last attempt.
 
-    `command_partition`, `command_offset`: where the attempt's command stood in `commands`, as its service said; -1 if it did not.
+    `command_partition`, `command_offset`: where the attempt's command stood in `commands`, as
+    its service said; -1 if it did not.
     """
 
     scheduled_event_id: int
@@ -247,7 +249,9 @@ class WorkflowPropertiesModified(msgspec.Struct, tag=True, tag_field="-type", gc
 
 
 class OtherEvent(msgspec.Struct, tag=True, tag_field="-type", gc=False):
-    """An event that this version does not know (an imported history): Temporal's JSON of it, kept as it came."""
+    """An event that this version does not know (an imported history): Temporal's JSON of it,
+    kept as it came.
+    """
 
     event_type: str
     json: str
@@ -287,7 +291,9 @@ Attributes = (
 
 
 class HistoryEvent(msgspec.Struct, gc=False):
-    """One event. `offset`: where the record that caused it stood in the run's `events` partition, -1 if none did."""
+    """One event. `offset`: where the record that caused it stood in the run's `events`
+    partition, -1 if none did.
+    """
 
     event_id: int
     event_time_ms: int
@@ -296,9 +302,11 @@ class HistoryEvent(msgspec.Struct, gc=False):
 
 
 def event_type(attributes: Attributes) -> str:
-    """Temporal's event type: the record's name without the suffix that only tells it from the record of `events` (`ActivityTaskStarted`).
+    """Temporal's event type: the record's name without the suffix that only tells it from the
+    record of `events` (`ActivityTaskStarted`).
 
-    An `OtherEvent` says its own. `WorkflowTask` is this room's shorthand, no type of Temporal's: expand it first.
+    An `OtherEvent` says its own. `WorkflowTask` is this room's shorthand, no type of Temporal's:
+    expand it first.
     """
     if isinstance(attributes, OtherEvent):
         return attributes.event_type

@@ -1,4 +1,6 @@
-"""Records that leave a workflow: `results`, `executions`, `replies`, `members`, `schemas`. Pure data."""
+"""Records that leave a workflow: `results`, `executions`, `replies`, `members`, `schemas`. Pure
+data.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class WorkflowResult(msgspec.Struct, gc=False):
 
 
 class ExecutionSummary(msgspec.Struct, gc=False):
-    """Topic `executions`, key `workflow id/run id`, compacted: the latest summary of a run, for the read side."""
+    """Topic `executions`, key `workflow id/run id`, compacted: the latest summary of a run, for
+    the read side.
+    """
 
     namespace: str
     task_queue: str
@@ -60,7 +64,10 @@ class ExecutionSummary(msgspec.Struct, gc=False):
     search_attributes: dict[str, Payload] = {}
     parked_reason: str = ""
     state_transition_count: int = 0
-    reported_problems: list[str] = []  # `TemporalReportedProblems`: why its workflow task keeps failing, empty when it does not
+    reported_problems: list[
+        str
+        # `TemporalReportedProblems`: why its workflow task keeps failing, empty when it does not
+    ] = []
 
 
 class PendingActivity(msgspec.Struct, gc=False):
@@ -81,7 +88,9 @@ class PendingActivity(msgspec.Struct, gc=False):
     last_worker_identity: str = ""
     waiting_reason: str = ""
     scheduled_event_id: int = 0
-    command_partition: int = -1  # where the running attempt's command stood in `commands`; -1 while no service has said so
+    command_partition: int = (
+        -1
+    )  # where the running attempt's command stood in `commands`; -1 while no service has said so
     command_offset: int = -1
 
 
@@ -110,7 +119,9 @@ class WorkflowDescription(msgspec.Struct, gc=False):
     pending_task_attempt: int = 0  # > 1 while a workflow task keeps failing
     pending_task_failure: Failure | None = None
     task_timeout_ms: int = 0  # the start's; 0: Temporal's default
-    pending_task_next_attempt_time_ms: int = 0  # of a task that failed, or of a parked run; 0: an operator or new code has to come
+    pending_task_next_attempt_time_ms: int = (
+        0  # of a task that failed, or of a parked run; 0: an operator or new code has to come
+    )
     execution_expiration_time_ms: int = 0  # when the whole chain is ended
     run_expiration_time_ms: int = 0  # when this run is ended
 
@@ -131,11 +142,14 @@ QUERY_REJECTED = "QUERY_REJECTED"
 
 
 class Reply(msgspec.Struct, gc=False):
-    """Topic `replies`, key client id, at most once. Which optional part is filled depends on `kind`."""
+    """Topic `replies`, key client id, at most once. Which optional part is filled depends on
+    `kind`.
+    """
 
     client_id: str
     request_id: str
-    kind: str  # the request's record name, e.g. "StartWorkflow"; the outcome of a run comes as "AwaitResult"
+    # the request's record name, e.g. "StartWorkflow"; the outcome of a run comes as "AwaitResult"
+    kind: str
     status: str
     message: str = ""
     workflow_id: str = ""
@@ -149,7 +163,9 @@ class Reply(msgspec.Struct, gc=False):
     result: WorkflowResult | None = None  # AwaitResult
     description: WorkflowDescription | None = None  # DescribeWorkflow
     history: list[HistoryEvent] = []  # FetchHistory
-    next_event_id: int = 0  # FetchHistory: where the next page begins; 0: this was the last of a closed run
+    next_event_id: int = (
+        0  # FetchHistory: where the next page begins; 0: this was the last of a closed run
+    )
     workflow_status: str = ""  # QUERY_REJECTED, FetchHistory
 
 
@@ -164,7 +180,9 @@ class LaneStatus(msgspec.Struct, gc=False):
     open_runs: int = 0
     cached_runs: int = 0
     error: str = ""
-    progress_time_ms: int = 0  # epoch; when it last applied something, restored or had nothing to do; 0 from one that does not say
+    # epoch; when it last applied something, restored or had nothing to do; 0 from one that does not
+    # say
+    progress_time_ms: int = 0
 
 
 class MemberStatus(msgspec.Struct, gc=False):

@@ -1,4 +1,5 @@
-"""Kafka's murmur2, bit for bit that of the Java client (`Utils.murmur2`), so that Java, Faust/aiokafka and we agree.
+"""Kafka's murmur2, bit for bit that of the Java client (`Utils.murmur2`), so that Java,
+Faust/aiokafka and we agree.
 
 librdkafka hashes with CRC32 by default: producers need `partitioner=murmur2_random`.
 """

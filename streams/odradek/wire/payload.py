@@ -1,7 +1,9 @@
-"""User data on the wire: `Payload` and `Failure`, as in Temporal's `temporal.api.common.v1` / `temporal.api.failure.v1`.
+"""User data on the wire: `Payload` and `Failure`, as in Temporal's `temporal.api.common.v1` /
+`temporal.api.failure.v1`.
 
-Pure data. Everything that user code hands over travels as `Payload` (so a codec sees bytes only); every error travels
-as `Failure`, a chain through `cause`. Each class mirrors the Avro record of the same name under `schemas/`.
+Pure data. Everything that user code hands over travels as `Payload` (so a codec sees bytes
+only); every error travels as `Failure`, a chain through `cause`. Each class mirrors the Avro
+record of the same name under `schemas/`.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from odradek.wire.protobuf import fields, length_delimited
 
 
 class ProtobufMethods:
-    """The methods of a protobuf message that code written for Temporal calls on payloads. Subclasses give the two primitives.
+    """The methods of a protobuf message that code written for Temporal calls on payloads.
+    Subclasses give the two primitives.
 
-    Kept apart from the fields: a record stays a plain Struct, and nothing here runs unless it is called.
+    Kept apart from the fields: a record stays a plain Struct, and nothing here runs unless it is
+    called.
     """
 
     __slots__ = ()
@@ -26,7 +30,9 @@ class ProtobufMethods:
         raise NotImplementedError
 
     def MergeFromString(self, serialized: bytes) -> int:
-        """Merge protobuf bytes into this message, by protobuf's rules. Returns the number of bytes. `ValueError` when they are damaged."""
+        """Merge protobuf bytes into this message, by protobuf's rules. Returns the number of
+        bytes. `ValueError` when they are damaged.
+        """
         raise NotImplementedError
 
     def Clear(self) -> None:
@@ -50,7 +56,9 @@ class ProtobufMethods:
         return len(self.SerializeToString())
 
     def MergeFrom(self, other_msg: Self) -> None:
-        """Merge another message in: maps are updated, lists extended, other fields replaced unless empty there."""
+        """Merge another message in: maps are updated, lists extended, other fields replaced
+        unless empty there.
+        """
         self.MergeFromString(other_msg.SerializeToString())
 
     def CopyFrom(self, other_msg: Self) -> None:
@@ -61,9 +69,11 @@ class ProtobufMethods:
 
 
 class Payload(msgspec.Struct, ProtobufMethods, gc=False):
-    """Opaque user data. `metadata["encoding"]` says how `data` is written (`json/plain`, `binary/null`, ...).
+    """Opaque user data. `metadata["encoding"]` says how `data` is written (`json/plain`,
+    `binary/null`, ...).
 
-    Temporal's `temporal.api.common.v1.Payload`, also in its protobuf form: `map<string, bytes> metadata = 1; bytes data = 2`.
+    Temporal's `temporal.api.common.v1.Payload`, also in its protobuf form: `map<string, bytes>
+    metadata = 1; bytes data = 2`.
     """
 
     metadata: dict[str, bytes] = {}
@@ -71,14 +81,19 @@ class Payload(msgspec.Struct, ProtobufMethods, gc=False):
 
     def SerializeToString(self, *, deterministic: bool = True) -> bytes:
         """Protobuf bytes. Always deterministic: map entries stand in key order."""
-        entries = (length_delimited(1, key.encode()) + length_delimited(2, value) for key, value in sorted(self.metadata.items()))
+        entries = (
+            length_delimited(1, key.encode()) + length_delimited(2, value)
+            for key, value in sorted(self.metadata.items())
+        )
         parts = [length_delimited(1, entry) for entry in entries]
         if self.data:
             parts.append(length_delimited(2, self.data))
         return b"".join(parts)
 
     def MergeFromString(self, serialized: bytes) -> int:
-        """Merge protobuf bytes into this payload. Unknown fields are skipped. `ValueError` when the bytes are damaged."""
+        """Merge protobuf bytes into this payload. Unknown fields are skipped. `ValueError` when
+        the bytes are damaged.
+        """
         for number, content in fields(bytes(serialized)):
             if number == 1:
                 entry = dict(fields(content))
@@ -100,7 +115,9 @@ class Payload(msgspec.Struct, ProtobufMethods, gc=False):
 
 
 class Payloads(msgspec.Struct, ProtobufMethods, gc=False):
-    """A list of payloads as one message: arguments of a call, details of a failure. `repeated Payload payloads = 1`."""
+    """A list of payloads as one message: arguments of a call, details of a failure. `repeated
+    Payload payloads = 1`.
+    """
 
     payloads: list[Payload] = []
 
@@ -110,11 +127,17 @@ class Payloads(msgspec.Struct, ProtobufMethods, gc=False):
 
     def SerializeToString(self, *, deterministic: bool = True) -> bytes:
         """Protobuf bytes."""
-        return b"".join(length_delimited(1, payload.SerializeToString()) for payload in self.payloads)
+        return b"".join(
+            length_delimited(1, payload.SerializeToString()) for payload in self.payloads
+        )
 
     def MergeFromString(self, serialized: bytes) -> int:
         """Append the payloads found in protobuf bytes. `ValueError` when the bytes are damaged."""
-        self.payloads.extend(Payload.FromString(content) for number, content in fields(bytes(serialized)) if number == 1)
+        self.payloads.extend(
+            Payload.FromString(content)
+            for number, content in fields(bytes(serialized))
+            if number == 1
+        )
         return len(serialized)
 
     def Clear(self) -> None:
@@ -123,7 +146,9 @@ class Payloads(msgspec.Struct, ProtobufMethods, gc=False):
 
 
 class RetryPolicy(msgspec.Struct, gc=False):
-    """Retry policy with Temporal's defaults applied by whoever fills it in. 0 means "not set" for the two maxima."""
+    """Retry policy with Temporal's defaults applied by whoever fills it in. 0 means "not set"
+    for the two maxima.
+    """
 
     initial_interval_ms: int = 1_000
     backoff_coefficient: float = 2.0
@@ -160,7 +185,9 @@ class Failure(msgspec.Struct, gc=False):
     # TIMEOUT: START_TO_CLOSE, SCHEDULE_TO_START, SCHEDULE_TO_CLOSE, HEARTBEAT
     timeout_type: str = ""
     # ACTIVITY, CHILD_WORKFLOW
-    retry_state: str = ""  # IN_PROGRESS, NON_RETRYABLE_FAILURE, TIMEOUT, MAXIMUM_ATTEMPTS_REACHED, RETRY_POLICY_NOT_SET, CANCEL_REQUESTED
+    # IN_PROGRESS, NON_RETRYABLE_FAILURE, TIMEOUT, MAXIMUM_ATTEMPTS_REACHED, RETRY_POLICY_NOT_SET,
+    # CANCEL_REQUESTED
+    retry_state: str = ""
     identity: str = ""
     activity_type: str = ""
     activity_id: str = ""

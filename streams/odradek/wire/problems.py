@@ -1,8 +1,10 @@
-"""`TemporalReportedProblems`: the search attribute of runs whose workflow task keeps failing. Its values, and how payloads carry it.
+"""`TemporalReportedProblems`: the search attribute of runs whose workflow task keeps failing.
+Its values, and how payloads carry it.
 
-The engine writes the values into `ExecutionSummary.reported_problems`; what is shown outside (Temporal's HTTP API, `describe`, lists) has
-them among the search attributes, as Temporal does: a KeywordList in json/plain. The name belongs to the system: a run's own attribute of
-that name is not shown.
+The engine writes the values into `ExecutionSummary.reported_problems`; what is shown outside
+(Temporal's HTTP API, `describe`, lists) has them among the search attributes, as Temporal does:
+a KeywordList in json/plain. The name belongs to the system: a run's own attribute of that name
+is not shown.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ CAUSE = "cause=WorkflowTaskFailedCause"
 
 
 def cause_value(cause: str) -> str:
-    """`NON_DETERMINISTIC_ERROR` -> `cause=WorkflowTaskFailedCauseNonDeterministicError`, Temporal's spelling in this attribute."""
+    """`NON_DETERMINISTIC_ERROR` -> `cause=WorkflowTaskFailedCauseNonDeterministicError`,
+    Temporal's spelling in this attribute.
+    """
     return CAUSE + cause.title().replace("_", "")
 
 
@@ -31,13 +35,17 @@ def shown_search_attributes(summary: ExecutionSummary) -> dict[str, Payload]:
         return attributes
     shown = {name: payload for name, payload in attributes.items() if name != NAME}
     if summary.reported_problems:
-        data = json.dumps(summary.reported_problems, separators=(",", ":"), ensure_ascii=False).encode()
+        data = json.dumps(
+            summary.reported_problems, separators=(",", ":"), ensure_ascii=False
+        ).encode()
         shown[NAME] = Payload({"encoding": b"json/plain", "type": b"KeywordList"}, data)
     return shown
 
 
 def take_problems(attributes: dict[str, Payload]) -> list[str]:
-    """Turn back: the values out of shown search attributes, where they stand no more then. ValueError for no list."""
+    """Turn back: the values out of shown search attributes, where they stand no more then.
+    ValueError for no list.
+    """
     payload = attributes.pop(NAME, None)
     if payload is None:
         return []

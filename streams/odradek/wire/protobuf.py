@@ -1,8 +1,10 @@
-"""Protobuf wire format, as much of it as `Payload` needs: varints and length-delimited fields. Pure functions.
+"""Protobuf wire format, as much of it as `Payload` needs: varints and length-delimited fields.
+Pure functions.
 
-Code written for Temporal stores a payload as protobuf bytes (an encrypting codec wraps the serialized inner payload), so those
-bytes have to be the ones that Temporal's own classes write and read. Format: https://protobuf.dev/programming-guides/encoding/.
-Never decodes anything else: records on topics are Avro.
+Code written for Temporal stores a payload as protobuf bytes (an encrypting codec wraps the
+serialized inner payload), so those bytes have to be the ones that Temporal's own classes write
+and read. Format: https://protobuf.dev/programming-guides/encoding/. Never decodes anything else:
+records on topics are Avro.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ def varint(value: int) -> bytes:
 
 
 def read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """Decode the varint at `position`. Returns the value and the position behind it. `ValueError` when it is cut off or too long."""
+    """Decode the varint at `position`. Returns the value and the position behind it.
+    `ValueError` when it is cut off or too long.
+    """
     value = shift = 0
     while True:
         if position >= len(data):
@@ -46,7 +50,9 @@ def length_delimited(number: int, content: bytes) -> bytes:
 
 
 def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each length-delimited field of a message as (field number, content), in order. Other fields are skipped, as unknown ones are."""
+    """Each length-delimited field of a message as (field number, content), in order. Other
+    fields are skipped, as unknown ones are.
+    """
     position, end = 0, len(data)
     while position < end:
         tag, position = read_varint(data, position)
@@ -56,7 +62,10 @@ def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
         if kind == LENGTH_DELIMITED:
             size, position = read_varint(data, position)
             if position + size > end:
-                raise ValueError(f"protobuf message is truncated: field {number} announces {size} bytes, {end - position} are left")
+                raise ValueError(
+                    f"protobuf message is truncated: field {number} announces {size} bytes,"
+                    f" {end - position} are left"
+                )
             yield number, data[position : position + size]
             position += size
         elif kind == VARINT:

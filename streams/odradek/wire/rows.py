@@ -1,6 +1,8 @@
-"""Keys of the `state` topic and of the local store: `{table}/{row key}`, and which row stands in which table.
+"""Keys of the `state` topic and of the local store: `{table}/{row key}`, and which row stands in
+which table.
 
-Row keys are made by the engine (`odradek.engine.keys`), in the shapes that `odradek.wire.state` gives.
+Row keys are made by the engine (`odradek.engine.keys`), in the shapes that `odradek.wire.state`
+gives.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def state_key(table: str, row_key: str) -> bytes:
 
 
 def parse_state_key(key: bytes) -> tuple[str, str]:
-    """(table, row key). The row key may hold slashes of its own. Raises UndecodableRecord for what is no such key."""
+    """(table, row key). The row key may hold slashes of its own. Raises UndecodableRecord for
+    what is no such key.
+    """
     try:
         table, slash, row_key = key.decode().partition("/")
     except UnicodeDecodeError as error:

@@ -1,13 +1,17 @@
 """Avro schemas of the records, derived from their Structs, so that the two cannot differ.
 
-Duties: Struct -> Avro schema (namespace `odradek`, nested types inline at first use, every default kept, so that older and newer
-readers work), the parsing canonical form and its CRC-64-AVRO fingerprint, and the list of the records that travel by themselves.
-Must never read a file: `schemas/*.avsc` are written from here (`python -m odradek.wire.schema_files`), not the other way round.
+Duties: Struct -> Avro schema (namespace `odradek`, nested types inline at first use, every
+default kept, so that older and newer readers work), the parsing canonical form and its
+CRC-64-AVRO fingerprint, and the list of the records that travel by themselves. Must never read a
+file: `schemas/*.avsc` are written from here (`python -m odradek.wire.schema_files`), not the
+other way round.
 
-The Structs are `gc=False`: records are trees, so their reference counts free them, and millions of short-lived ones are nothing that the
-garbage collector would have to track (a tenth of the engine's time: `benchmarks/engine.py`). Never put one into a cycle.
+The Structs are `gc=False`: records are trees, so their reference counts free them, and millions
+of short-lived ones are nothing that the garbage collector would have to track (a tenth of the
+engine's time: `benchmarks/engine.py`). Never put one into a cycle.
 
-Type map: str string, int long, float double, bool boolean, bytes bytes, list array, dict map, `T | None` ["null", T], enums string.
+Type map: str string, int long, float double, bool boolean, bytes bytes, list array, dict map, `T
+| None` ["null", T], enums string.
 """
 
 from __future__ import annotations
@@ -45,15 +49,21 @@ WINDOW_TYPES: tuple[RecordType, ...] = (windows.Window, windows.WindowsCheckpoin
 #: Rows of `state`.
 ROW_TYPES: tuple[RecordType, ...] = typing.get_args(state.Row)
 #: Everything that is a record value by itself; each has a file under `schemas/`.
-RECORD_TYPES: tuple[RecordType, ...] = EVENT_TYPES + TASK_TYPES + OUTCOME_TYPES + ROW_TYPES + WINDOW_TYPES
-RECORDS_BY_NAME: dict[str, RecordType] = {record_type.__name__: record_type for record_type in RECORD_TYPES}
+RECORD_TYPES: tuple[RecordType, ...] = (
+    EVENT_TYPES + TASK_TYPES + OUTCOME_TYPES + ROW_TYPES + WINDOW_TYPES
+)
+RECORDS_BY_NAME: dict[str, RecordType] = {
+    record_type.__name__: record_type for record_type in RECORD_TYPES
+}
 
 _PRIMITIVES = {str: "string", int: "long", float: "double", bool: "boolean", bytes: "bytes"}
 
 
 @cache
 def avro_schema(record_type: RecordType) -> dict[str, Any]:
-    """The self-contained Avro schema of a record, as JSON types. Treat the answer as read-only: it is shared."""
+    """The self-contained Avro schema of a record, as JSON types. Treat the answer as read-only:
+    it is shared.
+    """
     schema = _avro_type(record_type, set())
     assert isinstance(schema, dict)
     return schema
@@ -65,9 +75,11 @@ def schema_json(record_type: RecordType) -> str:
 
 
 def schema_fingerprint(schema: dict[str, Any]) -> bytes:
-    """CRC-64-AVRO of the parsing canonical form, 8 bytes little endian, as single-object framing wants it.
+    """CRC-64-AVRO of the parsing canonical form, 8 bytes little endian, as single-object framing
+    wants it.
 
-    Source: Avro 1.11 specification, "Schema Fingerprints" and "Single-object encoding". fastavro's hex is little endian already.
+    Source: Avro 1.11 specification, "Schema Fingerprints" and "Single-object encoding".
+    fastavro's hex is little endian already.
     """
     text = fastavro_fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO")
     return bytes.fromhex(text)
@@ -86,7 +98,9 @@ def record_doc(record_type: RecordType) -> str:
 
 
 def field_type(hint: Any) -> tuple[Any, bool]:
-    """Split `T | None` into (T, True); a union of several Structs stays a union; anything else is (hint, False)."""
+    """Split `T | None` into (T, True); a union of several Structs stays a union; anything else
+    is (hint, False).
+    """
     if not is_union(hint):
         return hint, False
     arms = typing.get_args(hint)
@@ -95,7 +109,9 @@ def field_type(hint: Any) -> tuple[Any, bool]:
     if len(rest) == 1:
         return rest[0], nullable
     if nullable:
-        raise TypeError(f"{hint}: a nullable union of several records is not part of the wire contract")
+        raise TypeError(
+            f"{hint}: a nullable union of several records is not part of the wire contract"
+        )
     return hint, False
 
 
@@ -127,7 +143,11 @@ def _record(record_type: RecordType, seen: set[RecordType]) -> Any:
     if record_type in seen:
         return name
     seen.add(record_type)
-    schema: dict[str, Any] = {"type": "record", "name": record_type.__name__, "namespace": NAMESPACE}
+    schema: dict[str, Any] = {
+        "type": "record",
+        "name": record_type.__name__,
+        "namespace": NAMESPACE,
+    }
     if doc := record_doc(record_type):
         schema["doc"] = doc
     schema["fields"] = [_field(field, seen) for field in msgspec.structs.fields(record_type)]
@@ -138,7 +158,9 @@ def _field(field: msgspec.structs.FieldInfo, seen: set[RecordType]) -> dict[str,
     schema: dict[str, Any] = {"name": field.name, "type": _avro_type(field.type, seen)}
     if field.default is not msgspec.NODEFAULT:
         # Avro writes the default of a bytes field as a string of code points.
-        schema["default"] = field.default.decode("latin-1") if isinstance(field.default, bytes) else field.default
+        schema["default"] = (
+            field.default.decode("latin-1") if isinstance(field.default, bytes) else field.default
+        )
     elif field.default_factory is not msgspec.NODEFAULT:
         schema["default"] = field.default_factory()
     return schema

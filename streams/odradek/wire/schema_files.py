@@ -1,7 +1,9 @@
-"""Writes `schemas/*.avsc` from the Structs: `python -m odradek.wire.schema_files [DIRECTORY]`; `--check` only compares.
+"""Writes `schemas/*.avsc` from the Structs: `python -m odradek.wire.schema_files [DIRECTORY]`;
+`--check` only compares.
 
-A file holds what `avro_schema` says plus a `doc` a field, taken from the comment at the field's line in the source, so that
-somebody who reads the files alone has the same words. Docs are not part of a fingerprint.
+A file holds what `avro_schema` says plus a `doc` a field, taken from the comment at the field's
+line in the source, so that somebody who reads the files alone has the same words. Docs are not
+part of a fingerprint.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def differences(directory: Path) -> list[str]:
     """Names of files that are missing, differ from the Structs, or belong to no record."""
     wanted = {file_name(record_type): file_text(record_type) for record_type in RECORD_TYPES}
     found = {path.name: path.read_text(encoding="utf-8") for path in directory.glob("*.avsc")}
-    return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    return sorted(
+        name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
+    )
 
 
 def write(directory: Path) -> list[str]:
@@ -63,7 +67,12 @@ def _add_field_docs(schema: Any) -> None:
             for field in schema["fields"]:
                 if field["name"] in docs:
                     field["doc"] = docs[field["name"]]
-        for part in (schema.get("fields"), schema.get("type"), schema.get("items"), schema.get("values")):
+        for part in (
+            schema.get("fields"),
+            schema.get("type"),
+            schema.get("items"),
+            schema.get("values"),
+        ):
             _add_field_docs(part)
 
 

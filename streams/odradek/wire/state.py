@@ -1,7 +1,8 @@
-"""Rows of the `state` topic and of the local store: one row a thing. Pure data; FORMAT is their version.
+"""Rows of the `state` topic and of the local store: one row a thing. Pure data; FORMAT is their
+version.
 
-Keys are text, `{table}/{row key}`; the row keys are given at each class. A newer FORMAT found in a store or changelog is refused,
-not guessed.
+Keys are text, `{table}/{row key}`; the row keys are given at each class. A newer FORMAT found in
+a store or changelog is refused, not guessed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ FORMAT = 1
 
 
 class PositionRow(msgspec.Struct, gc=False):
-    """Table `position`, key "": the next offset of `events` to apply, and the identity of what it belongs to."""
+    """Table `position`, key "": the next offset of `events` to apply, and the identity of what
+    it belongs to.
+    """
 
     offset: int
     events_topic_id: str
@@ -25,11 +28,15 @@ class PositionRow(msgspec.Struct, gc=False):
     format: int = FORMAT
     identity: str = ""
     time_ms: int = 0
-    processing: str = ""  # what is tried, or will be (owners died here): `input/{offset}/{workflow id}` or `timer/{row key}`; else ""
+    # what is tried, or will be (owners died here): `input/{offset}/{workflow id}` or `timer/{row
+    # key}`; else ""
+    processing: str = ""
     owns: int = 0  # owners in a row that have not applied an input
     open_runs: int = 0  # runs of the partition that have not closed
     deaths: int = 0  # owners in a row that died over what `processing` names
-    timer_owns: int = 0  # owners in a row that did not come through what was there when they took the partition, timers included
+    # owners in a row that did not come through what was there when they took the partition, timers
+    # included
+    timer_owns: int = 0
 
 
 class WorkflowRow(msgspec.Struct, gc=False):
@@ -42,7 +49,9 @@ class WorkflowRow(msgspec.Struct, gc=False):
 
 
 class RunRow(msgspec.Struct, gc=False):
-    """Table `run`, key run id: the summary and bookkeeping of a run, rewritten at each step. Nothing here grows with the history."""
+    """Table `run`, key run id: the summary and bookkeeping of a run, rewritten at each step.
+    Nothing here grows with the history.
+    """
 
     workflow_id: str
     run_id: str
@@ -54,12 +63,16 @@ class RunRow(msgspec.Struct, gc=False):
     close_time_ms: int = 0
     last_time_ms: int = 0  # workflow time; never runs back
     next_event_id: int = 1
-    last_task_event_id: int = 0  # of the last WorkflowTaskCompleted; later events (commands' own aside) are not seen by workflow code yet
+    # of the last WorkflowTaskCompleted; later events (commands' own aside) are not seen by workflow
+    # code yet
+    last_task_event_id: int = 0
     history_size_bytes: int = 0
     state_transition_count: int = 0
     attempt: int = 1
     start_request_id: str = ""
-    request_seq: int = 0  # requests that the workflow id has seen so far; the ring of RequestRow is indexed by it modulo its size
+    # requests that the workflow id has seen so far; the ring of RequestRow is indexed by it modulo
+    # its size
+    request_seq: int = 0
     cancel_requested: bool = False
     cancel_reason: str = ""
     parked_reason: str = ""
@@ -82,7 +95,9 @@ class RunRow(msgspec.Struct, gc=False):
     static_summary: Payload | None = None
     static_details: Payload | None = None
     new_execution_run_id: str = ""
-    previous_run_id: str = ""  # the run that had this workflow id before; a repeated start is looked for there too
+    previous_run_id: str = (
+        ""  # the run that had this workflow id before; a repeated start is looked for there too
+    )
     format: int = FORMAT
     reported_problems: list[str] = []  # as its last ExecutionSummary has them
     parked_wait_ms: int = 0  # how long its last parking was to last
@@ -133,7 +148,9 @@ class ActivityRow(msgspec.Struct, gc=False):
 
 
 class UserTimerRow(msgspec.Struct, gc=False):
-    """Table `user_timer`, key `{run id}/{started event id:010d}`: a durable timer of workflow code."""
+    """Table `user_timer`, key `{run id}/{started event id:010d}`: a durable timer of workflow
+    code.
+    """
 
     run_id: str
     workflow_id: str
@@ -145,21 +162,26 @@ class UserTimerRow(msgspec.Struct, gc=False):
 
 
 class TimerRow(msgspec.Struct, gc=False):
-    """Table `timer`, key `{due_ms:015d}/{run id}/{kind}/{id}`: time-ordered, so that memory holds the next minutes only."""
+    """Table `timer`, key `{due_ms:015d}/{run id}/{kind}/{id}`: time-ordered, so that memory
+    holds the next minutes only.
+    """
 
     due_ms: int
     workflow_id: str
     run_id: str
-    kind: str  # USER, ACTIVITY, WORKFLOW_TASK, FIRST_TASK, RUN_TIMEOUT, EXECUTION_TIMEOUT, RETENTION, FORGET
+    # USER, ACTIVITY, WORKFLOW_TASK, FIRST_TASK, RUN_TIMEOUT, EXECUTION_TIMEOUT, RETENTION, FORGET
+    kind: str
     id: int = 0  # started or scheduled event id, for USER and ACTIVITY
     format: int = FORMAT
 
 
 class RequestRow(msgspec.Struct, gc=False):
-    """Table `request`, key `{UUIDv5 of the workflow id}/{slot:04d}`: a ring of a workflow's last requests and their verdicts, whichever run
-    of it they were for, so that a repeated one is a no-op. Which ones are repeated: `engine/requests.py`.
+    """Table `request`, key `{UUIDv5 of the workflow id}/{slot:04d}`: a ring of a workflow's last
+    requests and their verdicts, whichever run of it they were for, so that a repeated one is a
+    no-op. Which ones are repeated: `engine/requests.py`.
 
-    Key `deleted/{workflow id}/{run id}`: the verdict on the deletion of a run, kept for the window of request ids.
+    Key `deleted/{workflow id}/{run id}`: the verdict on the deletion of a run, kept for the
+    window of request ids.
     """
 
     request_id: str
@@ -171,8 +193,21 @@ class RequestRow(msgspec.Struct, gc=False):
     run_id: str = ""  # the run the verdict names
     started: bool = False
     format: int = FORMAT
-    first_execution_run_id: str = ""  # the chain of runs that it was for; "" in rows of versions that did not say
-    made_ms: int = 0  # its deadline, or, without one, the timestamp of its record: what was produced twice has the same
+    first_execution_run_id: str = (
+        ""  # the chain of runs that it was for; "" in rows of versions that did not say
+    )
+    # its deadline, or, without one, the timestamp of its record: what was produced twice has the
+    # same
+    made_ms: int = 0
 
 
-Row = PositionRow | WorkflowRow | RunRow | HistoryRow | ActivityRow | UserTimerRow | TimerRow | RequestRow
+Row = (
+    PositionRow
+    | WorkflowRow
+    | RunRow
+    | HistoryRow
+    | ActivityRow
+    | UserTimerRow
+    | TimerRow
+    | RequestRow
+)

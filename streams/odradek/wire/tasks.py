@@ -1,4 +1,6 @@
-"""Records of the `commands` topic (activity tasks) and of `control` (cancel requests for running ones). Pure data."""
+"""Records of the `commands` topic (activity tasks) and of `control` (cancel requests for running
+ones). Pure data.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from odradek.wire.payload import Payload, RetryPolicy
 
 
 class ActivityTask(msgspec.Struct, gc=False):
-    """One attempt of an activity, key workflow id. The answer goes to `events` of `workflow_task_queue`, key workflow id."""
+    """One attempt of an activity, key workflow id. The answer goes to `events` of
+    `workflow_task_queue`, key workflow id.
+    """
 
     namespace: str
     workflow_task_queue: str  # whose `events` topic takes the answer
@@ -34,7 +38,9 @@ class ActivityTask(msgspec.Struct, gc=False):
 
 
 class CancelActivityTask(msgspec.Struct, gc=False):
-    """Cancel request for a running attempt, key activity id; read by every service of the queue from its end."""
+    """Cancel request for a running attempt, key activity id; read by every service of the queue
+    from its end.
+    """
 
     workflow_id: str
     run_id: str

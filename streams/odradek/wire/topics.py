@@ -1,10 +1,13 @@
-"""Every name that Odradek has on a cluster: topics, group ids, transactional ids. The one place that builds and takes them apart.
+"""Every name that Odradek has on a cluster: topics, group ids, transactional ids. The one place
+that builds and takes them apart.
 
     {prefix}{namespace}.{task queue}.{kind}     events, state, commands, control, dead-letters
-    {prefix}{namespace}.{kind}                  results, executions, windows, schemas, members, replies
+    {prefix}{namespace}.{kind}                  results, executions, windows, schemas, members,
+    replies
 
-In namespace and task queue every character but ASCII letters, digits and `-` is written as `_` and two hex digits for each of its UTF-8
-bytes: `order_queue` -> `order_5fqueue`, `a.b` -> `a_2eb`. It is reversible, so two queues never share a topic or a transactional id.
+In namespace and task queue every character but ASCII letters, digits and `-` is written as `_`
+and two hex digits for each of its UTF-8 bytes: `order_queue` -> `order_5fqueue`, `a.b` ->
+`a_2eb`. It is reversible, so two queues never share a topic or a transactional id.
 """
 
 from __future__ import annotations
@@ -18,8 +21,21 @@ from odradek.wire.errors import TopicNameError
 MAX_NAME_LENGTH = 249  # Kafka's limit of a topic name
 DEFAULT_PREFIX = "odradek."
 
-EVENTS, STATE, COMMANDS, CONTROL, DEAD_LETTERS = "events", "state", "commands", "control", "dead-letters"
-RESULTS, EXECUTIONS, WINDOWS, SCHEMAS, MEMBERS, REPLIES = "results", "executions", "windows", "schemas", "members", "replies"
+EVENTS, STATE, COMMANDS, CONTROL, DEAD_LETTERS = (
+    "events",
+    "state",
+    "commands",
+    "control",
+    "dead-letters",
+)
+RESULTS, EXECUTIONS, WINDOWS, SCHEMAS, MEMBERS, REPLIES = (
+    "results",
+    "executions",
+    "windows",
+    "schemas",
+    "members",
+    "replies",
+)
 QUEUE_KINDS = (EVENTS, STATE, COMMANDS, CONTROL, DEAD_LETTERS)
 NAMESPACE_KINDS = (RESULTS, EXECUTIONS, WINDOWS, SCHEMAS, MEMBERS, REPLIES)
 
@@ -31,7 +47,9 @@ _LEGAL_PREFIX = re.compile(r"[A-Za-z0-9._-]*")
 def escape(name: str) -> str:
     """A namespace or task queue as it stands in topic names."""
     try:
-        return "".join(c if _PLAIN.match(c) else "".join(f"_{byte:02x}" for byte in c.encode()) for c in name)
+        return "".join(
+            c if _PLAIN.match(c) else "".join(f"_{byte:02x}" for byte in c.encode()) for c in name
+        )
     except UnicodeEncodeError as error:
         raise TopicNameError(f"{name!r} is not valid Unicode text") from error
 
@@ -41,7 +59,9 @@ def unescape(text: str) -> str:
     if not _ESCAPED.fullmatch(text):
         raise TopicNameError(f"{text!r} is no escaped namespace or task queue")
     try:
-        name = re.sub(rb"_([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), text.encode()).decode()
+        name = re.sub(
+            rb"_([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), text.encode()
+        ).decode()
     except UnicodeDecodeError as error:
         raise TopicNameError(f"{text!r} is no escaped namespace or task queue") from error
     if escape(name) != text:  # a letter written as hex: two texts for one name
@@ -60,14 +80,19 @@ class TopicName:
 
 @dataclass(frozen=True)
 class Topics:
-    """The names of one namespace. Raises TopicNameError for names that are empty or come out longer than 249 characters."""
+    """The names of one namespace. Raises TopicNameError for names that are empty or come out
+    longer than 249 characters.
+    """
 
     namespace: str
     prefix: str = DEFAULT_PREFIX
 
     def __post_init__(self) -> None:
         if not _LEGAL_PREFIX.fullmatch(self.prefix):
-            raise TopicNameError(f"topic prefix {self.prefix!r}: Kafka allows ASCII letters, digits, '.', '_' and '-' in topic names only")
+            raise TopicNameError(
+                f"topic prefix {self.prefix!r}: Kafka allows ASCII letters, digits, '.', '_' and"
+                " '-' in topic names only"
+            )
         self._named(DEAD_LETTERS)  # the longest kind: fail here, not at the first use
 
     def events(self, task_queue: str) -> str:
@@ -125,7 +150,9 @@ class Topics:
         return self._queued(task_queue, "activities")
 
     def activities_share_group(self, task_queue: str) -> str:
-        """Share group of the activity services of a queue, where they use one: a classic and a share group cannot have one name."""
+        """Share group of the activity services of a queue, where they use one: a classic and a
+        share group cannot have one name.
+        """
         return self._queued(task_queue, "activities-share")
 
     def processor_group(self, task_queue: str) -> str:
@@ -138,11 +165,15 @@ class Topics:
         return self._named("readers")
 
     def transactional_id(self, task_queue: str, partition: int) -> str:
-        """Transactional id of a partition of `events`: it belongs to the partition, not to a process."""
+        """Transactional id of a partition of `events`: it belongs to the partition, not to a
+        process.
+        """
         return self._queued(task_queue, str(partition))
 
     def parse(self, topic: str) -> TopicName | None:
-        """What a topic is; None for one that is not ours (another prefix or form). Topics of other namespaces are ours too."""
+        """What a topic is; None for one that is not ours (another prefix or form). Topics of
+        other namespaces are ours too.
+        """
         if not topic.startswith(self.prefix):
             return None
         parts = topic[len(self.prefix) :].split(".")
@@ -171,9 +202,11 @@ def _name(prefix: str, namespace: str, task_queue: str | None, kind: str) -> str
     parts = [namespace] if task_queue is None else [namespace, task_queue]
     name = prefix + ".".join([*map(escape, parts), kind])
     if len(name) > MAX_NAME_LENGTH:
-        what = f"namespace {namespace!r}" + (f" with task queue {task_queue!r}" if task_queue else "")
+        what = f"namespace {namespace!r}" + (
+            f" with task queue {task_queue!r}" if task_queue else ""
+        )
         raise TopicNameError(
-            f"{what}: the topic name {name!r} has {len(name)} characters, Kafka allows {MAX_NAME_LENGTH}"
-            " (each character but letters, digits and '-' takes three or more)"
+            f"{what}: the topic name {name!r} has {len(name)} characters, Kafka allows"
+            f" {MAX_NAME_LENGTH} (each character but letters, digits and '-' takes three or more)"
         )
     return name

@@ -1,9 +1,11 @@
-"""W3C trace context in record headers: a trace goes through services that know nothing of Odradek, and comes from producers that do not.
+"""W3C trace context in record headers: a trace goes through services that know nothing of
+Odradek, and comes from producers that do not.
 
-Inside, a trace travels as the payload header `_tracer-data` (Temporal's name: JSON, `{"traceparent": ..., "tracestate": ...}`),
-since histories keep payload headers, and replay has to find them. A record whose payload headers hold it repeats `traceparent`,
-`tracestate` and `baggage` as record headers of these names, in W3C's own form; a start, signal or query that carries only record
-headers gets the payload header from them, once, when its owner reads it.
+Inside, a trace travels as the payload header `_tracer-data` (Temporal's name: JSON,
+`{"traceparent": ..., "tracestate": ...}`), since histories keep payload headers, and replay has
+to find them. A record whose payload headers hold it repeats `traceparent`, `tracestate` and
+`baggage` as record headers of these names, in W3C's own form; a start, signal or query that
+carries only record headers gets the payload header from them, once, when its owner reads it.
 
 Never: fail a record over a trace. What is malformed, too long or encrypted by a codec is left out.
 """

@@ -1,7 +1,9 @@
-"""Records of `windows`, the changelog of the read side's windowed statistics. Pure data, and the keys that they stand under.
+"""Records of `windows`, the changelog of the read side's windowed statistics. Pure data, and the
+keys that they stand under.
 
-A window's record holds its counts as they are, no differences: the latest of a key counts. `source` is the topic id of `executions`, which
-is another one once that topic was deleted and made anew: what was counted from the former topic is no part of the new one's windows.
+A window's record holds its counts as they are, no differences: the latest of a key counts.
+`source` is the topic id of `executions`, which is another one once that topic was deleted and
+made anew: what was counted from the former topic is no part of the new one's windows.
 """
 
 from __future__ import annotations
@@ -10,14 +12,18 @@ import msgspec
 
 
 class LatencyBucket(msgspec.Struct, gc=False):
-    """How many completed runs took about as long: bucket n holds from 2^((n-1)/8) ms up to, but without, 2^(n/8) ms."""
+    """How many completed runs took about as long: bucket n holds from 2^((n-1)/8) ms up to, but
+    without, 2^(n/8) ms.
+    """
 
     bucket: int
     runs: int
 
 
 class Window(msgspec.Struct, gc=False):
-    """Topic `windows`, key `window/{source}/{start_ms}/{workflow type}`: what one minute has seen of the runs of one workflow type."""
+    """Topic `windows`, key `window/{source}/{start_ms}/{workflow type}`: what one minute has
+    seen of the runs of one workflow type.
+    """
 
     source: str
     start_ms: int
@@ -35,8 +41,10 @@ class Window(msgspec.Struct, gc=False):
 
 
 class WindowsCheckpoint(msgspec.Struct, gc=False):
-    """Topic `windows`, key `checkpoint/{source}/{store id}`: all windows that begin in this stretch of time lie in the topic, each with all
-    that it has seen; those that are not there have seen nothing."""
+    """Topic `windows`, key `checkpoint/{source}/{store id}`: all windows that begin in this
+    stretch of time lie in the topic, each with all that it has seen; those that are not there
+    have seen nothing.
+    """
 
     source: str
     store_id: str

@@ -1,7 +1,9 @@
-"""Workers: processes that run workflows and activities of a task queue. Names and signatures are the Temporal Python SDK's.
+"""Workers: processes that run workflows and activities of a task queue. Names and signatures are
+the Temporal Python SDK's.
 
-A worker with workflows is a stream processor of the queue (`odradek.processor`), one with activities a service (`odradek.activities`);
-most are both. Holds no logic of its own beyond wiring and life.
+A worker with workflows is a stream processor of the queue (`odradek.processor`), one with
+activities a service (`odradek.activities`); most are both. Holds no logic of its own beyond
+wiring and life.
 """
 
 from odradek.activation.interceptors import (
@@ -16,7 +18,11 @@ from odradek.activation.interceptors import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
-from odradek.activities.interceptor import ActivityInboundInterceptor, ActivityOutboundInterceptor, ExecuteActivityInput
+from odradek.activities.interceptor import (
+    ActivityInboundInterceptor,
+    ActivityOutboundInterceptor,
+    ExecuteActivityInput,
+)
 from odradek.common import WorkerDeploymentVersion
 from odradek.worker._config import WorkerConfig, WorkerDeploymentConfig
 from odradek.worker._plugin import Plugin

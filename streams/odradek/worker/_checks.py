@@ -1,4 +1,6 @@
-"""What keywords of a `Worker` may hold. Every error is a ValueError that names the keyword, says what was given and what may be."""
+"""What keywords of a `Worker` may hold. Every error is a ValueError that names the keyword, says
+what was given and what may be.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from odradek.worker._tuning import PollerBehaviorAutoscaling, PollerBehaviorSimpleMaximum, WorkerTuner
+from odradek.worker._tuning import (
+    PollerBehaviorAutoscaling,
+    PollerBehaviorSimpleMaximum,
+    WorkerTuner,
+)
 
 _COUNTS = (
     "max_concurrent_workflow_tasks",
@@ -28,12 +34,20 @@ _DURATIONS = (
     "plugin_shutdown_timeout",
 )
 _MAY_BE_NONE = frozenset({"graceful_shutdown_timeout", "plugin_shutdown_timeout"})
-_POLLERS = ("workflow_task_poller_behavior", "activity_task_poller_behavior", "nexus_task_poller_behavior")
+_POLLERS = (
+    "workflow_task_poller_behavior",
+    "activity_task_poller_behavior",
+    "nexus_task_poller_behavior",
+)
 
 
 def check_values(config: Mapping[str, Any]) -> None:
-    """Names, counts, rates and durations of a worker's configuration. What is missing has its default and is not looked at."""
-    _check_text("task_queue", config.get("task_queue"))  # whether it can name topics is for `Topics` to say
+    """Names, counts, rates and durations of a worker's configuration. What is missing has its
+    default and is not looked at.
+    """
+    _check_text(
+        "task_queue", config.get("task_queue")
+    )  # whether it can name topics is for `Topics` to say
     if config.get("identity") is not None:
         _check_text("identity", config["identity"])
     if config.get("max_cached_workflows") is not None:
@@ -71,12 +85,22 @@ def _check_count(name: str, value: Any, least: int) -> None:
 
 
 def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or value < 0
+    ):
         raise ValueError(f"{name} must be a number that is not negative, not {value!r}")
 
 
 def _check_rate(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
         raise ValueError(f"{name} must be positive, not {value!r}")
 
 

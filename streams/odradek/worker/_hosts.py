@@ -1,4 +1,6 @@
-"""Makes the two hosts of a worker from its configuration: the processor for its workflows, the activity host for its activities."""
+"""Makes the two hosts of a worker from its configuration: the processor for its workflows, the
+activity host for its activities.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ DEBUG_VARIABLE = "TEMPORAL_DEBUG"
 
 def settings_of(client: Client, config: WorkerConfig) -> Settings:
     """The client's settings, with what the worker says itself."""
-    changes: dict[str, Any] = {"namespace": client.namespace, "identity": config.get("identity") or client.identity}
+    changes: dict[str, Any] = {
+        "namespace": client.namespace,
+        "identity": config.get("identity") or client.identity,
+    }
     current = {name: getattr(client.settings, name) for name in changes}
     return client.settings if changes == current else client.settings.replace(**changes)
 
@@ -48,13 +53,19 @@ def make_activity_host(
     slots = config.get("max_concurrent_activities")
     if tuner is not None and tuner.activity_slots is not None:
         slots = tuner.activity_slots
-    # What finds no thread has begun all the same: its time runs, and no other service takes it. Temporal warns of a number given to
-    # the worker alone; ours may be a setting, which is 100 where nobody said anything: no matter for async activities.
+    # What finds no thread has begun all the same: its time runs, and no other service takes it.
+    # Temporal warns of a number given to the worker alone; ours may be a setting, which is 100
+    # where nobody said anything: no matter for async activities.
     threads = getattr(executor, "_max_workers", None)
-    needed = slots or (0 if all(map(is_async_callable, config["activities"])) else settings.max_concurrent_activities)
+    needed = slots or (
+        0
+        if all(map(is_async_callable, config["activities"]))
+        else settings.max_concurrent_activities
+    )
     if isinstance(threads, int) and threads < needed:
         warnings.warn(
-            f"Worker max_concurrent_activities is {needed} but activity_executor's max_workers is only {threads}",
+            f"Worker max_concurrent_activities is {needed} but activity_executor's max_workers is"
+            f" only {threads}",
             stacklevel=4,
         )
     return ActivityHost(
@@ -96,10 +107,23 @@ def make_processor(
     )
     if client.data_converter.payload_codec is not None:
         # Better no worker than one whose workflows cannot read a single argument.
-        raise ValueError("a data converter with a payload_codec cannot be used for workflows yet: use one without a codec")
-    debug = config.get("debug_mode") or os.environ.get(DEBUG_VARIABLE, "").lower() not in ("", "0", "false")
-    cached_runs = config.get("max_cached_workflows")  # not the whole of it, which has the client: a processor may outlive that
-    watchdog = None if debug else Watchdog(settings.deadlock_timeout.total_seconds(), on_stuck=_report_stuck)
+        raise ValueError(
+            "a data converter with a payload_codec cannot be used for workflows yet: use one"
+            " without a codec"
+        )
+    debug = config.get("debug_mode") or os.environ.get(DEBUG_VARIABLE, "").lower() not in (
+        "",
+        "0",
+        "false",
+    )
+    cached_runs = config.get(
+        "max_cached_workflows"
+    )  # not the whole of it, which has the client: a processor may outlive that
+    watchdog = (
+        None
+        if debug
+        else Watchdog(settings.deadlock_timeout.total_seconds(), on_stuck=_report_stuck)
+    )
 
     def new_activator() -> Activator:
         return activator if watchdog is None else WatchedActivator(activator, watchdog)
@@ -109,7 +133,9 @@ def make_processor(
 
         if cached_runs is not None:
             limits = msgspec.structs.replace(limits, max_cached_workflows=cached_runs)
-        return WorkflowEngine(activator, namespace=settings.namespace, task_queue=task_queue, limits=limits)
+        return WorkflowEngine(
+            activator, namespace=settings.namespace, task_queue=task_queue, limits=limits
+        )
 
     return Processor(
         settings,
@@ -124,7 +150,8 @@ def make_processor(
 
 def _report_stuck(stuck: Stuck) -> None:
     logger.critical(
-        "workflow %s (run %s, type %s) keeps its thread and cannot be interrupted; this process has to be ended from outside:\n%s",
+        "workflow %s (run %s, type %s) keeps its thread and cannot be interrupted; this process has"
+        " to be ended from outside:\n%s",
         stuck.workflow_id,
         stuck.run_id,
         stuck.workflow_type,

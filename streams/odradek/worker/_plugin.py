@@ -1,4 +1,6 @@
-"""Worker plugins: change a worker's configuration, wrap its running. Applied in order, the first outermost."""
+"""Worker plugins: change a worker's configuration, wrap its running. Applied in order, the first
+outermost.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class Plugin(abc.ABC):
-    """Base of worker plugins. A client's plugins that are also of this class are used by its workers, before the worker's own."""
+    """Base of worker plugins. A client's plugins that are also of this class are used by its
+    workers, before the worker's own.
+    """
 
     def name(self) -> str:
         """Qualified name of the plugin."""

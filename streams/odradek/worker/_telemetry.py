@@ -1,4 +1,6 @@
-"""What a worker shows of itself: its hosts at the process' telemetry endpoint, if the settings name a port."""
+"""What a worker shows of itself: its hosts at the process' telemetry endpoint, if the settings
+name a port.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def meter_of(settings: Settings) -> MetricMeter:
-    """Where workflow and activity code records its own metrics: nowhere, unless somebody can read them."""
+    """Where workflow and activity code records its own metrics: nowhere, unless somebody can
+    read them.
+    """
     if settings.telemetry_port is None:
         return MetricMeter.noop
     from odradek.telemetry.meter import process_meter
@@ -27,8 +31,12 @@ def meter_of(settings: Settings) -> MetricMeter:
 
 
 @contextmanager
-def telemetry_of(settings: Settings, processor: Processor | None, activities: ActivityHost | None) -> Iterator[None]:
-    """Serve for as long as the block runs. Workers of one process share the port. `ConfigurationError` when it is taken."""
+def telemetry_of(
+    settings: Settings, processor: Processor | None, activities: ActivityHost | None
+) -> Iterator[None]:
+    """Serve for as long as the block runs. Workers of one process share the port.
+    `ConfigurationError` when it is taken.
+    """
     if settings.telemetry_port is None:
         yield
         return

@@ -1,7 +1,7 @@
 """Tuners, slot suppliers and poller behaviours under Temporal's names.
 
-Of a tuner the number of activity slots counts; the rest is accepted as hints: workflow tasks are bounded by partitions, not
-slots, and records come by Kafka's fetches, not by pollers.
+Of a tuner the number of activity slots counts; the rest is accepted as hints: workflow tasks are
+bounded by partitions, not slots, and records come by Kafka's fetches, not by pollers.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class WorkerTuner:
         nexus_slots: int | None = None,
     ) -> WorkerTuner:
         """Fixed numbers; 100 where none is given."""
-        return WorkerTuner(FixedSizeSlotSupplier(activity_slots if activity_slots is not None else 100))
+        return WorkerTuner(
+            FixedSizeSlotSupplier(activity_slots if activity_slots is not None else 100)
+        )
 
     @staticmethod
     def create_resource_based(
@@ -94,7 +96,9 @@ class WorkerTuner:
     ) -> WorkerTuner:
         """By resources: here the maximum of `activity_config` is what counts."""
         targets = ResourceBasedTunerConfig(target_memory_usage, target_cpu_usage)
-        return WorkerTuner(ResourceBasedSlotSupplier(activity_config or ResourceBasedSlotConfig(), targets))
+        return WorkerTuner(
+            ResourceBasedSlotSupplier(activity_config or ResourceBasedSlotConfig(), targets)
+        )
 
     @staticmethod
     def create_composite(

@@ -1,7 +1,7 @@
 """`Worker`: runs the workflows and activities of one task queue in this process.
 
-Holds the life of its two hosts: start together, end together, and by the first fatal error of either. Several workers may run
-in one process and one event loop.
+Holds the life of its two hosts: start together, end together, and by the first fatal error of
+either. Several workers may run in one process and one event loop.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ _SANDBOXED = SandboxedWorkflowRunner()
 _UNSANDBOXED = UnsandboxedWorkflowRunner()
 _POLLERS = PollerBehaviorSimpleMaximum()
 
-#: Those that run: asyncio holds tasks weakly, and a worker whose task nobody keeps, as of a start-up function, serves all the same.
+#: Those that run: asyncio holds tasks weakly, and a worker whose task nobody keeps, as of a
+#: start-up function, serves all the same.
 _running: set[Worker] = set()
 
 
 class Worker:
-    """A worker. `async with Worker(client, task_queue=…, workflows=[…], activities=[…]):`, or `run` and `shutdown`."""
+    """A worker. `async with Worker(client, task_queue=…, workflows=[…], activities=[…]):`, or
+    `run` and `shutdown`.
+    """
 
     def __init__(
         self,
@@ -94,37 +97,44 @@ class Worker:
         disable_payload_error_limit: bool = False,
         max_workflow_task_external_storage_concurrency: int = 3,
     ) -> None:
-        """Make a worker; nothing is opened before `run`. Keywords not named here are Temporal's, taken as hints.
+        """Make a worker; nothing is opened before `run`. Keywords not named here are Temporal's,
+        taken as hints.
 
         Args:
-            client: Gives the settings, the namespace, the data converter, and those of its interceptors that are worker interceptors.
-            task_queue: Whose workflows and activities are run.
-            activities: Functions decorated with `@activity.defn`.
-            workflows: Classes decorated with `@workflow.defn`.
-            activity_executor: A ThreadPoolExecutor for activities that are not async.
-            interceptors: Around workflows and activities, the first outermost, after those of the client.
-            identity: Name of this worker in histories; the client's by default.
-            max_cached_workflows: Live workflows kept in memory, each partition; 0 replays a workflow for each of its tasks.
+            client: Gives the settings, the namespace, the data converter, and those of its
+            interceptors that are worker interceptors. task_queue: Whose workflows and activities
+            are run. activities: Functions decorated with `@activity.defn`. workflows: Classes
+            decorated with `@workflow.defn`. activity_executor: A ThreadPoolExecutor for
+            activities that are not async. interceptors: Around workflows and activities, the
+            first outermost, after those of the client. identity: Name of this worker in
+            histories; the client's by default. max_cached_workflows: Live workflows kept in
+            memory, each partition; 0 replays a workflow for each of its tasks.
                 The setting of the same name by default.
-            max_concurrent_activities: Activities at a time; the setting of the same name by default.
-            max_activities_per_second: Activities started a second, by this worker.
+            max_concurrent_activities: Activities at a time; the setting of the same name by
+            default. max_activities_per_second: Activities started a second, by this worker.
             no_remote_activities: Workflows only, whatever `activities` holds.
-            graceful_shutdown_timeout: Time that running activities get before they are cancelled; the setting of that name by default.
-            workflow_failure_exception_types: Exceptions that fail a workflow instead of its task.
-            debug_mode: No watchdog over workflow code.
-            on_fatal_error: Awaited before the shutdown that a fatal error causes.
+            graceful_shutdown_timeout: Time that running activities get before they are
+            cancelled; the setting of that name by default. workflow_failure_exception_types:
+            Exceptions that fail a workflow instead of its task. debug_mode: No watchdog over
+            workflow code. on_fatal_error: Awaited before the shutdown that a fatal error causes.
 
         Raises:
-            ValueError, TypeError: Nothing is registered, a name stands twice, an activity or workflow cannot be registered; the task
-                queue is empty or too long for a topic's name; a number or duration is out of its range.
+            ValueError, TypeError: Nothing is registered, a name stands twice, an activity or
+            workflow cannot be registered; the task
+                queue is empty or too long for a topic's name; a number or duration is out of its
+                range.
         """
-        config: WorkerConfig = {key: value for key, value in locals().items() if key in WorkerConfig.__annotations__}  # type: ignore[assignment] # its keys are the keywords above
-        from_client: list[Plugin] = [plugin for plugin in client.config()["plugins"] if isinstance(plugin, Plugin)]
+        config: WorkerConfig = {
+            key: value for key, value in locals().items() if key in WorkerConfig.__annotations__
+        }  # type: ignore[assignment] # its keys are the keywords above
+        from_client: list[Plugin] = [
+            plugin for plugin in client.config()["plugins"] if isinstance(plugin, Plugin)
+        ]
         for plugin in from_client:
             if type(plugin) in map(type, plugins):
                 warnings.warn(
-                    f"The same plugin type {type(plugin)} is present from both client and worker. It may run twice and may not be the "
-                    "intended behavior.",
+                    f"The same plugin type {type(plugin)} is present from both client and worker."
+                    " It may run twice and may not be the intended behavior.",
                     stacklevel=2,
                 )
         self._initial_config = config.copy()
@@ -138,7 +148,9 @@ class Worker:
         self._shutdown_event = asyncio.Event()
         self._shutdown_complete = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._fatal: asyncio.Future[BaseException] | None = None  # told by a host, before it has ended
+        self._fatal: asyncio.Future[BaseException] | None = (
+            None  # told by a host, before it has ended
+        )
         self._inner_task: asyncio.Task[Any] | None = None
         self._run_task: asyncio.Task[None] | None = None
         self._run_error: BaseException | None = None
@@ -148,21 +160,33 @@ class Worker:
         config, client = self._config, self._config["client"]
         if client.service_client.lazy:
             raise RuntimeError("Lazy clients cannot be used for workers")
-        from_client = [found for found in client.config(active_config=True)["interceptors"] if isinstance(found, Interceptor)]
+        from_client = [
+            found
+            for found in client.config(active_config=True)["interceptors"]
+            if isinstance(found, Interceptor)
+        ]
         interceptors = [*from_client, *config["interceptors"]]
         settings = self._settings = settings_of(client, config)
-        Topics(settings.namespace, settings.topic_prefix).dead_letters(config["task_queue"])  # the longest name: raises TopicNameError
+        Topics(settings.namespace, settings.topic_prefix).dead_letters(
+            config["task_queue"]
+        )  # the longest name: raises TopicNameError
         self._activity_host: ActivityHost | None = None
         self._processor: Processor | None = None
         if config.get("activities") and not config.get("no_remote_activities"):
-            self._activity_host = make_activity_host(settings, client, config, interceptors, weak_method(self._host_failed))
+            self._activity_host = make_activity_host(
+                settings, client, config, interceptors, weak_method(self._host_failed)
+            )
         if config.get("workflows"):
-            self._processor = make_processor(settings, client, config, interceptors, weak_method(self._host_failed))
+            self._processor = make_processor(
+                settings, client, config, interceptors, weak_method(self._host_failed)
+            )
 
     # --- what it is
 
     def config(self, *, active_config: bool = False) -> WorkerConfig:
-        """What this worker was made with (a shallow copy); with `active_config` as its plugins changed it."""
+        """What this worker was made with (a shallow copy); with `active_config` as its plugins
+        changed it.
+        """
         config = (self._config if active_config else self._initial_config).copy()
         config["activities"] = list(config.get("activities", []))
         config["workflows"] = list(config.get("workflows", []))
@@ -175,7 +199,9 @@ class Worker:
 
     @property
     def client(self) -> Client:
-        """The client. Setting another one changes what `activity.client()` gives; the connection to Kafka stays."""
+        """The client. Setting another one changes what `activity.client()` gives; the connection
+        to Kafka stays.
+        """
         return self._config["client"]
 
     @client.setter
@@ -197,7 +223,9 @@ class Worker:
     # --- its life
 
     async def run(self) -> None:
-        """Run until `shutdown`, or until this call is cancelled. Returns when every activity has ended. Raises a fatal error."""
+        """Run until `shutdown`, or until this call is cancelled. Returns when every activity has
+        ended. Raises a fatal error.
+        """
         next: Callable[[Worker], Awaitable[None]] = Worker._run
         for plugin in reversed(self._plugins):
             next = _through(plugin, next)
@@ -226,7 +254,9 @@ class Worker:
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             error = self._first_error(hosts)
             if error is not None:
-                if isinstance(error, OdradekError):  # says what is wrong and what to do; where it was raised says nothing
+                if isinstance(
+                    error, OdradekError
+                ):  # says what is wrong and what to do; where it was raised says nothing
                     logger.error("Worker failed, shutting down: %s", error)
                 else:
                     logger.error("Worker failed, shutting down", exc_info=error)
@@ -261,7 +291,9 @@ class Worker:
             await asyncio.to_thread(processor.stop)
 
     def _host_failed(self, error: BaseException) -> None:
-        """Called on any thread: the processor's, or the event loop's by the activity host, whose `run` ends with its last activity."""
+        """Called on any thread: the processor's, or the event loop's by the activity host, whose
+        `run` ends with its last activity.
+        """
         assert self._loop is not None
 
         def fail() -> None:
@@ -297,12 +329,16 @@ class Worker:
         await asyncio.gather(*hosts, return_exceptions=True)
 
     async def shutdown(self) -> None:
-        """Begin the shutdown and wait until it is complete. Safe to repeat; before `run` it makes that run end at once."""
+        """Begin the shutdown and wait until it is complete. Safe to repeat; before `run` it
+        makes that run end at once.
+        """
         self._shutdown_event.set()
         await self._shutdown_complete.wait()
 
     async def __aenter__(self) -> Self:
-        """Start. A fatal error cancels the task that is inside the block, and is raised where the block ends."""
+        """Start. A fatal error cancels the task that is inside the block, and is raised where
+        the block ends.
+        """
         if self._inner_task is not None:
             raise RuntimeError("Already started")
         self._inner_task = asyncio.current_task()
@@ -328,7 +364,9 @@ class Worker:
         self._exiting = True
         timeout = self._config.get("plugin_shutdown_timeout", timedelta(seconds=60))
         try:
-            await asyncio.wait([self._run_task], timeout=timeout.total_seconds() if timeout else None)
+            await asyncio.wait(
+                [self._run_task], timeout=timeout.total_seconds() if timeout else None
+            )
         except asyncio.CancelledError:
             self._run_task.cancel()
             raise
@@ -337,12 +375,16 @@ class Worker:
             raise self._run_error
 
 
-def _through(plugin: Plugin, next: Callable[[Worker], Awaitable[None]]) -> Callable[[Worker], Awaitable[None]]:
+def _through(
+    plugin: Plugin, next: Callable[[Worker], Awaitable[None]]
+) -> Callable[[Worker], Awaitable[None]]:
     return lambda worker: plugin.run_worker(worker, next)
 
 
 def _check(config: WorkerConfig) -> None:
-    if not (config.get("activities") or config.get("nexus_service_handlers") or config.get("workflows")):
+    if not (
+        config.get("activities") or config.get("nexus_service_handlers") or config.get("workflows")
+    ):
         raise ValueError("At least one activity, Nexus service, or workflow must be specified")
     if config.get("nexus_service_handlers"):
         raise ValueError("Odradek runs no Nexus services: leave nexus_service_handlers away")
@@ -351,9 +393,17 @@ def _check(config: WorkerConfig) -> None:
     deployment = config.get("deployment_config")
     if deployment is not None:
         if config.get("build_id") or config.get("use_worker_versioning"):
-            raise ValueError("deployment_config cannot be used with build_id or use_worker_versioning")
-        if not deployment.use_worker_versioning and deployment.default_versioning_behavior != VersioningBehavior.UNSPECIFIED:
-            raise ValueError("default_versioning_behavior must be UNSPECIFIED when use_worker_versioning is False")
+            raise ValueError(
+                "deployment_config cannot be used with build_id or use_worker_versioning"
+            )
+        if (
+            not deployment.use_worker_versioning
+            and deployment.default_versioning_behavior != VersioningBehavior.UNSPECIFIED
+        ):
+            raise ValueError(
+                "default_versioning_behavior must be UNSPECIFIED when use_worker_versioning is"
+                " False"
+            )
     if config.get("max_eager_activity_reservations_per_workflow_task", 3) < 1:
         raise ValueError(
             "max_eager_activity_reservations_per_workflow_task must be positive; "

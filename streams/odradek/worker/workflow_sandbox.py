@@ -1,7 +1,8 @@
 """Names of Temporal's workflow sandbox, so that code which configures one imports and runs.
 
-What is configured here is kept and can be read back, but **not enforced**: workflow code runs as it is imported, in the
-worker's interpreter. Determinism is held by the event loop, by replay checks and by the watchdog, not by proxies around modules.
+What is configured here is kept and can be read back, but **not enforced**: workflow code runs as
+it is imported, in the worker's interpreter. Determinism is held by the event loop, by replay
+checks and by the watchdog, not by proxies around modules.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ __all__ = [
 
 
 class RestrictedWorkflowAccessError(NondeterminismError):
-    """Workflow code used something that is not deterministic. Never raised by this version: nothing is restricted."""
+    """Workflow code used something that is not deterministic. Never raised by this version:
+    nothing is restricted.
+    """
 
     def __init__(self, qualified_name: str, *, override_message: str | None = None) -> None:
         super().__init__(override_message or self.default_message(qualified_name))
@@ -34,14 +37,19 @@ class RestrictedWorkflowAccessError(NondeterminismError):
     @staticmethod
     def default_message(qualified_name: str) -> str:
         """The message for one name."""
-        return f"Cannot access {qualified_name} from inside a workflow: it may give another result at replay. Use it in an activity"
+        return (
+            f"Cannot access {qualified_name} from inside a workflow: it may give another result at"
+            " replay. Use it in an activity"
+        )
 
 
 class UnintentionalPassthroughError(TemporalError):
     """A module was passed into the sandbox without being named. Never raised by this version."""
 
     def __init__(self, qualified_name: str) -> None:
-        super().__init__(f"Module {qualified_name} was not intentionally passed through to the sandbox")
+        super().__init__(
+            f"Module {qualified_name} was not intentionally passed through to the sandbox"
+        )
         self.qualified_name = qualified_name
 
 
@@ -101,7 +109,9 @@ class SandboxMatcher:
         if rest and child is not None:
             children[name] = child.with_child_unrestricted(*rest)
         gone = set() if rest else {name}
-        return dataclasses.replace(self, access=set(self.access) - gone, use=set(self.use) - gone, children=children)
+        return dataclasses.replace(
+            self, access=set(self.access) - gone, use=set(self.use) - gone, children=children
+        )
 
 
 SandboxMatcher.all = SandboxMatcher(access={"*"})
@@ -130,18 +140,24 @@ class SandboxRestrictions:
 
     def with_passthrough_modules(self, *modules: str) -> SandboxRestrictions:
         """A copy that passes these modules through too."""
-        return dataclasses.replace(self, passthrough_modules=self.passthrough_modules | set(modules))
+        return dataclasses.replace(
+            self, passthrough_modules=self.passthrough_modules | set(modules)
+        )
 
     def with_passthrough_all_modules(self) -> SandboxRestrictions:
         """A copy that passes every module through."""
         return dataclasses.replace(self, passthrough_all_modules=True)
 
 
-SandboxRestrictions.default = SandboxRestrictions(passthrough_modules=set(SandboxRestrictions.passthrough_modules_default))
+SandboxRestrictions.default = SandboxRestrictions(
+    passthrough_modules=set(SandboxRestrictions.passthrough_modules_default)
+)
 
 
 class SandboxedWorkflowRunner(WorkflowRunner):
-    """Keeps the restrictions it is given; workflow code runs unsandboxed, as under `UnsandboxedWorkflowRunner`."""
+    """Keeps the restrictions it is given; workflow code runs unsandboxed, as under
+    `UnsandboxedWorkflowRunner`.
+    """
 
     def __init__(
         self,

@@ -1,12 +1,21 @@
-"""What workflow code imports: `from odradek import workflow`. Names, signatures and semantics are the Temporal Python SDK's.
+"""What workflow code imports: `from odradek import workflow`. Names, signatures and semantics
+are the Temporal Python SDK's.
 
-Everything here works inside a running workflow, and raises "Not in workflow event loop" elsewhere, but for the decorators, the types
-and the logger. asyncio's own tools work too (`sleep`, `gather`, `wait_for`, `timeout`, `TaskGroup`, `Lock`, `Event`, `Queue`,
-`Semaphore`, `shield`): the event loop is deterministic. This module only opens the door; what stands behind it is in
-`odradek.activation`.
+Everything here works inside a running workflow, and raises "Not in workflow event loop"
+elsewhere, but for the decorators, the types and the logger. asyncio's own tools work too
+(`sleep`, `gather`, `wait_for`, `timeout`, `TaskGroup`, `Lock`, `Event`, `Queue`, `Semaphore`,
+`shield`): the event loop is deterministic. This module only opens the door; what stands behind
+it is in `odradek.activation`.
 """
 
-from odradek.activation.definitions import DynamicWorkflowConfig, WorkflowDefinition, defn, dynamic_config, init, run
+from odradek.activation.definitions import (
+    DynamicWorkflowConfig,
+    WorkflowDefinition,
+    defn,
+    dynamic_config,
+    init,
+    run,
+)
 from odradek.activation.errors import NotInWorkflowError
 from odradek.activation.handlers import (
     HandlerUnfinishedPolicy,

@@ -1,4 +1,5 @@
-"""Calling activities: `execute_activity`, `start_activity` and their forms for methods and callable classes.
+"""Calling activities: `execute_activity`, `start_activity` and their forms for methods and
+callable classes.
 
 The forms differ in typing only. Local activities are importable and refused.
 """
@@ -83,26 +84,46 @@ class LocalActivityConfig(TypedDict, total=False):
 
 
 @overload
-def start_activity(activity: Callable[[], Awaitable[R]], **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+def start_activity(
+    activity: Callable[[], Awaitable[R]], **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
 @overload
-def start_activity(activity: Callable[[], R], **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+def start_activity(
+    activity: Callable[[], R], **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
 @overload
-def start_activity(activity: Callable[[A], Awaitable[R]], arg: A, **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+def start_activity(
+    activity: Callable[[A], Awaitable[R]], arg: A, **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
 @overload
-def start_activity(activity: Callable[[A], R], arg: A, **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+def start_activity(
+    activity: Callable[[A], R], arg: A, **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
 @overload
 def start_activity(
     activity: Callable[..., Awaitable[R]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
 ) -> ActivityHandle[R]: ...
 @overload
-def start_activity(activity: Callable[..., R], *, args: Sequence[Any], **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
-@overload
 def start_activity(
-    activity: str, arg: Any = ..., *, args: Sequence[Any] = ..., result_type: type[R], **config: Unpack[ActivityConfig]
+    activity: Callable[..., R], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
 ) -> ActivityHandle[R]: ...
 @overload
 def start_activity(
-    activity: str, arg: Any = ..., *, args: Sequence[Any] = ..., result_type: Any = ..., **config: Unpack[ActivityConfig]
+    activity: str,
+    arg: Any = ...,
+    *,
+    args: Sequence[Any] = ...,
+    result_type: type[R],
+    **config: Unpack[ActivityConfig],
+) -> ActivityHandle[R]: ...
+@overload
+def start_activity(
+    activity: str,
+    arg: Any = ...,
+    *,
+    args: Sequence[Any] = ...,
+    result_type: Any = ...,
+    **config: Unpack[ActivityConfig],
 ) -> ActivityHandle[Any]: ...
 def start_activity(
     activity: Any,
@@ -123,25 +144,20 @@ def start_activity(
     event_groups: Sequence[EventGroup] | None = None,
     priority: Priority = Priority.default,
 ) -> ActivityHandle[Any]:
-    """Schedule an activity now and return its handle, an `asyncio.Task` that ends as the activity does.
+    """Schedule an activity now and return its handle, an `asyncio.Task` that ends as the
+    activity does.
 
     Args:
-        activity: Decorated function, or name.
-        arg: Its single argument.
-        args: Its arguments, when there are several.
-        task_queue: Queue of the services that run it; the workflow's own by default.
-        result_type: For an activity given by name: the type to decode its result into.
-        schedule_to_close_timeout: Limit over all attempts.
-        schedule_to_start_timeout: Limit of the wait for a service, not retried.
-        start_to_close_timeout: Limit of one attempt. This or `schedule_to_close_timeout` must be given.
-        heartbeat_timeout: Longest silence between heartbeats.
-        retry_policy: How failures are retried; without end by default.
-        cancellation_type: What cancelling the handle means.
-        activity_id: Unique in the run; a running number by default.
-        versioning_intent: Without effect.
-        summary: One line for user interfaces.
-        event_groups: Without effect.
-        priority: Without effect.
+        activity: Decorated function, or name. arg: Its single argument. args: Its arguments,
+        when there are several. task_queue: Queue of the services that run it; the workflow's own
+        by default. result_type: For an activity given by name: the type to decode its result
+        into. schedule_to_close_timeout: Limit over all attempts. schedule_to_start_timeout:
+        Limit of the wait for a service, not retried. start_to_close_timeout: Limit of one
+        attempt. This or `schedule_to_close_timeout` must be given. heartbeat_timeout: Longest
+        silence between heartbeats. retry_policy: How failures are retried; without end by
+        default. cancellation_type: What cancelling the handle means. activity_id: Unique in the
+        run; a running number by default. versioning_intent: Without effect. summary: One line
+        for user interfaces. event_groups: Without effect. priority: Without effect.
 
     Raises:
         ValueError: No timeout is given, or a negative one.
@@ -184,7 +200,9 @@ def _start(
     event_groups: Sequence[EventGroup] | None,
     priority: Priority,
 ) -> ActivityHandle[Any]:
-    """Schedule an activity, through interceptors if there are any. Positional, since every activity comes by here."""
+    """Schedule an activity, through interceptors if there are any. Positional, since every
+    activity comes by here.
+    """
     context = current()
     name, arg_types, ret_type = resolve_activity_type(activity, result_type)
     arguments = _arg_or_args(arg, args)
@@ -232,24 +250,44 @@ def _start(
 
 
 @overload
-async def execute_activity(activity: Callable[[], Awaitable[R]], **config: Unpack[ActivityConfig]) -> R: ...
+async def execute_activity(
+    activity: Callable[[], Awaitable[R]], **config: Unpack[ActivityConfig]
+) -> R: ...
 @overload
 async def execute_activity(activity: Callable[[], R], **config: Unpack[ActivityConfig]) -> R: ...
 @overload
-async def execute_activity(activity: Callable[[A], Awaitable[R]], arg: A, **config: Unpack[ActivityConfig]) -> R: ...
-@overload
-async def execute_activity(activity: Callable[[A], R], arg: A, **config: Unpack[ActivityConfig]) -> R: ...
-@overload
-async def execute_activity(activity: Callable[..., Awaitable[R]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]) -> R: ...
-@overload
-async def execute_activity(activity: Callable[..., R], *, args: Sequence[Any], **config: Unpack[ActivityConfig]) -> R: ...
-@overload
 async def execute_activity(
-    activity: str, arg: Any = ..., *, args: Sequence[Any] = ..., result_type: type[R], **config: Unpack[ActivityConfig]
+    activity: Callable[[A], Awaitable[R]], arg: A, **config: Unpack[ActivityConfig]
 ) -> R: ...
 @overload
 async def execute_activity(
-    activity: str, arg: Any = ..., *, args: Sequence[Any] = ..., result_type: Any = ..., **config: Unpack[ActivityConfig]
+    activity: Callable[[A], R], arg: A, **config: Unpack[ActivityConfig]
+) -> R: ...
+@overload
+async def execute_activity(
+    activity: Callable[..., Awaitable[R]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
+) -> R: ...
+@overload
+async def execute_activity(
+    activity: Callable[..., R], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
+) -> R: ...
+@overload
+async def execute_activity(
+    activity: str,
+    arg: Any = ...,
+    *,
+    args: Sequence[Any] = ...,
+    result_type: type[R],
+    **config: Unpack[ActivityConfig],
+) -> R: ...
+@overload
+async def execute_activity(
+    activity: str,
+    arg: Any = ...,
+    *,
+    args: Sequence[Any] = ...,
+    result_type: Any = ...,
+    **config: Unpack[ActivityConfig],
 ) -> Any: ...
 async def execute_activity(
     activity: Any,
@@ -270,13 +308,14 @@ async def execute_activity(
     event_groups: Sequence[EventGroup] | None = None,
     priority: Priority = Priority.default,
 ) -> Any:
-    """Run an activity and return its result; scheduled when first awaited. Arguments as `start_activity`.
+    """Run an activity and return its result; scheduled when first awaited. Arguments as
+    `start_activity`.
 
     Raises:
         ActivityError: It failed, timed out or was cancelled; the cause says which.
     """
-    # Through a handle always, as in Temporal: without one a result would arrive a tick of the loop earlier, and a cancellation
-    # that comes with it would be lost in it.
+    # Through a handle always, as in Temporal: without one a result would arrive a tick of the loop
+    # earlier, and a cancellation that comes with it would be lost in it.
     return await _start(
         activity,
         arg,
@@ -301,44 +340,80 @@ async def execute_activity(
 
 
 @overload
-def start_activity_method(activity: Callable[[S], Awaitable[R]], **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
-@overload
-def start_activity_method(activity: Callable[[S], R], **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
-@overload
-def start_activity_method(activity: Callable[[S, A], Awaitable[R]], arg: A, **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
-@overload
-def start_activity_method(activity: Callable[[S, A], R], arg: A, **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
-@overload
 def start_activity_method(
-    activity: Callable[Concatenate[S, P], Awaitable[R]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
+    activity: Callable[[S], Awaitable[R]], **config: Unpack[ActivityConfig]
 ) -> ActivityHandle[R]: ...
 @overload
 def start_activity_method(
-    activity: Callable[Concatenate[S, P], R], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
+    activity: Callable[[S], R], **config: Unpack[ActivityConfig]
 ) -> ActivityHandle[R]: ...
-def start_activity_method(activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any) -> ActivityHandle[Any]:
-    """`start_activity` for an unbound method, `MyActivities.charge`, whose bound method a service registers."""
+@overload
+def start_activity_method(
+    activity: Callable[[S, A], Awaitable[R]], arg: A, **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
+@overload
+def start_activity_method(
+    activity: Callable[[S, A], R], arg: A, **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
+@overload
+def start_activity_method(
+    activity: Callable[Concatenate[S, P], Awaitable[R]],
+    *,
+    args: Sequence[Any],
+    **config: Unpack[ActivityConfig],
+) -> ActivityHandle[R]: ...
+@overload
+def start_activity_method(
+    activity: Callable[Concatenate[S, P], R],
+    *,
+    args: Sequence[Any],
+    **config: Unpack[ActivityConfig],
+) -> ActivityHandle[R]: ...
+def start_activity_method(
+    activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any
+) -> ActivityHandle[Any]:
+    """`start_activity` for an unbound method, `MyActivities.charge`, whose bound method a
+    service registers.
+    """
     return start_activity(activity, arg, args=args, **config)
 
 
 @overload
-async def execute_activity_method(activity: Callable[[S], Awaitable[R]], **config: Unpack[ActivityConfig]) -> R: ...
-@overload
-async def execute_activity_method(activity: Callable[[S], R], **config: Unpack[ActivityConfig]) -> R: ...
-@overload
-async def execute_activity_method(activity: Callable[[S, A], Awaitable[R]], arg: A, **config: Unpack[ActivityConfig]) -> R: ...
-@overload
-async def execute_activity_method(activity: Callable[[S, A], R], arg: A, **config: Unpack[ActivityConfig]) -> R: ...
-@overload
 async def execute_activity_method(
-    activity: Callable[Concatenate[S, P], Awaitable[R]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
+    activity: Callable[[S], Awaitable[R]], **config: Unpack[ActivityConfig]
 ) -> R: ...
 @overload
 async def execute_activity_method(
-    activity: Callable[Concatenate[S, P], R], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
+    activity: Callable[[S], R], **config: Unpack[ActivityConfig]
 ) -> R: ...
-async def execute_activity_method(activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any) -> Any:
-    """`execute_activity` for an unbound method, `MyActivities.charge`, whose bound method a service registers."""
+@overload
+async def execute_activity_method(
+    activity: Callable[[S, A], Awaitable[R]], arg: A, **config: Unpack[ActivityConfig]
+) -> R: ...
+@overload
+async def execute_activity_method(
+    activity: Callable[[S, A], R], arg: A, **config: Unpack[ActivityConfig]
+) -> R: ...
+@overload
+async def execute_activity_method(
+    activity: Callable[Concatenate[S, P], Awaitable[R]],
+    *,
+    args: Sequence[Any],
+    **config: Unpack[ActivityConfig],
+) -> R: ...
+@overload
+async def execute_activity_method(
+    activity: Callable[Concatenate[S, P], R],
+    *,
+    args: Sequence[Any],
+    **config: Unpack[ActivityConfig],
+) -> R: ...
+async def execute_activity_method(
+    activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any
+) -> Any:
+    """`execute_activity` for an unbound method, `MyActivities.charge`, whose bound method a
+    service registers.
+    """
     return await execute_activity(activity, arg, args=args, **config)
 
 
@@ -346,41 +421,69 @@ async def execute_activity_method(activity: Any, arg: Any = unset, *, args: Sequ
 
 
 @overload
-def start_activity_class(activity: type[Callable[[], Awaitable[R]]], **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
-@overload
-def start_activity_class(activity: type[Callable[[], R]], **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
-@overload
-def start_activity_class(activity: type[Callable[[A], Awaitable[R]]], arg: A, **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
-@overload
-def start_activity_class(activity: type[Callable[[A], R]], arg: A, **config: Unpack[ActivityConfig]) -> ActivityHandle[R]: ...
+def start_activity_class(
+    activity: type[Callable[[], Awaitable[R]]], **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
 @overload
 def start_activity_class(
-    activity: type[Callable[..., Awaitable[R]]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
+    activity: type[Callable[[], R]], **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
+@overload
+def start_activity_class(
+    activity: type[Callable[[A], Awaitable[R]]], arg: A, **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
+@overload
+def start_activity_class(
+    activity: type[Callable[[A], R]], arg: A, **config: Unpack[ActivityConfig]
+) -> ActivityHandle[R]: ...
+@overload
+def start_activity_class(
+    activity: type[Callable[..., Awaitable[R]]],
+    *,
+    args: Sequence[Any],
+    **config: Unpack[ActivityConfig],
 ) -> ActivityHandle[R]: ...
 @overload
 def start_activity_class(
     activity: type[Callable[..., R]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
 ) -> ActivityHandle[R]: ...
-def start_activity_class(activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any) -> ActivityHandle[Any]:
+def start_activity_class(
+    activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any
+) -> ActivityHandle[Any]:
     """`start_activity` for a class whose `__call__` is the activity."""
     return start_activity(activity, arg, args=args, **config)
 
 
 @overload
-async def execute_activity_class(activity: type[Callable[[], Awaitable[R]]], **config: Unpack[ActivityConfig]) -> R: ...
-@overload
-async def execute_activity_class(activity: type[Callable[[], R]], **config: Unpack[ActivityConfig]) -> R: ...
-@overload
-async def execute_activity_class(activity: type[Callable[[A], Awaitable[R]]], arg: A, **config: Unpack[ActivityConfig]) -> R: ...
-@overload
-async def execute_activity_class(activity: type[Callable[[A], R]], arg: A, **config: Unpack[ActivityConfig]) -> R: ...
-@overload
 async def execute_activity_class(
-    activity: type[Callable[..., Awaitable[R]]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
+    activity: type[Callable[[], Awaitable[R]]], **config: Unpack[ActivityConfig]
 ) -> R: ...
 @overload
-async def execute_activity_class(activity: type[Callable[..., R]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]) -> R: ...
-async def execute_activity_class(activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any) -> Any:
+async def execute_activity_class(
+    activity: type[Callable[[], R]], **config: Unpack[ActivityConfig]
+) -> R: ...
+@overload
+async def execute_activity_class(
+    activity: type[Callable[[A], Awaitable[R]]], arg: A, **config: Unpack[ActivityConfig]
+) -> R: ...
+@overload
+async def execute_activity_class(
+    activity: type[Callable[[A], R]], arg: A, **config: Unpack[ActivityConfig]
+) -> R: ...
+@overload
+async def execute_activity_class(
+    activity: type[Callable[..., Awaitable[R]]],
+    *,
+    args: Sequence[Any],
+    **config: Unpack[ActivityConfig],
+) -> R: ...
+@overload
+async def execute_activity_class(
+    activity: type[Callable[..., R]], *, args: Sequence[Any], **config: Unpack[ActivityConfig]
+) -> R: ...
+async def execute_activity_class(
+    activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any
+) -> Any:
     """`execute_activity` for a class whose `__call__` is the activity."""
     return await execute_activity(activity, arg, args=args, **config)
 
@@ -388,12 +491,16 @@ async def execute_activity_class(activity: Any, arg: Any = unset, *, args: Seque
 # ---------------------------------------------------------------- local activities: later
 
 
-def start_local_activity(activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any) -> NoReturn:
+def start_local_activity(
+    activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any
+) -> NoReturn:
     """Refused: not supported yet."""
     not_supported("local activities are")
 
 
-async def execute_local_activity(activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any) -> NoReturn:
+async def execute_local_activity(
+    activity: Any, arg: Any = unset, *, args: Sequence[Any] = (), **config: Any
+) -> NoReturn:
     """Refused: not supported yet."""
     not_supported("local activities are")
 

@@ -17,7 +17,12 @@ F = TypeVar("F", bound="asyncio.Future[Any]")
 
 
 @overload
-async def wait(fs: Iterable[F], *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED) -> tuple[list[F], list[F]]: ...  # noqa: ASYNC109 - Temporal's signature
+async def wait(
+    fs: Iterable[F],
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109
+    return_when: str = asyncio.ALL_COMPLETED,
+) -> tuple[list[F], list[F]]: ...
 @overload
 async def wait(
     fs: Iterable[asyncio.Task[T]],
@@ -25,7 +30,12 @@ async def wait(
     timeout: float | None = None,  # noqa: ASYNC109 - Temporal's signature
     return_when: str = asyncio.ALL_COMPLETED,
 ) -> tuple[list[asyncio.Task[T]], list[asyncio.Task[T]]]: ...
-async def wait(fs: Iterable[Any], *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED) -> tuple[list[Any], list[Any]]:  # noqa: ASYNC109 - Temporal's signature
+async def wait(
+    fs: Iterable[Any],
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109
+    return_when: str = asyncio.ALL_COMPLETED,
+) -> tuple[list[Any], list[Any]]:
     """`asyncio.wait` with lists: done and pending futures, each in the order given.
 
     Raises:
@@ -52,7 +62,9 @@ async def wait(fs: Iterable[Any], *, timeout: float | None = None, return_when: 
     def enough(done: list[asyncio.Future[Any]]) -> bool:
         if return_when == asyncio.FIRST_COMPLETED:
             return bool(done)
-        if return_when == asyncio.FIRST_EXCEPTION and any(not future.cancelled() and future.exception() is not None for future in done):
+        if return_when == asyncio.FIRST_EXCEPTION and any(
+            not future.cancelled() and future.exception() is not None for future in done
+        ):
             return True
         return len(done) == len(futures)
 
@@ -71,10 +83,14 @@ async def wait(fs: Iterable[Any], *, timeout: float | None = None, return_when: 
                 timer.cancel()
             for future in futures:
                 future.remove_done_callback(ended)
-    return [future for future in futures if future.done()], [future for future in futures if not future.done()]
+    return [future for future in futures if future.done()], [
+        future for future in futures if not future.done()
+    ]
 
 
-def as_completed(fs: Iterable[Awaitable[T]], *, timeout: float | None = None) -> Iterator[Awaitable[T]]:
+def as_completed(
+    fs: Iterable[Awaitable[T]], *, timeout: float | None = None
+) -> Iterator[Awaitable[T]]:
     """`asyncio.as_completed` without sets: an iterator of awaitables, each giving the next result.
 
     Raises:
@@ -83,7 +99,9 @@ def as_completed(fs: Iterable[Awaitable[T]], *, timeout: float | None = None) ->
     if asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
         raise TypeError(f"expect an iterable of futures, not {type(fs).__name__}")
     loop = asyncio.get_running_loop()
-    pending: list[asyncio.Future[T]] = [asyncio.ensure_future(future, loop=loop) for future in dict.fromkeys(fs)]
+    pending: list[asyncio.Future[T]] = [
+        asyncio.ensure_future(future, loop=loop) for future in dict.fromkeys(fs)
+    ]
     count = len(pending)
     ended: asyncio.Queue[asyncio.Future[T] | None] = asyncio.Queue()
     timer: asyncio.TimerHandle | None = None

@@ -1,4 +1,6 @@
-"""What workflow code knows and asks about itself: info, time, randomness, memo, patches, waiting, handlers at run time."""
+"""What workflow code knows and asks about itself: info, time, randomness, memo, patches,
+waiting, handlers at run time.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from odradek.activation import attributes as _attributes
 from odradek.activation import metrics as _metrics
 from odradek.activation.info import Info, ParentInfo, RootInfo, UpdateInfo, current, maybe_current
 from odradek.activation.logs import current_update
-from odradek.common import MetricMeter, SearchAttributes, SearchAttributeUpdate, _warn_on_deprecated_search_attributes
+from odradek.common import (
+    MetricMeter,
+    SearchAttributes,
+    SearchAttributeUpdate,
+    _warn_on_deprecated_search_attributes,
+)
 from odradek.common import _arg_unset as unset
 from odradek.converter import PayloadConverter
 from odradek.workflow._event_groups import EventGroup
@@ -78,12 +85,16 @@ def in_workflow() -> bool:
 
 
 def cancellation_reason() -> str | None:
-    """Reason given with the cancellation request of this workflow (perhaps empty); None when none came."""
+    """Reason given with the cancellation request of this workflow (perhaps empty); None when
+    none came.
+    """
     return current().cancel_reason
 
 
 def is_failure_exception(err: BaseException) -> bool:
-    """Whether `err`, uncaught, would fail this workflow. Any other exception fails the workflow task, which is tried again."""
+    """Whether `err`, uncaught, would fail this workflow. Any other exception fails the workflow
+    task, which is tried again.
+    """
     return current().is_failure_exception(err)
 
 
@@ -113,7 +124,9 @@ def get_current_details() -> str:
 
 
 def set_current_details(description: str) -> None:
-    """Text about where the workflow stands, for user interfaces; several lines of markdown, replaced each time."""
+    """Text about where the workflow stands, for user interfaces; several lines of markdown,
+    replaced each time.
+    """
     context = current()
     context.assert_writable("set current details")
     context.current_details = description
@@ -149,7 +162,9 @@ def get_last_failure() -> BaseException | None:
 
 
 def now() -> datetime:
-    """Current time in UTC: that of the current workflow task, the same all through it and again at replay."""
+    """Current time in UTC: that of the current workflow task, the same all through it and again
+    at replay.
+    """
     return datetime.fromtimestamp(time(), UTC)
 
 
@@ -181,7 +196,9 @@ def register_random_seed_callback(callback: Callable[[int], None]) -> None:
 
 
 def new_random(name: str | None = None) -> Random:
-    """A generator of its own, seeded with the run's seed, and `name` if given: other names, other numbers."""
+    """A generator of its own, seeded with the run's seed, and `name` if given: other names,
+    other numbers.
+    """
 
     def seed_for(seed: int) -> int | str:
         return seed if name is None else f"{seed}:{name}"
@@ -197,7 +214,9 @@ def uuid4() -> uuid.UUID:
 
 
 def uuid7() -> uuid.UUID:
-    """A UUID that sorts by time (RFC 9562): 48 bits of workflow time in milliseconds, the rest from `random()`."""
+    """A UUID that sorts by time (RFC 9562): 48 bits of workflow time in milliseconds, the rest
+    from `random()`.
+    """
     generator = random()
     milliseconds = current().activation.time_ms & 0xFFFF_FFFF_FFFF
     high, low = generator.getrandbits(12), generator.getrandbits(62)
@@ -207,15 +226,23 @@ def uuid7() -> uuid.UUID:
 # ---------------------------------------------------------------- waiting
 
 
-async def sleep(duration: float | timedelta, *, summary: str | None = None, event_groups: Sequence[EventGroup] | None = None) -> None:
-    """A durable timer: seconds or a timedelta, in whole milliseconds, at least one. It may last for years.
+async def sleep(
+    duration: float | timedelta,
+    *,
+    summary: str | None = None,
+    event_groups: Sequence[EventGroup] | None = None,
+) -> None:
+    """A durable timer: seconds or a timedelta, in whole milliseconds, at least one. It may last
+    for years.
 
     Args:
         duration: How long.
         summary: One line for user interfaces.
         event_groups: Without effect.
     """
-    await current().sleep(duration.total_seconds() if isinstance(duration, timedelta) else duration, summary)
+    await current().sleep(
+        duration.total_seconds() if isinstance(duration, timedelta) else duration, summary
+    )
 
 
 async def wait_condition(
@@ -225,7 +252,8 @@ async def wait_condition(
     timeout_summary: str | None = None,
     event_groups: Sequence[EventGroup] | None = None,
 ) -> None:
-    """Wait until `fn()` is true. It is called after each pass of the event loop, so keep it short, and without effects.
+    """Wait until `fn()` is true. It is called after each pass of the event loop, so keep it
+    short, and without effects.
 
     Args:
         fn: Function without arguments, not async.
@@ -259,15 +287,21 @@ def memo_value(key: str, default: Any = unset, *, type_hint: Any = None) -> Any:
     return _attributes.memo_value(current(), key, default, type_hint)
 
 
-def upsert_memo(updates: Mapping[str, Any], *, event_groups: Sequence[EventGroup] | None = None) -> None:
+def upsert_memo(
+    updates: Mapping[str, Any], *, event_groups: Sequence[EventGroup] | None = None
+) -> None:
     """Set memo values; a value of None removes one."""
     _attributes.upsert_memo(current(), updates)
 
 
 def upsert_search_attributes(
-    attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]], *, event_groups: Sequence[EventGroup] | None = None
+    attributes: SearchAttributes | Sequence[SearchAttributeUpdate[Any]],
+    *,
+    event_groups: Sequence[EventGroup] | None = None,
 ) -> None:
-    """Set search attributes: a list of `key.value_set(value)` and `key.value_unset()`. The dict form is deprecated."""
+    """Set search attributes: a list of `key.value_set(value)` and `key.value_unset()`. The dict
+    form is deprecated.
+    """
     if not attributes:
         return
     _warn_on_deprecated_search_attributes(attributes)
@@ -275,7 +309,8 @@ def upsert_search_attributes(
 
 
 def patched(id: str, *, event_groups: Sequence[EventGroup] | None = None) -> bool:
-    """Whether to take the new path of a change in workflow code: yes unless this run went by here before the change.
+    """Whether to take the new path of a change in workflow code: yes unless this run went by
+    here before the change.
 
     Args:
         id: Name of the change; may be asked about repeatedly.

@@ -6,7 +6,13 @@ from enum import Enum, IntEnum
 
 from odradek.activation.errors import ContinueAsNewError, NondeterminismError, ReadOnlyContextError
 
-__all__ = ["ContinueAsNewError", "ContinueAsNewVersioningBehavior", "NondeterminismError", "ReadOnlyContextError", "VersioningIntent"]
+__all__ = [
+    "ContinueAsNewError",
+    "ContinueAsNewVersioningBehavior",
+    "NondeterminismError",
+    "ReadOnlyContextError",
+    "VersioningIntent",
+]
 
 
 class VersioningIntent(Enum):

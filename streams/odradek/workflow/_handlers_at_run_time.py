@@ -31,7 +31,9 @@ def get_signal_handler(name: str) -> Callable[..., Any] | None:
 
 
 def set_signal_handler(name: str, handler: Callable[..., Any] | None) -> None:
-    """Set a signal's handler, or remove it with None. Signals that waited for one are delivered at once."""
+    """Set a signal's handler, or remove it with None. Signals that waited for one are delivered
+    at once.
+    """
     current().handlers.set_signal(name, handler)
 
 
@@ -42,7 +44,9 @@ def get_dynamic_signal_handler() -> Callable[..., Any] | None:
 
 
 def set_dynamic_signal_handler(handler: Callable[..., Any] | None) -> None:
-    """Set the handler of all signals without one of their own. All signals that waited are delivered at once."""
+    """Set the handler of all signals without one of their own. All signals that waited are
+    delivered at once.
+    """
     current().handlers.set_signal(None, handler)
 
 
@@ -74,7 +78,9 @@ def get_update_handler(name: str) -> Callable[..., Any] | None:
     return handlers.get(handlers.updates, name)
 
 
-def set_update_handler(name: str, handler: Callable[..., Any] | None, *, validator: Callable[..., Any] | None = None) -> None:
+def set_update_handler(
+    name: str, handler: Callable[..., Any] | None, *, validator: Callable[..., Any] | None = None
+) -> None:
     """Set an update's handler and validator, or remove them with None."""
     current().handlers.set_update(name, handler, validator)
 
@@ -85,11 +91,15 @@ def get_dynamic_update_handler() -> Callable[..., Any] | None:
     return handlers.get(handlers.updates, None)
 
 
-def set_dynamic_update_handler(handler: Callable[..., Any] | None, *, validator: Callable[..., Any] | None = None) -> None:
+def set_dynamic_update_handler(
+    handler: Callable[..., Any] | None, *, validator: Callable[..., Any] | None = None
+) -> None:
     """Set the handler, and validator, of all updates without one of their own."""
     current().handlers.set_update(None, handler, validator)
 
 
 def all_handlers_finished() -> bool:
-    """Whether no signal or update handler is running. `await workflow.wait_condition(workflow.all_handlers_finished)` before returning."""
+    """Whether no signal or update handler is running. `await
+    workflow.wait_condition(workflow.all_handlers_finished)` before returning.
+    """
     return current().handlers.all_finished()

@@ -1,4 +1,6 @@
-"""`workflow.unsafe`: what workflow code should seldom ask. There is no import sandbox: its switches change only what they report."""
+"""`workflow.unsafe`: what workflow code should seldom ask. There is no import sandbox: its
+switches change only what they report.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,9 @@ class unsafe:
 
     @staticmethod
     @contextmanager
-    def sandbox_import_notification_policy(policy: SandboxImportNotificationPolicy) -> Iterator[None]:
+    def sandbox_import_notification_policy(
+        policy: SandboxImportNotificationPolicy,
+    ) -> Iterator[None]:
         """Apply an import notification policy."""
         before = unsafe.current_import_notification_policy_override()
         _local.policy = policy

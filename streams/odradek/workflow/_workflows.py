@@ -1,4 +1,6 @@
-"""Other workflows, and this one anew: continue-as-new; child workflows and external handles, which are importable and refused."""
+"""Other workflows, and this one anew: continue-as-new; child workflows and external handles,
+which are importable and refused.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,8 @@ def continue_as_new(
     initial_versioning_behavior: ContinueAsNewVersioningBehavior | None = None,
     event_groups: Sequence[EventGroup] | None = None,
 ) -> NoReturn:
-    """End this run and start the workflow anew, under the same id, with an empty history. What is not given is inherited.
+    """End this run and start the workflow anew, under the same id, with an empty history. What
+    is not given is inherited.
 
     Args:
         arg: Single argument of the new run.
@@ -205,7 +208,9 @@ class ChildWorkflowHandle(asyncio.Task[R], Generic[S, R]):
         """Run id of the child."""
         not_supported("child workflows are")
 
-    async def signal(self, signal: Any, arg: Any = unset, *, args: Sequence[Any] = (), **options: Any) -> None:
+    async def signal(
+        self, signal: Any, arg: Any = unset, *, args: Sequence[Any] = (), **options: Any
+    ) -> None:
         """Signal the child."""
         not_supported("child workflows are")
 
@@ -217,7 +222,9 @@ async def start_child_workflow(
     not_supported("child workflows are")
 
 
-async def execute_child_workflow(workflow: Any, arg: Any = unset, *, args: Sequence[Any] = (), **options: Any) -> Any:
+async def execute_child_workflow(
+    workflow: Any, arg: Any = unset, *, args: Sequence[Any] = (), **options: Any
+) -> Any:
     """Refused: not supported yet."""
     not_supported("child workflows are")
 
@@ -238,21 +245,29 @@ class ExternalWorkflowHandle(Generic[S]):
         """Run id, if given."""
         not_supported("external workflow handles are")
 
-    async def signal(self, signal: Any, arg: Any = unset, *, args: Sequence[Any] = (), **options: Any) -> None:
+    async def signal(
+        self, signal: Any, arg: Any = unset, *, args: Sequence[Any] = (), **options: Any
+    ) -> None:
         """Signal it."""
         not_supported("external workflow handles are")
 
-    async def cancel(self, *, reason: str = "", event_groups: Sequence[EventGroup] | None = None) -> None:
+    async def cancel(
+        self, *, reason: str = "", event_groups: Sequence[EventGroup] | None = None
+    ) -> None:
         """Ask for its cancellation."""
         not_supported("external workflow handles are")
 
 
-def get_external_workflow_handle(workflow_id: str, *, run_id: str | None = None) -> ExternalWorkflowHandle[Any]:
+def get_external_workflow_handle(
+    workflow_id: str, *, run_id: str | None = None
+) -> ExternalWorkflowHandle[Any]:
     """Refused: not supported yet."""
     not_supported("external workflow handles are")
 
 
-def get_external_workflow_handle_for(workflow: Any, workflow_id: str, *, run_id: str | None = None) -> ExternalWorkflowHandle[Any]:
+def get_external_workflow_handle_for(
+    workflow: Any, workflow_id: str, *, run_id: str | None = None
+) -> ExternalWorkflowHandle[Any]:
     """Refused: not supported yet."""
     not_supported("external workflow handles are")
 

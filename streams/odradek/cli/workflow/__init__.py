@@ -1,7 +1,8 @@
-"""`odradek workflow …`. Commands, options and output as `temporal workflow` has them; what is ours alone is said in their help.
+"""`odradek workflow …`. Commands, options and output as `temporal workflow` has them; what is
+ours alone is said in their help.
 
-`start.py` starts and waits; `describe.py`, `read.py` and `trace.py` look at one workflow, `lists.py` at many; `change.py` changes one or
-those of a query.
+`start.py` starts and waits; `describe.py`, `read.py` and `trace.py` look at one workflow,
+`lists.py` at many; `change.py` changes one or those of a query.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from odradek.cli.workflow import change, describe, lists, read, start, trace
 
 EXAMPLES = (
     """odradek workflow start -w order-1 --type OrderWorkflow -t orders -i '{"product": "spool"}'""",
-    "odradek workflow execute -w order-2 --type OrderWorkflow -t orders --input-file order.json -o json",
+    (
+        "odradek workflow execute -w order-2 --type OrderWorkflow -t orders --input-file order.json"
+        " -o json"
+    ),
     """odradek workflow signal -w order-1 --name cancel-order -i '"changed my mind"'""",
     """odradek workflow list --query "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Failed'" """.strip(),
     "odradek workflow show -w order-1 -o json",
@@ -22,7 +26,13 @@ NOTES = """Without --task-queue a workflow is located in all task queues of the 
 
 def register(commands: Commands) -> None:
     """Add the group and its commands."""
-    actions = add_group(commands, "workflow", help="start workflows and talk to them", examples=EXAMPLES, notes=NOTES)
+    actions = add_group(
+        commands,
+        "workflow",
+        help="start workflows and talk to them",
+        examples=EXAMPLES,
+        notes=NOTES,
+    )
     start.register(actions)
     describe.register(actions)
     read.register(actions)

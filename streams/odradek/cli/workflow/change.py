@@ -1,4 +1,6 @@
-"""signal, cancel, terminate, delete, unpark: one workflow, or those of a query. update: named, for the day when there are updates."""
+"""signal, cancel, terminate, delete, unpark: one workflow, or those of a query. update: named,
+for the day when there are updates.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,11 @@ def register(actions: Commands) -> None:
         parents=[input_options()],
     )
     parser.add_argument("--name", "--type", required=True, help="signal name")
-    parser.add_argument("--reason", default="", help="why, with --query; as `temporal` has it, a signal itself carries none")
+    parser.add_argument(
+        "--reason",
+        default="",
+        help="why, with --query; as `temporal` has it, a signal itself carries none",
+    )
     parser = _command(
         actions,
         "cancel",
@@ -61,7 +67,11 @@ def register(actions: Commands) -> None:
         "odradek workflow delete -w order-1",
         """odradek workflow delete --query "ExecutionStatus = 'Completed' AND CloseTime < '2026-11-01'" --rps 200""",
     )
-    parser.add_argument("--reason", default="", help="why, with --query; as `temporal` has it, nothing is left to carry it")
+    parser.add_argument(
+        "--reason",
+        default="",
+        help="why, with --query; as `temporal` has it, nothing is left to carry it",
+    )
     _command(
         actions,
         "unpark",
@@ -69,10 +79,13 @@ def register(actions: Commands) -> None:
         "try a parked workflow again now (Odradek's own)",
         "odradek workflow unpark -w order-1",
         """odradek workflow unpark --query "WorkflowType = 'OrderWorkflow'" --yes""",
-        note="A run is parked when its code cannot go on: a defect, code that does not yield. --query hits the parked ones. One whose\n"
-        "workflow task failed and waits for its next try is tried now as well; any other is left alone: status 1, and it says so.\n"
-        "If `workflow describe` (Parked) names an input that is a dead letter, put it back afterwards:\n"
-        "`odradek dead-letter redrive -t QUEUE -w ID`.",
+        note=(
+            "A run is parked when its code cannot go on: a defect, code that does not yield."
+            " --query hits the parked ones. One whose\nworkflow task failed and waits for its next"
+            " try is tried now as well; any other is left alone: status 1, and it says so.\nIf"
+            " `workflow describe` (Parked) names an input that is a dead letter, put it back"
+            " afterwards:\n`odradek dead-letter redrive -t QUEUE -w ID`."
+        ),
     )
     parser = add_command(
         actions,
@@ -126,7 +139,9 @@ def signal(options: argparse.Namespace) -> int:
         verb=f"signal {options.name!r} to",
         past="signalled",
         restrict=OPEN,
-        act=lambda handle: handle.signal(options.name, args=arguments, rpc_timeout=options.rpc_timeout),
+        act=lambda handle: handle.signal(
+            options.name, args=arguments, rpc_timeout=options.rpc_timeout
+        ),
     )
 
 
@@ -154,7 +169,13 @@ def terminate(options: argparse.Namespace) -> int:
 
 def delete(options: argparse.Namespace) -> int:
     """Delete."""
-    return _change(options, verb="delete", past="deleted", restrict="", act=lambda handle: handle.delete(rpc_timeout=options.rpc_timeout))
+    return _change(
+        options,
+        verb="delete",
+        past="deleted",
+        restrict="",
+        act=lambda handle: handle.delete(rpc_timeout=options.rpc_timeout),
+    )
 
 
 def unpark(options: argparse.Namespace) -> int:
@@ -198,4 +219,8 @@ def _change(options: argparse.Namespace, *, verb: str, past: str, restrict: str,
     async def many(client: Client) -> int:
         return await run_batch(client, options, verb=verb, past=past, restrict=restrict, act=act)
 
-    return with_client(options, one) if options.query is None else with_client(options, many, lazy=True)
+    return (
+        with_client(options, one)
+        if options.query is None
+        else with_client(options, many, lazy=True)
+    )

@@ -8,13 +8,26 @@ from typing import Any
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import POSITIVE, cluster_options, server_options, with_client
-from odradek.cli.output import is_json, output_options, plain, print_json, print_line, print_table, print_value, text_of, visible
+from odradek.cli.output import (
+    is_json,
+    output_options,
+    plain,
+    print_json,
+    print_line,
+    print_table,
+    print_value,
+    text_of,
+    visible,
+)
 from odradek.cli.style import run_status_text
 from odradek.cli.times import since_text
 from odradek.cli.workflow.options import add_timeout
 from odradek.client import Client, WorkflowExecution
 
-NOTES = "The language of queries is in docs/query.md: Temporal's list filter, and ORDER BY and GROUP BY over any column."
+NOTES = (
+    "The language of queries is in docs/query.md: Temporal's list filter, and ORDER BY and GROUP BY"
+    " over any column."
+)
 _HEADER = ["STATUS", "WORKFLOW ID", "TYPE", "START TIME", "CLOSE TIME", "TASK QUEUE"]
 
 
@@ -39,8 +52,16 @@ Temporal's WorkflowExecutionInfo, with what is wrong in the search attribute `Te
         parents=parents,
     )
     parser.add_argument("--query", "-q", default="", help="which workflows (default: all)")
-    parser.add_argument("--limit", type=POSITIVE, metavar="N", help="how many at most (default: all)")
-    parser.add_argument("--page-size", type=POSITIVE, default=1_000, metavar="N", help="how many a request (default, and most: 1000)")
+    parser.add_argument(
+        "--limit", type=POSITIVE, metavar="N", help="how many at most (default: all)"
+    )
+    parser.add_argument(
+        "--page-size",
+        type=POSITIVE,
+        default=1_000,
+        metavar="N",
+        help="how many a request (default, and most: 1000)",
+    )
     add_timeout(parser, "a page")
     parser = add_command(
         actions,
@@ -62,7 +83,12 @@ def list_workflows(options: argparse.Namespace) -> int:
     """Print a list, page by page."""
 
     async def use(client: Client) -> None:
-        found = client.list_workflows(options.query, limit=options.limit, page_size=options.page_size, rpc_timeout=options.rpc_timeout)
+        found = client.list_workflows(
+            options.query,
+            limit=options.limit,
+            page_size=options.page_size,
+            rpc_timeout=options.rpc_timeout,
+        )
         if options.output == "json":
             print_json([info_json(execution) async for execution in found])
         elif options.output == "jsonl":
@@ -82,14 +108,25 @@ def count_workflows(options: argparse.Namespace) -> int:
         found = await client.count_workflows(options.query, rpc_timeout=options.rpc_timeout)
         rest = found.count - sum(group.count for group in found.groups)
         if found.groups and rest:
-            print(f"the {len(found.groups):,} largest groups; {rest:,} workflows are in smaller ones: narrow the query", file=sys.stderr)
+            print(
+                f"the {len(found.groups):,} largest groups; {rest:,} workflows are in smaller ones:"
+                " narrow the query",
+                file=sys.stderr,
+            )
         if is_json(options):
-            groups = [{"groupValues": plain(list(group.group_values)), "count": str(group.count)} for group in found.groups]
-            print_value(options, {"count": str(found.count), **({"groups": groups} if groups else {})})
+            groups = [
+                {"groupValues": plain(list(group.group_values)), "count": str(group.count)}
+                for group in found.groups
+            ]
+            print_value(
+                options, {"count": str(found.count), **({"groups": groups} if groups else {})}
+            )
             return
         print(f"Total: {found.count}")
         for group in found.groups:
-            print(visible(f"Group total: {group.count}, values: {text_of(list(group.group_values))}"))
+            print(
+                visible(f"Group total: {group.count}, values: {text_of(list(group.group_values))}")
+            )
 
     with_client(options, use, lazy=True)
     return 0
@@ -109,10 +146,14 @@ async def _print_pages(found: Any, page_size: int, limit: int | None) -> None:
     widths: list[int] = []
     shown = 0
     while limit is None or shown < limit:
-        await found.fetch_next_page(page_size=page_size if limit is None else min(page_size, limit - shown))
+        await found.fetch_next_page(
+            page_size=page_size if limit is None else min(page_size, limit - shown)
+        )
         page = list(found.current_page or [])
         if page or not widths:
-            widths = print_table(_HEADER, [_row(execution) for execution in page], widths=widths, headed=not widths)
+            widths = print_table(
+                _HEADER, [_row(execution) for execution in page], widths=widths, headed=not widths
+            )
         shown += len(page)
         if found.next_page_token is None:
             return

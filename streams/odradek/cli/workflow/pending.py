@@ -1,4 +1,6 @@
-"""How commands tell of a request that was accepted without a verdict: it is durable, and nobody has applied or refused it yet."""
+"""How commands tell of a request that was accepted without a verdict: it is durable, and nobody
+has applied or refused it yet.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ def pending_text(queues: list[str]) -> str:
     """For people. queues: as `noting_pending` notes them; "" for none."""
     if not queues:
         return ""
-    return f"accepted: no processor of task queue {queues[0]!r} has answered yet; it is applied (or refused) once one is up"
+    return (
+        f"accepted: no processor of task queue {queues[0]!r} has answered yet; it is applied (or"
+        " refused) once one is up"
+    )
 
 
 def pending_fields(queues: list[str]) -> dict[str, str]:

@@ -33,7 +33,11 @@ from odradek.client import Client, WorkflowHistory
 from odradek.common import QueryRejectCondition, RawValue
 
 _STACK_TRACE, _METADATA = "__stack_trace", "__temporal_workflow_metadata"
-_DEFINITIONS = (("Query", "queryDefinitions"), ("Signal", "signalDefinitions"), ("Update", "updateDefinitions"))
+_DEFINITIONS = (
+    ("Query", "queryDefinitions"),
+    ("Signal", "signalDefinitions"),
+    ("Update", "updateDefinitions"),
+)
 
 
 def register(actions: Commands) -> None:
@@ -70,8 +74,14 @@ def register(actions: Commands) -> None:
         "metadata",
         metadata,
         help="what a workflow says of itself: its queries and signals, its current details",
-        examples=("odradek workflow metadata -w order-1", "odradek workflow metadata -w order-1 -o json"),
-        notes="Its answer to the query `__temporal_workflow_metadata`. Summary and details of its start are in `workflow describe`.",
+        examples=(
+            "odradek workflow metadata -w order-1",
+            "odradek workflow metadata -w order-1 -o json",
+        ),
+        notes=(
+            "Its answer to the query `__temporal_workflow_metadata`. Summary and details of its"
+            " start are in `workflow describe`."
+        ),
         statuses=ONE_WORKFLOW,
         parents=shared,
     )
@@ -89,18 +99,31 @@ def register(actions: Commands) -> None:
             "odradek workflow show -w order-1 --reverse",
             "odradek workflow show -w order-1 -o json",
         ),
-        notes="-o json is Temporal's form of a history, which its tools and `Replayer` read; -o jsonl has an event a line.",
+        notes=(
+            "-o json is Temporal's form of a history, which its tools and `Replayer` read; -o jsonl"
+            " has an event a line."
+        ),
         statuses=ONE_WORKFLOW,
         parents=shared,
     )
     add_one(parser)
-    parser.add_argument("--follow", "-f", action="store_true", help="go on as events come, until the workflow closes")
+    parser.add_argument(
+        "--follow",
+        "-f",
+        action="store_true",
+        help="go on as events come, until the workflow closes",
+    )
     parser.add_argument("--detailed", action="store_true", help="what each event holds as well")
     parser.add_argument("--reverse", action="store_true", help="the latest event first")
 
 
 def _reject_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reject-condition", type=member(QueryRejectCondition), metavar="CONDITION", help=names(QueryRejectCondition))
+    parser.add_argument(
+        "--reject-condition",
+        type=member(QueryRejectCondition),
+        metavar="CONDITION",
+        help=names(QueryRejectCondition),
+    )
 
 
 # --- commands
@@ -150,7 +173,9 @@ def metadata(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """Print the history."""
     if options.follow and options.reverse:
-        raise UsageError("--reverse and --follow exclude each other: what is to come has no end to begin at")
+        raise UsageError(
+            "--reverse and --follow exclude each other: what is to come has no end to begin at"
+        )
 
     async def use(client: Client) -> None:
         handle = handle_of(client, options)
@@ -181,8 +206,12 @@ def show(options: argparse.Namespace) -> int:
 # --- queries
 
 
-async def _asked(client: Client, options: argparse.Namespace, name: str, arguments: Sequence[Any] = ()) -> Any:
-    """The answer, for people; for programs it is written: Temporal's QueryWorkflowResponse, payloads in short form."""
+async def _asked(
+    client: Client, options: argparse.Namespace, name: str, arguments: Sequence[Any] = ()
+) -> Any:
+    """The answer, for people; for programs it is written: Temporal's QueryWorkflowResponse,
+    payloads in short form.
+    """
     answer = await handle_of(client, options).query(
         name,
         args=arguments,
@@ -194,7 +223,10 @@ async def _asked(client: Client, options: argparse.Namespace, name: str, argumen
         from odradek.engine.json_fields import PAYLOADS
         from odradek.web.temporal.shorthand import shorten
 
-        print_value(options, {} if answer is None else {"queryResult": shorten(PAYLOADS.write([answer.payload]))})
+        print_value(
+            options,
+            {} if answer is None else {"queryResult": shorten(PAYLOADS.write([answer.payload]))},
+        )
     return answer
 
 
@@ -205,7 +237,13 @@ def _print_metadata(answer: dict[str, Any]) -> None:
         found = definition.get(name) or []
         if found:
             print_heading(f"{what} definitions: {len(found)}")
-            print_table(["NAME", "DESCRIPTION"], [[text_of(one.get("name")), text_of(one.get("description") or None)] for one in found])
+            print_table(
+                ["NAME", "DESCRIPTION"],
+                [
+                    [text_of(one.get("name")), text_of(one.get("description") or None)]
+                    for one in found
+                ],
+            )
     if details := answer.get("currentDetails"):
         print_heading("Current details:")
         print(visible(str(details), lines=True))
@@ -242,4 +280,8 @@ def print_event(event: Any, *, detailed: bool, file: TextIO | None = None) -> No
         for name, value in written.items():
             if name.endswith("EventAttributes"):
                 for field, one in in_words(value).items():
-                    print(f"         {field}: {visible(one) if isinstance(one, str) else json_text(one)}", file=file)
+                    print(
+                        f"         {field}:"
+                        f" {visible(one) if isinstance(one, str) else json_text(one)}",
+                        file=file,
+                    )

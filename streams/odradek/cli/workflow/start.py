@@ -12,10 +12,24 @@ from typing import Any
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, duration, filled, key_values, with_client
 from odradek.cli.inputs import add_inputs, input_options, inputs_of
-from odradek.cli.output import is_json, is_quiet, output_options, print_for_people, print_one, print_value, visible
+from odradek.cli.output import (
+    is_json,
+    is_quiet,
+    output_options,
+    print_for_people,
+    print_one,
+    print_value,
+    visible,
+)
 from odradek.cli.status import COMMON, ONE_WORKFLOW, Status, UsageError
 from odradek.cli.workflow.options import add_one, add_timeout, handle_of, member, names
-from odradek.cli.workflow.outcome import close_event, friendly, history_json, result_with_progress, status_word
+from odradek.cli.workflow.outcome import (
+    close_event,
+    friendly,
+    history_json,
+    result_with_progress,
+    status_word,
+)
 from odradek.cli.workflow.pending import NOTE, pending_fields, pending_text
 from odradek.client import Client, WorkflowFailureError
 from odradek.client.verdicts import noting_outcomes, noting_pending
@@ -60,8 +74,14 @@ def register(actions: Commands) -> None:
         help="start a workflow and wait for its result",
         examples=(
             """odradek workflow execute -w order-1 --type OrderWorkflow -t orders -i '{"product": "spool"}'""",
-            "odradek workflow execute -w order-2 --type OrderWorkflow -t orders --input-file order.json -o json",
-            "odradek workflow execute --type OrderWorkflow -t orders --input-file order.json --detailed",
+            (
+                "odradek workflow execute -w order-2 --type OrderWorkflow -t orders --input-file"
+                " order.json -o json"
+            ),
+            (
+                "odradek workflow execute --type OrderWorkflow -t orders --input-file order.json"
+                " --detailed"
+            ),
         ),
         notes=_OUTCOME,
         statuses=STATUSES,
@@ -69,7 +89,11 @@ def register(actions: Commands) -> None:
     )
     _start_options(parser)
     _start_signal_options(parser)
-    parser.add_argument("--detailed", action="store_true", help="what each event holds as well; with -o json its `history`")
+    parser.add_argument(
+        "--detailed",
+        action="store_true",
+        help="what each event holds as well; with -o json its `history`",
+    )
     parser = add_command(
         actions,
         "signal-with-start",
@@ -83,7 +107,14 @@ def register(actions: Commands) -> None:
         parents=parents,
     )
     _start_options(parser, required=True)
-    parser.add_argument("--signal-name", "--signal-type", required=True, dest="start_signal", metavar="NAME", help="signal name")
+    parser.add_argument(
+        "--signal-name",
+        "--signal-type",
+        required=True,
+        dest="start_signal",
+        metavar="NAME",
+        help="signal name",
+    )
     add_inputs(parser, "signal-input", of=" of the signal")
     add_one(
         add_command(
@@ -91,7 +122,10 @@ def register(actions: Commands) -> None:
             "result",
             result,
             help="wait for a workflow's result",
-            examples=("odradek workflow result -w order-1", "odradek workflow result -w order-1 -o json --rpc-timeout 30s"),
+            examples=(
+                "odradek workflow result -w order-1",
+                "odradek workflow result -w order-1 -o json --rpc-timeout 30s",
+            ),
             notes=_OUTCOME,
             statuses=ONE_WORKFLOW,
             parents=[cluster_options(), output_options()],
@@ -105,22 +139,39 @@ def _start_options(parser: argparse.ArgumentParser, *, required: bool = False) -
     parser.add_argument("--workflow-id", "-w", type=filled, required=required, help=help)
     parser.add_argument("--type", "--name", required=True, help="workflow type")
     parser.add_argument("--task-queue", "-t", required=True, help="task queue")
-    parser.add_argument("--id-reuse-policy", type=member(WorkflowIDReusePolicy), metavar="POLICY", help=names(WorkflowIDReusePolicy))
     parser.add_argument(
-        "--id-conflict-policy", type=member(WorkflowIDConflictPolicy), metavar="POLICY", help=names(WorkflowIDConflictPolicy)
+        "--id-reuse-policy",
+        type=member(WorkflowIDReusePolicy),
+        metavar="POLICY",
+        help=names(WorkflowIDReusePolicy),
     )
     parser.add_argument(
-        "--fail-existing", action="store_true", help="fail when the workflow id was ever used: --id-reuse-policy RejectDuplicate"
+        "--id-conflict-policy",
+        type=member(WorkflowIDConflictPolicy),
+        metavar="POLICY",
+        help=names(WorkflowIDConflictPolicy),
+    )
+    parser.add_argument(
+        "--fail-existing",
+        action="store_true",
+        help="fail when the workflow id was ever used: --id-reuse-policy RejectDuplicate",
     )
     for name in ("execution-timeout", "run-timeout", "task-timeout", "start-delay"):
-        parser.add_argument(f"--{name}", type=duration, metavar="DURATION", help="such as 30s, 5min, 1h")
+        parser.add_argument(
+            f"--{name}", type=duration, metavar="DURATION", help="such as 30s, 5min, 1h"
+        )
     parser.add_argument("--cron", default="", metavar="SPEC", help="cron schedule")
-    parser.add_argument("--memo", action="append", metavar="KEY=JSON", help="a memo value; may be given again")
+    parser.add_argument(
+        "--memo", action="append", metavar="KEY=JSON", help="a memo value; may be given again"
+    )
     parser.add_argument(
         "--search-attribute",
         action="append",
         metavar="KEY[:TYPE]=JSON",
-        help="a search attribute; TYPE (Keyword, Text, Int, Double, Bool, Datetime, KeywordList) is told by the value if left out",
+        help=(
+            "a search attribute; TYPE (Keyword, Text, Int, Double, Bool, Datetime, KeywordList) is"
+            " told by the value if left out"
+        ),
     )
     parser.add_argument("--static-summary", help="a line that `describe` shows")
     parser.add_argument("--static-details", help="a text that `describe` shows")
@@ -128,7 +179,11 @@ def _start_options(parser: argparse.ArgumentParser, *, required: bool = False) -
 
 
 def _start_signal_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--start-signal", metavar="NAME", help="signal-with-start: signal the open run, or start one with the signal")
+    parser.add_argument(
+        "--start-signal",
+        metavar="NAME",
+        help="signal-with-start: signal the open run, or start one with the signal",
+    )
     add_inputs(parser, "start-signal-input", of=" of that signal")
 
 
@@ -146,7 +201,11 @@ def start(options: argparse.Namespace) -> int:
         if not pending:
             print_one(options, told)
         else:
-            print_one(options, {**told, "Verdict": pending_text(pending)}, {**told, **pending_fields(pending)})
+            print_one(
+                options,
+                {**told, "Verdict": pending_text(pending)},
+                {**told, **pending_fields(pending)},
+            )
 
     with_client(options, use, creates=True)
     return 0
@@ -164,7 +223,11 @@ def execute(options: argparse.Namespace) -> int:
     async def use(client: Client) -> None:
         began_s = time.monotonic()
         handle = await client.start_workflow(options.type, **keywords)
-        told = {"workflowId": handle.id, "runId": handle.result_run_id or "", **_started(options, client)}
+        told = {
+            "workflowId": handle.id,
+            "runId": handle.result_run_id or "",
+            **_started(options, client),
+        }
         silent = is_json(options) or is_quiet(options)
         if not silent:
             _print_running(told)
@@ -175,7 +238,11 @@ def execute(options: argparse.Namespace) -> int:
         await _print_outcome(
             options,
             client,
-            handle.result() if silent else result_with_progress(client, handle, detailed=options.detailed),
+            (
+                handle.result()
+                if silent
+                else result_with_progress(client, handle, detailed=options.detailed)
+            ),
             lambda outcome: {**told, "durationMillis": round((time.monotonic() - began_s) * 1000)},
             more if options.detailed else None,
         )
@@ -211,10 +278,11 @@ async def _print_outcome(
     told: Callable[[WorkflowResult], dict[str, Any]],
     history: Callable[[], Coroutine[Any, Any, dict[str, Any]]] | None = None,
 ) -> None:
-    """For people the value alone, which goes on into `jq`, or a file, as it is; of a failure the line on stderr that comes by itself.
+    """For people the value alone, which goes on into `jq`, or a file, as it is; of a failure the
+    line on stderr that comes by itself.
 
-    For programs what `temporal` writes: `told` of the run that was the last, its status, close event and result, and the history. Of a
-    failure also its words, which are ours.
+    For programs what `temporal` writes: `told` of the run that was the last, its status, close
+    event and result, and the history. Of a failure also its words, which are ours.
     """
     failed: WorkflowFailureError | None = None
     with noting_outcomes() as outcomes:
@@ -228,8 +296,14 @@ async def _print_outcome(
         print_for_people(value)
         return
     last = outcomes[-1]
-    written = {**told(last), "status": status_word(last.status), "closeEvent": await close_event(client, last, options.rpc_timeout)}
-    written |= {"result": friendly(last.result)} if failed is None else {"failure": _failure_json(failed)}
+    written = {
+        **told(last),
+        "status": status_word(last.status),
+        "closeEvent": await close_event(client, last, options.rpc_timeout),
+    }
+    written |= (
+        {"result": friendly(last.result)} if failed is None else {"failure": _failure_json(failed)}
+    )
     if history is not None:
         written["history"] = await history()
     print_value(options, written)
@@ -255,7 +329,11 @@ def start_keywords(options: argparse.Namespace) -> dict[str, Any]:
     if options.fail_existing and options.id_reuse_policy is not None:
         raise UsageError("give --fail-existing or --id-reuse-policy, not both")
     given = {
-        "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE if options.fail_existing else options.id_reuse_policy,
+        "id_reuse_policy": (
+            WorkflowIDReusePolicy.REJECT_DUPLICATE
+            if options.fail_existing
+            else options.id_reuse_policy
+        ),
         "id_conflict_policy": options.id_conflict_policy,
         "execution_timeout": options.execution_timeout,
         "run_timeout": options.run_timeout,
@@ -273,7 +351,9 @@ def start_keywords(options: argparse.Namespace) -> dict[str, Any]:
         "id": options.workflow_id,
         "task_queue": options.task_queue,
         "cron_schedule": options.cron,
-        "start_signal_args": inputs_of(options, "signal-input" if hasattr(options, "signal_input") else "start-signal-input"),
+        "start_signal_args": inputs_of(
+            options, "signal-input" if hasattr(options, "signal_input") else "start-signal-input"
+        ),
         **{name: value for name, value in given.items() if value is not None},
     }
 
@@ -296,7 +376,10 @@ def search_attributes(texts: list[str] | None) -> TypedSearchAttributes | None:
         }
         make: Any = makers.get(kind)
         if make is None or not key_name:
-            raise UsageError(f"--search-attribute {name}: write KEY=JSON or KEY:TYPE=JSON, with a TYPE of {', '.join(makers)}")
+            raise UsageError(
+                f"--search-attribute {name}: write KEY=JSON or KEY:TYPE=JSON, with a TYPE of"
+                f" {', '.join(makers)}"
+            )
         pairs.append(SearchAttributePair(make(key_name), _typed(name, kind, value)))
     return TypedSearchAttributes(pairs) if pairs else None
 
@@ -308,10 +391,21 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         try:
             return datetime.fromisoformat(value)
         except ValueError as error:
-            raise UsageError(f"--search-attribute {name}: {value!r} is no time; write RFC 3339, as 2026-11-24T18:30:00Z") from error
+            raise UsageError(
+                f"--search-attribute {name}: {value!r} is no time; write RFC 3339, as"
+                " 2026-11-24T18:30:00Z"
+            ) from error
     if kind == "Double" and type(value) is int:
         return float(value)
-    wanted = {"Bool": bool, "Int": int, "Double": float, "Keyword": str, "Text": str, "KeywordList": list, "Datetime": datetime}[kind]
+    wanted = {
+        "Bool": bool,
+        "Int": int,
+        "Double": float,
+        "Keyword": str,
+        "Text": str,
+        "KeywordList": list,
+        "Datetime": datetime,
+    }[kind]
     if type(value) is not wanted:
         raise UsageError(f"--search-attribute {name}: {value!r} is no {kind}")
     return value

@@ -1,4 +1,6 @@
-"""trace: a run as it goes. On a terminal it is drawn anew until the run closes; elsewhere it is written once, when it has closed."""
+"""trace: a run as it goes. On a terminal it is drawn anew until the run closes; elsewhere it is
+written once, when it has closed.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,15 @@ def register(actions: Commands) -> None:
             "trace",
             trace,
             help="a workflow's progress as it goes: activities, timers, attempts, what fails",
-            examples=("odradek workflow trace -w order-1", "odradek workflow trace -w order-1 -r RUN_ID --color always"),
-            notes="On a terminal it is drawn anew each second until the workflow closes; elsewhere it is written once: when the workflow\n"
-            "has closed, or at Ctrl-C. A run that continues as new has closed: the run that goes on is named.",
+            examples=(
+                "odradek workflow trace -w order-1",
+                "odradek workflow trace -w order-1 -r RUN_ID --color always",
+            ),
+            notes=(
+                "On a terminal it is drawn anew each second until the workflow closes; elsewhere it"
+                " is written once: when the workflow\nhas closed, or at Ctrl-C. A run that"
+                " continues as new has closed: the run that goes on is named."
+            ),
             statuses=ONE_WORKFLOW,
             parents=[cluster_options(), output_options()],
         )
@@ -48,12 +56,15 @@ def trace(options: argparse.Namespace) -> int:
     """Follow one run. Status 1 if it fails."""
     if is_json(options):
         raise UsageError(
-            f"a trace is no JSON: `odradek workflow show -w {options.workflow_id} --follow -o jsonl` has its events as they come"
+            f"a trace is no JSON: `odradek workflow show -w {options.workflow_id} --follow -o"
+            " jsonl` has its events as they come"
         )
 
     async def use(client: Client) -> TracedRun:
         found = await handle_of(client, options).describe(rpc_timeout=options.rpc_timeout)
-        handle = client.get_workflow_handle(found.id, run_id=found.run_id, task_queue=found.task_queue)
+        handle = client.get_workflow_handle(
+            found.id, run_id=found.run_id, task_queue=found.task_queue
+        )
         print(heading("Execution summary:"))
         print_fields(
             {
@@ -72,11 +83,16 @@ def trace(options: argparse.Namespace) -> int:
 
     run = with_client(options, use)
     if run.status in _FAILED:
-        raise CommandFailedError(f"workflow {run.workflow_id!r} is {run.status}" + (f": {run.failure}" if run.failure else ""))
+        raise CommandFailedError(
+            f"workflow {run.workflow_id!r} is {run.status}"
+            + (f": {run.failure}" if run.failure else "")
+        )
     return 0
 
 
-async def _follow(handle: WorkflowHandle[Any, Any], run: TracedRun, options: argparse.Namespace) -> None:
+async def _follow(
+    handle: WorkflowHandle[Any, Any], run: TracedRun, options: argparse.Namespace
+) -> None:
     async def read() -> None:
         async for event in handle.fetch_history_events(wait_new_event=True):
             run.update(event)
@@ -101,7 +117,9 @@ async def _follow(handle: WorkflowHandle[Any, Any], run: TracedRun, options: arg
         drawing.end(run)
 
 
-async def _describe(handle: WorkflowHandle[Any, Any], run: TracedRun, options: argparse.Namespace) -> None:
+async def _describe(
+    handle: WorkflowHandle[Any, Any], run: TracedRun, options: argparse.Namespace
+) -> None:
     """What waits. An owner that does not answer has been said by what is drawn: it grows old."""
     with contextlib.suppress(RPCError):
         run.describe((await handle.describe(rpc_timeout=options.rpc_timeout)).raw_description)
@@ -141,7 +159,9 @@ class _Drawing:
 
 
 def _text(line: Line) -> str:
-    return "".join(paint(visible(part), part.color if isinstance(part, Painted) else 0) for part in line).rstrip()
+    return "".join(
+        paint(visible(part), part.color if isinstance(part, Painted) else 0) for part in line
+    ).rstrip()
 
 
 def _cut(line: Line, width: int) -> Line:

@@ -1,7 +1,8 @@
-"""What `workflow trace` shows of a run: its activities and timers in their order, told by its history, and by `describe` what waits.
+"""What `workflow trace` shows of a run: its activities and timers in their order, told by its
+history, and by `describe` what waits.
 
-Pure: events and descriptions in, a tree of lines out. Activities write their start into the history when they close; until then the
-description says at which attempt they are.
+Pure: events and descriptions in, a tree of lines out. Activities write their start into the
+history when they close; until then the description says at which attempt they are.
 """
 
 from __future__ import annotations
@@ -89,7 +90,11 @@ class TracedRun:
         """Take the next event of the history."""
         attributes, at_ms = event.attributes, event.event_time_ms
         if isinstance(attributes, history.WorkflowExecutionStarted):
-            self.started_ms, self.attempt, self.workflow_type = at_ms, attributes.attempt, attributes.workflow_type
+            self.started_ms, self.attempt, self.workflow_type = (
+                at_ms,
+                attributes.attempt,
+                attributes.workflow_type,
+            )
         elif isinstance(attributes, history.WorkflowExecutionCancelRequested):
             self._say("Cancel cause:", attributes.cause)
             self._say("Cancel requested by:", attributes.identity)
@@ -114,7 +119,9 @@ class TracedRun:
         self.next_run_id = getattr(attributes, "new_execution_run_id", "")
 
     def _update_step(self, attributes: history.Attributes, at_ms: int) -> None:
-        began = getattr(attributes, "scheduled_event_id", 0) or getattr(attributes, "started_event_id", 0)
+        began = getattr(attributes, "scheduled_event_id", 0) or getattr(
+            attributes, "started_event_id", 0
+        )
         step = self.steps.get(began)
         if step is None:
             return  # a workflow task, or an event that a trace does not show
@@ -138,12 +145,17 @@ class TracedRun:
             self.said.append((what, text))
 
     def describe(self, found: WorkflowDescription) -> None:
-        """Take what the history does not say yet. Nothing, when the run has closed meanwhile: its events are on their way."""
+        """Take what the history does not say yet. Nothing, when the run has closed meanwhile:
+        its events are on their way.
+        """
         if found.summary.status != "RUNNING" or self.closed_ms:
             return
         self.trouble = found.summary.parked_reason
         if not self.trouble and found.pending_task_failure is not None:
-            self.trouble = f"workflow task fails, attempt {found.pending_task_attempt}: {found.pending_task_failure.message}"
+            self.trouble = (
+                f"workflow task fails, attempt {found.pending_task_attempt}:"
+                f" {found.pending_task_failure.message}"
+            )
         for activity in found.pending_activities:
             step = self.steps.get(activity.scheduled_event_id)
             if step is None or step.closed_ms:
@@ -155,7 +167,9 @@ class TracedRun:
             if activity.waiting_reason:
                 step.notes.append(f"waits: {activity.waiting_reason}")
             if activity.next_attempt_time_ms:
-                step.notes.append(f"attempt {activity.attempt}: {relative_text(activity.next_attempt_time_ms)}")
+                step.notes.append(
+                    f"attempt {activity.attempt}: {relative_text(activity.next_attempt_time_ms)}"
+                )
         for timer in found.pending_timers:
             step = self.steps.get(timer.started_event_id)
             if step is not None and not step.closed_ms:
@@ -163,18 +177,49 @@ class TracedRun:
 
     def lines(self) -> Iterator[Line]:
         """The tree. Texts of users are as they came: see `odradek.cli.output.visible`."""
-        yield [" ", Painted("╪", FAINT), " ", _icon(self.status), f" {self.workflow_type} ", _extras(self)]
-        ids = (Painted("wfId: ", FAINT), Painted(self.workflow_id, BLUE), Painted(", runId: ", FAINT), Painted(self.run_id, BLUE))
+        yield [
+            " ",
+            Painted("╪", FAINT),
+            " ",
+            _icon(self.status),
+            f" {self.workflow_type} ",
+            _extras(self),
+        ]
+        ids = (
+            Painted("wfId: ", FAINT),
+            Painted(self.workflow_id, BLUE),
+            Painted(", runId: ", FAINT),
+            Painted(self.run_id, BLUE),
+        )
         yield [_INDENT, " ", *ids]
         yield from _ends(self, 1)
         for what, text in self.said:
             yield [_INDENT, " ", Painted(what, YELLOW), " ", Painted(text, FAINT)]
         if self.trouble:
-            yield [_INDENT, " ", Painted("Does not get on:", RED), " ", Painted(self.trouble, FAINT)]
+            yield [
+                _INDENT,
+                " ",
+                Painted("Does not get on:", RED),
+                " ",
+                Painted(self.trouble, FAINT),
+            ]
         if self.next_run_id:
-            yield [_INDENT, " ", Painted("Goes on in runId: ", FAINT), Painted(self.next_run_id, BLUE)]
+            yield [
+                _INDENT,
+                " ",
+                Painted("Goes on in runId: ", FAINT),
+                Painted(self.next_run_id, BLUE),
+            ]
         for step in self.steps.values():
-            yield [_INDENT, " ", Painted("┼", FAINT), " ", _icon(step.status), f" {step.name} ", _extras(step)]
+            yield [
+                _INDENT,
+                " ",
+                Painted("┼", FAINT),
+                " ",
+                _icon(step.status),
+                f" {step.name} ",
+                _extras(step),
+            ]
             yield from _ends(step, 2)
             for note in step.notes:
                 yield [_INDENT, _INDENT, " ", Painted(note, FAINT)]
@@ -188,7 +233,11 @@ def _extras(one: TracedRun | Step) -> Painted:
     """How long it took, or how long ago it began; and how many attempts were begun, if several."""
     told = []
     if one.started_ms:
-        told.append(age_text(max(0, one.closed_ms - one.started_ms)) if one.closed_ms else relative_text(one.started_ms))
+        told.append(
+            age_text(max(0, one.closed_ms - one.started_ms))
+            if one.closed_ms
+            else relative_text(one.started_ms)
+        )
     if one.attempt > 1:
         told.append(f"{one.attempt} attempts")
     return Painted(f"({', '.join(told)})", FAINT) if told else Painted("", 0)
@@ -197,7 +246,12 @@ def _extras(one: TracedRun | Step) -> Painted:
 def _ends(one: TracedRun | Step, depth: int) -> Iterator[Line]:
     indent: Line = [*[_INDENT] * depth, " "]
     for number, line in enumerate(one.failure.splitlines()):
-        yield [*indent, Painted("Failure:", RED) if not number else " " * 8, " ", Painted(line, FAINT)]
+        yield [
+            *indent,
+            Painted("Failure:", RED) if not number else " " * 8,
+            " ",
+            Painted(line, FAINT),
+        ]
     if one.retry_state not in _NO_RETRY_STATE:
         yield [*indent, Painted("Retry state:", RED), " ", Painted(one.retry_state, FAINT)]
 

@@ -1,4 +1,6 @@
-"""Since when windows are whole that were restored: what a store has by itself, and before it what checkpoints say of the topic."""
+"""Since when windows are whole that were restored: what a store has by itself, and before it
+what checkpoints say of the topic.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from odradek.wire.windows import WindowsCheckpoint
 
 
 def complete_since_ms(bound_ms: int, checkpoints: Iterable[WindowsCheckpoint]) -> int:
-    """The earliest time from which everything up to `bound_ms`, from where the store itself has all, is told by checkpoints without a gap.
+    """The earliest time from which everything up to `bound_ms`, from where the store itself has
+    all, is told by checkpoints without a gap.
 
-    One store may have been begun anew after another was lost: a checkpoint may end where another goes on.
+    One store may have been begun anew after another was lost: a checkpoint may end where another
+    goes on.
     """
     since_ms = bound_ms
     for checkpoint in sorted(checkpoints, key=lambda each: each.complete_until_ms, reverse=True):

@@ -34,10 +34,17 @@ class WindowsPublisher:
             for record in records:
                 value, headers = self._codec.encode(record), headers_for(record)
                 producer.produce(
-                    self._topic, key_of(record), value, headers, on_delivery=lambda error: failures.append(error) if error else None
+                    self._topic,
+                    key_of(record),
+                    value,
+                    headers,
+                    on_delivery=lambda error: failures.append(error) if error else None,
                 )
             left = producer.flush(_DELIVERED_S)
             if left:
-                raise unreachable(self._settings, f"{left} windows could not be written to {self._topic} in {_DELIVERED_S:g} s")
+                raise unreachable(
+                    self._settings,
+                    f"{left} windows could not be written to {self._topic} in {_DELIVERED_S:g} s",
+                )
         if failures:
             raise failures[0]

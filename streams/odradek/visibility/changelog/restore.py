@@ -1,4 +1,6 @@
-"""Windows and checkpoints out of the topic: once, from its beginning to its end as of then. Blocks: on a thread of its own."""
+"""Windows and checkpoints out of the topic: once, from its beginning to its end as of then.
+Blocks: on a thread of its own.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ _SILENCE_MAX_S = 30.0
 
 @dataclass(slots=True)
 class Restored:
-    """What the topic held beside windows. `unreadable`: records that nobody can read; what they said is not known."""
+    """What the topic held beside windows. `unreadable`: records that nobody can read; what they
+    said is not known.
+    """
 
     checkpoints: dict[str, WindowsCheckpoint] = field(default_factory=dict)
     unreadable: int = 0
@@ -37,17 +41,31 @@ class WindowsReader:
     wait_for_schema: called with the id of a schema that is not known; may block; whether it came.
     """
 
-    def __init__(self, settings: Settings, admin: ClusterAdmin, codec: Codec, wait_for_schema: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        admin: ClusterAdmin,
+        codec: Codec,
+        wait_for_schema: Callable[[str], bool],
+    ) -> None:
         self._settings = settings
         self._admin = admin
         self._codec = codec
         self._wait_for_schema = wait_for_schema
         self._given_up: set[str] = set()  # schemas that were waited for in vain
 
-    def read(self, topic: TopicFacts, source: str, since_ms: int, keep: Callable[[Sequence[Window]], None]) -> Restored:
+    def read(
+        self,
+        topic: TopicFacts,
+        source: str,
+        since_ms: int,
+        keep: Callable[[Sequence[Window]], None],
+    ) -> Restored:
         """Hands windows of `source` that begin from `since_ms` on to `keep`, some at a time."""
         starts = self._admin.start_offsets(topic.name, range(topic.partitions))
-        places = [TopicPartition(topic.name, partition, offset) for partition, offset in starts.items()]
+        places = [
+            TopicPartition(topic.name, partition, offset) for partition, offset in starts.items()
+        ]
         restored = Restored()
         consumer = Consumer(reader_config(self._settings, partition_eof=True))
         try:
@@ -61,7 +79,11 @@ class WindowsReader:
                     error = message.error()
                     if error is None:
                         record = self._record(message.value(), restored)
-                        if isinstance(record, Window) and record.source == source and record.start_ms >= since_ms:
+                        if (
+                            isinstance(record, Window)
+                            and record.source == source
+                            and record.start_ms >= since_ms
+                        ):
                             windows.append(record)
                         elif isinstance(record, WindowsCheckpoint) and record.source == source:
                             restored.checkpoints[record.store_id] = record
@@ -74,7 +96,10 @@ class WindowsReader:
                 if messages:
                     heard_s = time.monotonic()
                 elif time.monotonic() - heard_s > _SILENCE_MAX_S:
-                    raise unreachable(self._settings, f"{topic.name} could not be read: silent for {_SILENCE_MAX_S:g} s")
+                    raise unreachable(
+                        self._settings,
+                        f"{topic.name} could not be read: silent for {_SILENCE_MAX_S:g} s",
+                    )
         finally:
             consumer.close()
         return restored
@@ -91,7 +116,11 @@ class WindowsReader:
                 return self._codec.decode(value)
         except UndecodableRecord as error:
             if restored.unreadable == 0:
-                logger.error("a record of %s cannot be read and is left out of statistics: %s", self._admin.topics.windows, error)
+                logger.error(
+                    "a record of %s cannot be read and is left out of statistics: %s",
+                    self._admin.topics.windows,
+                    error,
+                )
             restored.unreadable += 1
             return None
 

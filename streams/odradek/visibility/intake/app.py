@@ -1,12 +1,14 @@
 """The Faust app: an agent over `executions`, a table with a SQLite store, and one thread that writes.
 
-    fetch (aiokafka's thread) → agent → waiting batches → writer thread: decode, one SQLite transaction
+    fetch (aiokafka's thread) → agent → waiting batches → writer thread: decode, one SQLite
+    transaction
 
-While a transaction runs, what comes in waits and makes the next one: batches grow with the load. What waits is bounded in records;
-the agent then stops taking, and Faust stops fetching.
+While a transaction runs, what comes in waits and makes the next one: batches grow with the load.
+What waits is bounded in records; the agent then stops taking, and Faust stops fetching.
 
-Each start is a group of its own: the app is the only member and reads every partition (each instance holds everything), its positions
-stand in SQLite, so a group that outlives its member would only keep the next start waiting for it to be expelled.
+Each start is a group of its own: the app is the only member and reads every partition (each
+instance holds everything), its positions stand in SQLite, so a group that outlives its member
+would only keep the next start waiting for it to be expelled.
 """
 
 from __future__ import annotations
@@ -46,15 +48,18 @@ _BUFFERED_BATCHES = 64
 _MISSED_MAX = 3  # looks without the topic: a broker that has just started may not know of it yet
 
 
-#: Where readers of committed records end, by partition. Blocks. Not the consumer's: its connection is busy waiting for records.
+#: Where readers of committed records end, by partition. Blocks. Not the consumer's: its connection
+#: is busy waiting for records.
 EndOffsets = Callable[[], Mapping[int, int]]
 
 
 @dataclass(slots=True)
 class IntakeProgress:
-    """Where the intake stands. `lag`: records of `executions` that are not in the store yet; None while it is not known.
+    """Where the intake stands. `lag`: records of `executions` that are not in the store yet;
+    None while it is not known.
 
-    Behind a transaction's end stands a marker that is no record; a lag of a partition that is not yet read may count those.
+    Behind a transaction's end stands a marker that is no record; a lag of a partition that is
+    not yet read may count those.
     """
 
     lag: int | None = None
@@ -67,10 +72,17 @@ class IntakeProgress:
 
 
 class VisibilityApp(faust.App):
-    """Reads `executions` into a store. Make it inside a running loop; `start`, then `stop`; `crashed` when it cannot go on."""
+    """Reads `executions` into a store. Make it inside a running loop; `start`, then `stop`;
+    `crashed` when it cannot go on.
+    """
 
     def __init__(
-        self, settings: Settings, store: VisibilityStore, decoder: SummaryDecoder, writer: ThreadPoolExecutor, ends: EndOffsets
+        self,
+        settings: Settings,
+        store: VisibilityStore,
+        decoder: SummaryDecoder,
+        writer: ThreadPoolExecutor,
+        ends: EndOffsets,
     ) -> None:
         quieten()
         topics = Topics(settings.namespace, settings.topic_prefix)
@@ -109,7 +121,9 @@ class VisibilityApp(faust.App):
         self._changed = asyncio.Condition()
         self._noted_s = 0.0
         self._missed = 0  # looks in a row that did not find the topic
-        self.executions_topic = self.topic(topics.executions, key_serializer="raw", value_serializer="raw", acks=False)
+        self.executions_topic = self.topic(
+            topics.executions, key_serializer="raw", value_serializer="raw", acks=False
+        )
         self.executions = cast(
             TopicTable,
             self.tables.add(
@@ -145,11 +159,18 @@ class VisibilityApp(faust.App):
                 self._changed.notify_all()
 
     async def _follows(self, batch: RecordBatch) -> bool:
-        """Whether a batch begins where the last one ended. Faust empties its queues when partitions are assigned anew: going on behind a
-        lost batch would move the position over it for good, so the app stops, and a new one begins at the positions."""
+        """Whether a batch begins where the last one ended. Faust empties its queues when
+        partitions are assigned anew: going on behind a lost batch would move the position over
+        it for good, so the app stops, and a new one begins at the positions.
+        """
         taken = self._taken.get(batch.partition, self._store.position(batch.partition))
         if batch.after is not None and (taken is None or batch.after > taken):
-            await self.crash(IntakeError(f"executions/{batch.partition}: records between {taken} and {batch.after} were not handed over"))
+            await self.crash(
+                IntakeError(
+                    f"executions/{batch.partition}: records between {taken} and {batch.after} were"
+                    " not handed over"
+                )
+            )
             return False
         self._taken[batch.partition] = max(batch.records[-1].offset, -1 if taken is None else taken)
         return True
@@ -164,7 +185,9 @@ class VisibilityApp(faust.App):
                 self._changed.notify_all()
             try:
                 pairs = [(batch.partition, batch.records) for batch in batches]
-                await loop.run_in_executor(self._writer, self.executions.driver.apply_batches, pairs)
+                await loop.run_in_executor(
+                    self._writer, self.executions.driver.apply_batches, pairs
+                )
             except Exception as error:
                 await self.crash(error)
                 return
@@ -183,11 +206,15 @@ class VisibilityApp(faust.App):
         began_s = time.monotonic()
         progress = self.progress
         if await in_daemon_thread(self._store.gone):
-            await self.crash(IntakeError("the store's files were removed beneath it: the read side begins anew"))
+            await self.crash(
+                IntakeError("the store's files were removed beneath it: the read side begins anew")
+            )
             return
         try:
             ends = await in_daemon_thread(self._ends)
-        except TopicMissingError as error:  # no outage: a new app makes it anew, or says that it may not
+        except (
+            TopicMissingError
+        ) as error:  # no outage: a new app makes it anew, or says that it may not
             progress.lag = None
             self._missed += 1
             if self._missed >= _MISSED_MAX:
@@ -196,7 +223,11 @@ class VisibilityApp(faust.App):
         except OdradekError as error:
             progress.lag = None
             if not progress.outage:
-                logger.warning("the read side takes nothing in until a broker answers again; lists stay as they are: %s", error)
+                logger.warning(
+                    "the read side takes nothing in until a broker answers again; lists stay as"
+                    " they are: %s",
+                    error,
+                )
             progress.outage = str(error)
             return
         self._missed = 0
@@ -208,10 +239,17 @@ class VisibilityApp(faust.App):
         for partition, end in ends.items():
             position = self._store.position(partition)
             so_far = fetched.get(partition)
-            if so_far is not None and so_far.end >= end and (so_far.last is None or (position is not None and position >= so_far.last)):
-                continue  # all was fetched, and its last record is in the store; what is behind it are markers
+            if (
+                so_far is not None
+                and so_far.end >= end
+                and (so_far.last is None or (position is not None and position >= so_far.last))
+            ):
+                # all was fetched, and its last record is in the store; what is behind it are
+                # markers
+                continue
             lag += max(0, end - (0 if position is None else position + 1))
-        # Noted first: what is ready answers, and who sees that nothing lags sees what the store says of itself then.
+        # Noted first: what is ready answers, and who sees that nothing lags sees what the store
+        # says of itself then.
         if lag == 0 and (not self._store.complete or began_s - self._noted_s >= _NOTE_EVERY_S):
             self._noted_s = began_s
             # A topic may be empty now and have had records.

@@ -1,13 +1,13 @@
 """Faust's Kafka transport with five things changed, under a URL scheme of its own.
 
-- Committed records only. Faust reads uncommitted ones unless it runs exactly_once, and has no setting for it: a summary of an aborted
-  transaction would be listed.
-- It begins where the app says (the positions that stand in SQLite beside the rows), not at a group's committed offsets: those are
-  another store, and two stores disagree after a crash.
-- A fetch of a partition is handed to the streams as one message, `RecordBatch`. Faust's own way costs two asyncio tasks a record, which
-  limits it to a few thousand records a second.
-- It ends in a second, also while no broker answers: aiokafka's consumer looks for its group's coordinator until it finds one, even when
-  it is told to stop.
+- Committed records only. Faust reads uncommitted ones unless it runs exactly_once, and has no
+  setting for it: a summary of an aborted transaction would be listed.
+- It begins where the app says (the positions that stand in SQLite beside the rows), not at a
+  group's committed offsets: those are another store, and two stores disagree after a crash.
+- A fetch of a partition is handed to the streams as one message, `RecordBatch`. Faust's own way
+  costs two asyncio tasks a record, which limits it to a few thousand records a second.
+- It ends in a second, also while no broker answers: aiokafka's consumer looks for its group's
+  coordinator until it finds one, even when it is told to stop.
 - It has no topic made: `executions` would come back with settings that lose summaries.
 """
 
@@ -46,10 +46,12 @@ class Positions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """Records of one partition in order of their offsets: `key`, `value`, `offset`, `timestamp` each, as aiokafka gives them.
+    """Records of one partition in order of their offsets: `key`, `value`, `offset`, `timestamp`
+    each, as aiokafka gives them.
 
-    after: offset of the record before them, None at the start of the log. Offsets have holes (markers, compaction), so they alone do not
-    tell whether a batch was lost between two; this does.
+    after: offset of the record before them, None at the start of the log. Offsets have holes
+    (markers, compaction), so they alone do not tell whether a batch was lost between two; this
+    does.
     """
 
     partition: int
@@ -59,7 +61,9 @@ class RecordBatch:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """How far a partition was fetched: the offset behind it, markers of transactions included, and the last record's."""
+    """How far a partition was fetched: the offset behind it, markers of transactions included,
+    and the last record's.
+    """
 
     end: int
     last: int | None
@@ -71,7 +75,9 @@ def _seen(future: asyncio.Future[Any]) -> None:
 
 
 class _DaemonThread(WorkerThread):
-    """The end of the process does not wait for it, and what ends it is the app's to say: it was given to `crash`."""
+    """The end of the process does not wait for it, and what ends it is the app's to say: it was
+    given to `crash`.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -102,7 +108,9 @@ class CommittedThread(AIOKafkaConsumerThread):
         logger.debug("%s", msg.format(*fmt))
 
     async def crash(self, exc: BaseException) -> None:
-        """Called in the thread. One that is quicker than its `start` leaves it an error that nobody awaits, which asyncio would print."""
+        """Called in the thread. One that is quicker than its `start` leaves it an error that
+        nobody awaits, which asyncio would print.
+        """
         started = self._thread_running
         if started is not None:
             self.parent_loop.call_soon_threadsafe(started.add_done_callback, _seen)
@@ -113,12 +121,16 @@ class CommittedThread(AIOKafkaConsumerThread):
             super()._stopped_set()
 
     async def on_thread_stop(self) -> None:
-        """Close the consumer, or drop it: its positions are the store's, and its group is its own, so nobody misses its farewell."""
+        """Close the consumer, or drop it: its positions are the store's, and its group is its
+        own, so nobody misses its farewell.
+        """
         await QueueServiceThread.on_thread_stop(self)
         consumer = self._consumer
         if consumer is not None and not await _within(_LEAVE_S, consumer.stop()):
             logger.info("the read side leaves its group without a word: no broker answers")
-            await _within(_CLOSE_S, consumer._client.close())  # what else it has running is cancelled with this thread's loop
+            await _within(
+                _CLOSE_S, consumer._client.close()
+            )  # what else it has running is cancelled with this thread's loop
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek to the app's positions; the name is Faust's."""
@@ -138,12 +150,15 @@ class CommittedThread(AIOKafkaConsumerThread):
         return offsets
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> dict[TP, Any]:
-        # Runs in the thread in which seeks run, and nothing comes between: a batch belongs to the seek that it was fetched after.
+        # Runs in the thread in which seeks run, and nothing comes between: a batch belongs to the
+        # seek that it was fetched after.
         fetched = await super()._fetch_records(*args, **kwargs)
         batches = {}
         for tp, records in fetched.items():
             if records:
-                batches[tp] = RecordBatch(tp.partition, self._handed_over.get(tp.partition), records)
+                batches[tp] = RecordBatch(
+                    tp.partition, self._handed_over.get(tp.partition), records
+                )
                 self._handed_over[tp.partition] = records[-1].offset
         return batches
 
@@ -155,7 +170,10 @@ class CommittedThread(AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         ends = {tp.partition: await consumer.position(tp) for tp in consumer.assignment()}
         # Asked for after the positions: a batch that came in between counts.
-        return {partition: Fetched(end, self._handed_over.get(partition)) for partition, end in ends.items()}
+        return {
+            partition: Fetched(end, self._handed_over.get(partition))
+            for partition, end in ends.items()
+        }
 
 
 class CommittedConsumer(Consumer):
@@ -178,7 +196,8 @@ class CommittedConsumer(Consumer):
             return
         for tp, batch in cast(Mapping[TP, Any], fetched).items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
-                # A rebalance began: what is not handed over is fetched again from the app's positions.
+                # A rebalance began: what is not handed over is fetched again from the app's
+                # positions.
                 await self.perform_seek()
                 return
             if active is not None and tp not in active and tp not in self._buffered_partitions:
@@ -197,13 +216,17 @@ class CommittedTransport(Transport):
 
 TRANSPORTS.aliases[SCHEME] = f"{__name__}:CommittedTransport"
 
-# Of all clients in this process: aiokafka's own has a broker make missing topics, where it may (`auto.create.topics.enable`), and has no
-# setting against it.
-aiokafka.client.MetadataRequest = partial(aiokafka.client.MetadataRequest, allow_auto_topic_creation=False)
+# Of all clients in this process: aiokafka's own has a broker make missing topics, where it may
+# (`auto.create.topics.enable`), and has no setting against it.
+aiokafka.client.MetadataRequest = partial(
+    aiokafka.client.MetadataRequest, allow_auto_topic_creation=False
+)
 
 
 async def _within(limit_s: float, ending: Coroutine[Any, Any, None]) -> bool:
-    """Whether this came to its end in time; else it is cancelled. What it raises is logged: there is nothing left to save."""
+    """Whether this came to its end in time; else it is cancelled. What it raises is logged:
+    there is nothing left to save.
+    """
     task = asyncio.ensure_future(ending)
     done, _ = await asyncio.wait({task}, timeout=limit_s)
     if not done:

@@ -1,4 +1,6 @@
-"""Records of `executions` to changes of the store. A record that nobody can read is counted, logged and stepped over."""
+"""Records of `executions` to changes of the store. A record that nobody can read is counted,
+logged and stepped over.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class SummaryDecoder:
         self.undecodable = 0
 
     def changes(self, partition: int, records: Iterable[Any]) -> list[Change]:
-        """Changes of records that have `key`, `value`, `offset` and `timestamp` (ms, below 0 for none). A tombstone may have `headers`."""
+        """Changes of records that have `key`, `value`, `offset` and `timestamp` (ms, below 0 for
+        none). A tombstone may have `headers`.
+        """
         decode = self._codec.decode
         changes = []
         for record in records:
@@ -41,19 +45,29 @@ class SummaryDecoder:
             try:
                 summary = None if value is None else decode(value)
                 if key is None or (summary is not None and type(summary) is not ExecutionSummary):
-                    raise UndecodableRecord(f"{type(summary).__name__} under the key {key!r} is no summary of a run")
+                    raise UndecodableRecord(
+                        f"{type(summary).__name__} under the key {key!r} is no summary of a run"
+                    )
             except UndecodableRecord as error:
                 summary = self._again(partition, record, error)
                 if summary is None:
                     continue
             status = header(getattr(record, "headers", None), STATUS) if value is None else ""
-            changes.append(Change(partition, record.offset, key, summary, max(0, record.timestamp), status))
+            changes.append(
+                Change(partition, record.offset, key, summary, max(0, record.timestamp), status)
+            )
         return changes
 
     def _came(self, error: UnknownSchemaError) -> bool:
-        return error.may_come and self._wait_for_schema is not None and self._wait_for_schema(error.schema_id)
+        return (
+            error.may_come
+            and self._wait_for_schema is not None
+            and self._wait_for_schema(error.schema_id)
+        )
 
-    def _again(self, partition: int, record: Any, error: UndecodableRecord) -> ExecutionSummary | None:
+    def _again(
+        self, partition: int, record: Any, error: UndecodableRecord
+    ) -> ExecutionSummary | None:
         if isinstance(error, UnknownSchemaError) and self._came(error):
             try:
                 found = self._codec.decode(record.value)
@@ -62,5 +76,10 @@ class SummaryDecoder:
             except UndecodableRecord as second:
                 error = second
         self.undecodable += 1
-        logger.error("executions/%d/%d cannot be read and is left out of lists: %s", partition, record.offset, error)
+        logger.error(
+            "executions/%d/%d cannot be read and is left out of lists: %s",
+            partition,
+            record.offset,
+            error,
+        )
         return None

@@ -1,8 +1,9 @@
 """Faust's store driver over `VisibilityStore`, under the URL scheme `odradek-sqlite`.
 
-A Faust table sees keys and values as bytes: the key of a run, and its summary in Avro. What is written comes from the changelog and
-nowhere else, whole batches at a time: a row must carry its record's offset, and a single `table[key] = value` has none.
-One SQLite file holds every partition.
+A Faust table sees keys and values as bytes: the key of a run, and its summary in Avro. What is
+written comes from the changelog and nowhere else, whole batches at a time: a row must carry its
+record's offset, and a single `table[key] = value` has none. One SQLite file holds every
+partition.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ _PAGE = 1_000
 class SQLiteStore(SerializedStore[bytes, bytes]):
     """One table's store.
 
-    The table's `options` may hold "store" (an open VisibilityStore, whose owner closes it) and "decoder"; without them the driver opens the
-    file that the URL names (`odradek-sqlite:///var/lib/odradek/visibility.sqlite`) and reads our own schemas.
+    The table's `options` may hold "store" (an open VisibilityStore, whose owner closes it) and
+    "decoder"; without them the driver opens the file that the URL names
+    (`odradek-sqlite:///var/lib/odradek/visibility.sqlite`) and reads our own schemas.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -62,7 +64,9 @@ class SQLiteStore(SerializedStore[bytes, bytes]):
         return False
 
     def apply_records(self, partition: int, records: Iterable[Any]) -> Applied:
-        """Apply records that have `key`, `value`, `offset` and `timestamp` (ms), in one SQLite transaction. Blocks."""
+        """Apply records that have `key`, `value`, `offset` and `timestamp` (ms), in one SQLite
+        transaction. Blocks.
+        """
         return self.apply_batches([(partition, records)])
 
     def apply_batches(self, batches: Iterable[tuple[int, Iterable[Any]]]) -> Applied:
@@ -78,13 +82,20 @@ class SQLiteStore(SerializedStore[bytes, bytes]):
         self.store.advance(ends)  # over trailing records that could not be read
         return applied
 
-    def apply_changelog_batch(self, batch: Iterable[EventT[Any]], to_key: Callable[[Any], bytes], to_value: Callable[[Any], bytes]) -> None:
+    def apply_changelog_batch(
+        self,
+        batch: Iterable[EventT[Any]],
+        to_key: Callable[[Any], bytes],
+        to_value: Callable[[Any], bytes],
+    ) -> None:
         """Faust's way to hand over changelog events."""
         by_partition: dict[int, list[Any]] = {}
         for event in batch:
             message = event.message
             time_ms = round(message.timestamp * 1000)  # Faust has seconds
-            record = SimpleNamespace(key=message.key, value=message.value, offset=message.offset, timestamp=time_ms)
+            record = SimpleNamespace(
+                key=message.key, value=message.value, offset=message.offset, timestamp=time_ms
+            )
             by_partition.setdefault(message.partition, []).append(record)
         self.apply_batches(by_partition.items())
 
@@ -96,10 +107,15 @@ class SQLiteStore(SerializedStore[bytes, bytes]):
         return None if summary is None else encode(summary)
 
     def _set(self, key: bytes, value: bytes | None) -> NoReturn:
-        raise IntakeError("this table changes by its changelog alone: produce a summary to the topic `executions`")
+        raise IntakeError(
+            "this table changes by its changelog alone: produce a summary to the topic `executions`"
+        )
 
     def _del(self, key: bytes) -> NoReturn:
-        raise IntakeError("this table changes by its changelog alone: produce a tombstone to the topic `executions`")
+        raise IntakeError(
+            "this table changes by its changelog alone: produce a tombstone to the topic"
+            " `executions`"
+        )
 
     def _clear(self) -> NoReturn:
         raise IntakeError("this table changes by its changelog alone")
@@ -134,7 +150,9 @@ class SQLiteStore(SerializedStore[bytes, bytes]):
     def _backup_path(self) -> Path:
         return self.store.path.with_name(self.store.path.name + ".backup")
 
-    async def backup_partition(self, tp: TP | int, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
+    async def backup_partition(
+        self, tp: TP | int, flush: bool = True, purge: bool = False, keep: int = 1
+    ) -> None:
         """Copy the whole store (all partitions are in one file) beside it. One backup is kept."""
         target = self._backup_path()
         fresh = target.with_name(target.name + ".new")
@@ -143,9 +161,14 @@ class SQLiteStore(SerializedStore[bytes, bytes]):
         fresh.replace(target)
 
     def restore_backup(self, tp: TP | int, latest: bool = True, backup_id: int = 0) -> None:
-        """Put the backup in the store's place: only for a store that this driver opened itself. Records since are read again."""
+        """Put the backup in the store's place: only for a store that this driver opened itself.
+        Records since are read again.
+        """
         if not self._owned:
-            raise IntakeError("this store belongs to the read side that runs: stop it, then copy the backup over the file")
+            raise IntakeError(
+                "this store belongs to the read side that runs: stop it, then copy the backup over"
+                " the file"
+            )
         backup = self._backup_path()
         if not backup.exists():
             raise IntakeError(f"there is no backup {backup}")
@@ -155,7 +178,9 @@ class SQLiteStore(SerializedStore[bytes, bytes]):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         fresh = path.with_name(path.name + ".restored")
         shutil.copyfile(backup, fresh)
-        fresh.replace(path)  # another file under the name: readers that still map the old one keep it
+        fresh.replace(
+            path
+        )  # another file under the name: readers that still map the old one keep it
         self.store = VisibilityStore.open(path, source)
 
 

@@ -1,9 +1,11 @@
 """Keeps the logs of aiokafka and of Faust's services readable.
 
-While no broker answers aiokafka logs some forty errors a second, all of them one fact, which the app logs itself (`app.py`,
-`_look_once`). Of each kind one a minute is let through, with how many were held back; at DEBUG all of them are.
+While no broker answers aiokafka logs some forty errors a second, all of them one fact, which the
+app logs itself (`app.py`, `_look_once`). Of each kind one a minute is let through, with how many
+were held back; at DEBUG all of them are.
 
-A Faust service that crashes has its stack printed by itself and by each above it: the app's reader says once what ended it (`reader.py`).
+A Faust service that crashes has its stack printed by itself and by each above it: the app's
+reader says once what ended it (`reader.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ _LOGGERS = (
     "aiokafka.consumer.fetcher",
     "aiokafka.consumer.group_coordinator",
 )
-_SERVICES = ("odradek.visibility.intake.app", "odradek.visibility.intake.committed")  # mode names a service's logger by its module
+_SERVICES = (
+    "odradek.visibility.intake.app",
+    "odradek.visibility.intake.committed",
+)  # mode names a service's logger by its module
 
 
 class OncePerMinute(logging.Filter):
@@ -31,7 +36,9 @@ class OncePerMinute(logging.Filter):
     clock_s: monotonic seconds, tests give their own.
     """
 
-    def __init__(self, every_s: float = EVERY_S, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, every_s: float = EVERY_S, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
         self._every_s = every_s
         self._clock_s = clock_s
@@ -40,7 +47,9 @@ class OncePerMinute(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is logged."""
-        if record.levelno < logging.WARNING or logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+        if record.levelno < logging.WARNING or logging.getLogger(record.name).isEnabledFor(
+            logging.DEBUG
+        ):
             return True
         kind = (record.name, record.levelno, str(record.msg))
         now_s = self._clock_s()
@@ -51,19 +60,26 @@ class OncePerMinute(logging.Filter):
         self._last_s[kind] = now_s
         held_back = self._held_back.pop(kind, 0)
         if held_back:
-            record.msg, record.args = f"{record.getMessage()} (and {held_back} more since the last of its kind)", ()
+            record.msg, record.args = (
+                f"{record.getMessage()} (and {held_back} more since the last of its kind)",
+                (),
+            )
         return True
 
 
 def without_crashes(record: logging.LogRecord) -> bool:
     """A filter: all but what mode says of a service that crashed."""
-    return "Crashed reason=" not in str(record.msg) or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+    return "Crashed reason=" not in str(record.msg) or logging.getLogger(record.name).isEnabledFor(
+        logging.DEBUG
+    )
 
 
 def quieten() -> None:
     """Put the filters on the loggers of aiokafka and of Faust's services, once a process."""
     for name in _SERVICES:
-        logging.getLogger(name).addFilter(without_crashes)  # one that is there already is not added again
+        logging.getLogger(name).addFilter(
+            without_crashes
+        )  # one that is there already is not added again
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         if not any(isinstance(one, OncePerMinute) for one in logger.filters):

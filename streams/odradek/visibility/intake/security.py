@@ -1,7 +1,8 @@
 """The settings' `kafka` (librdkafka's TLS and SASL keys) for Faust's client, which is another one.
 
-Keys that concern neither are librdkafka's own tuning and mean nothing here. A way to authenticate or to verify that Faust's client lacks
-is an error, never left out: the read side would otherwise be the one process that connects otherwise than all others, or not at all.
+Keys that concern neither are librdkafka's own tuning and mean nothing here. A way to
+authenticate or to verify that Faust's client lacks is an error, never left out: the read side
+would otherwise be the one process that connects otherwise than all others, or not at all.
 """
 
 from __future__ import annotations
@@ -39,31 +40,47 @@ _SSL_KEYS = frozenset(
 )
 
 
-def broker_credentials(kafka: Mapping[str, Any]) -> faust.SASLCredentials | faust.SSLCredentials | None:
-    """Credentials for `faust.App(broker_credentials=...)`; None for a plain connection. ConfigurationError names the key at fault."""
+def broker_credentials(
+    kafka: Mapping[str, Any],
+) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    """Credentials for `faust.App(broker_credentials=...)`; None for a plain connection.
+    ConfigurationError names the key at fault.
+    """
     protocol = str(kafka.get("security.protocol", "plaintext")).lower()
     if protocol not in _PROTOCOLS:
         raise ConfigurationError(
-            f"`kafka.security.protocol` is {protocol!r}; it is one of {', '.join(_PROTOCOLS)}", key="kafka.security.protocol"
+            f"`kafka.security.protocol` is {protocol!r}; it is one of {', '.join(_PROTOCOLS)}",
+            key="kafka.security.protocol",
         )
     context = _context(kafka) if protocol.endswith("ssl") else None
     if not protocol.startswith("sasl"):
         return faust.SSLCredentials(context) if context is not None else None
     mechanism = str(kafka.get("sasl.mechanism", kafka.get("sasl.mechanisms", "PLAIN"))).upper()
     if mechanism not in _MECHANISMS:
-        problem = f"the read side cannot use `kafka.sasl.mechanism` {mechanism}: its Kafka client knows {', '.join(_MECHANISMS)}"
+        problem = (
+            f"the read side cannot use `kafka.sasl.mechanism` {mechanism}: its Kafka client knows"
+            f" {', '.join(_MECHANISMS)}"
+        )
         raise ConfigurationError(problem, key="kafka.sasl.mechanism")
     _refuse_others(kafka, "sasl.", _SASL_KEYS)
     return faust.SASLCredentials(
-        username=kafka.get("sasl.username"), password=kafka.get("sasl.password"), ssl_context=context, mechanism=mechanism
+        username=kafka.get("sasl.username"),
+        password=kafka.get("sasl.password"),
+        ssl_context=context,
+        mechanism=mechanism,
     )
 
 
 def _refuse_others(kafka: Mapping[str, Any], prefix: str, known: frozenset[str]) -> None:
     for key in kafka:
         if key.startswith(prefix) and key not in known:
-            problem = f"the read side cannot use `kafka.{key}`: its Kafka client is another one, and takes {', '.join(sorted(known))}"
-            raise ConfigurationError(f"{problem}. Leave it out for `odradek server`", key=f"kafka.{key}")
+            problem = (
+                f"the read side cannot use `kafka.{key}`: its Kafka client is another one, and"
+                f" takes {', '.join(sorted(known))}"
+            )
+            raise ConfigurationError(
+                f"{problem}. Leave it out for `odradek server`", key=f"kafka.{key}"
+            )
 
 
 def _context(kafka: Mapping[str, Any]) -> ssl.SSLContext:
@@ -90,9 +107,13 @@ def _trust(context: ssl.SSLContext, kafka: Mapping[str, Any]) -> None:
     if location:
         with _using("ssl.ca.location"):
             folder = os.path.isdir(location)
-            context.load_verify_locations(capath=location if folder else None, cafile=None if folder else location)
+            context.load_verify_locations(
+                capath=location if folder else None, cafile=None if folder else location
+            )
     if text:
-        with _using("ssl.ca.pem"):  # comments between certificates may be in any language; Python wants ASCII
+        with _using(
+            "ssl.ca.pem"
+        ):  # comments between certificates may be in any language; Python wants ASCII
             context.load_verify_locations(cadata=text.encode("ascii", "ignore").decode())
     if not location and not text:
         context.load_default_certs()
@@ -113,13 +134,23 @@ def _identify(context: ssl.SSLContext, kafka: Mapping[str, Any]) -> None:
     certificate, key = _given(kafka, "ssl.certificate"), _given(kafka, "ssl.key")
     if not certificate:
         if key:
-            problem = f"`kafka.{key}` is given without `ssl.certificate.pem` or `ssl.certificate.location`"
+            problem = (
+                f"`kafka.{key}` is given without `ssl.certificate.pem` or"
+                " `ssl.certificate.location`"
+            )
             raise ConfigurationError(problem, key=f"kafka.{key}")
         return
-    others = " and ".join(f"`kafka.{one}`" for one in (key, "ssl.key.password") if _text(kafka, one))
-    with _files() as folder, _using(certificate, f"cannot be read with {others}" if others else "cannot be read"):
+    others = " and ".join(
+        f"`kafka.{one}`" for one in (key, "ssl.key.password") if _text(kafka, one)
+    )
+    with (
+        _files() as folder,
+        _using(certificate, f"cannot be read with {others}" if others else "cannot be read"),
+    ):
         chain = _path(kafka, certificate, folder)
-        context.load_cert_chain(chain, _path(kafka, key, folder) if key else None, _key_password(kafka))
+        context.load_cert_chain(
+            chain, _path(kafka, key, folder) if key else None, _key_password(kafka)
+        )
 
 
 def _given(kafka: Mapping[str, Any], name: str) -> str:
@@ -134,12 +165,17 @@ def _path(kafka: Mapping[str, Any], key: str, folder: Path) -> Path:
 
 
 def _key_password(kafka: Mapping[str, Any]) -> Any:
-    """What OpenSSL asks for where a key is encrypted. Without an answer of ours it would ask at the terminal, and wait."""
+    """What OpenSSL asks for where a key is encrypted. Without an answer of ours it would ask at
+    the terminal, and wait.
+    """
     if password := _text(kafka, "ssl.key.password"):
         return password
 
     def refuse() -> str:
-        raise ConfigurationError("`kafka.ssl.key.password` is missing: the client's private key is encrypted", key="kafka.ssl.key.password")
+        raise ConfigurationError(
+            "`kafka.ssl.key.password` is missing: the client's private key is encrypted",
+            key="kafka.ssl.key.password",
+        )
 
     return refuse
 
@@ -148,10 +184,20 @@ def _load_keystore(context: ssl.SSLContext, kafka: Mapping[str, Any]) -> None:
     key = "ssl.keystore.location"
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
-        from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, pkcs12
+        from cryptography.hazmat.primitives.serialization import (
+            BestAvailableEncryption,
+            Encoding,
+            PrivateFormat,
+            pkcs12,
+        )
     except ImportError:
-        problem = f"the read side cannot use `kafka.{key}`: that takes the package `cryptography`, which is not installed"
-        cure = "pip install cryptography, or give the same as `ssl.certificate.pem` and `ssl.key.pem`"
+        problem = (
+            f"the read side cannot use `kafka.{key}`: that takes the package `cryptography`, which"
+            " is not installed"
+        )
+        cure = (
+            "pip install cryptography, or give the same as `ssl.certificate.pem` and `ssl.key.pem`"
+        )
         raise ConfigurationError(f"{problem}: {cure}", key=f"kafka.{key}") from None
     password = _text(kafka, "ssl.keystore.password").encode() or None
     with _using(key, "cannot be read with `ssl.keystore.password`"):
@@ -163,15 +209,21 @@ def _load_keystore(context: ssl.SSLContext, kafka: Mapping[str, Any]) -> None:
         if private is None or own is None:
             raise ValueError("it holds no private key with its certificate")
         lock = os.urandom(16).hex()  # the key lies in a file for a moment
-        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(lock.encode()))
+        pem = private.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(lock.encode())
+        )
         chain = b"".join(one.public_bytes(Encoding.PEM) for one in [own, *others])
         with _files() as folder:
-            context.load_cert_chain(_written(folder / "chain", chain), _written(folder / "key", pem), lock)
+            context.load_cert_chain(
+                _written(folder / "chain", chain), _written(folder / "key", pem), lock
+            )
 
 
 @contextmanager
 def _files() -> Iterator[Path]:
-    """A folder for this user alone, gone with what is in it: OpenSSL takes a client's key from a file only."""
+    """A folder for this user alone, gone with what is in it: OpenSSL takes a client's key from a
+    file only.
+    """
     with tempfile.TemporaryDirectory(prefix="odradek-") as folder:
         yield Path(folder)
 

@@ -1,8 +1,10 @@
 """A Faust table whose changelog is its source topic.
 
-Faust reads a table's changelog before its source, and then writes each change to the changelog. Here both would be `executions`: the table
-would feed itself, and Faust pauses changelog partitions once they are restored. As the topic is compacted, and the store says which offset
-it has, restoring is reading on: so Faust's manager starts this table and leaves its changelog to the agent.
+Faust reads a table's changelog before its source, and then writes each change to the changelog.
+Here both would be `executions`: the table would feed itself, and Faust pauses changelog
+partitions once they are restored. As the topic is compacted, and the store says which offset it
+has, restoring is reading on: so Faust's manager starts this table and leaves its changelog to
+the agent.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from odradek.visibility.intake.driver import SQLiteStore
 
 
 class TopicTable(faust.Table[bytes, bytes]):
-    """A table over a topic of key and latest value. Changed by `driver.apply_batches` alone; nothing is sent."""
+    """A table over a topic of key and latest value. Changed by `driver.apply_batches` alone;
+    nothing is sent.
+    """
 
     @property
     def driver(self) -> SQLiteStore:

@@ -1,4 +1,6 @@
-"""What a query may name: the columns that every run has, and the search attributes that some have. With their types and operators."""
+"""What a query may name: the columns that every run has, and the search attributes that some
+have. With their types and operators.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from typing import Protocol, TypeAlias
 
 
 class ValueType(Enum):
-    """Type of a column or search attribute. The value is Temporal's name of it, where Temporal has it."""
+    """Type of a column or search attribute. The value is Temporal's name of it, where Temporal
+    has it.
+    """
 
     KEYWORD = "Keyword"
     TEXT = "Text"
@@ -45,17 +49,25 @@ OPERATORS_OF: dict[ValueType, tuple[str, ...]] = {
 def operators_of(value_types: Iterable[ValueType]) -> tuple[str, ...]:
     """Operators that one of the types takes, IS NULL included, in a fixed order."""
     wanted = {operator for value_type in value_types for operator in OPERATORS_OF[value_type]}
-    return tuple(operator for operator in (*_ORDERED, "STARTS_WITH", "NOT STARTS_WITH") if operator in wanted) + _NULLS
+    return (
+        tuple(
+            operator
+            for operator in (*_ORDERED, "STARTS_WITH", "NOT STARTS_WITH")
+            if operator in wanted
+        )
+        + _NULLS
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """What every run has. `sql`: its column of `executions`.
 
-    unit_ns: nanoseconds of one unit of a time or duration as stored.  open_since: what an order takes for a NULL, the time that has passed
-    since then.  counted: `run_counts` has it too, so that counts over it are kept
-    ready.  hashed: it has no index of its own but one of its hash, the column `tie`.  sparse: the index of the few rows that have a value;
-    a query that finds none but such rows is read from it. A list stands in its column as a JSON array of texts.
+    unit_ns: nanoseconds of one unit of a time or duration as stored.  open_since: what an order
+    takes for a NULL, the time that has passed since then.  counted: `run_counts` has it too, so
+    that counts over it are kept ready.  hashed: it has no index of its own but one of its hash,
+    the column `tie`.  sparse: the index of the few rows that have a value; a query that finds
+    none but such rows is read from it. A list stands in its column as a JSON array of texts.
     """
 
     name: str
@@ -71,7 +83,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class AttributeKey:
-    """A search attribute as stored: name and type have one number. `words_id`: under which number the words of a Text stand."""
+    """A search attribute as stored: name and type have one number. `words_id`: under which
+    number the words of a Text stand.
+    """
 
     id: int
     name: str
@@ -81,7 +95,9 @@ class AttributeKey:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A name that runs gave to search attributes, with each type they gave it (one, if nobody made a mistake)."""
+    """A name that runs gave to search attributes, with each type they gave it (one, if nobody
+    made a mistake).
+    """
 
     name: str
     keys: tuple[AttributeKey, ...]
@@ -102,7 +118,9 @@ COLUMNS: dict[str, Column] = {
         Column("TaskQueue", ValueType.KEYWORD, "task_queue", counted=True),
         Column("StartTime", ValueType.DATETIME, "start_time_ms", unit_ns=MS_NS),
         Column("CloseTime", ValueType.DATETIME, "close_time_ms", nullable=True, unit_ns=MS_NS),
-        Column("ExecutionTime", ValueType.DATETIME, "execution_time_ms", nullable=True, unit_ns=MS_NS),
+        Column(
+            "ExecutionTime", ValueType.DATETIME, "execution_time_ms", nullable=True, unit_ns=MS_NS
+        ),
         Column(
             "ExecutionDuration",
             ValueType.DURATION,
@@ -118,10 +136,18 @@ COLUMNS: dict[str, Column] = {
         Column("ParentRunId", ValueType.KEYWORD, "parent_run_id", nullable=True),
         Column("RootWorkflowId", ValueType.KEYWORD, "root_workflow_id", nullable=True),
         Column("RootRunId", ValueType.KEYWORD, "root_run_id", nullable=True),
-        Column("FirstExecutionRunId", ValueType.KEYWORD, "first_execution_run_id", nullable=True),  # the chain's first run
-        Column("ParkedReason", ValueType.KEYWORD, "parked_reason", nullable=True),  # of a run whose code cannot go on
+        Column(
+            "FirstExecutionRunId", ValueType.KEYWORD, "first_execution_run_id", nullable=True
+        ),  # the chain's first run
+        Column(
+            "ParkedReason", ValueType.KEYWORD, "parked_reason", nullable=True
+        ),  # of a run whose code cannot go on
         Column(  # of a run whose workflow task keeps failing
-            "TemporalReportedProblems", ValueType.KEYWORD_LIST, "reported_problems", nullable=True, sparse="executions_by_problems"
+            "TemporalReportedProblems",
+            ValueType.KEYWORD_LIST,
+            "reported_problems",
+            nullable=True,
+            sparse="executions_by_problems",
         ),
     )
 }
@@ -140,16 +166,24 @@ _PREDEFINED = {
     "TemporalWorkflowVersioningBehavior": ValueType.KEYWORD,
     "TemporalUsedWorkerDeploymentVersions": ValueType.KEYWORD_LIST,
 }
-#: Search attributes that Temporal defines: queries may name them though no run has one, as those of its web UI do. No run has the key 0.
-PREDEFINED: dict[str, Attribute] = {name: Attribute(name, (AttributeKey(0, name, kind),)) for name, kind in _PREDEFINED.items()}
+#: Search attributes that Temporal defines: queries may name them though no run has one, as those of
+#: its web UI do. No run has the key 0.
+PREDEFINED: dict[str, Attribute] = {
+    name: Attribute(name, (AttributeKey(0, name, kind),)) for name, kind in _PREDEFINED.items()
+}
 
 
 def tie_of(key: bytes) -> int:
-    """63 bits of a hash of what stands behind the last `/`: of a run's key as of its run id, the column `tie`."""
-    return int.from_bytes(hashlib.blake2b(key.rpartition(b"/")[2], digest_size=8).digest(), "big") >> 1
+    """63 bits of a hash of what stands behind the last `/`: of a run's key as of its run id, the
+    column `tie`.
+    """
+    return (
+        int.from_bytes(hashlib.blake2b(key.rpartition(b"/")[2], digest_size=8).digest(), "big") >> 1
+    )
 
 
-#: Temporal's names of statuses, as queries and groups have them, by the wire's, in the order of its enum, from 1 on.
+#: Temporal's names of statuses, as queries and groups have them, by the wire's, in the order of its
+#: enum, from 1 on.
 STATUS_NAMES = {
     "RUNNING": "Running",
     "COMPLETED": "Completed",
@@ -207,7 +241,9 @@ _HABITS = {
 
 
 def near_names(name: str, catalog: Catalog, count: int = 3) -> list[str]:
-    """Known names near to one that is not known: same letters in another case, with `_`, or nearly the same."""
+    """Known names near to one that is not known: same letters in another case, with `_`, or
+    nearly the same.
+    """
     known = [*COLUMNS, *catalog.attribute_names()]
     plain = {_plain(candidate): candidate for candidate in reversed(known)}
     wanted = _plain(name)

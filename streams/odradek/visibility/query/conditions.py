@@ -1,7 +1,8 @@
-"""One condition as SQL: a test of a value, put on a column of `executions` or on the rows of a search attribute.
+"""One condition as SQL: a test of a value, put on a column of `executions` or on the rows of a
+search attribute.
 
-Times and durations are stored in units coarser than a query's nanoseconds; a bound between two units is moved to the unit beside it, so
-that comparisons are exact.
+Times and durations are stored in units coarser than a query's nanoseconds; a bound between two
+units is moved to the unit beside it, so that comparisons are exact.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ MANY_VALUED = (ValueType.KEYWORD_LIST, ValueType.TEXT)
 
 @dataclass(frozen=True, slots=True)
 class ValueTest:
-    """A test of a value. `sql` has `{}` where the value stands. `many`: over several values of one run, it is true if it is for one
-    of them; `absent`: turned round, for none of them. `ranges`: the same as tests that an index serves, one of which is true; `equal`:
-    each of one value. None: the test is such a one itself."""
+    """A test of a value. `sql` has `{}` where the value stands. `many`: over several values of
+    one run, it is true if it is for one of them; `absent`: turned round, for none of them.
+    `ranges`: the same as tests that an index serves, one of which is true; `equal`: each of one
+    value. None: the test is such a one itself.
+    """
 
     sql: str
     parameters: tuple[Any, ...]
@@ -34,11 +37,15 @@ class ValueTest:
     equal: bool = False
 
 
-def make_test(value_type: ValueType, unit_ns: int, operator: str, values: Sequence[Value]) -> ValueTest:
+def make_test(
+    value_type: ValueType, unit_ns: int, operator: str, values: Sequence[Value]
+) -> ValueTest:
     """The test of one operator (of the type's) with values that fit."""
     if value_type in MANY_VALUED:
         negated = operator == "!=" or operator.startswith("NOT ")
-        positive = {"!=": "=", "NOT IN": "IN", "NOT STARTS_WITH": "STARTS_WITH"}.get(operator, operator)
+        positive = {"!=": "=", "NOT IN": "IN", "NOT STARTS_WITH": "STARTS_WITH"}.get(
+            operator, operator
+        )
         if value_type is ValueType.TEXT:
             positive, values = "IN", words(str(values[0]))
         return replace(_scalar(positive, values), many=True, absent=negated)
@@ -50,10 +57,16 @@ def make_test(value_type: ValueType, unit_ns: int, operator: str, values: Sequen
 
 
 def column_sql(column: str, test: ValueTest) -> tuple[str, list[Any]]:
-    """A test of a column, which is given as SQL. One with many values says first that it is there: so an index of those rows serves it."""
+    """A test of a column, which is given as SQL. One with many values says first that it is
+    there: so an index of those rows serves it.
+    """
     if test.many:
-        found = f"EXISTS (SELECT 1 FROM json_each({column}) WHERE {test.sql.replace('{}', 'value')})"
-        return f"({column} IS NOT NULL AND {'NOT ' if test.absent else ''}{found})", list(test.parameters)
+        found = (
+            f"EXISTS (SELECT 1 FROM json_each({column}) WHERE {test.sql.replace('{}', 'value')})"
+        )
+        return f"({column} IS NOT NULL AND {'NOT ' if test.absent else ''}{found})", list(
+            test.parameters
+        )
     return test.sql.replace("{}", column), list(test.parameters)
 
 
@@ -68,8 +81,9 @@ def attribute_test(key: AttributeKey, test: ValueTest) -> tuple[str, list[Any]]:
 
 
 def attribute_ranges(key: AttributeKey, test: ValueTest) -> list[Range]:
-    """Rows of a search attribute, one of which each run has that passes the test. Exact unless the test is `absent`: a run without one
-    of these values has another value."""
+    """Rows of a search attribute, one of which each run has that passes the test. Exact unless
+    the test is `absent`: a run without one of these values has another value.
+    """
     if test.absent:
         if key.words_id or not test.equal or len(test.parameters) != 1:
             return [Range("attribute = ?", (key.id,))]
@@ -80,9 +94,17 @@ def attribute_ranges(key: AttributeKey, test: ValueTest) -> list[Range]:
     return [_range(value_id, sql, values, one_value=test.equal) for sql, values in ranges]
 
 
-def _range(attribute: int, sql: str, parameters: Sequence[Any], *, one_value: bool = False) -> Range:
+def _range(
+    attribute: int, sql: str, parameters: Sequence[Any], *, one_value: bool = False
+) -> Range:
     low, high = _bounds(sql, parameters)
-    return Range(f"attribute = ? AND {sql.replace('{}', 'value')}", (attribute, *parameters), one_value, low, high)
+    return Range(
+        f"attribute = ? AND {sql.replace('{}', 'value')}",
+        (attribute, *parameters),
+        one_value,
+        low,
+        high,
+    )
 
 
 def _bounds(sql: str, parameters: Sequence[Any]) -> tuple[Any, Any]:
@@ -103,7 +125,10 @@ def _bounds(sql: str, parameters: Sequence[Any]) -> tuple[Any, Any]:
 def attribute_sql(key: AttributeKey, test: ValueTest) -> tuple[str, list[Any]]:
     """A test of a search attribute: a lookup of runs in its index."""
     value_id = key.words_id or key.id
-    matching = f"(SELECT execution FROM search_attributes WHERE attribute = ? AND {test.sql.replace('{}', 'value')})"
+    matching = (
+        "(SELECT execution FROM search_attributes WHERE attribute = ? AND"
+        f" {test.sql.replace('{}', 'value')})"
+    )
     if not test.absent:
         return f"e.id IN {matching}", [value_id, *test.parameters]
     having = "(SELECT execution FROM search_attributes WHERE attribute = ?)"
@@ -116,13 +141,22 @@ def _scalar(operator: str, values: Sequence[Any]) -> ValueTest:
             sql = f"{{}} IN ({', '.join('?' * len(values))})"
             if len(values) > _RANGES:
                 return ValueTest(sql, tuple(values))
-            return ValueTest(sql, tuple(values), ranges=tuple(("{} = ?", (value,)) for value in dict.fromkeys(values)), equal=True)
+            return ValueTest(
+                sql,
+                tuple(values),
+                ranges=tuple(("{} = ?", (value,)) for value in dict.fromkeys(values)),
+                equal=True,
+            )
         case "NOT IN":
             return ValueTest(f"{{}} NOT IN ({', '.join('?' * len(values))})", tuple(values))
         case "BETWEEN":
             return ValueTest("({} BETWEEN ? AND ?)", tuple(values))
         case "NOT BETWEEN":
-            return ValueTest("({} NOT BETWEEN ? AND ?)", tuple(values), ranges=_outside(values[0], values[1], "{} > ?"))
+            return ValueTest(
+                "({} NOT BETWEEN ? AND ?)",
+                tuple(values),
+                ranges=_outside(values[0], values[1], "{} > ?"),
+            )
         case "STARTS_WITH":
             return _prefix(str(values[0]))
         case "NOT STARTS_WITH":
@@ -131,19 +165,25 @@ def _scalar(operator: str, values: Sequence[Any]) -> ValueTest:
             ranges = _outside(low, behind[0], "{} >= ?") if behind else (("{} < ?", (low,)),)
             return ValueTest(f"(NOT {test.sql})", test.parameters, ranges=ranges)
         case "!=":
-            return ValueTest("{} != ?", tuple(values), ranges=_outside(values[0], values[0], "{} > ?"))
+            return ValueTest(
+                "{} != ?", tuple(values), ranges=_outside(values[0], values[0], "{} > ?")
+            )
         case _:
             return ValueTest(f"{{}} {operator} ?", tuple(values), equal=operator == "=")
 
 
 def _outside(low: Any, high: Any, above: str) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    """Below `low`, and above `high`: two ranges of an index, where it would walk over the whole for one test. No value lies in both, also
-    when the ends are turned round and every value passes: counts add them up."""
+    """Below `low`, and above `high`: two ranges of an index, where it would walk over the whole
+    for one test. No value lies in both, also when the ends are turned round and every value
+    passes: counts add them up.
+    """
     return (("{} < ?", (low,)) if low <= high else ("{} <= ?", (high,))), (above, (high,))
 
 
 def _prefix(prefix: str) -> ValueTest:
-    """A range, so that an index serves it: from the prefix up to the first text behind all that begin with it."""
+    """A range, so that an index serves it: from the prefix up to the first text behind all that
+    begin with it.
+    """
     behind = _behind(prefix)
     if behind is None:
         return ValueTest("({} >= ?)", (prefix,))
@@ -151,7 +191,9 @@ def _prefix(prefix: str) -> ValueTest:
 
 
 def _behind(prefix: str) -> str | None:
-    """The smallest text greater than every text that begins with `prefix`, in order of code points; None if there is none."""
+    """The smallest text greater than every text that begins with `prefix`, in order of code
+    points; None if there is none.
+    """
     while prefix:
         last = ord(prefix[-1])
         if last < 0x10FFFF:

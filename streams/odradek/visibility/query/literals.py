@@ -1,4 +1,6 @@
-"""Values of queries: RFC 3339 times, durations, statuses, words. Exact: times and durations are whole nanoseconds."""
+"""Values of queries: RFC 3339 times, durations, statuses, words. Exact: times and durations are
+whole nanoseconds.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,12 @@ from fractions import Fraction
 
 from odradek.visibility.query.columns import STATUS_NAMES
 
-_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}:\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*([Zz]|[+-]\d{2}:?\d{2})?)?")
-# Digits are bounded: `int` and `Fraction` refuse thousands of them, and 64 bits of nanoseconds have 19.
+_TIME = re.compile(
+    r"(\d{4}-\d{2}-\d{2})(?:[Tt"
+    r" ](\d{2}:\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?\s*([Zz]|[+-]\d{2}:?\d{2})?)?"
+)
+# Digits are bounded: `int` and `Fraction` refuse thousands of them, and 64 bits of nanoseconds have
+# 19.
 _DURATION_PART = re.compile(r"(\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(ns|us|µs|μs|ms|s|m|h|d)")
 _CLOCK = re.compile(r"(\d{1,40}):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?")
 _UNITS_NS = {
@@ -25,7 +31,9 @@ DURATION_EXAMPLE = "a duration such as '10s' or '1h30m'"
 
 
 def parse_time_ns(text: str) -> int | None:
-    """Nanoseconds since the epoch of an RFC 3339 time; a date alone is its midnight, without a zone it is UTC. None for anything else."""
+    """Nanoseconds since the epoch of an RFC 3339 time; a date alone is its midnight, without a
+    zone it is UTC. None for anything else.
+    """
     match = _TIME.fullmatch(text.strip())
     if match is None:
         return None
@@ -53,7 +61,9 @@ def _zone_offset(zone: str | None) -> int | None:
 
 
 def parse_duration_ns(text: str) -> int | None:
-    """Nanoseconds of a duration: Go's form (`1h30m`, `1.5s`, `-250ms`; units ns us ms s m h d) or `hh:mm:ss`. None for anything else."""
+    """Nanoseconds of a duration: Go's form (`1h30m`, `1.5s`, `-250ms`; units ns us ms s m h d)
+    or `hh:mm:ss`. None for anything else.
+    """
     text = text.strip()
     sign = -1 if text.startswith("-") else 1
     text = text.removeprefix("-").removeprefix("+")
@@ -62,26 +72,35 @@ def parse_duration_ns(text: str) -> int | None:
     clock = _CLOCK.fullmatch(text)
     if clock is not None:
         hours, minutes, seconds, fraction = clock.groups()
-        total = (int(hours) * 3_600 + int(minutes) * 60 + int(seconds)) * 10**9 + int((fraction or "").ljust(9, "0"))
+        total = (int(hours) * 3_600 + int(minutes) * 60 + int(seconds)) * 10**9 + int(
+            (fraction or "").ljust(9, "0")
+        )
         return sign * total if total <= _MAX_NS else None
     exact, at = Fraction(0), 0
     while at < len(text):
         part = _DURATION_PART.match(text, at)
         if part is None:
             return None
-        exact += Fraction(part[1] if not part[1].endswith(".") else part[1] + "0") * _UNITS_NS[part[2]]
+        exact += (
+            Fraction(part[1] if not part[1].endswith(".") else part[1] + "0") * _UNITS_NS[part[2]]
+        )
         at = part.end()
     return sign * int(exact) if text and exact <= _MAX_NS else None
 
 
 def parse_status(text: str) -> str | None:
-    """The status of that name, in Temporal's spelling or the wire's; None for one that there is not."""
+    """The status of that name, in Temporal's spelling or the wire's; None for one that there is
+    not.
+    """
     return _STATUSES.get(_plain_status(text))
 
 
 def near_statuses(text: str) -> list[str]:
     """Statuses near to a name that is none."""
-    return [_STATUSES[near] for near in difflib.get_close_matches(_plain_status(text), _STATUSES, n=2, cutoff=0.5)]
+    return [
+        _STATUSES[near]
+        for near in difflib.get_close_matches(_plain_status(text), _STATUSES, n=2, cutoff=0.5)
+    ]
 
 
 def words(text: str) -> list[str]:
@@ -93,4 +112,6 @@ def _plain_status(text: str) -> str:
     return text.replace("_", "").casefold()
 
 
-_STATUSES = {_plain_status(name): name for name in STATUS_NAMES.values()} | {"cancelled": "Canceled"}
+_STATUSES = {_plain_status(name): name for name in STATUS_NAMES.values()} | {
+    "cancelled": "Canceled"
+}

@@ -1,4 +1,5 @@
-"""Recursive descent over the tokens: text to `Query`. Knows the grammar and nothing of columns or types.
+"""Recursive descent over the tokens: text to `Query`. Knows the grammar and nothing of columns
+or types.
 
     query       = [or] ["GROUP" "BY" name {"," name}] ["ORDER" "BY" name ["ASC"|"DESC"] {"," ...}]
     or          = and {"OR" and}
@@ -11,7 +12,8 @@
                 | name "IS" ["NOT"] "NULL"
     value       = string | number | "TRUE" | "FALSE"
 
-Bounded: conditions, values of an IN and nesting have limits far above what a person writes, so that a query cannot exhaust the store.
+Bounded: conditions, values of an IN and nesting have limits far above what a person writes, so
+that a query cannot exhaust the store.
 """
 
 from __future__ import annotations
@@ -81,7 +83,10 @@ class Parser:
         return token
 
     def _is(self, text: str) -> bool:
-        return self._token.kind in (TokenKind.KEYWORD, TokenKind.PUNCTUATION) and self._token.text == text
+        return (
+            self._token.kind in (TokenKind.KEYWORD, TokenKind.PUNCTUATION)
+            and self._token.text == text
+        )
 
     def _take(self, text: str) -> bool:
         if self._is(text):
@@ -97,19 +102,31 @@ class Parser:
     def _fail(self, *expected: str, problem: str = "", token: Token | None = None) -> NoReturn:
         token = token or self._token
         problem = problem or f"found {token.shown()}"
-        raise QueryError(problem, query=self._text, column=token.column, length=token.length, expected=expected)
+        raise QueryError(
+            problem, query=self._text, column=token.column, length=token.length, expected=expected
+        )
 
     # --- grammar
 
     def query(self) -> Query:
         """The tree of the whole text."""
         filter_: Expression | None = None
-        if self._token.kind is not TokenKind.END and not self._is("GROUP") and not self._is("ORDER"):
+        if (
+            self._token.kind is not TokenKind.END
+            and not self._is("GROUP")
+            and not self._is("ORDER")
+        ):
             filter_ = self._or()
         group_by = self._columns("GROUP", self._name)
         order_by = self._columns("ORDER", self._order_item)
         if self._token.kind is not TokenKind.END:
-            allowed = () if order_by else ("ORDER BY",) if group_by else ("AND", "OR", "GROUP BY", "ORDER BY")
+            allowed = (
+                ()
+                if order_by
+                else ("ORDER BY",)
+                if group_by
+                else ("AND", "OR", "GROUP BY", "ORDER BY")
+            )
             self._fail(*allowed, "the end of the query")
         return Query(self._text, filter_, group_by, order_by)
 
@@ -198,9 +215,15 @@ class Parser:
         if token.kind is not TokenKind.NAME:
             problem = ""
             if token.kind is TokenKind.KEYWORD and token.text not in ("AND", "OR"):
-                problem = f"found {token.shown()}, a word of the language (a column of that name stands between backticks)"
+                problem = (
+                    f"found {token.shown()}, a word of the language (a column of that name stands"
+                    " between backticks)"
+                )
             elif token.kind is TokenKind.STRING:
-                problem = f"found {token.shown()} where a name stands first (names take no quotes, or backticks)"
+                problem = (
+                    f"found {token.shown()} where a name stands first (names take no quotes, or"
+                    " backticks)"
+                )
             self._fail("a column or search attribute", *also, problem=problem)
         self._advance()
         return Name(token.text, token.column, token.length)
@@ -229,7 +252,10 @@ class Parser:
             if self._is("NULL"):
                 problem = "nothing equals NULL; IS NULL and IS NOT NULL ask for it"
             elif token.kind is TokenKind.NAME:
-                problem = f"found {token.shown()} where a value stands (texts and times take quotes: '{token.text}')"
+                problem = (
+                    f"found {token.shown()} where a value stands (texts and times take quotes:"
+                    f" '{token.text}')"
+                )
             self._fail("a string in quotes", "a number", "TRUE", "FALSE", problem=problem)
         self._advance()
         return Literal(value, token.column, token.length)
@@ -241,7 +267,10 @@ class Parser:
             digits = digits.lstrip("0") or "0"
             # `int` refuses thousands of digits
             sign = -1 if token.text.startswith("-") else 1
-            if len(digits) > len(str(_MAX_INTEGER)) or not -_MAX_INTEGER - 1 <= sign * int(digits) <= _MAX_INTEGER:
+            if (
+                len(digits) > len(str(_MAX_INTEGER))
+                or not -_MAX_INTEGER - 1 <= sign * int(digits) <= _MAX_INTEGER
+            ):
                 self._fail(problem=f"{shown} is too large: integers have 64 bits")
             return sign * int(digits)
         value = float(token.text)

@@ -1,7 +1,8 @@
 """A query's text as tokens. Each knows its column, so that every later error can say where.
 
-Names: letters, digits, `_` and `.`; anything else between backticks. Strings stand in single or double quotes, a quote inside is doubled
-or follows a backslash (as in MySQL, which Temporal's filter comes from). Numbers may carry a sign, a point and an exponent.
+Names: letters, digits, `_` and `.`; anything else between backticks. Strings stand in single or
+double quotes, a quote inside is doubled or follows a backslash (as in MySQL, which Temporal's
+filter comes from). Numbers may carry a sign, a point and an exponent.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class TokenKind(Enum):
     END = "end"
 
 
-KEYWORDS = frozenset("AND OR NOT IN BETWEEN STARTS_WITH IS NULL TRUE FALSE ORDER GROUP BY ASC DESC".split())
+KEYWORDS = frozenset(
+    "AND OR NOT IN BETWEEN STARTS_WITH IS NULL TRUE FALSE ORDER GROUP BY ASC DESC".split()
+)
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
 
 _PATTERN = re.compile(
@@ -45,7 +48,9 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "Z": "\x1a"}
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token. `text` is the name without backticks, the keyword in capitals, the string without quotes, else as written."""
+    """A token. `text` is the name without backticks, the keyword in capitals, the string without
+    quotes, else as written.
+    """
 
     kind: TokenKind
     text: str
@@ -69,9 +74,15 @@ class Token:
 
 
 def tokenize(query: str) -> list[Token]:
-    """Tokens of a query, the last one END. Raises QueryError at a character that begins nothing, or a quote that does not end."""
+    """Tokens of a query, the last one END. Raises QueryError at a character that begins nothing,
+    or a quote that does not end.
+    """
     if len(query) > MAX_LENGTH:
-        raise QueryError(f"the query has {len(query)} characters, at most {MAX_LENGTH} are read", query=query, column=MAX_LENGTH + 1)
+        raise QueryError(
+            f"the query has {len(query)} characters, at most {MAX_LENGTH} are read",
+            query=query,
+            column=MAX_LENGTH + 1,
+        )
     for at, character in enumerate(query):
         if "\ud800" <= character <= "\udfff":
             raise QueryError("half of a surrogate pair is no character", query=query, column=at + 1)
@@ -80,7 +91,9 @@ def tokenize(query: str) -> list[Token]:
     while at < len(query):
         match = _PATTERN.match(query, at)
         if match is None:
-            raise QueryError(f"{query[at]!r} begins nothing that is known here", query=query, column=at + 1)
+            raise QueryError(
+                f"{query[at]!r} begins nothing that is known here", query=query, column=at + 1
+            )
         kind = match.lastgroup
         if kind == "quote":
             token = _quoted(query, at)
@@ -130,8 +143,12 @@ def _quoted(query: str, begin: int) -> Token:
                 continue
             text = "".join(parts)
             if name and not text:
-                raise QueryError("a name between backticks is empty", query=query, column=begin + 1, length=2)
-            return Token(TokenKind.NAME if name else TokenKind.STRING, text, begin + 1, at + 1 - begin)
+                raise QueryError(
+                    "a name between backticks is empty", query=query, column=begin + 1, length=2
+                )
+            return Token(
+                TokenKind.NAME if name else TokenKind.STRING, text, begin + 1, at + 1 - begin
+            )
         if character == "\\" and not name and at + 1 < len(query):
             parts.append(_ESCAPES.get(query[at + 1], query[at + 1]))
             at += 2
@@ -139,4 +156,9 @@ def _quoted(query: str, begin: int) -> Token:
         parts.append(character)
         at += 1
     what = "name" if name else "string"
-    raise QueryError(f"this {what} does not end: its closing {quote} is missing", query=query, column=begin + 1, length=len(query) - begin)
+    raise QueryError(
+        f"this {what} does not end: its closing {quote} is missing",
+        query=query,
+        column=begin + 1,
+        length=len(query) - begin,
+    )

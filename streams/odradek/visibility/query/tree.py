@@ -1,4 +1,6 @@
-"""A parsed query. Names and literals are as written, each with its column; types come later (`bind.py`)."""
+"""A parsed query. Names and literals are as written, each with its column; types come later
+(`bind.py`).
+"""
 
 from __future__ import annotations
 

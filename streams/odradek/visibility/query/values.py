@@ -42,19 +42,32 @@ def literal_value(value_type: ValueType, literal: Literal, query: str) -> Value:
         case ValueType.BOOL:
             return _bool(literal, query)
         case ValueType.DATETIME:
-            moment = parse_time_ns(value) if isinstance(value, str) else value if type(value) is int else None
+            moment = (
+                parse_time_ns(value)
+                if isinstance(value, str)
+                else value
+                if type(value) is int
+                else None
+            )
             if moment is not None:
                 return moment
             _fail(literal, query, TIME_EXAMPLE, "nanoseconds since 1970 as an integer")
         case ValueType.DURATION:
-            duration = parse_duration_ns(value) if isinstance(value, str) else value if type(value) is int else None
+            duration = (
+                parse_duration_ns(value)
+                if isinstance(value, str)
+                else value
+                if type(value) is int
+                else None
+            )
             if duration is not None:
                 return duration
             _fail(literal, query, DURATION_EXAMPLE, "nanoseconds as an integer")
 
 
 def _status(literal: Literal, query: str) -> str:
-    # Temporal's numbers of statuses are taken too (`parseExecutionStatusValue` of its query converter): STATUS_NAMES is in their order.
+    # Temporal's numbers of statuses are taken too (`parseExecutionStatusValue` of its query
+    # converter): STATUS_NAMES is in their order.
     names = tuple(STATUS_NAMES.values())
     if type(literal.value) is int and 0 < literal.value <= len(names):
         return names[literal.value - 1]
@@ -65,7 +78,14 @@ def _status(literal: Literal, query: str) -> str:
         near = near_statuses(literal.value)
         expected = () if near else tuple(f"'{name}'" for name in STATUS_NAMES.values())
         problem = f"'{literal.value}' is no status"
-        raise QueryError(problem, query=query, column=literal.column, length=literal.length, expected=expected, suggestions=near)
+        raise QueryError(
+            problem,
+            query=query,
+            column=literal.column,
+            length=literal.length,
+            expected=expected,
+            suggestions=near,
+        )
     return status
 
 
@@ -86,4 +106,10 @@ def _fail(literal: Literal, query: str, *expected: str) -> NoReturn:
         if isinstance(literal.value, bool)
         else str(literal.value)
     )
-    raise QueryError(f"{shown} does not fit", query=query, column=literal.column, length=literal.length, expected=expected)
+    raise QueryError(
+        f"{shown} does not fit",
+        query=query,
+        column=literal.column,
+        length=literal.length,
+        expected=expected,
+    )

@@ -1,4 +1,5 @@
-"""Latencies in buckets whose width grows with the latency: eight a doubling, so that a percentile is at most 9 % off at any size.
+"""Latencies in buckets whose width grows with the latency: eight a doubling, so that a
+percentile is at most 9 % off at any size.
 
 Bucket 0 holds less than 1 ms; bucket n holds from 2^((n-1)/8) ms up to, but without, 2^(n/8) ms.
 """
@@ -20,7 +21,8 @@ def bucket_of(latency_ms: int) -> int:
 
 
 def percentile_ms(buckets: Mapping[int, int], share: float) -> float | None:
-    """The latency that `share` (0 to 1) of the runs stay within, from runs by bucket; None without runs.
+    """The latency that `share` (0 to 1) of the runs stay within, from runs by bucket; None
+    without runs.
 
     Linear inside the bucket.
     """

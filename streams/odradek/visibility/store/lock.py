@@ -1,4 +1,6 @@
-"""The lock beside the store: one process writes. The kernel frees it when its holder dies, however it dies."""
+"""The lock beside the store: one process writes. The kernel frees it when its holder dies,
+however it dies.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ class StoreLock:
             self._file.close()
             self._file = None
             raise StoreLockedError(
-                f"the read side's store {path.with_suffix('')} is in use by process {holder}. Stop that process, or give this one a "
-                f"`state_dir` of its own: each instance keeps a whole copy"
+                f"the read side's store {path.with_suffix('')} is in use by process {holder}. Stop"
+                " that process, or give this one a `state_dir` of its own: each instance keeps a"
+                " whole copy"
             ) from error
         self._file.truncate(0)
         self._file.write(str(os.getpid()))

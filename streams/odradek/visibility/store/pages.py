@@ -1,4 +1,6 @@
-"""The rows of a page: the query as it stands, or, where search attributes are in its filter, by the attempts that were planned."""
+"""The rows of a page: the query as it stands, or, where search attributes are in its filter, by
+the attempts that were planned.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,18 @@ _GROWTH = 8  # of a window, over the one before it
 Rows = Sequence[tuple[Any, ...]]
 
 
-def page_rows(connection: sqlite3.Connection, compiled: Compiled, cursor: Cursor | None, limit: int) -> Rows:
+def page_rows(
+    connection: sqlite3.Connection, compiled: Compiled, cursor: Cursor | None, limit: int
+) -> Rows:
     """The first `limit` rows behind the cursor: ROW_COLUMNS, then the sort values, then `turn`."""
     if not compiled.terms:
-        return _rows(connection, compiled, Attempt(compiled.table, compiled.where, compiled.parameters), cursor, limit)
+        return _rows(
+            connection,
+            compiled,
+            Attempt(compiled.table, compiled.where, compiled.parameters),
+            cursor,
+            limit,
+        )
     attempts = attempts_of(connection, compiled, limit)
     for attempt in attempts[:-1]:
         rows = _try(connection, compiled, attempt, cursor, limit)
@@ -33,16 +43,30 @@ def page_rows(connection: sqlite3.Connection, compiled: Compiled, cursor: Cursor
     return _by_window(connection, compiled, attempts[-1], cursor, limit)
 
 
-def _rows(connection: sqlite3.Connection, compiled: Compiled, attempt: Attempt, cursor: Cursor | None, limit: int) -> Rows:
-    """One statement for each phase. Runs are sorted by their keys alone; the rows of those that are left are fetched last."""
+def _rows(
+    connection: sqlite3.Connection,
+    compiled: Compiled,
+    attempt: Attempt,
+    cursor: Cursor | None,
+    limit: int,
+) -> Rows:
+    """One statement for each phase. Runs are sorted by their keys alone; the rows of those that
+    are left are fetched last.
+    """
     order = order_of(compiled)
     order_text, order_parameters = order_sql(order)
     sort_values = ", ".join(key.sql for key in order)
     sort_parameters = tuple(value for key in order for value in key.parameters)
     rows: list[tuple[Any, ...]] = []
     for phase in phases_after(order, cursor):
-        found = f"SELECT e.id FROM {attempt.table} WHERE {attempt.where} AND {phase.sql} ORDER BY {order_text} LIMIT ?"
-        sql = f"SELECT {COLUMNS_SQL}, {sort_values}, e.turn FROM executions e NOT INDEXED WHERE e.id IN ({found}) ORDER BY {order_text}"
+        found = (
+            f"SELECT e.id FROM {attempt.table} WHERE {attempt.where} AND {phase.sql} ORDER BY"
+            f" {order_text} LIMIT ?"
+        )
+        sql = (
+            f"SELECT {COLUMNS_SQL}, {sort_values}, e.turn FROM executions e NOT INDEXED WHERE e.id"
+            f" IN ({found}) ORDER BY {order_text}"
+        )
         inner = (*attempt.parameters, *phase.parameters, *order_parameters, limit - len(rows))
         rows += connection.execute(sql, (*sort_parameters, *inner, *order_parameters)).fetchall()
         if len(rows) == limit:
@@ -50,8 +74,16 @@ def _rows(connection: sqlite3.Connection, compiled: Compiled, attempt: Attempt, 
     return rows
 
 
-def _try(connection: sqlite3.Connection, compiled: Compiled, attempt: Attempt, cursor: Cursor | None, limit: int) -> Rows | None:
-    """The page, if it is full within the runs that may be walked over; None: it takes another attempt."""
+def _try(
+    connection: sqlite3.Connection,
+    compiled: Compiled,
+    attempt: Attempt,
+    cursor: Cursor | None,
+    limit: int,
+) -> Rows | None:
+    """The page, if it is full within the runs that may be walked over; None: it takes another
+    attempt.
+    """
     key = order_of(compiled)[0]
     if key.nullable and (cursor.values[0] is None if cursor is not None else not key.descending):
         return None  # runs without a value have no bound
@@ -63,7 +95,10 @@ def _try(connection: sqlite3.Connection, compiled: Compiled, attempt: Attempt, c
                 return []
         end = _walked_to(connection, attempt, key, begin)
         where, parameters = attempt.where, attempt.parameters
-        for value, comparison in ((begin, "<=" if key.descending else ">="), (end, ">=" if key.descending else "<=")):
+        for value, comparison in (
+            (begin, "<=" if key.descending else ">="),
+            (end, ">=" if key.descending else "<="),
+        ):
             if value is not None:
                 where, parameters = f"{where} AND {key.sql} {comparison} ?", (*parameters, value)
         rows = _rows(connection, compiled, Attempt(attempt.table, where, parameters), cursor, limit)
@@ -76,25 +111,55 @@ def _walked_to(connection: sqlite3.Connection, attempt: Attempt, key: SortKey, b
     """Sort value of the last run that may be walked over; None: there are not so many."""
     where, parameters = _and(attempt.walk, *attempt.also)
     if begin is not None:
-        where, parameters = f"{where} AND {key.sql} {'<=' if key.descending else '>='} ?", (*parameters, begin)
-    last = f"SELECT {key.sql} FROM {attempt.table} WHERE {where} ORDER BY 1 {'DESC' if key.descending else 'ASC'} LIMIT 1 OFFSET ?"
+        where, parameters = (
+            f"{where} AND {key.sql} {'<=' if key.descending else '>='} ?",
+            (*parameters, begin),
+        )
+    last = (
+        f"SELECT {key.sql} FROM {attempt.table} WHERE {where} ORDER BY 1"
+        f" {'DESC' if key.descending else 'ASC'} LIMIT 1 OFFSET ?"
+    )
     found = connection.execute(last, (*parameters, attempt.walked)).fetchone()
     return None if found is None else found[0]
 
 
-def _latest(connection: sqlite3.Connection, attempt: Attempt, ranges: Sequence[Range], descending: bool, begin: Any) -> Any:
-    """The first start, in the order's direction and from `begin` on, of a run in the ranges; None: there is none."""
+def _latest(
+    connection: sqlite3.Connection,
+    attempt: Attempt,
+    ranges: Sequence[Range],
+    descending: bool,
+    begin: Any,
+) -> Any:
+    """The first start, in the order's direction and from `begin` on, of a run in the ranges;
+    None: there is none.
+    """
     known, found = first_start(connection, ranges, attempt.also, begin, descending=descending)
     if known:
         return found
-    edge, values = ("1", ()) if begin is None else (f"start_time_ms {'<=' if descending else '>='} ?", (begin,))
-    starts, parameters = _select("start_time_ms", [in_times(one, attempt.also) for one in ranges], edge, values)
+    edge, values = (
+        ("1", ())
+        if begin is None
+        else (f"start_time_ms {'<=' if descending else '>='} ?", (begin,))
+    )
+    starts, parameters = _select(
+        "start_time_ms", [in_times(one, attempt.also) for one in ranges], edge, values
+    )
     extreme = "max" if descending else "min"
-    return connection.execute(f"SELECT {extreme}(start_time_ms) FROM ({starts})", parameters).fetchone()[0]
+    return connection.execute(
+        f"SELECT {extreme}(start_time_ms) FROM ({starts})", parameters
+    ).fetchone()[0]
 
 
-def _by_window(connection: sqlite3.Connection, compiled: Compiled, attempt: Attempt, cursor: Cursor | None, limit: int) -> Rows:
-    """An attempt by value, in windows of the start time: each holds more runs than the one before it, until the page is full."""
+def _by_window(
+    connection: sqlite3.Connection,
+    compiled: Compiled,
+    attempt: Attempt,
+    cursor: Cursor | None,
+    limit: int,
+) -> Rows:
+    """An attempt by value, in windows of the start time: each holds more runs than the one
+    before it, until the page is full.
+    """
     rows: list[tuple[Any, ...]] = []
     for found, parameters in _windows(connection, compiled, attempt, cursor, limit):
         where = f"{attempt.where} AND e.id IN ({found})" if found else attempt.where
@@ -106,7 +171,11 @@ def _by_window(connection: sqlite3.Connection, compiled: Compiled, attempt: Atte
 
 
 def _windows(
-    connection: sqlite3.Connection, compiled: Compiled, attempt: Attempt, cursor: Cursor | None, limit: int
+    connection: sqlite3.Connection,
+    compiled: Compiled,
+    attempt: Attempt,
+    cursor: Cursor | None,
+    limit: int,
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Selections of runs, one behind the other in the page's order. "": all runs."""
     if attempt.windows is None:
@@ -126,20 +195,30 @@ def _windows(
     size = _FIRST_WINDOW * limit
     while True:
         starts, parameters = _select("start_time_ms", ranges, edge, values)
-        last = connection.execute(f"{starts} ORDER BY start_time_ms {direction} LIMIT 1 OFFSET ?", (*parameters, size)).fetchone()
+        last = connection.execute(
+            f"{starts} ORDER BY start_time_ms {direction} LIMIT 1 OFFSET ?", (*parameters, size)
+        ).fetchone()
         if last is None:
             yield _select("execution", ranges, edge, values)
             return
-        yield _select("execution", ranges, f"{edge} AND start_time_ms {within} ?", (*values, last[0]))
+        yield _select(
+            "execution", ranges, f"{edge} AND start_time_ms {within} ?", (*values, last[0])
+        )
         edge, values = f"start_time_ms {behind} ?", last
         size *= _GROWTH
 
 
-def _select(column: str, ranges: Sequence[tuple[str, tuple[Any, ...]]], where: str, values: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+def _select(
+    column: str, ranges: Sequence[tuple[str, tuple[Any, ...]]], where: str, values: tuple[Any, ...]
+) -> tuple[str, tuple[Any, ...]]:
     each = [f"SELECT {column} FROM search_attributes WHERE {sql} AND {where}" for sql, _ in ranges]
-    return " UNION ALL ".join(each), tuple(value for _, parameters in ranges for value in (*parameters, *values))
+    return " UNION ALL ".join(each), tuple(
+        value for _, parameters in ranges for value in (*parameters, *values)
+    )
 
 
 def _and(*terms: Term | None) -> tuple[str, tuple[Any, ...]]:
     known = [term for term in terms if term is not None]
-    return " AND ".join(("1", *(term.sql for term in known))), tuple(value for term in known for value in term.parameters)
+    return " AND ".join(("1", *(term.sql for term in known))), tuple(
+        value for term in known for value in term.parameters
+    )

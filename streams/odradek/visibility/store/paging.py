@@ -1,8 +1,10 @@
-"""Pages by key, not by number: a token holds the sort values of a page's last run, and the next page begins behind them.
+"""Pages by key, not by number: a token holds the sort values of a page's last run, and the next
+page begins behind them.
 
-So rows that come or go between two pages neither repeat nor hide others. Every order ends with `turn` and `tie`, which never change and
-are the same on each instance. The page before one is the first page behind that one's first run in the order turned round.
-NULL sorts first ascending and last descending, as in SQLite. Tokens are opaque, carry a checksum and a hash of their query.
+So rows that come or go between two pages neither repeat nor hide others. Every order ends with
+`turn` and `tie`, which never change and are the same on each instance. The page before one is
+the first page behind that one's first run in the order turned round. NULL sorts first ascending
+and last descending, as in SQLite. Tokens are opaque, carry a checksum and a hash of their query.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ DEFAULT_ORDER = (SortKey("StartTime", "e.start_time_ms", (), True, False),)
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page ended: the sort values of its last run, its turn and tie. `now_ms`: of the first page, until when open runs' durations
-    count on all of them: what has a later end on each page would be passed over. `backward`: those of its first run, for the page before.
+    """Where a page ended: the sort values of its last run, its turn and tie. `now_ms`: of the
+    first page, until when open runs' durations count on all of them: what has a later end on
+    each page would be passed over. `backward`: those of its first run, for the page before.
     """
 
     values: tuple[Any, ...]
@@ -42,7 +45,9 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A part of what is left behind a cursor; parts follow each other in order. `sql` "1": everything."""
+    """A part of what is left behind a cursor; parts follow each other in order. `sql` "1":
+    everything.
+    """
 
     sql: str
     parameters: tuple[Any, ...] = ()
@@ -55,11 +60,16 @@ def order_of(compiled: Compiled) -> tuple[SortKey, ...]:
 
 def turned_round(compiled: Compiled) -> Compiled:
     """The same runs, the last first."""
-    return replace(compiled, order_by=tuple(replace(key, descending=not key.descending) for key in order_of(compiled)))
+    return replace(
+        compiled,
+        order_by=tuple(replace(key, descending=not key.descending) for key in order_of(compiled)),
+    )
 
 
 def order_sql(order: Sequence[SortKey]) -> tuple[str, tuple[Any, ...]]:
-    """ORDER BY's text. Turn and tie go the way of the last column, so that one index can serve all."""
+    """ORDER BY's text. Turn and tie go the way of the last column, so that one index can serve
+    all.
+    """
     items = [f"{key.sql} {'DESC' if key.descending else 'ASC'}" for key in order]
     direction = "DESC" if order[-1].descending else "ASC"
     items += [f"e.turn {direction}", f"e.tie {direction}"]
@@ -69,9 +79,10 @@ def order_sql(order: Sequence[SortKey]) -> tuple[str, tuple[Any, ...]]:
 def phases_after(order: Sequence[SortKey], cursor: Cursor | None) -> list[Phase]:
     """Conditions for what comes behind a cursor.
 
-    Behind (a, b, tie) is: a behind, or a equal and b behind, or both equal and the tie (with the turn before it) behind. The first column
-    is bounded on its own as well, so that its index is entered at the cursor. Where the first column's NULLs come last, they are a second
-    phase: an OR with them would keep the index out.
+    Behind (a, b, tie) is: a behind, or a equal and b behind, or both equal and the tie (with the
+    turn before it) behind. The first column is bounded on its own as well, so that its index is
+    entered at the cursor. Where the first column's NULLs come last, they are a second phase: an
+    OR with them would keep the index out.
     """
     if cursor is None:
         return [Phase("1")]
@@ -83,7 +94,11 @@ def phases_after(order: Sequence[SortKey], cursor: Cursor | None) -> list[Phase]
         parameters = [*first.parameters, value, cursor.turn, cursor.tie]
     if value is None:
         here = Phase(f"{first.sql} IS NULL AND {chain}", (*first.parameters, *parameters))
-        return [here] if first.descending else [here, Phase(f"{first.sql} IS NOT NULL", first.parameters)]
+        return (
+            [here]
+            if first.descending
+            else [here, Phase(f"{first.sql} IS NOT NULL", first.parameters)]
+        )
     bound = f"{first.sql} {'<=' if first.descending else '>='} ? AND {chain}"
     phases = [Phase(bound, (*first.parameters, value, *parameters))]
     if first.descending and first.nullable:
@@ -103,7 +118,9 @@ def _behind(order: Sequence[SortKey], cursor: Cursor) -> tuple[str, list[Any]]:
             parameters += [*equal_parameters, *further_parameters]
         equal.append(f"{key.sql} IS ?")
         equal_parameters += [*key.parameters, value]
-    alternatives.append(" AND ".join([*equal, f"(e.turn, e.tie) {'<' if order[-1].descending else '>'} (?, ?)"]))
+    alternatives.append(
+        " AND ".join([*equal, f"(e.turn, e.tie) {'<' if order[-1].descending else '>'} (?, ?)"])
+    )
     parameters += [*equal_parameters, cursor.turn, cursor.tie]
     return "(" + " OR ".join(f"({alternative})" for alternative in alternatives) + ")", parameters
 
@@ -134,13 +151,23 @@ def _is_stored(value: Any) -> bool:
 def encode_token(compiled: Compiled, cursor: Cursor) -> bytes:
     """A token for the page behind the cursor: URL-safe letters."""
     body = msgspec.msgpack.encode(
-        (_VERSION, _fingerprint(compiled), cursor.values, cursor.turn, cursor.tie, cursor.now_ms, cursor.backward)
+        (
+            _VERSION,
+            _fingerprint(compiled),
+            cursor.values,
+            cursor.turn,
+            cursor.tie,
+            cursor.now_ms,
+            cursor.backward,
+        )
     )
     return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=")
 
 
 def decode_token(compiled: Compiled, token: bytes) -> Cursor:
-    """The cursor of a token. Raises PageTokenError for one that is damaged or belongs to another query."""
+    """The cursor of a token. Raises PageTokenError for one that is damaged or belongs to another
+    query.
+    """
     try:
         raw = base64.b64decode(token + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
         checksum, body = raw[:_CHECKSUM], raw[_CHECKSUM:]
@@ -151,12 +178,23 @@ def decode_token(compiled: Compiled, token: bytes) -> Cursor:
             raise PageTokenError("the page token is of another version: begin again without one")
         kinds = tuple[bytes, tuple[Any, ...], int, int, int, bool]
         fingerprint, values, turn, tie, now_ms, backward = msgspec.convert(parts, kinds)
-    except (binascii.Error, msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
+    except (
+        binascii.Error,
+        msgspec.DecodeError,
+        msgspec.ValidationError,
+        ValueError,
+        RecursionError,
+    ) as error:
         raise PageTokenError("the page token is damaged: begin again without one") from error
-    if not all(map(_is_stored, values)) or not all(_is_stored(number) for number in (turn, tie, now_ms)):
+    if not all(map(_is_stored, values)) or not all(
+        _is_stored(number) for number in (turn, tie, now_ms)
+    ):
         raise PageTokenError("the page token is damaged: begin again without one")
     if fingerprint != _fingerprint(compiled) or len(values) != len(order_of(compiled)):
-        raise PageTokenError("the page token belongs to another query: give it the query it came from, or begin again without one")
+        raise PageTokenError(
+            "the page token belongs to another query: give it the query it came from, or begin"
+            " again without one"
+        )
     return Cursor(values, turn, tie, now_ms, backward)
 
 

@@ -1,7 +1,8 @@
 """Which index a list should use, where SQLite would have to guess.
 
-SQLite knows how many rows a value has on average; `run_counts` knows it exactly, and here values differ by orders of magnitude (a
-thousand runs are running, a million completed). A column that should not choose the index is written `+e.column` in its conditions.
+SQLite knows how many rows a value has on average; `run_counts` knows it exactly, and here values
+differ by orders of magnitude (a thousand runs are running, a million completed). A column that
+should not choose the index is written `+e.column` in its conditions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ _ORDER_INDICES = frozenset({"StartTime", "CloseTime"})  # columns with an index 
 _SORTING = 3  # a row that is fetched to be sorted costs about so many rows that are walked over
 
 
-def unindexed_columns(connection: sqlite3.Connection, compiled: Compiled, limit: int) -> frozenset[str]:
+def unindexed_columns(
+    connection: sqlite3.Connection, compiled: Compiled, limit: int
+) -> frozenset[str]:
     """Columns whose conditions should not choose the index of this list."""
     equal = {column: value for column, value in compiled.equalities.items() if column in _BY_START}
     first = order_of(compiled)[0].name
@@ -36,4 +39,8 @@ def unindexed_columns(connection: sqlite3.Connection, compiled: Compiled, limit:
 
 def _runs(connection: sqlite3.Connection, equal: Mapping[str, object]) -> int:
     where = " AND ".join(["1", *(f"{column} = ?" for column in equal)])  # column names are ours
-    return int(connection.execute(f"SELECT coalesce(sum(runs), 0) FROM run_counts WHERE {where}", tuple(equal.values())).fetchone()[0])
+    return int(
+        connection.execute(
+            f"SELECT coalesce(sum(runs), 0) FROM run_counts WHERE {where}", tuple(equal.values())
+        ).fetchone()[0]
+    )

@@ -1,6 +1,7 @@
 """A record of `executions` as a row of the store, and back.
 
-A row is found by `tie`, the hash of its run id, and, as hashes may meet, by its key, `{workflow id}/{run id}`.
+A row is found by `tie`, the hash of its run id, and, as hashes may meet, by its key, `{workflow
+id}/{run id}`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ _WIRE_STATUSES = {name: wire for wire, name in STATUS_NAMES.items()}
 
 
 class Change(NamedTuple):
-    """What a record says: the run of this key now stands so; None: it is gone. Offset, partition and time are the record's; time 0: not
-    known. status: of a tombstone, what the run was when it went, on the wire; "": not known."""
+    """What a record says: the run of this key now stands so; None: it is gone. Offset, partition
+    and time are the record's; time 0: not known. status: of a tombstone, what the run was when
+    it went, on the wire; "": not known.
+    """
 
     partition: int
     offset: int
@@ -120,7 +123,9 @@ def summary_of(namespace: str, row: Sequence[Any]) -> ExecutionSummary:
         root_workflow_id=row[16] or "",
         root_run_id=row[17] or "",
         parked_reason=row[18] or "",
-        reported_problems=msgspec.json.decode(row[19], type=list[str]) if row[19] is not None else [],
+        reported_problems=(
+            msgspec.json.decode(row[19], type=list[str]) if row[19] is not None else []
+        ),
         memo=memo,
         search_attributes=attributes,
     )
@@ -135,7 +140,9 @@ def is_open(status: str) -> bool:
 
 
 class IndexedValue(NamedTuple):
-    """A search attribute of a run as it is looked up: several values for a list, the words of a Text apart."""
+    """A search attribute of a run as it is looked up: several values for a list, the words of a
+    Text apart.
+    """
 
     name: str
     value_type: ValueType
@@ -144,16 +151,23 @@ class IndexedValue(NamedTuple):
 
 
 def indexed_values(attributes: dict[str, Payload]) -> tuple[list[IndexedValue], list[str]]:
-    """What to index of a run's search attributes, and the names of those that cannot be: damaged, of no known type, the system's."""
+    """What to index of a run's search attributes, and the names of those that cannot be:
+    damaged, of no known type, the system's.
+    """
     found: list[IndexedValue] = []
     refused: list[str] = []
     for name, payload in attributes.items():
-        if name in SYSTEM:  # of a run started before such names were refused: the column of that name is meant wherever it is written
+        if (
+            name in SYSTEM
+            # of a run started before such names were refused: the column of that name is meant
+            # wherever it is written
+        ):
             refused.append(name)
             continue
         try:
             indexed = _indexed(name, payload)
-        except Exception as error:  # whatever bytes of users make the converter raise: one bad value must not stop the intake
+        # whatever bytes of users make the converter raise: one bad value must not stop the intake
+        except Exception as error:
             logger.debug("search attribute %s cannot be indexed: %r", name, error)
             refused.append(name)
             continue
@@ -168,9 +182,13 @@ def _indexed(name: str, payload: Payload) -> IndexedValue | None:
         return None
     key = SearchAttributeKey._from_metadata_type(name, payload.metadata.get("type", b"").decode())
     if key is None:
-        key = SearchAttributeKey._guess_from_untyped_values(name, value if isinstance(value, list) else [value])
+        key = SearchAttributeKey._guess_from_untyped_values(
+            name, value if isinstance(value, list) else [value]
+        )
     if key is None:
         raise ValueError("it has no type, and none can be guessed")
     value_type = ValueType(key._metadata_type)
     stored = indexable_values(value_type.value, value)
-    return IndexedValue(name, value_type, stored, tuple(words(stored[0])) if value_type is ValueType.TEXT else ())
+    return IndexedValue(
+        name, value_type, stored, tuple(words(stored[0])) if value_type is ValueType.TEXT else ()
+    )

@@ -1,10 +1,13 @@
 """Tables and indices of the store.
 
-A row of `executions` is a run's latest summary, taken apart; `extra` keeps memo and search attributes as they came. `tie` is a hash of the
-run id: runs are found by it, and it ends every order, the same on every instance, so that a page token of one serves another. Integers of
-8 bytes make small indices. `turn` goes before it: of a workflow's runs that began in one millisecond (a chain's next run begins when the
-one before it closes) it counts which came first, 0 for all others. It is the order of their first records, which lie on one partition, and
-as a run's last record comes before the next run's first one, it is the same in a store that was made from what compaction left.
+A row of `executions` is a run's latest summary, taken apart; `extra` keeps memo and search
+attributes as they came. `tie` is a hash of the run id: runs are found by it, and it ends every
+order, the same on every instance, so that a page token of one serves another. Integers of 8
+bytes make small indices. `turn` goes before it: of a workflow's runs that began in one
+millisecond (a chain's next run begins when the one before it closes) it counts which came first,
+0 for all others. It is the order of their first records, which lie on one partition, and as a
+run's last record comes before the next run's first one, it is the same in a store that was made
+from what compaction left.
 
 Integers are nullable only where a run may lack the value ("" and 0 of the record are NULL here).
 """

@@ -1,8 +1,11 @@
-"""What a store has not seen though it has read all: compaction takes the last summaries of a run once its tombstone is there.
+"""What a store has not seen though it has read all: compaction takes the last summaries of a run
+once its tombstone is there.
 
-A store that follows its topic reads each summary long before that. One that was away, or lags, may meet a tombstone whose run is still open
-here, or never was here. The tombstone's headers say whether the run was open when it went. One that had closed is counted in nothing, as
-nobody knows in which minute that was: windows from before its tombstone may lack it, and are whole again once others' are taken over.
+A store that follows its topic reads each summary long before that. One that was away, or lags,
+may meet a tombstone whose run is still open here, or never was here. The tombstone's headers say
+whether the run was open when it went. One that had closed is counted in nothing, as nobody knows
+in which minute that was: windows from before its tombstone may lack it, and are whole again once
+others' are taken over.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ GAP_MS = 15_000  # who follows and lags by less misses nothing: compaction is no
 class Seen:
     """How far a store has come when a batch is applied.
 
-    all_ms: when it last had all that its topic held (`complete`), or when it began.  follows: whether that was since it was opened.
-    since_ms: since when its windows are whole.
+    all_ms: when it last had all that its topic held (`complete`), or when it began.  follows:
+    whether that was since it was opened. since_ms: since when its windows are whole.
     """
 
     now_ms: int
@@ -40,7 +43,8 @@ class Seen:
         return tombstone.status == RUNNING if tombstone.status else not self.away
 
     def whole_from_ms(self, tombstone: Change, *, here: bool) -> int:
-        """Since when windows are whole, as far as it goes by a tombstone whose run's last summaries were not read. 0: it says nothing.
+        """Since when windows are whole, as far as it goes by a tombstone whose run's last
+        summaries were not read. 0: it says nothing.
 
         here: the run is here, open.
         """
@@ -49,5 +53,7 @@ class Seen:
         time_ms = min(self.now_ms, tombstone.time_ms or self.now_ms)
         had_closed = tombstone.status != RUNNING if tombstone.status else not here
         if had_closed and (not self.complete or self.all_ms < time_ms - self.runs_kept_ms):
-            return 0  # its retention has ended: it closed before the time that is whole then, see `VisibilityStore.caught_up`
+            # its retention has ended: it closed before the time that is whole then, see
+            # `VisibilityStore.caught_up`
+            return 0
         return time_ms + 1

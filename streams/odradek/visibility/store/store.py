@@ -1,11 +1,14 @@
 """`VisibilityStore`: one SQLite file with its lock, its writer and its readers.
 
-It is a copy of one topic. Opening it compares what it is a copy of (namespace, cluster, topic) and of which format; where that does not
-fit, where the file is damaged, or where it is so old that it may have missed tombstones, the file is deleted and begins anew, and
-`rebuilt_because` says why. So it is where somebody has removed files beneath an open store (`gone`): its owner opens it anew.
+It is a copy of one topic. Opening it compares what it is a copy of (namespace, cluster, topic)
+and of which format; where that does not fit, where the file is damaged, or where it is so old
+that it may have missed tombstones, the file is deleted and begins anew, and `rebuilt_because`
+says why. So it is where somebody has removed files beneath an open store (`gone`): its owner
+opens it anew.
 
-Rows are whole then; windows are not: what the topic no longer has, runs that closed and were deleted, they cannot count. They are restored
-from a changelog of their own (`changelog`); `windows_complete_since_ms` says since when they are whole.
+Rows are whole then; windows are not: what the topic no longer has, runs that closed and were
+deleted, they cannot count. They are restored from a changelog of their own (`changelog`);
+`windows_complete_since_ms` says since when they are whole.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ Listener = Callable[[Applied], None]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a store is a copy of. `topic_id` changes when a topic is deleted and made anew. "": not known yet, and not compared."""
+    """What a store is a copy of. `topic_id` changes when a topic is deleted and made anew. "":
+    not known yet, and not compared.
+    """
 
     namespace: str = "default"
     cluster_id: str = ""
@@ -66,7 +71,8 @@ class VisibilityStore(StoreReader):
         self.path = path
         self.source = source
         self.rebuilt_because = begin_anew
-        #: Whether it ever held everything that its topic held: from then on it may lag, before it is a part that means nothing.
+        #: Whether it ever held everything that its topic held: from then on it may lag, before it
+        #: is a part that means nothing.
         self.complete = False
         self._caught_up_ms = 0
         self._follows = False  # it had everything since it was opened
@@ -100,12 +106,21 @@ class VisibilityStore(StoreReader):
         runs_kept_ms: int = _RUNS_KEPT_MS,
         begin_anew: str = "",
     ) -> VisibilityStore:
-        """The store in this file, made if missing. Raises StoreLockedError when another process (or this one) has it open.
+        """The store in this file, made if missing. Raises StoreLockedError when another process
+        (or this one) has it open.
 
-        tombstone_retention_ms: of the topic, `delete.retention.ms`. runs_kept_ms: how long closed runs stay there, the setting `retention`.
-        begin_anew: why a file that is there is not gone on with.
+        tombstone_retention_ms: of the topic, `delete.retention.ms`. runs_kept_ms: how long
+        closed runs stay there, the setting `retention`. begin_anew: why a file that is there is
+        not gone on with.
         """
-        return cls(Path(path), source or Source(), clock_ms, tombstone_retention_ms, runs_kept_ms, begin_anew)
+        return cls(
+            Path(path),
+            source or Source(),
+            clock_ms,
+            tombstone_retention_ms,
+            runs_kept_ms,
+            begin_anew,
+        )
 
     def close(self) -> None:
         """Close connections, let go of the lock. Idempotent."""
@@ -126,7 +141,14 @@ class VisibilityStore(StoreReader):
     def apply(self, changes: Iterable[Change]) -> Applied:
         """Apply changes in one transaction, see `Writer.apply`; then tell the listeners."""
         self._check_open()
-        seen = Seen(self._clock_ms(), self._caught_up_ms, self.complete, self._follows, self._runs_kept_ms, self.changelog.since_ms)
+        seen = Seen(
+            self._clock_ms(),
+            self._caught_up_ms,
+            self.complete,
+            self._follows,
+            self._runs_kept_ms,
+            self.changelog.since_ms,
+        )
         applied = self._writer.apply(changes, seen)
         if applied.whole_from_ms:
             self.changelog.look_again()
@@ -151,21 +173,30 @@ class VisibilityStore(StoreReader):
         return self._writer.positions.get(partition)
 
     def add_listener(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` after each batch that changed rows, in the writer's thread; it must be quick. Returns how to remove it."""
+        """Call `listener` after each batch that changed rows, in the writer's thread; it must be
+        quick. Returns how to remove it.
+        """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
     def caught_up(self, *, first: bool = True) -> None:
         """Note that the store has everything that the topic held just now; and clean up what is old.
 
-        first: whether that began with the first record that was ever written there, as far as the topic tells.
+        first: whether that began with the first record that was ever written there, as far as
+        the topic tells.
         """
         self._check_open()
         now_ms = self._clock_ms()
         kept_since_ms = now_ms - self._runs_kept_ms
         if not self.complete:
-            self.changelog.begin_at(0 if first and not self._writer.positions else max(self.changelog.since_ms, kept_since_ms))
-        elif now_ms - self._caught_up_ms > max(self._runs_kept_ms, GAP_MS):  # runs may have come and gone meanwhile
+            self.changelog.begin_at(
+                0
+                if first and not self._writer.positions
+                else max(self.changelog.since_ms, kept_since_ms)
+            )
+        elif now_ms - self._caught_up_ms > max(
+            self._runs_kept_ms, GAP_MS
+        ):  # runs may have come and gone meanwhile
             self.changelog.begin_at(max(self.changelog.since_ms, kept_since_ms))
         self._set_meta("caught_up_ms", str(now_ms))
         self._caught_up_ms = now_ms
@@ -178,7 +209,9 @@ class VisibilityStore(StoreReader):
             windows.prune(self._connection, now_ms)
             changelog.prune(self._connection, now_ms - windows.RETENTION_MS)
             if gone := self._writer.forget_attributes():
-                logger.info("search attributes that no run has any more are forgotten: %s", ", ".join(gone))
+                logger.info(
+                    "search attributes that no run has any more are forgotten: %s", ", ".join(gone)
+                )
             zones.prune(self._connection)
 
     def now_ms(self) -> int:
@@ -187,14 +220,22 @@ class VisibilityStore(StoreReader):
 
     @property
     def windows_complete_since_ms(self) -> int:
-        """Windows before this may lack runs that were deleted before this store could read them, or are themselves deleted."""
+        """Windows before this may lack runs that were deleted before this store could read them,
+        or are themselves deleted.
+        """
         return max(self.changelog.since_ms, self._clock_ms() - windows.RETENTION_MS)
 
     def matches(self, source: Source) -> bool:
-        """Whether this store is a copy of that topic. What it did not know of its source it learns here. In the writing thread."""
+        """Whether this store is a copy of that topic. What it did not know of its source it
+        learns here. In the writing thread.
+        """
         self._check_open()
         meta = dict(self._connection.execute("SELECT key, value FROM meta"))
-        wanted = {"namespace": source.namespace, "cluster_id": source.cluster_id, "topic_id": source.topic_id}
+        wanted = {
+            "namespace": source.namespace,
+            "cluster_id": source.cluster_id,
+            "topic_id": source.topic_id,
+        }
         if any(value and meta.get(key) and meta[key] != value for key, value in wanted.items()):
             return False
         for key, value in wanted.items():
@@ -204,16 +245,22 @@ class VisibilityStore(StoreReader):
         return True
 
     def gone(self) -> bool:
-        """Whether somebody has removed, or replaced, a file of it since it was opened. What is written then is nowhere."""
+        """Whether somebody has removed, or replaced, a file of it since it was opened. What is
+        written then is nowhere.
+        """
         return any(_inode(file) != inode for file, inode in self._files.items())
 
     def may_miss_tombstones(self, retention_ms: int) -> bool:
-        """Whether it was last up to date before the topic began to drop what it has not seen. In the writing thread."""
+        """Whether it was last up to date before the topic began to drop what it has not seen. In
+        the writing thread.
+        """
         return self._age_ms(self._connection) > retention_ms * 9 // 10
 
     @property
     def refused_attributes(self) -> dict[str, int]:
-        """Search attributes that could not be indexed, with how many values: damaged, or of no known type."""
+        """Search attributes that could not be indexed, with how many values: damaged, or of no
+        known type.
+        """
         return dict(self._writer.refused_attributes)
 
     def backup(self, target: Path) -> None:
@@ -244,23 +291,38 @@ class VisibilityStore(StoreReader):
         connection = _connect(self.path)
         connection.executescript(f"BEGIN;\n{TABLES}{changelog.TABLES}")
         self._caught_up_ms = self._clock_ms()
-        facts = {**self._identity(), "caught_up_ms": str(self._caught_up_ms), "store_id": changelog.new_store_id()}
+        facts = {
+            **self._identity(),
+            "caught_up_ms": str(self._caught_up_ms),
+            "store_id": changelog.new_store_id(),
+        }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
         connection.execute("COMMIT")
         return connection
 
     def _open_changelog(self) -> Changelog:
-        # A store of an earlier version does not say since when: what it has of the time that runs are kept is whole.
+        # A store of an earlier version does not say since when: what it has of the time that runs
+        # are kept is whole.
         since_ms = self._clock_ms() - self._runs_kept_ms if self.complete else 0
         return Changelog(self._connection, lambda: self._reading(_CHANGELOG_TIMEOUT_S), since_ms)
 
     def _identity(self) -> dict[str, str]:
         source = self.source
-        return {"format": str(FORMAT), "namespace": source.namespace, "cluster_id": source.cluster_id, "topic_id": source.topic_id}
+        return {
+            "format": str(FORMAT),
+            "namespace": source.namespace,
+            "cluster_id": source.cluster_id,
+            "topic_id": source.topic_id,
+        }
 
     def _mismatch(self, connection: sqlite3.Connection) -> str:
         """Why the file cannot be gone on with; "" if it can."""
-        if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0] == 0:
+        if (
+            connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[
+                0
+            ]
+            == 0
+        ):
             return "it has no format"
         meta = dict(connection.execute("SELECT key, value FROM meta"))
         for key, wanted in self._identity().items():
@@ -268,7 +330,10 @@ class VisibilityStore(StoreReader):
                 return f"its {key} is {meta.get(key)!r}, here it is {wanted!r}"
         age_ms = self._age_ms(connection)
         if age_ms > self._tombstone_retention_ms * 9 // 10:
-            return f"it was last up to date {timedelta(seconds=age_ms // 1_000)} ago and may have missed tombstones"
+            return (
+                f"it was last up to date {timedelta(seconds=age_ms // 1_000)} ago and may have"
+                " missed tombstones"
+            )
         return ""
 
     def _age_ms(self, connection: sqlite3.Connection) -> int:

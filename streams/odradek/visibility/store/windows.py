@@ -1,9 +1,12 @@
-"""Windowed statistics: how many runs started and closed in each minute, how, and how long those that completed took. By workflow type.
+"""Windowed statistics: how many runs started and closed in each minute, how, and how long those
+that completed took. By workflow type.
 
-A run counts in the window of its start and, once closed, in the window of its close. What a run contributes follows from its row alone,
-and a change of the row takes the old contribution out and puts the new one in: reading a record again changes nothing. A row that is
-deleted when its run's retention ends leaves its contribution: windows have a retention of their own. A run that is deleted while it is
-open (with its queue) leaves its start, and counts as deleted in the window of its tombstone: from then on it is not open.
+A run counts in the window of its start and, once closed, in the window of its close. What a run
+contributes follows from its row alone, and a change of the row takes the old contribution out
+and puts the new one in: reading a record again changes nothing. A row that is deleted when its
+run's retention ends leaves its contribution: windows have a retention of their own. A run that
+is deleted while it is open (with its queue) leaves its start, and counts as deleted in the
+window of its tombstone: from then on it is not open.
 """
 
 from __future__ import annotations
@@ -20,8 +23,28 @@ from odradek.wire.topic_configs import WINDOWS_RETENTION_MS
 WINDOW_MS = 60_000
 RETENTION_MS = WINDOWS_RETENTION_MS
 
-STARTED, COMPLETED, FAILED, TIMED_OUT, CANCELED, TERMINATED, CONTINUED_AS_NEW, LATENCY_SUM_MS, DELETED = range(9)
-COLUMNS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new", "latency_sum_ms", "deleted")
+(
+    STARTED,
+    COMPLETED,
+    FAILED,
+    TIMED_OUT,
+    CANCELED,
+    TERMINATED,
+    CONTINUED_AS_NEW,
+    LATENCY_SUM_MS,
+    DELETED,
+) = range(9)
+COLUMNS = (
+    "started",
+    "completed",
+    "failed",
+    "timed_out",
+    "canceled",
+    "terminated",
+    "continued_as_new",
+    "latency_sum_ms",
+    "deleted",
+)
 _CLOSED_AS = {
     "Completed": COMPLETED,
     "Failed": FAILED,
@@ -34,16 +57,29 @@ _SUMS = ", ".join(f"sum({column})" for column in COLUMNS)
 
 
 class WindowChanges:
-    """What a batch adds to windows and takes from them. Collected in memory, written at the end of the batch."""
+    """What a batch adds to windows and takes from them. Collected in memory, written at the end
+    of the batch.
+    """
 
     def __init__(self) -> None:
-        self._counts: defaultdict[tuple[int, str], list[int]] = defaultdict(lambda: [0] * len(COLUMNS))
+        self._counts: defaultdict[tuple[int, str], list[int]] = defaultdict(
+            lambda: [0] * len(COLUMNS)
+        )
         self._latencies: Counter[tuple[int, str, int]] = Counter()
 
     def add(
-        self, workflow_type: str, status: str, start_ms: int, close_ms: int | None, latency_ms: int | None, sign: int, started: bool = True
+        self,
+        workflow_type: str,
+        status: str,
+        start_ms: int,
+        close_ms: int | None,
+        latency_ms: int | None,
+        sign: int,
+        started: bool = True,
     ) -> None:
-        """Put the contribution of a row in (`sign` 1) or take it out (-1). `started` False leaves its start as it is."""
+        """Put the contribution of a row in (`sign` 1) or take it out (-1). `started` False
+        leaves its start as it is.
+        """
         if started:
             self._counts[start_ms // WINDOW_MS * WINDOW_MS, workflow_type][STARTED] += sign
         closed_as = _CLOSED_AS.get(status)
@@ -57,20 +93,29 @@ class WindowChanges:
             self._latencies[window, workflow_type, bucket_of(latency_ms)] += sign
 
     def delete_open(self, workflow_type: str, start_ms: int, deleted_ms: int) -> None:
-        """An open run is gone. deleted_ms: by the clock of whoever deleted it; never before its start."""
-        self._counts[max(start_ms, deleted_ms) // WINDOW_MS * WINDOW_MS, workflow_type][DELETED] += 1
+        """An open run is gone. deleted_ms: by the clock of whoever deleted it; never before its
+        start.
+        """
+        self._counts[max(start_ms, deleted_ms) // WINDOW_MS * WINDOW_MS, workflow_type][
+            DELETED
+        ] += 1
 
     def write(self, connection: sqlite3.Connection) -> list[tuple[int, str]]:
-        """Write them, inside the batch's transaction; start and workflow type of the windows that change."""
+        """Write them, inside the batch's transaction; start and workflow type of the windows
+        that change.
+        """
         changed = [(key, counts) for key, counts in self._counts.items() if any(counts)]
         connection.executemany(_ADD_WINDOW, [(*key, *counts) for key, counts in changed])
-        connection.executemany(_ADD_LATENCY, [(*key, runs) for key, runs in self._latencies.items() if runs])
+        connection.executemany(
+            _ADD_LATENCY, [(*key, runs) for key, runs in self._latencies.items() if runs]
+        )
         return [key for key, _ in changed]
 
 
 _ADD_WINDOW = (
-    f"INSERT INTO windows (start_ms, workflow_type, {', '.join(COLUMNS)}) VALUES (?, ?{', ?' * len(COLUMNS)}) "
-    f"ON CONFLICT DO UPDATE SET {', '.join(f'{column} = {column} + excluded.{column}' for column in COLUMNS)}"
+    f"INSERT INTO windows (start_ms, workflow_type, {', '.join(COLUMNS)}) VALUES (?,"
+    f" ?{', ?' * len(COLUMNS)}) ON CONFLICT DO UPDATE SET"
+    f" {', '.join(f'{column} = {column} + excluded.{column}' for column in COLUMNS)}"
 )
 _ADD_LATENCY = (
     "INSERT INTO latencies (start_ms, workflow_type, bucket, runs) VALUES (?, ?, ?, ?) "
@@ -87,8 +132,8 @@ def prune(connection: sqlite3.Connection, now_ms: int, retention_ms: int = RETEN
 
 @dataclass(slots=True)
 class WindowStatistics:
-    """One window of one workflow type (or of all together, `workflow_type` ""). `open_runs`: runs open at the window's end; `deleted`: runs
-    that were deleted while they were open.
+    """One window of one workflow type (or of all together, `workflow_type` ""). `open_runs`:
+    runs open at the window's end; `deleted`: runs that were deleted while they were open.
     """
 
     start_ms: int
@@ -109,7 +154,14 @@ class WindowStatistics:
     @property
     def closed(self) -> int:
         """Runs that closed in it, however."""
-        return self.completed + self.failed + self.timed_out + self.canceled + self.terminated + self.continued_as_new
+        return (
+            self.completed
+            + self.failed
+            + self.timed_out
+            + self.canceled
+            + self.terminated
+            + self.continued_as_new
+        )
 
     @property
     def latency_mean_ms(self) -> float | None:
@@ -118,7 +170,9 @@ class WindowStatistics:
         return self.latency_sum_ms / runs if runs else None
 
     def latency_ms(self, share: float) -> float | None:
-        """The latency that `share` (0 to 1) of the completed runs stayed within, at most 9 % off; None without any."""
+        """The latency that `share` (0 to 1) of the completed runs stayed within, at most 9 %
+        off; None without any.
+        """
         return percentile_ms(self.latency_buckets, share)
 
 
@@ -131,21 +185,27 @@ def read_windows(
     together: bool,
     most: int,
 ) -> list[WindowStatistics]:
-    """Windows that begin in `start_ms` to `end_ms`, each step present for each type that has any run, in order of time, then type.
+    """Windows that begin in `start_ms` to `end_ms`, each step present for each type that has any
+    run, in order of time, then type.
 
     Raises QueryError when they are more than `most`.
     """
     step_ms = max(WINDOW_MS, step_ms // WINDOW_MS * WINDOW_MS)
     start_ms = start_ms // step_ms * step_ms
     steps = range(start_ms, end_ms, step_ms)
-    types = [""] if together and workflow_types is None and _has_any(connection) else _types(connection, workflow_types)
+    types = (
+        [""]
+        if together and workflow_types is None and _has_any(connection)
+        else _types(connection, workflow_types)
+    )
     if not types:
         return []
     names = [""] if together else types
     if len(steps) * len(names) > most:
         raise QueryError(
-            f"{len(steps):,} steps of {len(names):,} workflow types are {len(steps) * len(names):,} windows, and an answer has {most:,} at "
-            "most: take a longer step or a shorter time, name a type, or take all types together",
+            f"{len(steps):,} steps of {len(names):,} workflow types are {len(steps) * len(names):,}"
+            f" windows, and an answer has {most:,} at most: take a longer step or a shorter time,"
+            " name a type, or take all types together",
             column=0,
         )
     of_types, wanted = "", list[str]()
@@ -160,7 +220,9 @@ def read_windows(
     bounds = (start_ms, start_ms, step_ms, step_ms, start_ms, end, *wanted)
     where = f"start_ms >= ? AND start_ms < ? {of_types} GROUP BY 1, 2"
     place = f"? + (start_ms - ?) / ? * ?, {label}"
-    for step, name, *sums in connection.execute(f"SELECT {place}, {_SUMS} FROM windows WHERE {where}", bounds):
+    for step, name, *sums in connection.execute(
+        f"SELECT {place}, {_SUMS} FROM windows WHERE {where}", bounds
+    ):
         window = found[step, name]
         for column, value in zip(COLUMNS, sums, strict=True):
             setattr(window, column, value)
@@ -168,8 +230,16 @@ def read_windows(
     for step, name, bucket, runs in connection.execute(latencies, bounds):
         if runs > 0:
             found[step, name].latency_buckets[bucket] = runs
-    # Backwards from the runs open now: before a window, those it started were not open, those that closed or were deleted in it were.
-    left = Counter(dict(connection.execute(f"SELECT {label}, sum(runs) FROM run_counts WHERE {_OPEN} {of_types} GROUP BY 1", wanted)))
+    # Backwards from the runs open now: before a window, those it started were not open, those that
+    # closed or were deleted in it were.
+    left = Counter(
+        dict(
+            connection.execute(
+                f"SELECT {label}, sum(runs) FROM run_counts WHERE {_OPEN} {of_types} GROUP BY 1",
+                wanted,
+            )
+        )
+    )
     after = f"SELECT {label}, {_GROWN} FROM windows WHERE start_ms >= ? {of_types} GROUP BY 1"
     left.subtract(dict(connection.execute(after, (end, *wanted))))
     for name in names:
@@ -181,14 +251,25 @@ def read_windows(
     return list(found.values())
 
 
-def busiest_types(connection: sqlite3.Connection, start_ms: int, end_ms: int, limit: int) -> tuple[list[str], int]:
-    """Types with the most starts and ends in a stretch of time, then those with the most open runs, the first ones; and how many types have
-    any of it."""
-    active = f"SELECT workflow_type AS name, {_ACTIVE} AS active, 0 AS open FROM windows WHERE start_ms >= ? AND start_ms < ? GROUP BY 1"
+def busiest_types(
+    connection: sqlite3.Connection, start_ms: int, end_ms: int, limit: int
+) -> tuple[list[str], int]:
+    """Types with the most starts and ends in a stretch of time, then those with the most open
+    runs, the first ones; and how many types have any of it.
+    """
+    active = (
+        f"SELECT workflow_type AS name, {_ACTIVE} AS active, 0 AS open FROM windows WHERE start_ms"
+        " >= ? AND start_ms < ? GROUP BY 1"
+    )
     open_now = f"SELECT workflow_type, 0, sum(runs) FROM run_counts WHERE {_OPEN} GROUP BY 1"
-    of_both = f"SELECT name, count(*) OVER () FROM ({active} UNION ALL {open_now}) GROUP BY 1 HAVING sum(active) + sum(open) > 0"
+    of_both = (
+        f"SELECT name, count(*) OVER () FROM ({active} UNION ALL {open_now}) GROUP BY 1 HAVING"
+        " sum(active) + sum(open) > 0"
+    )
     order = "ORDER BY sum(active) DESC, sum(open) DESC, 1 LIMIT ?"
-    rows = connection.execute(f"{of_both} {order}", (start_ms // WINDOW_MS * WINDOW_MS, end_ms, limit)).fetchall()
+    rows = connection.execute(
+        f"{of_both} {order}", (start_ms // WINDOW_MS * WINDOW_MS, end_ms, limit)
+    ).fetchall()
     return [name for name, _ in rows], rows[0][1] if rows else 0
 
 
@@ -206,5 +287,8 @@ def _has_any(connection: sqlite3.Connection) -> bool:
 def _types(connection: sqlite3.Connection, wanted: Sequence[str] | None) -> list[str]:
     if wanted is not None:
         return sorted(set(wanted))
-    known = "SELECT workflow_type FROM run_counts UNION SELECT DISTINCT workflow_type FROM windows ORDER BY 1"
+    known = (
+        "SELECT workflow_type FROM run_counts UNION SELECT DISTINCT workflow_type FROM windows"
+        " ORDER BY 1"
+    )
     return [name for (name,) in connection.execute(known)]

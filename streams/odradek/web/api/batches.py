@@ -1,4 +1,6 @@
-"""Batches of this server: what Temporal's DescribeBatchOperation has no room for, and which runs were refused, with the reason."""
+"""Batches of this server: what Temporal's DescribeBatchOperation has no room for, and which runs
+were refused, with the reason.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,11 @@ class RefusedRun(msgspec.Struct):
 
 
 class BatchView(msgspec.Struct):
-    """How far a batch has come, in runs. `expected` was counted at its start. `gone`: closed or deleted before their turn; `pending`:
-    accepted, no owner has answered; `retried`: requests sent again after a failure that may pass; `failed`: refused, also at the last
-    attempt; `unanswered` and `not_asked`: left over when it was stopped or the server ended. `problem`: why it ended early.
+    """How far a batch has come, in runs. `expected` was counted at its start. `gone`: closed or
+    deleted before their turn; `pending`: accepted, no owner has answered; `retried`: requests
+    sent again after a failure that may pass; `failed`: refused, also at the last attempt;
+    `unanswered` and `not_asked`: left over when it was stopped or the server ended. `problem`:
+    why it ended early.
     """
 
     id: str
@@ -66,18 +70,38 @@ async def list_batches(asked: Asked) -> Batches:
 
 async def describe_batch(asked: Asked) -> BatchDetail:
     job = asked.server.batches.get(asked.parameters.job_id)
-    failures = [RefusedRun(target.workflow_id, target.run_id, message) for target, message in job.failures]
+    failures = [
+        RefusedRun(target.workflow_id, target.run_id, message) for target, message in job.failures
+    ]
     return BatchDetail(**_fields(job), failures=failures)
 
 
 def _fields(job: BatchJob) -> dict[str, Any]:
     of_order = ("action", "signal_name", "identity", "reason")
-    return {name: getattr(job.order if name in of_order else job, name) for name in BatchView.__struct_fields__}
+    return {
+        name: getattr(job.order if name in of_order else job, name)
+        for name in BatchView.__struct_fields__
+    }
 
 
 BATCH_OPERATIONS = [
-    Operation("GET", "/batches", "list_batches", "Batches of this server, latest first.", "runs", list_batches, Batches),
     Operation(
-        "GET", "/batches/{job_id}", "describe_batch", "How far a batch has come.", "runs", describe_batch, BatchDetail, BatchParameters
+        "GET",
+        "/batches",
+        "list_batches",
+        "Batches of this server, latest first.",
+        "runs",
+        list_batches,
+        Batches,
+    ),
+    Operation(
+        "GET",
+        "/batches/{job_id}",
+        "describe_batch",
+        "How far a batch has come.",
+        "runs",
+        describe_batch,
+        BatchDetail,
+        BatchParameters,
     ),
 ]

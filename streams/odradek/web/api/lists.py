@@ -44,7 +44,9 @@ class RunView(msgspec.Struct):
 
 
 class Runs(msgspec.Struct):
-    """A page of runs. `next_page_token` is "" on the last page, `previous_page_token` on the first; both go where `page_token` goes."""
+    """A page of runs. `next_page_token` is "" on the last page, `previous_page_token` on the
+    first; both go where `page_token` goes.
+    """
 
     runs: list[RunView]
     next_page_token: str
@@ -54,7 +56,11 @@ class Runs(msgspec.Struct):
 class RunsParameters(msgspec.Struct):
     query: Query = ""
     sort: Annotated[
-        str, msgspec.Meta(max_length=1_000, description="Columns, with `-` before one that falls: `-StartTime,WorkflowType`.")
+        str,
+        msgspec.Meta(
+            max_length=1_000,
+            description="Columns, with `-` before one that falls: `-StartTime,WorkflowType`.",
+        ),
     ] = ""
     page_size: PageSize = 100
     page_token: Annotated[str, msgspec.Meta(max_length=8_000)] = ""
@@ -68,13 +74,23 @@ async def list_runs(asked: Asked) -> Runs:
         raise invalid("page_token: not one that this server gave")
     store, timeout_s = server.need_visibility(), server.options.request_timeout_s
     with _about("sort", given.query):
-        page = await in_thread(store.list, query, page_size=given.page_size, page_token=given.page_token.encode(), timeout_s=timeout_s)
+        page = await in_thread(
+            store.list,
+            query,
+            page_size=given.page_size,
+            page_token=given.page_token.encode(),
+            timeout_s=timeout_s,
+        )
     shown = [run_view(summary) for summary in page.executions]
-    return Runs(shown, page.next_page_token.decode("ascii"), page.previous_page_token.decode("ascii"))
+    return Runs(
+        shown, page.next_page_token.decode("ascii"), page.previous_page_token.decode("ascii")
+    )
 
 
 def sorted_query(query: str, sort: str) -> str:
-    """A query with the order that `sort` says. Its own ORDER BY and `sort` exclude each other: the parser says so."""
+    """A query with the order that `sort` says. Its own ORDER BY and `sort` exclude each other:
+    the parser says so.
+    """
     if not sort:
         return query
     keys = [key.strip() for key in sort.split(",")]
@@ -89,7 +105,9 @@ def sorted_query(query: str, sort: str) -> str:
 
 @contextlib.contextmanager
 def _about(parameter: str, query: str) -> Iterator[None]:
-    """Errors in what a parameter has put behind the query name it, and no place in a text that nobody wrote."""
+    """Errors in what a parameter has put behind the query name it, and no place in a text that
+    nobody wrote.
+    """
     try:
         yield
     except QueryError as error:
@@ -100,12 +118,22 @@ def _about(parameter: str, query: str) -> Iterator[None]:
 
 def run_view(summary: ExecutionSummary) -> RunView:
     """A summary as it is shown."""
-    values = {name: getattr(summary, name) for name in RunView.__struct_fields__ if name not in ("memo", "search_attributes")}
-    return RunView(**values, memo=record_value(summary.memo), search_attributes=record_value(summary.search_attributes))
+    values = {
+        name: getattr(summary, name)
+        for name in RunView.__struct_fields__
+        if name not in ("memo", "search_attributes")
+    }
+    return RunView(
+        **values,
+        memo=record_value(summary.memo),
+        search_attributes=record_value(summary.search_attributes),
+    )
 
 
 class Group(msgspec.Struct):
-    """A group: its values in the order of GROUP BY (times as text, durations in milliseconds), and its runs."""
+    """A group: its values in the order of GROUP BY (times as text, durations in milliseconds),
+    and its runs.
+    """
 
     values: list[str | int | float | bool | None]
     count: int
@@ -121,7 +149,9 @@ class RunsCount(msgspec.Struct):
 
 class CountParameters(msgspec.Struct):
     query: Query = ""
-    group: Annotated[str, msgspec.Meta(max_length=1_000, description="Columns to group by, with commas.")] = ""
+    group: Annotated[
+        str, msgspec.Meta(max_length=1_000, description="Columns to group by, with commas.")
+    ] = ""
 
 
 async def count_runs(asked: Asked) -> RunsCount:
@@ -135,7 +165,11 @@ async def count_runs(asked: Asked) -> RunsCount:
     store, timeout_s = asked.server.need_visibility(), asked.server.options.request_timeout_s
     with _about("group", given.query):
         found = await in_thread(store.count, query, timeout_s=timeout_s)
-    return RunsCount(found.count, [Group([_plain(value) for value in group.values], group.count) for group in found.groups], found.complete)
+    return RunsCount(
+        found.count,
+        [Group([_plain(value) for value in group.values], group.count) for group in found.groups],
+        found.complete,
+    )
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
@@ -169,8 +203,18 @@ class Completions(msgspec.Struct):
 
 class CompleteParameters(msgspec.Struct):
     query: Query = ""
-    position: Annotated[int, msgspec.Meta(ge=0, le=10_000, description="Where the cursor stands; at the end when left out.")] | None = None
-    grouping: Annotated[bool, msgspec.Meta(description="Whether GROUP BY is among them: a list has none.")] = True
+    position: (
+        Annotated[
+            int,
+            msgspec.Meta(
+                ge=0, le=10_000, description="Where the cursor stands; at the end when left out."
+            ),
+        ]
+        | None
+    ) = None
+    grouping: Annotated[
+        bool, msgspec.Meta(description="Whether GROUP BY is among them: a list has none.")
+    ] = True
 
 
 async def complete_query(asked: Asked) -> Completions:
@@ -183,7 +227,9 @@ async def complete_query(asked: Asked) -> Completions:
     def values_of(name: str, prefix: str) -> Any:
         return store.values_of(name, prefix)
 
-    found = await in_thread(complete, given.query, position, store, values_of, grouping=given.grouping)
+    found = await in_thread(
+        complete, given.query, position, store, values_of, grouping=given.grouping
+    )
     error = found.error
     return Completions(
         found.start,
@@ -195,8 +241,26 @@ async def complete_query(asked: Asked) -> Completions:
 
 
 LIST_OPERATIONS = [
-    Operation("GET", "/workflows", "list_runs", "Runs of a query, sorted, page by page.", "runs", list_runs, Runs, RunsParameters),
-    Operation("GET", "/workflow-count", "count_runs", "How many runs, by group.", "runs", count_runs, RunsCount, CountParameters),
+    Operation(
+        "GET",
+        "/workflows",
+        "list_runs",
+        "Runs of a query, sorted, page by page.",
+        "runs",
+        list_runs,
+        Runs,
+        RunsParameters,
+    ),
+    Operation(
+        "GET",
+        "/workflow-count",
+        "count_runs",
+        "How many runs, by group.",
+        "runs",
+        count_runs,
+        RunsCount,
+        CountParameters,
+    ),
     Operation(
         "GET",
         "/query-completions",

@@ -16,7 +16,10 @@ _REF = "#/components/schemas/{name}"
 _ERRORS = {
     "400": "The request is wrong (INVALID_ARGUMENT, FAILED_PRECONDITION).",
     "401": "Nobody known asks (UNAUTHENTICATED).",
-    "403": "Not allowed: read-only, a cross-site request, no right to change things (PERMISSION_DENIED).",
+    "403": (
+        "Not allowed: read-only, a cross-site request, no right to change things"
+        " (PERMISSION_DENIED)."
+    ),
     "404": "There is no such thing (NOT_FOUND).",
     "429": "Too much at once (RESOURCE_EXHAUSTED).",
     "500": "A defect; the server's log has more (INTERNAL).",
@@ -36,20 +39,29 @@ class Status(msgspec.Struct):
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The document, as JSON values."""
-    types = [Status, *(o.answer for o in operations if not o.streams), *(o.body for o in operations if o.body is not None)]
+    types = [
+        Status,
+        *(o.answer for o in operations if not o.streams),
+        *(o.body for o in operations if o.body is not None),
+    ]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(map(id, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(PREFIX + operation.path, {})[operation.method.lower()] = _operation(operation, by_type, components)
+        paths.setdefault(PREFIX + operation.path, {})[operation.method.lower()] = _operation(
+            operation, by_type, components
+        )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Odradek",
             "version": server_version(),
-            "description": "What only Odradek has: runs and the Kafka beneath them. Workflows are started and steered by Temporal's HTTP "
-            "API under `/api/v1`. Times are epoch milliseconds. Ids in paths are percent-encoded; the ids `.` and `..` are written `~.` "
-            "and `~..` there, `~.` is `~~.`.",
+            "description": (
+                "What only Odradek has: runs and the Kafka beneath them. Workflows are started and"
+                " steered by Temporal's HTTP API under `/api/v1`. Times are epoch milliseconds. Ids"
+                " in paths are percent-encoded; the ids `.` and `..` are written `~.` and `~..`"
+                " there, `~.` is `~~.`."
+            ),
         },
         "paths": paths,
         "components": {
@@ -60,7 +72,9 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation, by_type: dict[int, Any], components: dict[str, Any]) -> dict[str, Any]:
+def _operation(
+    operation: Operation, by_type: dict[int, Any], components: dict[str, Any]
+) -> dict[str, Any]:
     if operation.streams:
         content: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
     else:
@@ -72,11 +86,20 @@ def _operation(operation: Operation, by_type: dict[int, Any], components: dict[s
         "parameters": _parameters(operation),
         "responses": {
             "200": {"description": "Done.", "content": content},
-            **{status: {"description": text, "content": {"application/json": {"schema": _REF_STATUS}}} for status, text in _ERRORS.items()},
+            **{
+                status: {
+                    "description": text,
+                    "content": {"application/json": {"schema": _REF_STATUS}},
+                }
+                for status, text in _ERRORS.items()
+            },
         },
     }
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": by_type[id(operation.body)]}}}
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": by_type[id(operation.body)]}},
+        }
     return described
 
 
@@ -85,7 +108,9 @@ _REF_STATUS = {"$ref": _REF.format(name="Status")}
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     in_path = set(re.findall(r"{(\w+)}", operation.path))
-    (schema,), components = msgspec.json.schema_components([operation.parameters], ref_template="{name}")
+    (schema,), components = msgspec.json.schema_components(
+        [operation.parameters], ref_template="{name}"
+    )
     properties = components[schema["$ref"]]["properties"]
     required = set(components[schema["$ref"]].get("required", []))
     parameters = []

@@ -1,7 +1,9 @@
-"""An operation: path, parameters, body, answer, declared once. It is served by this, and the OpenAPI document is made of it.
+"""An operation: path, parameters, body, answer, declared once. It is served by this, and the
+OpenAPI document is made of it.
 
-Parameters are the fields of a Struct: those that stand in braces in the path are path parameters, the others belong to the query string.
-Types and limits are checked before the handler is called; what does not fit is 400 in gRPC's form.
+Parameters are the fields of a Struct: those that stand in braces in the path are path
+parameters, the others belong to the query string. Types and limits are checked before the
+handler is called; what does not fit is 400 in gRPC's form.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ Handler = Callable[[Asked], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. `answer`: type of the JSON; with `streams` the handler gives a Response of its own, an event stream."""
+    """One operation. `answer`: type of the JSON; with `streams` the handler gives a Response of
+    its own, an event stream.
+    """
 
     method: str
     path: str
@@ -63,7 +67,9 @@ class Operation:
 
     def route(self) -> Route:
         """The operation as a route."""
-        return Route(PREFIX + self._route_path(), self._serve, methods=[self.method], name=f"api:{self.name}")
+        return Route(
+            PREFIX + self._route_path(), self._serve, methods=[self.method], name=f"api:{self.name}"
+        )
 
     def _route_path(self) -> str:
         return self.path.replace("}", ":segment}")
@@ -88,7 +94,10 @@ class Operation:
         given: dict[str, Any] = {}
         for name in request.query_params:
             if name not in known or name in request.path_params:
-                raise invalid(f"unknown parameter {name!r}; known are {', '.join(sorted(known - set(request.path_params))) or 'none'}")
+                raise invalid(
+                    f"unknown parameter {name!r}; known are"
+                    f" {', '.join(sorted(known - set(request.path_params))) or 'none'}"
+                )
             values = request.query_params.getlist(name)
             if len(values) > 1:
                 raise invalid(f"parameter {name!r} is given {len(values)} times")
@@ -103,7 +112,9 @@ class Operation:
             raise invalid(f"parameters: {error}") from None
 
     async def _body(self, request: Request, server: ServerContext) -> Any:
-        value = await read_json(request, server.options.body_max_bytes, server.options.body_timeout_s)
+        value = await read_json(
+            request, server.options.body_max_bytes, server.options.body_timeout_s
+        )
         try:
             return msgspec.convert(value, self.body)
         except msgspec.ValidationError as error:
@@ -120,4 +131,6 @@ def _json(value: Any) -> bytes:
 def refused(error: BaseException) -> Response:
     """Any error as an answer."""
     found: ApiError = api_error(error)
-    return Response(_json(found.body()), found.http_status, found.headers, media_type="application/json")
+    return Response(
+        _json(found.body()), found.http_status, found.headers, media_type="application/json"
+    )

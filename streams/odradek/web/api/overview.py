@@ -48,8 +48,9 @@ async def info(asked: Asked) -> Info:
 
 
 class WindowView(msgspec.Struct):
-    """One window. `open_runs`: open at its end; `deleted`: runs that were deleted while they were open. Latencies are of completed runs,
-    null without any."""
+    """One window. `open_runs`: open at its end; `deleted`: runs that were deleted while they
+    were open. Latencies are of completed runs, null without any.
+    """
 
     start_ms: int
     step_ms: int
@@ -70,18 +71,26 @@ class WindowView(msgspec.Struct):
 
 
 class Statistics(msgspec.Struct):
-    """Windows in order of time, then workflow type. `complete_since_ms`: those before it may lack runs that closed and were deleted before
-    this server's read side could count them; other servers may have more of them."""
+    """Windows in order of time, then workflow type. `complete_since_ms`: those before it may
+    lack runs that closed and were deleted before this server's read side could count them; other
+    servers may have more of them.
+    """
 
     windows: list[WindowView]
     complete_since_ms: int
 
 
 class StatisticsParameters(msgspec.Struct):
-    start_ms: Annotated[TimeMs, msgspec.Meta(description="An hour ago when left out.")] | None = None
+    start_ms: Annotated[TimeMs, msgspec.Meta(description="An hour ago when left out.")] | None = (
+        None
+    )
     end_ms: Annotated[TimeMs, msgspec.Meta(description="Now when left out.")] | None = None
-    step_ms: Annotated[int, msgspec.Meta(ge=60_000, le=366 * 24 * HOUR_MS, description="Whole minutes.")] = 60_000
-    workflow_type: Annotated[str, msgspec.Meta(max_length=1_000, description="Of this type only.")] = ""
+    step_ms: Annotated[
+        int, msgspec.Meta(ge=60_000, le=366 * 24 * HOUR_MS, description="Whole minutes.")
+    ] = 60_000
+    workflow_type: Annotated[
+        str, msgspec.Meta(max_length=1_000, description="Of this type only.")
+    ] = ""
     together: Annotated[bool, msgspec.Meta(description="Of all types together.")] = False
 
 
@@ -99,7 +108,14 @@ async def statistics(asked: Asked) -> Statistics:
 
     def read() -> Statistics:  # percentiles of many windows are work, too
         types = [given.workflow_type] if given.workflow_type else None
-        windows = store.windows(start_ms, end_ms, step_ms=given.step_ms, workflow_types=types, together=given.together, timeout_s=timeout_s)
+        windows = store.windows(
+            start_ms,
+            end_ms,
+            step_ms=given.step_ms,
+            workflow_types=types,
+            together=given.together,
+            timeout_s=timeout_s,
+        )
         return Statistics([_view(window) for window in windows], store.windows_complete_since_ms)
 
     return await in_thread(read)
@@ -128,7 +144,13 @@ async def parts(asked: Asked) -> Parts:
 
 
 class ChangesParameters(msgspec.Struct):
-    topics: Annotated[str, msgspec.Meta(max_length=100, description="`runs`, `members`, or both with a comma; all when left out.")] = ""
+    topics: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=100,
+            description="`runs`, `members`, or both with a comma; all when left out.",
+        ),
+    ] = ""
 
 
 async def changes(asked: Asked) -> EventStream:
@@ -146,9 +168,34 @@ async def changes(asked: Asked) -> EventStream:
 
 OVERVIEW_OPERATIONS = [
     Operation("GET", "/info", "info", "The server, and who asks.", "server", info, Info),
-    Operation("GET", "/server-statistics", "server_statistics", "Statistics of its parts.", "server", parts, Parts),
     Operation(
-        "GET", "/changes", "changes", "What changes, as it changes (server-sent).", "server", changes, None, ChangesParameters, streams=True
+        "GET",
+        "/server-statistics",
+        "server_statistics",
+        "Statistics of its parts.",
+        "server",
+        parts,
+        Parts,
     ),
-    Operation("GET", "/statistics", "statistics", "Rates and latencies over time.", "server", statistics, Statistics, StatisticsParameters),
+    Operation(
+        "GET",
+        "/changes",
+        "changes",
+        "What changes, as it changes (server-sent).",
+        "server",
+        changes,
+        None,
+        ChangesParameters,
+        streams=True,
+    ),
+    Operation(
+        "GET",
+        "/statistics",
+        "statistics",
+        "Rates and latencies over time.",
+        "server",
+        statistics,
+        Statistics,
+        StatisticsParameters,
+    ),
 ]

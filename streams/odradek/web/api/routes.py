@@ -18,7 +18,13 @@ from odradek.web.api.overview import OVERVIEW_OPERATIONS
 from odradek.web.api.runs import RUN_OPERATIONS
 from odradek.web.errors import not_found
 
-OPERATIONS: list[Operation] = [*OVERVIEW_OPERATIONS, *LIST_OPERATIONS, *RUN_OPERATIONS, *BATCH_OPERATIONS, *KAFKA_OPERATIONS]
+OPERATIONS: list[Operation] = [
+    *OVERVIEW_OPERATIONS,
+    *LIST_OPERATIONS,
+    *RUN_OPERATIONS,
+    *BATCH_OPERATIONS,
+    *KAFKA_OPERATIONS,
+]
 
 
 @functools.cache
@@ -38,5 +44,7 @@ def api_routes() -> list[BaseRoute]:
 
     routes: list[BaseRoute] = [operation.route() for operation in OPERATIONS]
     routes.append(Route(f"{PREFIX}/openapi.json", openapi, methods=["GET"]))
-    routes.append(Route(f"{PREFIX}/{{rest:path}}", unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]))
+    routes.append(
+        Route(f"{PREFIX}/{{rest:path}}", unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    )
     return routes

@@ -28,8 +28,8 @@ from odradek.wire.partitioner import partition_for
 
 
 class PendingActivityView(msgspec.Struct):
-    """An activity that has not closed. `waiting_reason`: why its command cannot be sent. `command`: where the running attempt's command
-    stands, null until its service has told it.
+    """An activity that has not closed. `waiting_reason`: why its command cannot be sent.
+    `command`: where the running attempt's command stands, null until its service has told it.
     """
 
     activity_id: str
@@ -60,9 +60,11 @@ class PendingTimerView(msgspec.Struct):
 
 
 class RunDetail(msgspec.Struct):
-    """A run as its owner tells it. `place`: where its inputs lie (the offset is that of its start, -1 when it is not known).
+    """A run as its owner tells it. `place`: where its inputs lie (the offset is that of its
+    start, -1 when it is not known).
 
-    `owner`, `owner_identity`: the member that owns them, and the process that it is; "" when nobody living does.
+    `owner`, `owner_identity`: the member that owns them, and the process that it is; "" when
+    nobody living does.
     """
 
     run: RunView
@@ -92,7 +94,13 @@ class RunParameters(msgspec.Struct):
 def reader_of(asked: Asked, workflow_id: str, run_id: str, task_queue: str) -> RunReader:
     """The reader of a run."""
     server = asked.server
-    return RunReader(server.need_owners(), workflow_id, run_id, task_queue=task_queue, timeout_s=server.options.request_timeout_s)
+    return RunReader(
+        server.need_owners(),
+        workflow_id,
+        run_id,
+        task_queue=task_queue,
+        timeout_s=server.options.request_timeout_s,
+    )
 
 
 async def describe_run(asked: Asked) -> RunDetail:
@@ -100,7 +108,11 @@ async def describe_run(asked: Asked) -> RunDetail:
     found = await reader_of(asked, given.workflow_id, given.run_id, given.task_queue).describe()
     queue = found.summary.task_queue
     place = await place_of(asked.server, queue, given.workflow_id)
-    owners = {lane.partition: status for status in asked.server.board.statuses(queue) for lane in status.lanes}
+    owners = {
+        lane.partition: status
+        for status in asked.server.board.statuses(queue)
+        for lane in status.lanes
+    }
     owner = owners.get(place.partition)
     return RunDetail(
         run=run_view(found.summary),
@@ -116,12 +128,21 @@ async def describe_run(asked: Asked) -> RunDetail:
         static_details=record_value(found.static_details),
         pending_activities=[
             PendingActivityView(
-                **{name: record_value(getattr(one, name)) for name in PendingActivityView.__struct_fields__ if name != "command"},
-                command=command_place(asked.server.topics, one.task_queue, one.command_partition, one.command_offset),
+                **{
+                    name: record_value(getattr(one, name))
+                    for name in PendingActivityView.__struct_fields__
+                    if name != "command"
+                },
+                command=command_place(
+                    asked.server.topics, one.task_queue, one.command_partition, one.command_offset
+                ),
             )
             for one in found.pending_activities
         ],
-        pending_timers=[PendingTimerView(one.timer_id, one.started_event_id, one.due_ms, one.summary) for one in found.pending_timers],
+        pending_timers=[
+            PendingTimerView(one.timer_id, one.started_event_id, one.due_ms, one.summary)
+            for one in found.pending_timers
+        ],
         pending_task_attempt=found.pending_task_attempt,
         pending_task_failure=record_value(found.pending_task_failure),
         pending_task_next_attempt_time_ms=found.pending_task_next_attempt_time_ms,
@@ -138,9 +159,11 @@ async def place_of(server: ServerContext, task_queue: str, workflow_id: str) -> 
 
 
 class EventView(msgspec.Struct):
-    """A history event. `place`: the record of `events` that caused it, null if none did. `attributes`: with payloads decoded.
+    """A history event. `place`: the record of `events` that caused it, null if none did.
+    `attributes`: with payloads decoded.
 
-    `command`: of an activity's events, the record of `commands` that gave its last attempt to a service, as that service said.
+    `command`: of an activity's events, the record of `commands` that gave its last attempt to a
+    service, as that service said.
     """
 
     event_id: int
@@ -152,7 +175,9 @@ class EventView(msgspec.Struct):
 
 
 class Events(msgspec.Struct):
-    """A page of a run's history. `next_event_id`: where to go on, 0 when there is nothing more to come."""
+    """A page of a run's history. `next_event_id`: where to go on, 0 when there is nothing more
+    to come.
+    """
 
     run_id: str
     task_queue: str
@@ -180,8 +205,12 @@ async def history(asked: Asked) -> Events:
     return Events(page.run_id, queue, views, page.next_event_id, page.open)
 
 
-async def _link_commands(reader: RunReader, commands: CommandPlaces, views: list[EventView]) -> None:
-    """Set `command` of a page's events; activities that were scheduled before it are looked up, a page's worth of them."""
+async def _link_commands(
+    reader: RunReader, commands: CommandPlaces, views: list[EventView]
+) -> None:
+    """Set `command` of a page's events; activities that were scheduled before it are looked up,
+    a page's worth of them.
+    """
     commands.note(views)
     if commands.missing:
         first = min(commands.missing)
@@ -198,15 +227,25 @@ def event_views(events: list[HistoryEvent], place: Place) -> list[EventView]:
             event_id=event.event_id,
             event_time_ms=event.event_time_ms,
             event_type=event_type(event.attributes),
-            attributes={name: value for name, value in record_value(event.attributes).items() if name != "type"},
-            place=Place(place.topic, place.partition, event.offset) if event.offset >= 0 and place.partition >= 0 else None,
+            attributes={
+                name: value
+                for name, value in record_value(event.attributes).items()
+                if name != "type"
+            },
+            place=(
+                Place(place.topic, place.partition, event.offset)
+                if event.offset >= 0 and place.partition >= 0
+                else None
+            ),
         )
         for event in expand(events)
     ]
 
 
 async def _queue_of(asked: Asked, workflow_id: str, run_id: str) -> str:
-    return await asked.server.need_owners().queue_of(workflow_id, run_id, timeout_s=asked.server.options.request_timeout_s)
+    return await asked.server.need_owners().queue_of(
+        workflow_id, run_id, timeout_s=asked.server.options.request_timeout_s
+    )
 
 
 class UnparkBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -216,7 +255,9 @@ class UnparkBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Verdict(msgspec.Struct):
-    """`applied`: the owner has done it. Otherwise it lies in the log and is done when an owner comes."""
+    """`applied`: the owner has done it. Otherwise it lies in the log and is done when an owner
+    comes.
+    """
 
     applied: bool
     message: str
@@ -229,7 +270,9 @@ class UnparkParameters(msgspec.Struct):
 
 async def unpark(asked: Asked) -> Verdict:
     given: UnparkParameters = asked.parameters
-    record = UnparkWorkflow(workflow_id=given.workflow_id, run_id=asked.body.run_id, identity=identity_of(asked.request))
+    record = UnparkWorkflow(
+        workflow_id=given.workflow_id, run_id=asked.body.run_id, identity=identity_of(asked.request)
+    )
     owners, timeout_s = asked.server.need_owners(), asked.server.options.request_timeout_s
     reply = await owners.change(record, task_queue=given.task_queue, timeout_s=timeout_s)
     if reply is None:
@@ -245,14 +288,20 @@ class FollowParameters(msgspec.Struct):
     workflow_id: Id
     run_id: RunId = ""
     task_queue: TaskQueue = ""
-    first: Annotated[int, msgspec.Meta(ge=1, le=2**40, description="The first event that is wanted.")] = 1
+    first: Annotated[
+        int, msgspec.Meta(ge=1, le=2**40, description="The first event that is wanted.")
+    ] = 1
 
 
 async def follow(asked: Asked) -> EventStream:
     given: FollowParameters = asked.parameters
     # A browser that comes back says what it had last.
     last = asked.request.headers.get("last-event-id", "")
-    first = max(given.first, int(last) + 1) if last.isascii() and last.isdigit() and len(last) < 13 else given.first
+    first = (
+        max(given.first, int(last) + 1)
+        if last.isascii() and last.isdigit() and len(last) < 13
+        else given.first
+    )
     queue = given.task_queue or await _queue_of(asked, given.workflow_id, given.run_id)
     place = await place_of(asked.server, queue, given.workflow_id)
     if asked.server.hub.closing.is_set():
@@ -263,10 +312,13 @@ async def follow(asked: Asked) -> EventStream:
 _FIRST_WAIT_S = 10.0
 
 
-async def _follow(asked: Asked, given: FollowParameters, queue: str, place: Place, first: int) -> AsyncIterator[bytes]:
+async def _follow(
+    asked: Asked, given: FollowParameters, queue: str, place: Place, first: int
+) -> AsyncIterator[bytes]:
     """`events` with new events, `unavailable` while the owner does not answer, `closed` at the end.
 
-    An owner does not learn that somebody who waits has gone: so it is asked to wait no longer than the stream has lived.
+    An owner does not learn that somebody who waits has gone: so it is asked to wait no longer
+    than the stream has lived.
     """
     hub, options = asked.server.hub, asked.server.options
     reader = reader_of(asked, given.workflow_id, given.run_id, queue)
@@ -279,17 +331,28 @@ async def _follow(asked: Asked, given: FollowParameters, queue: str, place: Plac
             wait_s = min(options.stream_poll_s, max(_FIRST_WAIT_S, time.monotonic() - began_s))
             waiting = asyncio.ensure_future(reader.wait(first, 500, wait_s))
             try:
-                while not (await asyncio.wait({waiting, closing}, timeout=options.keep_alive_s, return_when=asyncio.FIRST_COMPLETED))[0]:
+                while not (
+                    await asyncio.wait(
+                        {waiting, closing},
+                        timeout=options.keep_alive_s,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                )[0]:
                     yield KEEP_ALIVE
                 if not waiting.done():
                     return
                 page = waiting.result()
             except Exception as error:
                 found = api_error(error)
-                yield sse("unavailable" if found.status is RPCStatusCode.UNAVAILABLE else "error", found.body())
+                yield sse(
+                    "unavailable" if found.status is RPCStatusCode.UNAVAILABLE else "error",
+                    found.body(),
+                )
                 if found.status is not RPCStatusCode.UNAVAILABLE:
                     return
-                await asyncio.wait({closing}, timeout=3.0)  # the owner may be back soon; the browser need not ask again
+                await asyncio.wait(
+                    {closing}, timeout=3.0
+                )  # the owner may be back soon; the browser need not ask again
                 continue
             finally:
                 waiting.cancel()
@@ -298,9 +361,15 @@ async def _follow(asked: Asked, given: FollowParameters, queue: str, place: Plac
                 continue
             if page.events:
                 last = last_id(page.events[-1])
-                views = [event for event in event_views(page.events, place) if event.event_id >= first]
+                views = [
+                    event for event in event_views(page.events, place) if event.event_id >= first
+                ]
                 await _link_commands(reader, commands, views)
-                yield sse("events", msgspec.to_builtins(Events(page.run_id, queue, views, last + 1, page.open)), id=str(last))
+                yield sse(
+                    "events",
+                    msgspec.to_builtins(Events(page.run_id, queue, views, last + 1, page.open)),
+                    id=str(last),
+                )
                 first = last + 1
             if not page.open and page.next_event_id == 0:
                 yield sse("closed", {"run_id": page.run_id})
@@ -311,7 +380,14 @@ async def _follow(asked: Asked, given: FollowParameters, queue: str, place: Plac
 
 RUN_OPERATIONS = [
     Operation(
-        "GET", "/workflows/{workflow_id}", "describe_run", "A run, as its owner tells it.", "runs", describe_run, RunDetail, RunParameters
+        "GET",
+        "/workflows/{workflow_id}",
+        "describe_run",
+        "A run, as its owner tells it.",
+        "runs",
+        describe_run,
+        RunDetail,
+        RunParameters,
     ),
     Operation(
         "GET",

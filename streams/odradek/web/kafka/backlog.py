@@ -1,7 +1,9 @@
-"""How much waited in each queue, minute by minute, as this server saw it: brokers know the lag of now alone.
+"""How much waited in each queue, minute by minute, as this server saw it: brokers know the lag
+of now alone.
 
-Sampled while the server runs, kept in its memory for a day and gone with it; each server has its own. A minute without a sample (the
-server was not there, no broker answered, the lag was not known) is a gap, not 0.
+Sampled while the server runs, kept in its memory for a day and gone with it; each server has its
+own. A minute without a sample (the server was not there, no broker answered, the lag was not
+known) is a gap, not 0.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ _LOOK_TIMEOUT_S = 30.0
 
 
 class QueueLags(Protocol):
-    """What is sampled of a queue: inputs that no processor has applied, commands that no service has acknowledged; None is unknown."""
+    """What is sampled of a queue: inputs that no processor has applied, commands that no service
+    has acknowledged; None is unknown.
+    """
 
     @property
     def name(self) -> str: ...
@@ -41,7 +45,9 @@ class QueueLags(Protocol):
 
 
 class BacklogWindow(msgspec.Struct):
-    """The most that waited in a window, as far as it was looked at. `lag`: inputs of workflows; `activity_lag`: commands; null: unknown."""
+    """The most that waited in a window, as far as it was looked at. `lag`: inputs of workflows;
+    `activity_lag`: commands; null: unknown.
+    """
 
     start_ms: int
     step_ms: int
@@ -51,7 +57,9 @@ class BacklogWindow(msgspec.Struct):
 
 
 class _Ring:
-    """One queue: the highest of each minute, -1 unknown. A slot is of the minute that stands in it."""
+    """One queue: the highest of each minute, -1 unknown. A slot is of the minute that stands in
+    it.
+    """
 
     def __init__(self) -> None:
         self.minutes = array("q", [-1]) * KEPT_MINUTES
@@ -63,7 +71,9 @@ class _Ring:
         if self.minutes[slot] != minute:
             self.minutes[slot], self.lags[slot], self.activity_lags[slot] = minute, -1, -1
         self.lags[slot] = max(self.lags[slot], -1 if lag is None else lag)
-        self.activity_lags[slot] = max(self.activity_lags[slot], -1 if activity_lag is None else activity_lag)
+        self.activity_lags[slot] = max(
+            self.activity_lags[slot], -1 if activity_lag is None else activity_lag
+        )
 
 
 class Backlog:
@@ -77,7 +87,11 @@ class Backlog:
     @property
     def since_ms(self) -> int:
         """From when on there are samples; 0 before the first."""
-        return max(self._first_ms, self._clock_ms() - KEPT_MINUTES * MINUTE_MS) if self._first_ms else 0
+        return (
+            max(self._first_ms, self._clock_ms() - KEPT_MINUTES * MINUTE_MS)
+            if self._first_ms
+            else 0
+        )
 
     def note(self, queues: Iterable[QueueLags]) -> None:
         """A sample of now."""
@@ -91,15 +105,27 @@ class Backlog:
                 ring.note(now_ms // MINUTE_MS, queue.lag, queue.activity_lag)
 
     def windows(self, start_ms: int, end_ms: int, step_ms: int) -> list[BacklogWindow]:
-        """Windows that begin in `start_ms` to `end_ms`, each step present for each queue, in order of time, then queue."""
+        """Windows that begin in `start_ms` to `end_ms`, each step present for each queue, in
+        order of time, then queue.
+        """
         step_ms = max(MINUTE_MS, step_ms // MINUTE_MS * MINUTE_MS)
         start_ms = start_ms // step_ms * step_ms
         steps, names = range(start_ms, end_ms, step_ms), sorted(self._rings)
-        found = {(step, name): BacklogWindow(step, step_ms, name, None, None) for step in steps for name in names}
+        found = {
+            (step, name): BacklogWindow(step, step_ms, name, None, None)
+            for step in steps
+            for name in names
+        }
         oldest = self._clock_ms() // MINUTE_MS - KEPT_MINUTES
         for name, ring in self._rings.items():
-            for minute, lag, activity_lag in zip(ring.minutes, ring.lags, ring.activity_lags, strict=True):
-                window = found.get((minute * MINUTE_MS // step_ms * step_ms, name)) if minute > oldest else None
+            for minute, lag, activity_lag in zip(
+                ring.minutes, ring.lags, ring.activity_lags, strict=True
+            ):
+                window = (
+                    found.get((minute * MINUTE_MS // step_ms * step_ms, name))
+                    if minute > oldest
+                    else None
+                )
                 if window is not None:
                     window.lag = _most(window.lag, lag)
                     window.activity_lag = _most(window.activity_lag, activity_lag)

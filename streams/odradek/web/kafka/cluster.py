@@ -1,4 +1,6 @@
-"""Queues: partitions, owners, lag, members. Made of what the brokers say of offsets and what members say of themselves."""
+"""Queues: partitions, owners, lag, members. Made of what the brokers say of offsets and what
+members say of themselves.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,12 @@ class QueueReader:
     """Blocking; called in threads."""
 
     def __init__(
-        self, settings: GroupSettings, admin: ClusterAdmin, board: Board, *, clock_s: Callable[[], float] = time.monotonic
+        self,
+        settings: GroupSettings,
+        admin: ClusterAdmin,
+        board: Board,
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._admin = admin
         self._board = board
@@ -51,7 +58,9 @@ class QueueReader:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def kinds(self) -> dict[str, set[str]]:
-        """Task queues of the namespace: those with topics, with the kinds they have, and those that a member names."""
+        """Task queues of the namespace: those with topics, with the kinds they have, and those
+        that a member names.
+        """
         kinds: dict[str, set[str]] = defaultdict(set)
         for name in self._topic_names():
             parsed = self.topics.parse(name)
@@ -63,14 +72,23 @@ class QueueReader:
 
     def queues(self) -> list[QueueView]:
         """All queues, summed up."""
-        return [_summary(detail) for detail in self._pool.map(lambda item: self._detail(*item), self.kinds().items())]
+        return [
+            _summary(detail)
+            for detail in self._pool.map(lambda item: self._detail(*item), self.kinds().items())
+        ]
 
     def queue(self, name: str) -> QueueDetail:
         """One queue. Raises TopicMissingError when it has neither topics nor members."""
         kinds = self.kinds().get(name)
         if kinds is None:
-            text = f"task queue {name!r} was never used in namespace {self._namespace!r}, or was deleted"
-            raise TopicMissingError(self.topics.events(name), text=f"{text}: `odradek task-queue list` shows those that are there")
+            text = (
+                f"task queue {name!r} was never used in namespace {self._namespace!r}, or was"
+                " deleted"
+            )
+            raise TopicMissingError(
+                self.topics.events(name),
+                text=f"{text}: `odradek task-queue list` shows those that are there",
+            )
         return self._detail(name, kinds)
 
     def share_groups(self, names: Iterable[str]) -> set[str]:
@@ -82,10 +100,14 @@ class QueueReader:
         return self._partitions(name, self._board.statuses(name))
 
     def partition_count(self, name: str) -> int:
-        """Partitions of a queue's `events` that ids are hashed over, 0 when it has none. As they were `COUNT_S` ago at most, or, where the
-        cluster does not say now, when it last did. Raises what the cluster raises where it never said."""
+        """Partitions of a queue's `events` that ids are hashed over, 0 when it has none. As they
+        were `COUNT_S` ago at most, or, where the cluster does not say now, when it last did.
+        Raises what the cluster raises where it never said.
+        """
         read_s, count = self._partition_counts.get(name, (float("-inf"), 0))
-        if count and self._clock_s() - read_s < COUNT_S:  # one that is missing may be about to be made
+        if (
+            count and self._clock_s() - read_s < COUNT_S
+        ):  # one that is missing may be about to be made
             return count
         topic = self.topics.events(name)
         try:
@@ -94,7 +116,9 @@ class QueueReader:
         except (BrokerUnreachableError, KafkaException):
             if not count:
                 raise
-            found = count  # for a while again: each further question would wait as long as this one did
+            found = (
+                count  # for a while again: each further question would wait as long as this one did
+            )
         self._partition_counts[name] = (self._clock_s(), found)
         return found
 
@@ -113,7 +137,9 @@ class QueueReader:
         activity_partitions = self._activity_partitions(name, group) if COMMANDS in kinds else []
         dead_letters = self._dead_letters(name) if DEAD_LETTERS in kinds else 0
         lags = [partition.lag for partition in partitions if partition.lag is not None]
-        activity_lags = [partition.lag for partition in activity_partitions if partition.lag is not None]
+        activity_lags = [
+            partition.lag for partition in activity_partitions if partition.lag is not None
+        ]
         return QueueDetail(
             name=name,
             has_workflows=EVENTS in kinds,
@@ -131,7 +157,9 @@ class QueueReader:
             open_runs=_total(partition.open_runs for partition in partitions),
             dead_letters=dead_letters,
             activity_group=group,
-            stuck_partitions=sum(bool(partition.owner and partition.trouble) for partition in partitions),
+            stuck_partitions=sum(
+                bool(partition.owner and partition.trouble) for partition in partitions
+            ),
             partitions=partitions,
             activity_partitions=activity_partitions,
             members=self._board.members(name),
@@ -154,15 +182,20 @@ class QueueReader:
             status, lane = owners.get(number, (None, None))
             position = lane.position if lane is not None else -1
             if position < 0:
-                # Nobody says; the group's offsets are committed once a second beside the transaction and may be stale, or none.
+                # Nobody says; the group's offsets are committed once a second beside the
+                # transaction and may be stale, or none.
                 committed = (
-                    self._admin.committed_offsets(self.topics.processor_group(name), topic, numbers) if committed is None else committed
+                    self._admin.committed_offsets(self.topics.processor_group(name), topic, numbers)
+                    if committed is None
+                    else committed
                 )
                 position = committed.get(number, -1)
             known = position >= 0
             if not known:
                 written = self._state_ends(name) if written is None else written
-                known = not written.get(number)  # nobody ever applied anything here: all of it waits
+                known = not written.get(
+                    number
+                )  # nobody ever applied anything here: all of it waits
             running = lane is not None and lane.state == RUNNING
             views.append(
                 PartitionView(
@@ -174,13 +207,21 @@ class QueueReader:
                     owner=status.member_id if status is not None else "",
                     identity=status.identity if status is not None else "",
                     state=lane.state if lane is not None else "",
-                    restore_remaining=lane.restore_remaining if lane is not None and lane.state != STOPPED else None,
+                    restore_remaining=(
+                        lane.restore_remaining
+                        if lane is not None and lane.state != STOPPED
+                        else None
+                    ),
                     timer_backlog=lane.timer_backlog if lane is not None and running else None,
                     open_runs=lane.open_runs if lane is not None and running else None,
                     cached_runs=lane.cached_runs if lane is not None and running else None,
                     error=lane.error if lane is not None else "",
                     silent_ms=max(0, now_ms - heard[number]) if number in heard else None,
-                    stalled_ms=max(0, now_ms - lane.progress_time_ms) if lane is not None and lane.progress_time_ms else None,
+                    stalled_ms=(
+                        max(0, now_ms - lane.progress_time_ms)
+                        if lane is not None and lane.progress_time_ms
+                        else None
+                    ),
                 )
             )
         return views
@@ -189,7 +230,11 @@ class QueueReader:
         """Ends of `state`: an owner writes there before it applies anything."""
         topic = self.topics.state(name)
         facts = self._admin.describe([topic]).get(topic)
-        return {} if facts is None else self._admin.end_offsets(topic, range(facts.partitions), committed=False)
+        return (
+            {}
+            if facts is None
+            else self._admin.end_offsets(topic, range(facts.partitions), committed=False)
+        )
 
     def _activity_partitions(self, name: str, group: str) -> list[ActivityPartitionView]:
         topic = self.topics.commands(name)
@@ -201,9 +246,16 @@ class QueueReader:
         ends = self._admin.end_offsets(topic, numbers, committed=True)
         if group == SHARE:
             return [ActivityPartitionView(n, starts[n], ends[n], -1, None) for n in numbers]
-        committed = self._admin.committed_offsets(self.topics.activities_group(name), topic, numbers)
-        lags = self._counter.count([Stretch(topic, n, max(committed.get(n, -1), starts[n]), ends[n]) for n in numbers])
-        return [ActivityPartitionView(n, starts[n], ends[n], committed.get(n, -1), lags[n]) for n in numbers]
+        committed = self._admin.committed_offsets(
+            self.topics.activities_group(name), topic, numbers
+        )
+        lags = self._counter.count(
+            [Stretch(topic, n, max(committed.get(n, -1), starts[n]), ends[n]) for n in numbers]
+        )
+        return [
+            ActivityPartitionView(n, starts[n], ends[n], committed.get(n, -1), lags[n])
+            for n in numbers
+        ]
 
     def _dead_letters(self, name: str) -> int:
         """Dead letters; of many a few too many, see `RecordCounter`."""
@@ -214,7 +266,11 @@ class QueueReader:
         numbers = range(facts.partitions)
         starts = self._admin.start_offsets(topic, numbers)
         ends = self._admin.end_offsets(topic, numbers, committed=True)
-        return sum(self._counter.count([Stretch(topic, number, starts[number], ends[number]) for number in numbers]).values())
+        return sum(
+            self._counter.count(
+                [Stretch(topic, number, starts[number], ends[number]) for number in numbers]
+            ).values()
+        )
 
 
 def _total(values: Iterable[int | None]) -> int | None:
@@ -224,7 +280,9 @@ def _total(values: Iterable[int | None]) -> int | None:
 
 
 def _owners(statuses: Iterable[MemberStatus]) -> dict[int, tuple[MemberStatus, LaneStatus]]:
-    """Who owns each partition, by the latest word; a lane that stopped with an error is shown when nobody else has the partition."""
+    """Who owns each partition, by the latest word; a lane that stopped with an error is shown
+    when nobody else has the partition.
+    """
     owners: dict[int, tuple[MemberStatus, LaneStatus]] = {}
     for status in sorted(statuses, key=lambda status: status.time_ms):
         if status.kind != PROCESSOR:
@@ -237,7 +295,9 @@ def _owners(statuses: Iterable[MemberStatus]) -> dict[int, tuple[MemberStatus, L
 
 
 def _heard_ms(statuses: Iterable[MemberStatus]) -> dict[int, int]:
-    """When each partition was last spoken of by a processor that has it, silent ones too: one that gave it back no longer lists it."""
+    """When each partition was last spoken of by a processor that has it, silent ones too: one
+    that gave it back no longer lists it.
+    """
     heard: dict[int, int] = {}
     for status in statuses:
         for lane in status.lanes if status.kind == PROCESSOR else ():

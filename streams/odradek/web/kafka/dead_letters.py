@@ -1,8 +1,9 @@
 """Dead letters: list, show, and put back where they came from.
 
-A dead letter stays where it lies (the topic forgets it after its retention). Put back twice it is one request, as far as its reader
-remembers (`processor/inputs.py`, `engine/requests.py`). Only topics of this namespace are written to, with the key, value and headers it
-came with, and one that says which dead letter it was: by that it is found again where it was put.
+A dead letter stays where it lies (the topic forgets it after its retention). Put back twice it
+is one request, as far as its reader remembers (`processor/inputs.py`, `engine/requests.py`).
+Only topics of this namespace are written to, with the key, value and headers it came with, and
+one that says which dead letter it was: by that it is found again where it was put.
 """
 
 from __future__ import annotations
@@ -39,21 +40,34 @@ _Marks = dict[str, list[Place]]
 
 
 class RedriveRefusedError(Exception):
-    """A dead letter that cannot be put back: an output that stood nowhere, or one of another kind of topic."""
+    """A dead letter that cannot be put back: an output that stood nowhere, or one of another
+    kind of topic.
+    """
 
 
 class DeadLetterReader:
     """Blocking; called in threads."""
 
-    def __init__(self, settings: KafkaSettings, admin: ClusterAdmin, codec: Codec, producer: PlainProducer) -> None:
+    def __init__(
+        self, settings: KafkaSettings, admin: ClusterAdmin, codec: Codec, producer: PlainProducer
+    ) -> None:
         self._settings = settings
         self._admin = admin
         self._codec = codec
         self._producer = producer
         self._topics = admin.topics
 
-    def list(self, task_queue: str, *, before: int | None = None, limit: int = 50, timeout_s: float = 10.0) -> DeadLetters:
-        """The latest dead letters of a queue, those before offset `before` when given. A queue without any has an empty list."""
+    def list(
+        self,
+        task_queue: str,
+        *,
+        before: int | None = None,
+        limit: int = 50,
+        timeout_s: float = 10.0,
+    ) -> DeadLetters:
+        """The latest dead letters of a queue, those before offset `before` when given. A queue
+        without any has an empty list.
+        """
         topic = self._topics.dead_letters(task_queue)
         facts = self._admin.describe([topic]).get(topic)
         if facts is None:
@@ -72,15 +86,22 @@ class DeadLetterReader:
         letters = self._marked(found[-limit:])
         first = letters[0].place.offset if letters else start
         complete = not search.unfinished
-        return DeadLetters(letters[::-1], first if complete and first > start and len(letters) == limit else None, complete)
+        return DeadLetters(
+            letters[::-1],
+            first if complete and first > start and len(letters) == limit else None,
+            complete,
+        )
 
-    def get(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> DeadLetterView | None:
+    def get(
+        self, task_queue: str, offset: int, *, timeout_s: float = 10.0
+    ) -> DeadLetterView | None:
         """One dead letter; None when there is none."""
         message = self._message(task_queue, offset, timeout_s)
         return None if message is None else self._marked([message])[0]
 
     def redrive(self, task_queue: str, offset: int, *, timeout_s: float = 10.0) -> Place | None:
-        """Put one back; where it stands now (offset -1 if it could not be found there any more). None when there is none.
+        """Put one back; where it stands now (offset -1 if it could not be found there any more).
+        None when there is none.
 
         Raises RedriveRefusedError, TopicMissingError, and what the producer raises.
         """
@@ -90,9 +111,14 @@ class DeadLetterReader:
             return None
         letter = parse_dead_letter(headers_of(message))
         parsed = self._topics.parse(letter.topic)
-        if parsed is None or parsed.namespace != self._settings.namespace or parsed.kind not in _REDRIVABLE:
+        if (
+            parsed is None
+            or parsed.namespace != self._settings.namespace
+            or parsed.kind not in _REDRIVABLE
+        ):
             raise RedriveRefusedError(
-                f"it came from {letter.topic or 'nowhere'!r}: only records of `events` and `commands` of this namespace are put back"
+                f"it came from {letter.topic or 'nowhere'!r}: only records of `events` and"
+                " `commands` of this namespace are put back"
             )
         facts = self._admin.describe([letter.topic]).get(letter.topic)
         if facts is None:
@@ -105,31 +131,60 @@ class DeadLetterReader:
                 problems.append(error)
             done.set()
 
-        key, mark = _bytes(message.key()), place(message.topic() or "", message.partition() or 0, message.offset() or 0)
+        key, mark = (
+            _bytes(message.key()),
+            place(message.topic() or "", message.partition() or 0, message.offset() or 0),
+        )
         headers = original_headers(headers_of(message))
-        # One that was put back before and died again keeps its first mark: ids that nobody gave derive from it. The last one tells of now.
+        # One that was put back before and died again keeps its first mark: ids that nobody gave
+        # derive from it. The last one tells of now.
         marks = [*[raw for name, raw in headers if name == REDRIVEN_FROM][:1], mark]
-        headers = [(name, raw) for name, raw in headers if name != REDRIVEN_FROM] + [(REDRIVEN_FROM, raw) for raw in marks]
+        headers = [(name, raw) for name, raw in headers if name != REDRIVEN_FROM] + [
+            (REDRIVEN_FROM, raw) for raw in marks
+        ]
         partition = self._partition(facts, key, letter.partition)
         end = self._admin.end_offsets(letter.topic, [partition], committed=False)[partition]
-        self._producer.refresh(letter.topic, max(0.1, deadline_s - time.monotonic()))  # it may have been made anew
-        self._producer.produce(letter.topic, key, _bytes(message.value()), headers, partition=partition, on_delivery=delivered)
+        self._producer.refresh(
+            letter.topic, max(0.1, deadline_s - time.monotonic())
+        )  # it may have been made anew
+        self._producer.produce(
+            letter.topic,
+            key,
+            _bytes(message.value()),
+            headers,
+            partition=partition,
+            on_delivery=delivered,
+        )
         if not done.wait(max(0.1, deadline_s - time.monotonic())):
-            raise unreachable(self._settings, f"the brokers did not confirm the record within {timeout_s:g} s; it may still arrive")
+            raise unreachable(
+                self._settings,
+                f"the brokers did not confirm the record within {timeout_s:g} s; it may still"
+                " arrive",
+            )
         if problems:
             raise problems[0]
-        return Place(letter.topic, partition, self._offset_of(letter.topic, partition, end, mark, deadline_s))
+        return Place(
+            letter.topic, partition, self._offset_of(letter.topic, partition, end, mark, deadline_s)
+        )
 
     def _partition(self, facts: TopicFacts, key: bytes | None, origin: int) -> int:
-        """Where a record is put back: by its key, as it came and not as it is shown; without one where it stood, if that is there."""
+        """Where a record is put back: by its key, as it came and not as it is shown; without one
+        where it stood, if that is there.
+        """
         if key is not None:
             return partition_for(key, self._admin.hashed_over(facts))
         return origin if 0 <= origin < facts.partitions else 0
 
-    def _offset_of(self, topic: str, partition: int, start: int, mark: bytes, deadline_s: float) -> int:
-        """Where the record with a mark stands, at or behind an offset; -1 when it is not found in time."""
+    def _offset_of(
+        self, topic: str, partition: int, start: int, mark: bytes, deadline_s: float
+    ) -> int:
+        """Where the record with a mark stands, at or behind an offset; -1 when it is not found
+        in time.
+        """
         end = self._admin.end_offsets(topic, [partition], committed=True)[partition]
-        for message in Search(self._settings, deadline_s).records([Stretch(topic, partition, start, end)]):
+        for message in Search(self._settings, deadline_s).records(
+            [Stretch(topic, partition, start, end)]
+        ):
             if header(headers_of(message), REDRIVEN_FROM).encode() == mark:
                 return message.offset() or 0
         return -1
@@ -140,8 +195,17 @@ class DeadLetterReader:
         since: dict[tuple[str, int], int] = {}
         for letter, message in zip(letters, messages, strict=True):
             parsed = self._topics.parse(letter.origin.topic)
-            facts = self._admin.describe([letter.origin.topic]).get(letter.origin.topic) if parsed is not None else None
-            if parsed is None or facts is None or parsed.namespace != self._settings.namespace or parsed.kind not in _REDRIVABLE:
+            facts = (
+                self._admin.describe([letter.origin.topic]).get(letter.origin.topic)
+                if parsed is not None
+                else None
+            )
+            if (
+                parsed is None
+                or facts is None
+                or parsed.namespace != self._settings.namespace
+                or parsed.kind not in _REDRIVABLE
+            ):
                 continue
             partition = self._partition(facts, _bytes(message.key()), letter.origin.partition)
             letter.target = Place(letter.origin.topic, partition, -1)
@@ -155,10 +219,15 @@ class DeadLetterReader:
         return letters
 
     def _put_back(self, since: dict[tuple[str, int], int]) -> _Marks | None:
-        """By mark, where records were put back since a time; None when that would be a long search."""
+        """By mark, where records were put back since a time; None when that would be a long
+        search.
+        """
         if not since:
             return {}
-        starts = offsets_at(self._settings, {where: max(0, time_ms - _CLOCK_SLACK_MS) for where, time_ms in since.items()})
+        starts = offsets_at(
+            self._settings,
+            {where: max(0, time_ms - _CLOCK_SLACK_MS) for where, time_ms in since.items()},
+        )
         stretches = []
         for (topic, partition), start in starts.items():
             end = self._admin.end_offsets(topic, [partition], committed=True)[partition]
@@ -170,7 +239,9 @@ class DeadLetterReader:
         found: _Marks = {}
         for message in search.records(stretches):
             if mark := header(headers_of(message), REDRIVEN_FROM):
-                found.setdefault(mark, []).append(Place(message.topic() or "", message.partition() or 0, message.offset() or 0))
+                found.setdefault(mark, []).append(
+                    Place(message.topic() or "", message.partition() or 0, message.offset() or 0)
+                )
         return None if search.unfinished else found
 
     def _message(self, task_queue: str, offset: int, timeout_s: float) -> Message | None:
@@ -184,7 +255,9 @@ class DeadLetterReader:
         for message in search.records([Stretch(topic, 0, offset, offset + 1)]):
             return message
         if search.unfinished:
-            raise unreachable(self._settings, f"the record could not be read within {timeout_s:g} s")
+            raise unreachable(
+                self._settings, f"the record could not be read within {timeout_s:g} s"
+            )
         return None
 
     def _view(self, message: Message) -> DeadLetterView:

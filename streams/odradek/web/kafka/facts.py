@@ -23,7 +23,8 @@ class Place(msgspec.Struct):
 class RecordView(msgspec.Struct):
     """A record, decoded, an event in plain JSON too.
 
-    One that cannot be decoded has an `error` that says why; `value` is then its bytes in base64, or, of plain JSON, what it says.
+    One that cannot be decoded has an `error` that says why; `value` is then its bytes in base64,
+    or, of plain JSON, what it says.
     """
 
     topic: str
@@ -41,21 +42,24 @@ class RecordView(msgspec.Struct):
 
 #: A processor says every 3 s how it stands: after this two of its reports are missing.
 SILENT_AFTER_MS = 8_000
-#: Work that does nothing wrong ends sooner: an activation is given up after `deadlock_timeout` (2 s), most transactions take milliseconds.
+#: Work that does nothing wrong ends sooner: an activation is given up after `deadlock_timeout` (2
+#: s), most transactions take milliseconds.
 STALLED_AFTER_MS = 10_000
 
 
 class PartitionView(msgspec.Struct):
-    """A partition of a queue's `events` and who owns it. `lag`: records that are committed there and not applied yet, None if unknown.
-    Where nobody ever served the queue that is all of them.
+    """A partition of a queue's `events` and who owns it. `lag`: records that are committed there
+    and not applied yet, None if unknown. Where nobody ever served the queue that is all of them.
 
-    `owner` is "" when no living member says that it owns the partition. What only a running owner knows is None without one: `open_runs`,
-    `cached_runs`, `timer_backlog` (timers in its memory: those due in the next minutes), and `restore_remaining` while nobody restores.
+    `owner` is "" when no living member says that it owns the partition. What only a running
+    owner knows is None without one: `open_runs`, `cached_runs`, `timer_backlog` (timers in its
+    memory: those due in the next minutes), and `restore_remaining` while nobody restores.
 
-    `silent_ms`: since the owner, or without one whoever had it last, said how it stands (a stopped process, one cut off from Kafka); None
-    when nobody did within the hour. `stalled_ms`: since the owner's lane last applied something, restored rows or had nothing to do (an
-    activation that blocks, a call to Kafka that does not return, an owner that is dropped again and again); None without an owner, and
-    from processors that do not say.
+    `silent_ms`: since the owner, or without one whoever had it last, said how it stands (a
+    stopped process, one cut off from Kafka); None when nobody did within the hour. `stalled_ms`:
+    since the owner's lane last applied something, restored rows or had nothing to do (an
+    activation that blocks, a call to Kafka that does not return, an owner that is dropped again
+    and again); None without an owner, and from processors that do not say.
     """
 
     partition: int
@@ -76,15 +80,19 @@ class PartitionView(msgspec.Struct):
 
     @property
     def trouble(self) -> str:
-        """ "silent" when whoever owns it, or did last, has stopped to report; "stalled" when it reports that it gets nowhere; else ""."""
+        """ "silent" when whoever owns it, or did last, has stopped to report; "stalled" when it
+        reports that it gets nowhere; else "".
+        """
         if self.silent_ms is not None and self.silent_ms >= SILENT_AFTER_MS:
             return "silent"
-        return "stalled" if self.stalled_ms is not None and self.stalled_ms >= STALLED_AFTER_MS else ""
+        return (
+            "stalled" if self.stalled_ms is not None and self.stalled_ms >= STALLED_AFTER_MS else ""
+        )
 
 
 class ActivityPartitionView(msgspec.Struct):
-    """A partition of a queue's `commands`. `lag`: commands that no service has acknowledged yet; None with a share group, whose offsets
-    (`committed`, -1) cannot be asked for.
+    """A partition of a queue's `commands`. `lag`: commands that no service has acknowledged yet;
+    None with a share group, whose offsets (`committed`, -1) cannot be asked for.
     """
 
     partition: int
@@ -95,7 +103,9 @@ class ActivityPartitionView(msgspec.Struct):
 
 
 class MemberView(msgspec.Struct):
-    """A processor or service, as it said itself. `alive`: it has said something lately. `timer_backlog`: timers due soon, in its memory."""
+    """A processor or service, as it said itself. `alive`: it has said something lately.
+    `timer_backlog`: timers due soon, in its memory.
+    """
 
     member_id: str
     kind: str
@@ -116,11 +126,12 @@ class MemberView(msgspec.Struct):
 
 
 class QueueView(msgspec.Struct):
-    """A task queue. `served`: every partition of its `events` has a living owner. `activity_group`: "classic" or "share", the kind of
-    group that its services are in, "" without activities; with a share group `activity_lag` is None, since nobody can tell it.
-    `restore_remaining`, `timer_backlog` (timers due soon: see `PartitionView`) and `open_runs` are None as long as they are unknown for one
-    of its partitions.
-    `stuck_partitions`: those whose owner is silent or whose lane makes no progress, see `PartitionView`.
+    """A task queue. `served`: every partition of its `events` has a living owner.
+    `activity_group`: "classic" or "share", the kind of group that its services are in, ""
+    without activities; with a share group `activity_lag` is None, since nobody can tell it.
+    `restore_remaining`, `timer_backlog` (timers due soon: see `PartitionView`) and `open_runs`
+    are None as long as they are unknown for one of its partitions. `stuck_partitions`: those
+    whose owner is silent or whose lane makes no progress, see `PartitionView`.
     """
 
     name: str
@@ -151,7 +162,8 @@ class QueueDetail(QueueView):
 
 
 class PurgedRecord(msgspec.Struct):
-    """A record that Kafka has deleted, as far as the run's history knows it: where it stood, and the event that it caused or that made it.
+    """A record that Kafka has deleted, as far as the run's history knows it: where it stood, and
+    the event that it caused or that made it.
 
     `kind`: of the record, as far as the event tells; "" otherwise.
     """
@@ -166,8 +178,9 @@ class PurgedRecord(msgspec.Struct):
 class Trail(msgspec.Struct):
     """Records of one workflow over all topics, in order of time.
 
-    `complete` False: the search ended at its deadline or limit, or records of the run are deleted already; `missing` says what is not
-    here. `purged`: the deleted ones that the run's history knows. `reads_left_out`: requests that only looked and are not in `records`.
+    `complete` False: the search ended at its deadline or limit, or records of the run are
+    deleted already; `missing` says what is not here. `purged`: the deleted ones that the run's
+    history knows. `reads_left_out`: requests that only looked and are not in `records`.
     `limited`: there are more records than were asked for; these were met first.
     """
 
@@ -183,8 +196,9 @@ class Trail(msgspec.Struct):
 class DeadLetterView(msgspec.Struct):
     """A dead letter: why it lies there, where it stood, what it is.
 
-    `redriven`: where it was put back, the last time first. None: the search was not made or did not end (a long topic), so nobody knows.
-    `target`: where it would be put back, by its key (offset -1): not always where it stood. None when it cannot be put back.
+    `redriven`: where it was put back, the last time first. None: the search was not made or did
+    not end (a long topic), so nobody knows. `target`: where it would be put back, by its key
+    (offset -1): not always where it stood. None when it cannot be put back.
     """
 
     place: Place
@@ -201,7 +215,9 @@ class DeadLetterView(msgspec.Struct):
 
 
 class DeadLetters(msgspec.Struct):
-    """Dead letters of a queue, latest first. `next_offset`: where the next page ends, None when this was the last."""
+    """Dead letters of a queue, latest first. `next_offset`: where the next page ends, None when
+    this was the last.
+    """
 
     dead_letters: list[DeadLetterView]
     next_offset: int | None

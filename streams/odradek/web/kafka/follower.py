@@ -1,6 +1,8 @@
-"""Follows the namespace's small compacted topics, `members` and `schemas`, on one thread: who says what of itself, which schemas exist.
+"""Follows the namespace's small compacted topics, `members` and `schemas`, on one thread: who
+says what of itself, which schemas exist.
 
-Members are a hint (they write every few seconds, outside transactions): what is shown by them may be seconds old and says so.
+Members are a hint (they write every few seconds, outside transactions): what is shown by them
+may be seconds old and says so.
 """
 
 from __future__ import annotations
@@ -37,14 +39,19 @@ class Board:
     on_members: called on the reader's thread after each change of who is there or of what they own.
     """
 
-    def __init__(self, on_members: Callable[[], None] = lambda: None, clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        on_members: Callable[[], None] = lambda: None,
+        clock_s: Callable[[], float] = time.time,
+    ) -> None:
         self._on_members = on_members
         self._clock_s = clock_s
         self._members: dict[str, MemberStatus] = {}
         self._schemas: dict[str, SchemaView] = {}
         self._ours = {fingerprint(record_type).hex() for record_type in RECORD_TYPES}
         self._complete = False
-        #: Why the topics cannot be read, with its cure; "" while they can. Who is alive is not known then.
+        #: Why the topics cannot be read, with its cure; "" while they can. Who is alive is not
+        #: known then.
         self.gone: Callable[[], str] = lambda: ""
 
     @property
@@ -70,7 +77,9 @@ class Board:
     def schema(self, published: PublishedSchema, time_ms: int) -> None:
         """A schema that was published."""
         known = published.fingerprint in self._ours
-        self._schemas[published.fingerprint] = SchemaView(published.fingerprint, published.name, published.schema, time_ms, known)
+        self._schemas[published.fingerprint] = SchemaView(
+            published.fingerprint, published.name, published.schema, time_ms, known
+        )
 
     def now_ms(self) -> int:
         """The time by which members are alive or silent, epoch milliseconds."""
@@ -82,8 +91,12 @@ class Board:
         longest_ms = int((SILENCE_S if alive else FORGET_S) * 1000)
         return [
             status
-            for status in sorted(self._members.values(), key=lambda status: (status.task_queue, status.kind, status.member_id))
-            if (task_queue is None or status.task_queue == task_queue) and now_ms - status.time_ms < longest_ms
+            for status in sorted(
+                self._members.values(),
+                key=lambda status: (status.task_queue, status.kind, status.member_id),
+            )
+            if (task_queue is None or status.task_queue == task_queue)
+            and now_ms - status.time_ms < longest_ms
         ]
 
     def living_queues(self) -> set[str]:
@@ -145,7 +158,9 @@ class BoardReader:
         self._thread.start()
 
     def made_anew(self) -> None:
-        """One of the topics was deleted and made anew: read both from their start. Any thread; returns at once."""
+        """One of the topics was deleted and made anew: read both from their start. Any thread;
+        returns at once.
+        """
         self._anew.set()
 
     def close(self) -> None:
@@ -159,10 +174,16 @@ class BoardReader:
             try:
                 self._read()
             except KafkaException as error:
-                logger.warning("members and schemas cannot be read, again in %g s: %s", AGAIN_S, error)
+                logger.warning(
+                    "members and schemas cannot be read, again in %g s: %s", AGAIN_S, error
+                )
                 self._stop.wait(AGAIN_S)
             except Exception:  # a defect of ours: without this thread every owner would look silent
-                logger.exception("members and schemas cannot be read, again in %g s: what is shown of them grows old", AGAIN_S)
+                logger.exception(
+                    "members and schemas cannot be read, again in %g s: what is shown of them"
+                    " grows old",
+                    AGAIN_S,
+                )
                 self._stop.wait(AGAIN_S)
 
     def _read(self) -> None:
@@ -170,7 +191,9 @@ class BoardReader:
         self._anew.clear()
         consumer = Consumer(reader_config(self._settings, partition_eof=True))
         try:
-            consumer.assign([TopicPartition(self._members, 0, 0), TopicPartition(self._schemas, 0, 0)])
+            consumer.assign(
+                [TopicPartition(self._members, 0, 0), TopicPartition(self._schemas, 0, 0)]
+            )
             while not self._stop.is_set() and not self._anew.is_set():
                 message = consumer.poll(0.3)
                 if message is not None:
@@ -184,7 +207,9 @@ class BoardReader:
             if error.code() == KafkaError._PARTITION_EOF:
                 self._behind.discard(topic)
                 self._board.complete = not self._behind
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # the start was compacted or deleted away: begin at what is there
+            elif (
+                error.code() == KafkaError._AUTO_OFFSET_RESET
+            ):  # the start was compacted or deleted away: begin at what is there
                 low, _ = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=5.0)
                 consumer.incremental_unassign([TopicPartition(topic, 0)])
                 consumer.incremental_assign([TopicPartition(topic, 0, low)])

@@ -1,10 +1,12 @@
-"""Which kind of group a queue's activity services are in: a classic one or a share group (`activity_group`). Each queue has its own,
-also those of foreign services, so brokers are asked.
+"""Which kind of group a queue's activity services are in: a classic one or a share group
+(`activity_group`). Each queue has its own, also those of foreign services, so brokers are asked.
 
-Both calls go to every broker and to no coordinator, so a restart of one does them no harm (as it does to others, see
-`ClusterAdmin.committed_offsets`): `list_consumer_groups`, one for all queues; and for share groups the deprecated `list_groups`, as the
-newer calls leave these out (confluent-kafka 2.16; to `describe_consumer_groups` a share group is as dead as one that never was). Of a
-share group it tells that it is there, and no more: neither its offsets nor its members.
+Both calls go to every broker and to no coordinator, so a restart of one does them no harm (as it
+does to others, see `ClusterAdmin.committed_offsets`): `list_consumer_groups`, one for all
+queues; and for share groups the deprecated `list_groups`, as the newer calls leave these out
+(confluent-kafka 2.16; to `describe_consumer_groups` a share group is as dead as one that never
+was). Of a share group it tells that it is there, and no more: neither its offsets nor its
+members.
 """
 
 from __future__ import annotations
@@ -38,7 +40,13 @@ class GroupSettings(KafkaSettings, Protocol):
 class ActivityGroups:
     """Blocking; any thread."""
 
-    def __init__(self, settings: GroupSettings, *, timeout_s: float = 5.0, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: GroupSettings,
+        *,
+        timeout_s: float = 5.0,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._topics = topics_of(settings)
         self._timeout_s = timeout_s
@@ -49,7 +57,9 @@ class ActivityGroups:
         self._listed: tuple[float, dict[str, bool]] = (float("-inf"), {})
 
     def kind(self, task_queue: str) -> str:
-        """CLASSIC or SHARE, by what is there: a classic group with members; a share group; a classic group; else by the settings."""
+        """CLASSIC or SHARE, by what is there: a classic group with members; a share group; a
+        classic group; else by the settings.
+        """
         read_s, kind = self._kinds.get(task_queue, (float("-inf"), ""))
         if self._clock_s() - read_s > _KEPT_S:
             try:
@@ -78,9 +88,15 @@ class ActivityGroups:
         return group_id in self._list() or self._is_share_group(group_id)
 
     def _list(self) -> dict[str, bool]:
-        """Groups that are no share groups, and whether each has members. Raises our Kafka errors: half a list would be a wrong one."""
+        """Groups that are no share groups, and whether each has members. Raises our Kafka
+        errors: half a list would be a wrong one.
+        """
         try:
-            found = self._admin().list_consumer_groups(request_timeout=self._timeout_s).result(self._timeout_s + 1.0)
+            found = (
+                self._admin()
+                .list_consumer_groups(request_timeout=self._timeout_s)
+                .result(self._timeout_s + 1.0)
+            )
             if found.errors:
                 raise KafkaException(found.errors[0])
         except KafkaException as error:

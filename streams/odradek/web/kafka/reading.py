@@ -1,4 +1,5 @@
-"""Reading a stretch of a partition: committed records, from an offset to an end that is noted before, under a deadline.
+"""Reading a stretch of a partition: committed records, from an offset to an end that is noted
+before, under a deadline.
 
 A consumer of its own each time: assigned by hand, member of no group, gone afterwards.
 """
@@ -41,8 +42,8 @@ class Stretch:
 
 @dataclass(slots=True)
 class Search:
-    """Reads stretches. `unfinished`: those that the deadline cut, `purged`: those whose start was deleted meanwhile; both filled while
-    iterating.
+    """Reads stretches. `unfinished`: those that the deadline cut, `purged`: those whose start
+    was deleted meanwhile; both filled while iterating.
     """
 
     settings: KafkaSettings
@@ -51,7 +52,9 @@ class Search:
     purged: list[Stretch] = field(default_factory=list)
 
     def records(self, stretches: list[Stretch]) -> Iterator[Message]:
-        """Every committed record of the stretches, each partition in order. Raises our Kafka errors."""
+        """Every committed record of the stretches, each partition in order. Raises our Kafka
+        errors.
+        """
         left = {(s.topic, s.partition): s for s in stretches if s.start < s.end}
         if not left:
             return
@@ -70,10 +73,14 @@ class Search:
                     error = message.error()
                     if error is not None:
                         self._check(error, place[0])
-                        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # services purge commands while we look at them
+                        if (
+                            error.code() == KafkaError._AUTO_OFFSET_RESET
+                        ):  # services purge commands while we look at them
                             self.purged.append(left.pop(place))
                             consumer.incremental_unassign([TopicPartition(*place)])
-                        elif error.code() == KafkaError._PARTITION_EOF:  # noted ends may lie behind control records
+                        elif (
+                            error.code() == KafkaError._PARTITION_EOF
+                        ):  # noted ends may lie behind control records
                             del left[place]
                         continue
                     offset = message.offset() or 0
@@ -89,16 +96,28 @@ class Search:
             consumer.close()
 
     def _check(self, error: KafkaError, topic: str) -> None:
-        passing = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+        passing = (
+            KafkaError._PARTITION_EOF,
+            KafkaError._AUTO_OFFSET_RESET,
+            KafkaError._TRANSPORT,
+            KafkaError._ALL_BROKERS_DOWN,
+        )
         if error.code() not in passing:
             raise translate(error, self.settings, topic=topic, what="read records")
 
 
-def offsets_at(settings: KafkaSettings, times_ms: dict[tuple[str, int], int], *, timeout_s: float = 5.0) -> dict[tuple[str, int], int]:
-    """The first offset of each place at or after a time; -1 where all is older. Raises our Kafka errors."""
+def offsets_at(
+    settings: KafkaSettings, times_ms: dict[tuple[str, int], int], *, timeout_s: float = 5.0
+) -> dict[tuple[str, int], int]:
+    """The first offset of each place at or after a time; -1 where all is older. Raises our Kafka
+    errors.
+    """
     consumer = Consumer(reader_config(settings))
     try:
-        wanted = [TopicPartition(topic, partition, time_ms) for (topic, partition), time_ms in times_ms.items()]
+        wanted = [
+            TopicPartition(topic, partition, time_ms)
+            for (topic, partition), time_ms in times_ms.items()
+        ]
         answers = consumer.offsets_for_times(wanted, timeout=timeout_s)
         return {(answer.topic, answer.partition): answer.offset for answer in answers}
     except KafkaException as error:
@@ -108,8 +127,9 @@ def offsets_at(settings: KafkaSettings, times_ms: dict[tuple[str, int], int], *,
 
 
 class RecordCounter:
-    """How many records lie in a short stretch. Offsets alone tell too many: the marker that ends a transaction takes one, so an idle topic
-    would show a backlog for ever. A stretch that does not change is read once. Blocking, any thread.
+    """How many records lie in a short stretch. Offsets alone tell too many: the marker that ends
+    a transaction takes one, so an idle topic would show a backlog for ever. A stretch that does
+    not change is read once. Blocking, any thread.
     """
 
     #: Longer stretches are told by their offsets: a few markers too many do no harm there.
@@ -118,7 +138,9 @@ class RecordCounter:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._counts: dict[tuple[str, int], tuple[int, int, int]] = {}  # place -> start, end, records
+        self._counts: dict[
+            tuple[str, int], tuple[int, int, int]
+        ] = {}  # place -> start, end, records
 
     def count(self, stretches: list[Stretch]) -> dict[int, int]:
         """Records by partition; all stretches are of one topic."""
@@ -136,7 +158,9 @@ class RecordCounter:
             bounds = {s.partition: (s.start, s.end) for s in unknown}
             read = dict.fromkeys(bounds, 0)
             search = Search(self._settings, time.monotonic() + self._TIMEOUT_S)
-            for message in search.records([Stretch(s.topic, s.partition, s.start, s.end) for s in unknown]):
+            for message in search.records(
+                [Stretch(s.topic, s.partition, s.start, s.end) for s in unknown]
+            ):
                 read[message.partition() or 0] += 1
             unfinished = {s.partition for s in search.unfinished}
             for partition, records in read.items():
@@ -154,7 +178,12 @@ def record_view(message: Message, topics: Topics, codec: Codec) -> RecordView:
     value = raw.encode() if isinstance(raw, str) else raw
     headers = header_texts(headers_of(message))
     kind, shown, problem = headers.get(KIND, ""), None, ""
-    plain = value is not None and parsed is not None and parsed.kind in (EVENTS, DEAD_LETTERS) and is_json(value)
+    plain = (
+        value is not None
+        and parsed is not None
+        and parsed.kind in (EVENTS, DEAD_LETTERS)
+        and is_json(value)
+    )
     if value is not None:
         try:
             record = decode_json(value, _bytes(message.key())) if plain else codec.decode(value)

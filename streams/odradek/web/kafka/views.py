@@ -1,4 +1,6 @@
-"""Records as JSON values: field names as on the wire, payloads with what they hold where it can be read, other bytes in base64."""
+"""Records as JSON values: field names as on the wire, payloads with what they hold where it can
+be read, other bytes in base64.
+"""
 
 from __future__ import annotations
 
@@ -34,28 +36,45 @@ def record_value(value: Any) -> Any:
 def payload_view(payload: Payload) -> dict[str, Any]:
     """A payload: `encoding`, `metadata`, `size`, and `value` if it is plain.
 
-    What a codec has made of it (encrypted, compressed) cannot be read here: `unreadable` says so, `data` has the bytes in base64.
+    What a codec has made of it (encrypted, compressed) cannot be read here: `unreadable` says
+    so, `data` has the bytes in base64.
     """
     encoding = payload.metadata.get("encoding", b"")
-    others = {name: text.decode("utf-8", "replace") for name, text in payload.metadata.items() if name != "encoding"}
-    view: dict[str, Any] = {"encoding": encoding.decode("utf-8", "replace"), "metadata": others, "size": len(payload.data)}
+    others = {
+        name: text.decode("utf-8", "replace")
+        for name, text in payload.metadata.items()
+        if name != "encoding"
+    }
+    view: dict[str, Any] = {
+        "encoding": encoding.decode("utf-8", "replace"),
+        "metadata": others,
+        "size": len(payload.data),
+    }
     if encoding == b"binary/null":
         return view | {"value": None}
     if encoding in _PLAIN_ENCODINGS:
         try:
             return view | {"value": parse_shown(payload.data)}
         except ValueError as error:
-            return view | {"unreadable": f"it says {encoding.decode()} and is no JSON: {error}", "data": _base64(payload.data)}
+            return view | {
+                "unreadable": f"it says {encoding.decode()} and is no JSON: {error}",
+                "data": _base64(payload.data),
+            }
     view["data"] = _base64(payload.data)
     if encoding not in (b"binary/plain", b"binary/protobuf"):
         name = encoding.decode("utf-8", "replace") or "none"
-        view["unreadable"] = f"written by a payload codec (encoding {name}), which this server does not have"
+        view["unreadable"] = (
+            f"written by a payload codec (encoding {name}), which this server does not have"
+        )
     return view
 
 
 def header_texts(headers: Iterable[tuple[str, bytes | str | None]] | None) -> dict[str, str]:
     """Headers of a record as text; the last of several wins."""
-    return {name: raw if isinstance(raw, str) else (raw or b"").decode("utf-8", "replace") for name, raw in headers or ()}
+    return {
+        name: raw if isinstance(raw, str) else (raw or b"").decode("utf-8", "replace")
+        for name, raw in headers or ()
+    }
 
 
 def _base64(data: bytes) -> str:

@@ -1,8 +1,9 @@
 """Who asks: the port for authentication, and the ways that need no other service.
 
-An `Authenticator` looks at a request's headers and gives a `Principal`, or None for nobody. Ready-made: everybody (`Anonymous`), a shared
-token (`TokenAuthenticator`), the headers of a proxy that has authenticated the user (`HeaderAuthenticator`: oauth2-proxy, Pomerium,
-an OIDC-aware ingress). Anything else is a class of the deployment, given by its import path.
+An `Authenticator` looks at a request's headers and gives a `Principal`, or None for nobody.
+Ready-made: everybody (`Anonymous`), a shared token (`TokenAuthenticator`), the headers of a
+proxy that has authenticated the user (`HeaderAuthenticator`: oauth2-proxy, Pomerium, an
+OIDC-aware ingress). Anything else is a class of the deployment, given by its import path.
 """
 
 from __future__ import annotations
@@ -34,12 +35,16 @@ class Principal:
 
 
 class Authenticator(Protocol):
-    """Looks at a request's headers. `login`: browsers without a session are sent to the login page, where a token makes one."""
+    """Looks at a request's headers. `login`: browsers without a session are sent to the login
+    page, where a token makes one.
+    """
 
     login: bool
 
     async def authenticate(self, connection: HTTPConnection) -> Principal | None:
-        """Who asks; None for nobody, which is answered 401. May raise: then the request is refused too."""
+        """Who asks; None for nobody, which is answered 401. May raise: then the request is
+        refused too.
+        """
         ...
 
 
@@ -54,7 +59,8 @@ class Anonymous:
 
 
 class TokenAuthenticator:
-    """Shared tokens: `Authorization: Bearer …`, or the session cookie that the login page makes of one.
+    """Shared tokens: `Authorization: Bearer …`, or the session cookie that the login page makes
+    of one.
 
     token: full rights.  read_token: may look only.
     """
@@ -63,7 +69,10 @@ class TokenAuthenticator:
 
     def __init__(self, token: str, *, read_token: str = "") -> None:
         if len(token) < 16 or (read_token and len(read_token) < 16):
-            raise ConfigurationError("a token of the server has at least 16 characters: take `openssl rand -hex 32`", key="token")
+            raise ConfigurationError(
+                "a token of the server has at least 16 characters: take `openssl rand -hex 32`",
+                key="token",
+            )
         self._tokens = [(token, Principal("token"))]
         if read_token:
             self._tokens.append((read_token, Principal("read-token", may_write=False)))
@@ -85,7 +94,9 @@ class TokenAuthenticator:
         return found
 
     def new_session(self, token: str, *, now_s: float | None = None) -> str | None:
-        """A session cookie's value for a token, None for a wrong one. Holds its end and a signature, not the token."""
+        """A session cookie's value for a token, None for a wrong one. Holds its end and a
+        signature, not the token.
+        """
         if self.principal_of(token) is None:
             return None
         end = int((time.time() if now_s is None else now_s) + SESSION_S)
@@ -108,10 +119,11 @@ def _signature(token: str, end: int) -> str:
 
 
 class HeaderAuthenticator:
-    """A proxy in front has authenticated the user and says who it is in a header; only requests from its addresses are believed.
+    """A proxy in front has authenticated the user and says who it is in a header; only requests
+    from its addresses are believed.
 
-    proxies: addresses or networks of the proxies.  groups_header, write_groups: who may change things; without `write_groups` everybody
-    who is known may.
+    proxies: addresses or networks of the proxies.  groups_header, write_groups: who may change
+    things; without `write_groups` everybody who is known may.
     """
 
     login = False
@@ -125,43 +137,65 @@ class HeaderAuthenticator:
         write_groups: Collection[str] = (),
     ) -> None:
         if not proxies:
-            raise ConfigurationError("header authentication needs the addresses of the proxies that may send the header", key="proxies")
+            raise ConfigurationError(
+                "header authentication needs the addresses of the proxies that may send the header",
+                key="proxies",
+            )
         try:
             self._proxies = [ipaddress.ip_network(proxy) for proxy in proxies]
         except ValueError as error:
-            raise ConfigurationError(f"`proxies` holds no address or network: {error}", key="proxies") from error
+            raise ConfigurationError(
+                f"`proxies` holds no address or network: {error}", key="proxies"
+            ) from error
         self._user_header = user_header
         self._groups_header = groups_header
         self._write_groups = frozenset(write_groups)
 
     async def authenticate(self, connection: HTTPConnection) -> Principal | None:
-        """By the header, if it comes from a proxy. Nobody, if one of the two stands there twice: a client may have sent the other."""
-        users, group_lists = connection.headers.getlist(self._user_header), connection.headers.getlist(self._groups_header)
-        if len(users) != 1 or len(group_lists) > 1 or connection.client is None or not self._trusted(connection.client.host):
+        """By the header, if it comes from a proxy. Nobody, if one of the two stands there twice:
+        a client may have sent the other.
+        """
+        users, group_lists = (
+            connection.headers.getlist(self._user_header),
+            connection.headers.getlist(self._groups_header),
+        )
+        if (
+            len(users) != 1
+            or len(group_lists) > 1
+            or connection.client is None
+            or not self._trusted(connection.client.host)
+        ):
             return None
         user = users[0].strip()
         if not user:
             return None
         groups = {group.strip() for listed in group_lists for group in listed.split(",")}
-        return Principal(user, may_write=not self._write_groups or bool(groups & self._write_groups))
+        return Principal(
+            user, may_write=not self._write_groups or bool(groups & self._write_groups)
+        )
 
     def _trusted(self, address: str) -> bool:
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
             return False
-        return any(parsed in network for network in self._proxies if network.version == parsed.version)
+        return any(
+            parsed in network for network in self._proxies if network.version == parsed.version
+        )
 
 
 def load_authenticator(path: str) -> Authenticator:
-    """An authenticator by import path, `package.module:name`: an instance, or something that makes one when called."""
+    """An authenticator by import path, `package.module:name`: an instance, or something that
+    makes one when called.
+    """
     module_name, _, name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name)
         made = found if hasattr(found, "authenticate") and not isinstance(found, type) else found()
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigurationError(
-            f"no authenticator at {path!r}: {error}. Write it as `package.module:name`", key="authenticator"
+            f"no authenticator at {path!r}: {error}. Write it as `package.module:name`",
+            key="authenticator",
         ) from error
     if not hasattr(made, "authenticate"):
         raise ConfigurationError(f"{path!r} has no method `authenticate`", key="authenticator")

@@ -1,6 +1,8 @@
-"""Authenticators made of the environment, for `--authenticator odradek.web.security.environment:oidc` (or `:headers`).
+"""Authenticators made of the environment, for `--authenticator
+odradek.web.security.environment:oidc` (or `:headers`).
 
-Variables are `ODRADEK_AUTH_…`; lists are separated by commas. They are no settings: they belong to the server alone, and one is a secret.
+Variables are `ODRADEK_AUTH_…`; lists are separated by commas. They are no settings: they belong
+to the server alone, and one is a secret.
 
 | | |
 |---|---|
@@ -24,7 +26,17 @@ from odradek.web.security.oidc import OidcAuthenticator
 
 PREFIX = "ODRADEK_AUTH_"
 _COMMON = ("WRITE_GROUPS",)
-_OIDC = ("ISSUER", "AUDIENCE", "JWKS_URI", "HEADER", "USER_CLAIM", "GROUPS_CLAIM", "CLIENT_ID", "CLIENT_SECRET", "PUBLIC_URL")
+_OIDC = (
+    "ISSUER",
+    "AUDIENCE",
+    "JWKS_URI",
+    "HEADER",
+    "USER_CLAIM",
+    "GROUPS_CLAIM",
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "PUBLIC_URL",
+)
 _HEADERS = ("PROXIES", "USER_HEADER", "GROUPS_HEADER")
 
 
@@ -35,7 +47,8 @@ def oidc() -> OidcAuthenticator:
         _needed(given, "ISSUER"),
         _list(_needed(given, "AUDIENCE")),
         write_groups=_list(given.get("WRITE_GROUPS", "")),
-        **{name.lower(): given[name] for name in _OIDC[2:] if name in given},  # type: ignore[arg-type]  # all of them are texts
+        # all of them are texts
+        **{name.lower(): given[name] for name in _OIDC[2:] if name in given},  # type: ignore[arg-type]
     )
 
 
@@ -50,11 +63,20 @@ def headers() -> HeaderAuthenticator:
 
 
 def _given(known: tuple[str, ...]) -> dict[str, str]:
-    """What is set. A name that means nothing here would be a rule that is not kept, so it is an error."""
-    given = {name.removeprefix(PREFIX): value.strip() for name, value in os.environ.items() if name.startswith(PREFIX) and value.strip()}
+    """What is set. A name that means nothing here would be a rule that is not kept, so it is an
+    error.
+    """
+    given = {
+        name.removeprefix(PREFIX): value.strip()
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and value.strip()
+    }
     if unknown := sorted(given.keys() - set(known) - set(_COMMON)):
         names = ", ".join(PREFIX + name for name in (*known, *_COMMON))
-        raise ConfigurationError(f"{PREFIX}{unknown[0]} means nothing to this authenticator; it knows {names}", key=PREFIX + unknown[0])
+        raise ConfigurationError(
+            f"{PREFIX}{unknown[0]} means nothing to this authenticator; it knows {names}",
+            key=PREFIX + unknown[0],
+        )
     return given
 
 

@@ -1,8 +1,9 @@
-"""The gate that every request passes, in this order: host name, authentication, cross-site requests, read-only mode; and the headers
-that every response gets.
+"""The gate that every request passes, in this order: host name, authentication, cross-site
+requests, read-only mode; and the headers that every response gets.
 
-Written as plain ASGI, so that event streams pass unbuffered. What it refuses is answered as JSON in gRPC's form, or as a page to a person;
-a browser that asks for a page is sent to the login where there is one.
+Written as plain ASGI, so that event streams pass unbuffered. What it refuses is answered as JSON
+in gRPC's form, or as a page to a person; a browser that asks for a page is sent to the login
+where there is one.
 """
 
 from __future__ import annotations
@@ -29,16 +30,24 @@ from odradek.web.security.hosts import is_allowed_host, refused_host
 
 logger = logging.getLogger(__name__)
 
-# Answered without authentication: probes of the platform, the login itself, files that hold nothing.
+# Answered without authentication: probes of the platform, the login itself, files that hold
+# nothing.
 _OPEN = re.compile(r"/health/(live|ready)|/login(/callback)?|/logout|/static/.*|/favicon\.ico")
 # POST that changes nothing: allowed in read-only mode and to those who may only look.
-_READING_POST = re.compile(r"(?:/api/v1)?/namespaces/[^/]+/workflows/[^/]+/query/[^/]+|/import|/login|/logout")
+_READING_POST = re.compile(
+    r"(?:/api/v1)?/namespaces/[^/]+/workflows/[^/]+/query/[^/]+|/import|/login|/logout"
+)
 
 
 class Gate:
     """ASGI middleware. Puts `principal` and `csp_nonce` into `request.state`."""
 
-    def __init__(self, app: ASGIApp, options: ServerOptions, problem: Callable[[HTTPConnection, ApiError], Response]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        options: ServerOptions,
+        problem: Callable[[HTTPConnection, ApiError], Response],
+    ) -> None:
         """problem: shows an error to whoever asked."""
         self._app = app
         self._problem = problem
@@ -74,11 +83,15 @@ class Gate:
         method, path = scope["method"], scope["path"]
         host = headers.get("host", "")
         if not is_allowed_host(host, self._options):
-            return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, refused_host(host)))
+            return self._answer(
+                scope, ApiError(RPCStatusCode.PERMISSION_DENIED, refused_host(host))
+            )
         if problem := path_problem(scope):
             return self._answer(scope, ApiError(RPCStatusCode.INVALID_ARGUMENT, problem))
         if is_cross_site(method, headers, self._options.trusted_origins):
-            return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, refused_origin(headers)))
+            return self._answer(
+                scope, ApiError(RPCStatusCode.PERMISSION_DENIED, refused_origin(headers))
+            )
         if _OPEN.fullmatch(path):
             scope["state"]["principal"] = None
             return None
@@ -88,9 +101,17 @@ class Gate:
         scope["state"]["principal"] = principal
         if method not in SAFE_METHODS and not _READING_POST.fullmatch(path):
             if self._options.read_only:
-                return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, "this server is read-only"))
+                return self._answer(
+                    scope, ApiError(RPCStatusCode.PERMISSION_DENIED, "this server is read-only")
+                )
             if not principal.may_write:
-                return self._answer(scope, ApiError(RPCStatusCode.PERMISSION_DENIED, f"{principal.name} may look, but not change anything"))
+                return self._answer(
+                    scope,
+                    ApiError(
+                        RPCStatusCode.PERMISSION_DENIED,
+                        f"{principal.name} may look, but not change anything",
+                    ),
+                )
         return None
 
     async def _principal(self, scope: Scope) -> Principal | None:
@@ -103,14 +124,23 @@ class Gate:
             return None
 
     def _unauthenticated(self, scope: Scope, headers: Headers) -> Response:
-        wants_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "") and not scope["path"].startswith("/api/")
+        wants_page = (
+            scope["method"] == "GET"
+            and "text/html" in headers.get("accept", "")
+            and not scope["path"].startswith("/api/")
+        )
         if wants_page and self._authenticator.login:
             query = scope.get("query_string", b"").decode("latin-1")
-            # As it was asked for: the decoded path has lost which of its slashes, question marks and percent signs belong to ids.
+            # As it was asked for: the decoded path has lost which of its slashes, question marks
+            # and percent signs belong to ids.
             path = (scope.get("raw_path") or b"/").partition(b"?")[0].decode("latin-1")
             target = path + (f"?{query}" if query else "")
             return RedirectResponse(f"/login?next={quote(target, safe='')}", status_code=303)
-        error = ApiError(RPCStatusCode.UNAUTHENTICATED, "this server wants to know who asks", headers={"WWW-Authenticate": "Bearer"})
+        error = ApiError(
+            RPCStatusCode.UNAUTHENTICATED,
+            "this server wants to know who asks",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
         return self._answer(scope, error)
 
     def _answer(self, scope: Scope, error: ApiError) -> Response:

@@ -1,7 +1,8 @@
 """Response headers: a strict content security policy and its companions, on every answer.
 
-Pages load scripts, styles and images from this server only; no inline script or style runs but one with the request's nonce
-(`request.state.csp_nonce`); nobody frames them. Style *attributes* are refused too: draw with SVG attributes or classes.
+Pages load scripts, styles and images from this server only; no inline script or style runs but
+one with the request's nonce (`request.state.csp_nonce`); nobody frames them. Style *attributes*
+are refused too: draw with SVG attributes or classes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Which `Host` headers are answered: names that no web site can have. Else any site could reach this server through a name of its own that
-resolves to the server's address (DNS rebinding), and would be the same origin to its visitor's browser.
+"""Which `Host` headers are answered: names that no web site can have. Else any site could reach
+this server through a name of its own that resolves to the server's address (DNS rebinding), and
+would be the same origin to its visitor's browser.
 
-Those are IP addresses, `localhost`, this machine's host name and the name that the server listens on; and what `allowed_hosts` adds. On a
-loopback address the machine's name does not count: nobody reaches it by that.
+Those are IP addresses, `localhost`, this machine's host name and the name that the server
+listens on; and what `allowed_hosts` adds. On a loopback address the machine's name does not
+count: nobody reaches it by that.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ def is_allowed_host(host: str, options: ServerOptions) -> bool:
     name = _without_port(host).lower()
     if not name:
         return False
-    return name == "localhost" or _is_address(name) or name in {*options.allowed_hosts, *(own.lower() for own in _own_names(options))}
+    return (
+        name == "localhost"
+        or _is_address(name)
+        or name in {*options.allowed_hosts, *(own.lower() for own in _own_names(options))}
+    )
 
 
 def refused_host(host: str) -> str:
@@ -31,7 +37,10 @@ def refused_host(host: str) -> str:
     name = _without_port(host)[:_SHOWN_MAX]
     if not name:
         return "the request names no host: it has no `Host` header"
-    return f"this server is not known by the name {name!r}: if that is its name, start it with --allowed-host (`allowed_hosts`)"
+    return (
+        f"this server is not known by the name {name!r}: if that is its name, start it with"
+        " --allowed-host (`allowed_hosts`)"
+    )
 
 
 def _own_names(options: ServerOptions) -> tuple[str, ...]:

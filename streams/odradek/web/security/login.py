@@ -1,4 +1,6 @@
-"""Logging in and out: with the shared token, whose form makes a session cookie; or at an identity provider (`oidc_login.py`)."""
+"""Logging in and out: with the shared token, whose form makes a session cookie; or at an
+identity provider (`oidc_login.py`).
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,16 @@ def login_routes(options: ServerOptions, page: LoginPage, problem: Problem) -> l
     return []
 
 
-def _token_routes(authenticator: TokenAuthenticator, page: LoginPage, options: ServerOptions) -> list[BaseRoute]:
+def _token_routes(
+    authenticator: TokenAuthenticator, page: LoginPage, options: ServerOptions
+) -> list[BaseRoute]:
     async def show(request: Request) -> Response:
         return page(request, safe_target(request.query_params.get("next", "/")), "")
 
     async def login(request: Request) -> Response:
-        form = parse_qs((await read_body(request, _FORM_MAX, options.body_timeout_s)).decode("utf-8", "replace"))
+        form = parse_qs(
+            (await read_body(request, _FORM_MAX, options.body_timeout_s)).decode("utf-8", "replace")
+        )
         target = safe_target(form.get("next", ["/"])[0])
         session = authenticator.new_session(form.get("token", [""])[0].strip())
         if session is None:
@@ -50,7 +56,14 @@ def _token_routes(authenticator: TokenAuthenticator, page: LoginPage, options: S
             return response
         response = RedirectResponse(target, status_code=303)
         secure = is_secure(request, options)
-        response.set_cookie(SESSION_COOKIE, session, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure)
+        response.set_cookie(
+            SESSION_COOKIE,
+            session,
+            max_age=SESSION_S,
+            httponly=True,
+            samesite="strict",
+            secure=secure,
+        )
         return response
 
     async def logout(request: Request) -> Response:

@@ -1,5 +1,5 @@
-"""Names and origins as people write them in `allowed_hosts` and `trusted_origins`, as browsers send them: lower case, no default
-port.
+"""Names and origins as people write them in `allowed_hosts` and `trusted_origins`, as browsers
+send them: lower case, no default port.
 
 What could never match is an error of the start: a browser would be refused instead, without a word.
 """

@@ -1,7 +1,9 @@
-"""OpenID Connect: tokens of an identity provider, checked here: signature by the provider's keys, issuer, audience, expiry, algorithm.
+"""OpenID Connect: tokens of an identity provider, checked here: signature by the provider's
+keys, issuer, audience, expiry, algorithm.
 
-`OidcAuthenticator` believes a JWT in `Authorization: Bearer …`, or in the header that a proxy puts it in. With a client id and secret
-browsers are sent to the provider (`oidc_login.py`) and hold a signed session afterwards. Needs `pip install "odradek[oidc]"`.
+`OidcAuthenticator` believes a JWT in `Authorization: Bearer …`, or in the header that a proxy
+puts it in. With a client id and secret browsers are sent to the provider (`oidc_login.py`) and
+hold a signed session afterwards. Needs `pip install "odradek[oidc]"`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,18 @@ if TYPE_CHECKING:
     from jwt import PyJWK
 
 #: Signatures of key pairs alone: with a shared secret whoever may check a token could make one.
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+ALGORITHMS = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+)
 _FETCH_TIMEOUT_S = 5.0
 _DOCUMENT_MAX = 1024 * 1024
 #: Keys are read again after this time, and for an unknown key id at most this often.
@@ -41,11 +54,15 @@ class ProviderRefusedError(ProviderError):
 
 
 class IdentityProvider:
-    """What is known of an issuer: its endpoints and its keys, read when they are needed. Blocking; any thread."""
+    """What is known of an issuer: its endpoints and its keys, read when they are needed.
+    Blocking; any thread.
+    """
 
     def __init__(self, issuer: str, *, jwks_uri: str = "") -> None:
         if not issuer.startswith(("https://", "http://")):
-            raise ConfigurationError(f"the issuer of OpenID Connect is an address, not {issuer!r}", key="issuer")
+            raise ConfigurationError(
+                f"the issuer of OpenID Connect is an address, not {issuer!r}", key="issuer"
+            )
         self.issuer = issuer
         self._jwks_uri = jwks_uri
         self._document: dict[str, Any] = {}
@@ -58,7 +75,10 @@ class IdentityProvider:
         if not self._document:
             document = _fetch_json(self.issuer.rstrip("/") + "/.well-known/openid-configuration")
             if document.get("issuer") != self.issuer:
-                raise ProviderError(f"{self.issuer} says that it is {document.get('issuer')!r}: write the issuer as it does")
+                raise ProviderError(
+                    f"{self.issuer} says that it is {document.get('issuer')!r}: write the issuer as"
+                    " it does"
+                )
             self._document = document
         found = self._document.get(name)
         if not isinstance(found, str):
@@ -70,7 +90,9 @@ class IdentityProvider:
         with self._lock:
             age_s = time.monotonic() - self._read_s
             if age_s > _KEYS_FRESH_S or (key_id not in self._keys and age_s > _KEYS_AGAIN_S):
-                self._read_s = time.monotonic()  # a provider that is down is not asked by every request
+                self._read_s = (
+                    time.monotonic()
+                )  # a provider that is down is not asked by every request
                 self._keys = self._read_keys()
             return self._keys.get(key_id)
 
@@ -84,7 +106,10 @@ class IdentityProvider:
                 continue
             try:
                 key = PyJWK.from_dict(value)
-            except (PyJWKError, PyJWTError):  # of a kind that this version does not know: tokens signed with it are refused
+            except (
+                PyJWKError,
+                PyJWTError,
+            ):  # of a kind that this version does not know: tokens signed with it are refused
                 continue
             found[str(value.get("kid", ""))] = key
         return found
@@ -93,9 +118,11 @@ class IdentityProvider:
 class OidcAuthenticator:
     """See above.
 
-    issuer, audience: what `iss` and `aud` must be (audience: usually the client id).  header: where the token stands; `authorization` is
-    read as `Bearer …`.  user_claim: who it is.  groups_claim, write_groups: who may change things; without `write_groups` everybody may.
-    client_id, client_secret, public_url: browsers log in at the provider, which sends them back to `{public_url}/login/callback`.
+    issuer, audience: what `iss` and `aud` must be (audience: usually the client id).  header:
+    where the token stands; `authorization` is read as `Bearer …`.  user_claim: who it is.
+    groups_claim, write_groups: who may change things; without `write_groups` everybody may.
+    client_id, client_secret, public_url: browsers log in at the provider, which sends them back
+    to `{public_url}/login/callback`.
     """
 
     def __init__(
@@ -118,14 +145,26 @@ class OidcAuthenticator:
         try:
             import jwt  # noqa: F401
         except ImportError as error:
-            raise ConfigurationError("OpenID Connect needs `pip install odradek[oidc]`", key="authenticator") from error
+            raise ConfigurationError(
+                "OpenID Connect needs `pip install odradek[oidc]`", key="authenticator"
+            ) from error
         self.audience = [audience] if isinstance(audience, str) else list(audience)
         if not all(self.audience) or not self.audience:
-            raise ConfigurationError("OpenID Connect needs an audience: a token made for somebody else must not be taken", key="audience")
+            raise ConfigurationError(
+                "OpenID Connect needs an audience: a token made for somebody else must not be"
+                " taken",
+                key="audience",
+            )
         if foreign := set(algorithms) - set(ALGORITHMS):
-            raise ConfigurationError(f"no signature of a key pair: {', '.join(sorted(foreign))}", key="algorithms")
+            raise ConfigurationError(
+                f"no signature of a key pair: {', '.join(sorted(foreign))}", key="algorithms"
+            )
         if client_id and (len(client_secret) < 16 or not public_url):
-            raise ConfigurationError("a login needs a client secret of 16 characters or more, and the server's public URL", key="client_id")
+            raise ConfigurationError(
+                "a login needs a client secret of 16 characters or more, and the server's"
+                " public URL",
+                key="client_id",
+            )
         self.provider = IdentityProvider(issuer, jwks_uri=jwks_uri)
         self.client_id = client_id
         self.client_secret = client_secret
@@ -140,7 +179,9 @@ class OidcAuthenticator:
         self._leeway_s = leeway_s
 
     async def authenticate(self, connection: HTTPConnection) -> Principal | None:
-        """By the token, else by the session of a login. Raises ProviderError when keys are needed and cannot be had."""
+        """By the token, else by the session of a login. Raises ProviderError when keys are
+        needed and cannot be had.
+        """
         token = connection.headers.get(self._header, "").strip()
         if self._header == "authorization":
             scheme, _, token = token.partition(" ")
@@ -150,7 +191,11 @@ class OidcAuthenticator:
             return None if claims is None else self.principal(claims)
         cookie = connection.cookies.get(SESSION_COOKIE) if self.login else None
         session = open_signed(cookie, self.client_secret, "session") if cookie is not None else None
-        return None if session is None else Principal(str(session["name"]), may_write=bool(session["may_write"]))
+        return (
+            None
+            if session is None
+            else Principal(str(session["name"]), may_write=bool(session["may_write"]))
+        )
 
     def check(self, token: str, audience: Sequence[str]) -> dict[str, Any] | None:
         """The claims of a token; None for one that is not to be believed. Blocking."""
@@ -172,7 +217,10 @@ class OidcAuthenticator:
                 leeway=self._leeway_s,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except (jwt.PyJWTError, RecursionError):  # it parses the JSON of a token before it knows who made it
+        except (
+            jwt.PyJWTError,
+            RecursionError,
+        ):  # it parses the JSON of a token before it knows who made it
             return None
         return claims
 
@@ -182,7 +230,13 @@ class OidcAuthenticator:
         if not isinstance(name, str) or not name:
             return None
         groups = claims.get(self._groups_claim, [])
-        known = set(groups.split()) if isinstance(groups, str) else {str(group) for group in groups} if isinstance(groups, list) else set()
+        known = (
+            set(groups.split())
+            if isinstance(groups, str)
+            else {str(group) for group in groups}
+            if isinstance(groups, list)
+            else set()
+        )
         return Principal(name, may_write=not self._write_groups or bool(known & self._write_groups))
 
 

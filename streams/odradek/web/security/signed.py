@@ -1,4 +1,6 @@
-"""Values that a browser keeps for the server and cannot change: JSON with an end and a signature. The browser can read what they hold."""
+"""Values that a browser keeps for the server and cannot change: JSON with an end and a
+signature. The browser can read what they hold.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,12 @@ from typing import Any
 
 
 def sign(value: dict[str, Any], secret: str, purpose: str, *, seconds: float) -> str:
-    """A text that `open_signed` takes for so long. purpose: a value signed for one is none for another."""
-    body = _base64(json.dumps({**value, "end": int(time.time() + seconds)}, separators=(",", ":")).encode())
+    """A text that `open_signed` takes for so long. purpose: a value signed for one is none for
+    another.
+    """
+    body = _base64(
+        json.dumps({**value, "end": int(time.time() + seconds)}, separators=(",", ":")).encode()
+    )
     return f"{body}.{_signature(body, secret, purpose)}"
 
 
@@ -30,7 +36,9 @@ def open_signed(text: str, secret: str, purpose: str) -> dict[str, Any] | None:
 
 
 def _signature(body: str, secret: str, purpose: str) -> str:
-    return _base64(hmac.new(secret.encode(), f"odradek {purpose} 1 {body}".encode(), hashlib.sha256).digest())
+    return _base64(
+        hmac.new(secret.encode(), f"odradek {purpose} 1 {body}".encode(), hashlib.sha256).digest()
+    )
 
 
 def _base64(data: bytes) -> str:

@@ -1,5 +1,5 @@
-"""batch-operations: `odradek.web.batch`'s jobs in Temporal's words. They live in this process: another server, or this one started anew,
-knows nothing of them, and what they had done is done.
+"""batch-operations: `odradek.web.batch`'s jobs in Temporal's words. They live in this process:
+another server, or this one started anew, knows nothing of them, and what they had done is done.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from odradek.web.ui.run_filter import split_order
 MAX_PAGE_SIZE = 1_000
 _TYPE = "BATCH_OPERATION_TYPE_"
 _STATE = "BATCH_OPERATION_STATE_"
-# Members of the oneof `operation`: what is served, with the members of its message, and what is not.
+# Members of the oneof `operation`: what is served, with the members of its message, and what is
+# not.
 _SERVED: dict[str, tuple[str, set[str]]] = {
     "terminationOperation": (TERMINATE, {"details", "identity"}),
     "signalOperation": (SIGNAL, {"signal", "input", "header", "identity"}),
@@ -29,19 +30,32 @@ _UNSERVED = (
     "resetOperation", "updateWorkflowOptionsOperation", "unpauseActivitiesOperation", "resetActivitiesOperation",
     "updateActivityOptionsOperation", "cancelActivitiesOperation", "terminateActivitiesOperation", "deleteActivitiesOperation",
 )  # fmt: skip
-_REQUEST = {"visibilityQuery", "reason", "executions", "targetExecutions", "maxOperationsPerSecond", *_SERVED, *_UNSERVED}
+_REQUEST = {
+    "visibilityQuery",
+    "reason",
+    "executions",
+    "targetExecutions",
+    "maxOperationsPerSecond",
+    *_SERVED,
+    *_UNSERVED,
+}
 _EXECUTION_TYPES = {1: "WORKFLOW", 2: "ACTIVITY"}
 _TARGETS = ("visibilityQuery", "executions", "targetExecutions")
 
 
 async def start(call: Call) -> Json:
-    """StartBatchOperation. Answers when the job has begun; the runs of a query are those that fit when their turn comes."""
+    """StartBatchOperation. Answers when the job has begun; the runs of a query are those that
+    fit when their turn comes.
+    """
     body = await call.body(_REQUEST, ignored={"namespace", "jobId"})
     operation = _operation(body)
     reason = body.text("reason")
     selectors = [name for name in _TARGETS if body.has(name) and not body.is_empty(name)]
     if not operation or not reason or not selectors:
-        raise invalid("must provide required parameters: BatchType,Reason,Namespace, AND one of (Query OR Executions OR TargetExecutions)")
+        raise invalid(
+            "must provide required parameters: BatchType,Reason,Namespace, AND one of (Query OR"
+            " Executions OR TargetExecutions)"
+        )
     if len(selectors) > 1:
         raise invalid("visibility query, executions, and target executions are mutually exclusive")
     order = _order(call, body, operation, reason)
@@ -52,10 +66,20 @@ async def start(call: Call) -> Json:
     jobs.check_new(job_id)
     query, picked = "", _picked(body)
     if picked is None:
-        query, expected = await _counted(call, body.text("visibilityQuery"), narrow=order.action != DELETE)
+        query, expected = await _counted(
+            call, body.text("visibilityQuery"), narrow=order.action != DELETE
+        )
     else:
         expected = len(picked)
-    jobs.start(call.server, order, query=query, picked=picked, expected=expected, job_id=job_id, per_second=per_second)
+    jobs.start(
+        call.server,
+        order,
+        query=query,
+        picked=picked,
+        expected=expected,
+        job_id=job_id,
+        per_second=per_second,
+    )
     return {}
 
 
@@ -94,7 +118,10 @@ def _picked(body: Message) -> list[Target] | None:
     for one in body.messages("targetExecutions", {"type", "businessId", "runId"}):
         kind = one.enum("type", "EXECUTION_TYPE_", _EXECUTION_TYPES)
         if kind != "WORKFLOW":
-            raise invalid(f"{one.what}.type is {kind or 'UNSPECIFIED'}, but the operation requires EXECUTION_TYPE_WORKFLOW")
+            raise invalid(
+                f"{one.what}.type is {kind or 'UNSPECIFIED'}, but the operation requires"
+                " EXECUTION_TYPE_WORKFLOW"
+            )
         found.append(Target(_named(one, "businessId"), one.text("runId")))
     return found or None
 
@@ -107,7 +134,9 @@ def _named(execution: Message, member: str) -> str:
 
 
 async def _counted(call: Call, given: str, *, narrow: bool) -> tuple[str, int]:
-    """The query that is run, narrowed to open runs, and how many it has now. A wrong one says where, as it was written."""
+    """The query that is run, narrowed to open runs, and how many it has now. A wrong one says
+    where, as it was written.
+    """
     visibility, timeout_s = call.server.need_visibility(), call.server.options.request_timeout_s
     await in_thread(visibility.list, given, page_size=1, timeout_s=timeout_s)
     own, order = split_order(given)
@@ -132,19 +161,26 @@ async def stop(call: Call) -> Json:
 
 
 async def describe(call: Call) -> Json:
-    """DescribeBatchOperation. `total` is what was counted at the start until it has finished, then what was asked."""
+    """DescribeBatchOperation. `total` is what was counted at the start until it has finished,
+    then what was asked.
+    """
     job = _job(call)
     finished = not job.running
     return without_none(
         **_info(job),
-        totalOperationCount=INT64.write(job.handled if finished and not _failed(job) else max(job.expected, job.handled)),
+        totalOperationCount=INT64.write(
+            job.handled if finished and not _failed(job) else max(job.expected, job.handled)
+        ),
         completeOperationCount=INT64.write(job.done + job.gone + job.pending),
         failureOperationCount=INT64.write(job.failed),
         identity=job.order.identity or None,
         reason=job.order.reason or None,
         query=job.query or None,
         executions=[
-            without_none(type="EXECUTION_TYPE_WORKFLOW", businessId=one.workflow_id, runId=one.run_id or None) for one in job.picked or ()
+            without_none(
+                type="EXECUTION_TYPE_WORKFLOW", businessId=one.workflow_id, runId=one.run_id or None
+            )
+            for one in job.picked or ()
         ]
         or None,
     )

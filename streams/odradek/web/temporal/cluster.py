@@ -10,9 +10,11 @@ from odradek.web.context import server_version
 from odradek.web.temporal.endpoint import CLUSTER, Call, without_defaults
 from odradek.web.threads import in_thread
 
-# The types of Temporal's own attributes are fixed; ours that Temporal does not have stand beside them.
+# The types of Temporal's own attributes are fixed; ours that Temporal does not have stand beside
+# them.
 _TYPES = {"Status": "KEYWORD", "Duration": "INT"}
-#: The version of Temporal's server whose API this is. Clients read off it what they may send; Odradek's own stands in `versionInfo`.
+#: The version of Temporal's server whose API this is. Clients read off it what they may send;
+#: Odradek's own stands in `versionInfo`.
 API_VERSION = "1.32.0"
 _WIRE_TYPES = ("Text", "Keyword", "Int", "Double", "Bool", "Datetime", "KeywordList")
 
@@ -60,7 +62,9 @@ def _namespace(call: Call) -> dict[str, Any]:
     settings = call.server.settings
     retention_ms = int(settings.retention.total_seconds() * 1000)
     # Kafka knows no namespaces: the id is derived, the same on every server.
-    identifier = str(uuid.uuid5(uuid.NAMESPACE_URL, f"odradek:{settings.topic_prefix}:{settings.namespace}"))
+    identifier = str(
+        uuid.uuid5(uuid.NAMESPACE_URL, f"odradek:{settings.topic_prefix}:{settings.namespace}")
+    )
     return {
         "namespaceInfo": {
             "name": settings.namespace,
@@ -89,12 +93,20 @@ async def search_attributes(call: Call) -> dict[str, Any]:
 
     def read() -> dict[str, str]:
         found = {name: visibility.attribute(name) for name in visibility.attribute_names()}
-        return {name: _type(attribute.keys[0].value_type.value) for name, attribute in found.items() if attribute is not None}
+        return {
+            name: _type(attribute.keys[0].value_type.value)
+            for name, attribute in found.items()
+            if attribute is not None
+        }
 
     system = {name: _type(column.value_type.value) for name, column in COLUMNS.items()}
     return without_defaults(customAttributes=await in_thread(read), systemAttributes=system)
 
 
 def _type(name: str) -> str:
-    known = _TYPES.get(name) or {"KeywordList": "KEYWORD_LIST"}.get(name) or (name.upper() if name in _WIRE_TYPES else "UNSPECIFIED")
+    known = (
+        _TYPES.get(name)
+        or {"KeywordList": "KEYWORD_LIST"}.get(name)
+        or (name.upper() if name in _WIRE_TYPES else "UNSPECIFIED")
+    )
     return f"INDEXED_VALUE_TYPE_{known}"

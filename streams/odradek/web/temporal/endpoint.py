@@ -1,4 +1,6 @@
-"""One call of Temporal's HTTP API: its parameters, its body, its answer in the form that was asked for, its errors, its deadline."""
+"""One call of Temporal's HTTP API: its parameters, its body, its answer in the form that was
+asked for, its errors, its deadline.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Call:
         return str(self.request.path_params[name])
 
     def text(self, name: str, default: str = "") -> str:
-        """A text of the query string; names with dots as Temporal's API has them. Given twice it is an error, as in grpc-gateway."""
+        """A text of the query string; names with dots as Temporal's API has them. Given twice it
+        is an error, as in grpc-gateway.
+        """
         values = self._parameters.get(name, [default])
         if len(values) > 1:
             raise invalid(f"too many values for field {name!r}: {', '.join(values)}")
@@ -83,9 +87,18 @@ class Call:
         except (binascii.Error, ValueError):
             raise invalid(f"parsing field {name!r}: not base64") from None
 
-    async def body(self, known: Collection[str], *, ignored: Collection[str] = (), refused: Collection[str] = ()) -> Message:
+    async def body(
+        self,
+        known: Collection[str],
+        *,
+        ignored: Collection[str] = (),
+        refused: Collection[str] = (),
+    ) -> Message:
         """The body as a message."""
-        short = "no-payload-shorthand" not in _style(self.request, "content-type") and "noPayloadShorthand" not in self._parameters
+        short = (
+            "no-payload-shorthand" not in _style(self.request, "content-type")
+            and "noPayloadShorthand" not in self._parameters
+        )
         options = self.server.options
         value = await read_json(self.request, options.body_max_bytes, options.body_timeout_s)
         return Message(value, known, ignored=ignored, refused=refused, short=short)
@@ -108,35 +121,63 @@ def route(method: str, path: str, handler: Handler) -> Route:
                 value = await handler(call)
         except Exception as error:
             return error_response(_as_named_here(api_error(error)), pretty=call.pretty)
-        return json_response(shorten(value) if call.short else value, pretty=call.pretty, headers=call.headers)
+        return json_response(
+            shorten(value) if call.short else value, pretty=call.pretty, headers=call.headers
+        )
 
     return Route(path, endpoint, methods=[method])
 
 
 def _as_named_here(error: ApiError) -> ApiError:
-    """An error as Temporal's API has it: with the detail of its status, and a cure that is a parameter of ours by the name it has there."""
-    error.message = error.message.replace(NAME_THE_QUEUE, "name the queue of the workflow with `taskQueue`")
+    """An error as Temporal's API has it: with the detail of its status, and a cure that is a
+    parameter of ours by the name it has there.
+    """
+    error.message = error.message.replace(
+        NAME_THE_QUEUE, "name the queue of the workflow with `taskQueue`"
+    )
     if error.status is RPCStatusCode.NOT_FOUND and not error.details:
-        error.details = [{"@type": DETAIL_TYPE + "NotFoundFailure", "currentCluster": CLUSTER, "activeCluster": CLUSTER}]
+        error.details = [
+            {
+                "@type": DETAIL_TYPE + "NotFoundFailure",
+                "currentCluster": CLUSTER,
+                "activeCluster": CLUSTER,
+            }
+        ]
     return error
 
 
-def json_response(value: Any, *, status: int = 200, pretty: bool = False, headers: dict[str, str] | None = None) -> Response:
+def json_response(
+    value: Any, *, status: int = 200, pretty: bool = False, headers: dict[str, str] | None = None
+) -> Response:
     """A value as JSON."""
     separators = None if pretty else (",", ":")
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2 if pretty else None, separators=separators)
+    text = json.dumps(
+        value,
+        ensure_ascii=False,
+        allow_nan=False,
+        indent=2 if pretty else None,
+        separators=separators,
+    )
     # A lone surrogate, which JSON in a payload may hold, becomes JSON's own escape of it.
-    return Response(text.encode("utf-8", "backslashreplace"), status, headers, media_type="application/json")
+    return Response(
+        text.encode("utf-8", "backslashreplace"), status, headers, media_type="application/json"
+    )
 
 
 def error_response(error: ApiError, *, pretty: bool = False) -> Response:
     """An error as gRPC's status."""
-    return json_response(error.body(), status=error.http_status, pretty=pretty, headers=error.headers)
+    return json_response(
+        error.body(), status=error.http_status, pretty=pretty, headers=error.headers
+    )
 
 
 def without_defaults(**members: Any) -> dict[str, Any]:
-    """Members that say something: what is null, empty or 0 is left out, for users' scripts ask whether a member is there at all."""
-    return {name: value for name, value in members.items() if value not in (None, "", "0", 0, [], {})}
+    """Members that say something: what is null, empty or 0 is left out, for users' scripts ask
+    whether a member is there at all.
+    """
+    return {
+        name: value for name, value in members.items() if value not in (None, "", "0", 0, [], {})
+    }
 
 
 def new_token(token: bytes) -> str | None:
@@ -145,7 +186,9 @@ def new_token(token: bytes) -> str | None:
 
 
 def _parameters(request: Request) -> dict[str, list[str]]:
-    """The query string by names in camel case: grpc-gateway takes those of the proto file (`next_page_token`) as well."""
+    """The query string by names in camel case: grpc-gateway takes those of the proto file
+    (`next_page_token`) as well.
+    """
     found: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         found.setdefault(".".join(map(camel, name.split("."))), []).append(value)
@@ -155,7 +198,11 @@ def _parameters(request: Request) -> dict[str, list[str]]:
 def _style(request: Request, header: str) -> list[str]:
     """What stands behind `application/json` in a media type: `+pretty`, `+no-payload-shorthand`."""
     media = request.headers.get(header, "").partition(";")[0].strip().lower()
-    return media.removeprefix("application/json").split("+") if media.startswith("application/json") else []
+    return (
+        media.removeprefix("application/json").split("+")
+        if media.startswith("application/json")
+        else []
+    )
 
 
 def plain(text: str) -> str:

@@ -1,7 +1,8 @@
 """A JSON request body, read as protobuf's JSON mapping reads a message.
 
-Names in camel case or as in the proto file, int64 as text or number, enums by name or number, durations as "1.5s", null as absent. A member
-that the message does not have is an error; one that it has and that means something Odradek cannot do is UNIMPLEMENTED, never dropped.
+Names in camel case or as in the proto file, int64 as text or number, enums by name or number,
+durations as "1.5s", null as absent. A member that the message does not have is an error; one
+that it has and that means something Odradek cannot do is UNIMPLEMENTED, never dropped.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _INT32_MAX = 2**31 - 1
 
 
 class Message:
-    """One object of a body. `known`: members it may have; `ignored`: those taken and not used; `refused`: those that must be empty."""
+    """One object of a body. `known`: members it may have; `ignored`: those taken and not used;
+    `refused`: those that must be empty.
+    """
 
     def __init__(
         self,
@@ -121,7 +124,10 @@ class Message:
                 return ""
             if found in values.values():
                 return found
-        raise invalid(f"{self._path(name)}: no such value; it is one of {', '.join(prefix + value for value in values.values())}")
+        raise invalid(
+            f"{self._path(name)}: no such value; it is one of"
+            f" {', '.join(prefix + value for value in values.values())}"
+        )
 
     def texts(self, name: str) -> list[str]:
         """A list of strings."""
@@ -132,14 +138,19 @@ class Message:
 
     def message(self, name: str, known: Collection[str], **options: Any) -> Message:
         """A message inside."""
-        return Message(self._members.get(name), known, what=self._path(name), short=self._short, **options)
+        return Message(
+            self._members.get(name), known, what=self._path(name), short=self._short, **options
+        )
 
     def messages(self, name: str, known: Collection[str]) -> list[Message]:
         """A list of messages inside."""
         value = self._members.get(name, [])
         if not isinstance(value, list):
             raise invalid(f"{self._path(name)}: not a list")
-        return [Message(part, known, what=f"{self._path(name)}[{number}]", short=self._short) for number, part in enumerate(value)]
+        return [
+            Message(part, known, what=f"{self._path(name)}[{number}]", short=self._short)
+            for number, part in enumerate(value)
+        ]
 
     def payload(self, name: str) -> Payload | None:
         """A payload, None when it is absent."""
@@ -177,7 +188,10 @@ class Message:
             raise invalid(f"{self._path(name)}.{member}: not an object")
         where = f"{self._path(name)}.{member}"
         return {
-            check_text(key, f"a name in {where}"): read_payload(part, f"{where}[{key}]", short=self._short) for key, part in value.items()
+            check_text(key, f"a name in {where}"): read_payload(
+                part, f"{where}[{key}]", short=self._short
+            )
+            for key, part in value.items()
         }
 
     def retry_policy(self, name: str) -> RetryPolicy | None:
@@ -185,14 +199,26 @@ class Message:
         if name not in self._members:
             return None
         policy = self.message(
-            name, {"initialInterval", "backoffCoefficient", "maximumInterval", "maximumAttempts", "nonRetryableErrorTypes"}
+            name,
+            {
+                "initialInterval",
+                "backoffCoefficient",
+                "maximumInterval",
+                "maximumAttempts",
+                "nonRetryableErrorTypes",
+            },
         )
         coefficient = policy.real("backoffCoefficient")
-        initial_ms, maximum_ms = policy.duration_ms("initialInterval") or 1_000, policy.duration_ms("maximumInterval")
+        initial_ms, maximum_ms = (
+            policy.duration_ms("initialInterval") or 1_000,
+            policy.duration_ms("maximumInterval"),
+        )
         if coefficient and coefficient < 1:
             raise invalid(f"{self._path(name)}.backoffCoefficient: cannot be less than 1")
         if maximum_ms and maximum_ms < initial_ms:
-            raise invalid(f"{self._path(name)}.maximumInterval: cannot be less than the initial interval")
+            raise invalid(
+                f"{self._path(name)}.maximumInterval: cannot be less than the initial interval"
+            )
         return RetryPolicy(
             initial_interval_ms=initial_ms,
             backoff_coefficient=coefficient or 2.0,
@@ -219,11 +245,15 @@ def _with_long_payloads(value: dict[str, Any], what: str, *, short: bool) -> dic
         if part is None:
             continue
         if name in ("details", "lastHeartbeatDetails"):
-            found[name] = {"payloads": [write_payload(one) for one in read_payloads(part, where, short=short)]}
+            found[name] = {
+                "payloads": [write_payload(one) for one in read_payloads(part, where, short=short)]
+            }
         elif name == "encodedAttributes":
             found[name] = write_payload(read_payload(part, where, short=short))
         else:
-            found[name] = _with_long_payloads(part, where, short=short) if isinstance(part, dict) else part
+            found[name] = (
+                _with_long_payloads(part, where, short=short) if isinstance(part, dict) else part
+            )
     return found
 
 

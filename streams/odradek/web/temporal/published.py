@@ -1,6 +1,8 @@
-"""Paths of Temporal's published HTTP API that Odradek does not serve: they answer 501, everything else 404.
+"""Paths of Temporal's published HTTP API that Odradek does not serve: they answer 501,
+everything else 404.
 
-From its OpenAPI description (API 1.64.3, November 2026): method, path below `/api/v1`, call. Names in braces are single segments.
+From its OpenAPI description (API 1.64.3, November 2026): method, path below `/api/v1`, call.
+Names in braces are single segments.
 """
 
 from __future__ import annotations
@@ -102,4 +104,7 @@ def unserved() -> list[tuple[str, str, str]]:
 def _numbered(path: str) -> str:
     """Braces with names, as a route wants them."""
     parts = path.split("{}")
-    return "".join(part + (f"{{p{number}:segment}}" if number < len(parts) - 1 else "") for number, part in enumerate(parts))
+    return "".join(
+        part + (f"{{p{number}:segment}}" if number < len(parts) - 1 else "")
+        for number, part in enumerate(parts)
+    )

@@ -14,13 +14,19 @@ from odradek.web.runs import RunReader, check_reply
 from odradek.web.temporal import shapes
 from odradek.web.temporal.endpoint import Call, new_token
 from odradek.wire.events import QueryWorkflow
-from odradek.wire.outcomes import FAILED_PRECONDITION, INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
+from odradek.wire.outcomes import (
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    QUERY_FAILED,
+    QUERY_REJECTED,
+)
 
 PAGE_SIZE = 1_000
 _FILTERS = {1: "ALL_EVENT", 2: "CLOSE_EVENT"}
 _REJECT_CONDITIONS = {1: "NONE", 2: "NOT_OPEN", 3: "NOT_COMPLETED_CLEANLY"}
 _CLOSING = frozenset(
-    f"EVENT_TYPE_WORKFLOW_EXECUTION_{name}" for name in ("COMPLETED", "FAILED", "TIMED_OUT", "CANCELED", "TERMINATED", "CONTINUED_AS_NEW")
+    f"EVENT_TYPE_WORKFLOW_EXECUTION_{name}"
+    for name in ("COMPLETED", "FAILED", "TIMED_OUT", "CANCELED", "TERMINATED", "CONTINUED_AS_NEW")
 )
 
 
@@ -57,11 +63,16 @@ async def history(call: Call) -> dict[str, Any]:
         more = await reader.has_more(page, size)
     # Without an event there is nothing to go on behind, unless the caller waits for one.
     goes_on = more and (wait or bool(page.events))
-    return _answer(shapes.history(page.events, reader.task_queue), _token(page.run_id, page.next_event_id) if goes_on else b"")
+    return _answer(
+        shapes.history(page.events, reader.task_queue),
+        _token(page.run_id, page.next_event_id) if goes_on else b"",
+    )
 
 
 async def _close_event(call: Call, reader: RunReader, first: int, wait: bool) -> dict[str, Any]:
-    """The event that closed the run; of an open one the last there is, or, with `wait`, nothing and a token to ask again with."""
+    """The event that closed the run; of an open one the last there is, or, with `wait`, nothing
+    and a token to ask again with.
+    """
     page = await reader.last_event()
     events = shapes.history(page.events, reader.task_queue)[-1:]
     deadline_s = time.monotonic() + call.server.options.long_poll_s
@@ -87,7 +98,11 @@ async def history_reverse(call: Call) -> dict[str, Any]:
         reader = _reader(call, run_id)
     events = await reader.page_before(last, size)
     # A workflow task is three of them: a page may begin, and end, within one.
-    written = [event for event in shapes.history(events[::-1], reader.task_queue)[::-1] if int(event["eventId"]) <= last][:size]
+    written = [
+        event
+        for event in shapes.history(events[::-1], reader.task_queue)[::-1]
+        if int(event["eventId"]) <= last
+    ][:size]
     first = int(written[-1]["eventId"]) if written else 1
     return _answer(written, _token(run_id, first - 1) if first > 1 else b"")
 
@@ -109,7 +124,9 @@ def _read_token(token: bytes) -> tuple[str, int] | None:
         run_id, event_id = json.loads(token)
     except (ValueError, TypeError, RecursionError):
         raise invalid("Invalid NextPageToken.") from None
-    is_text = isinstance(run_id, str) and not any(letter == "\x00" or "\ud800" <= letter <= "\udfff" for letter in run_id)
+    is_text = isinstance(run_id, str) and not any(
+        letter == "\x00" or "\ud800" <= letter <= "\udfff" for letter in run_id
+    )
     if not is_text or type(event_id) is not int or not 0 < event_id < 2**40:
         raise invalid("Invalid NextPageToken.")
     return run_id, event_id
@@ -127,19 +144,33 @@ async def query(call: Call) -> dict[str, Any]:
         identity=identity_of(call.request),
         input=asked.payloads("queryArgs"),
         headers=asked.payload_map("header", "fields"),
-        reject_condition=body.enum("queryRejectCondition", "QUERY_REJECT_CONDITION_", _REJECT_CONDITIONS),
+        reject_condition=body.enum(
+            "queryRejectCondition", "QUERY_REJECT_CONDITION_", _REJECT_CONDITIONS
+        ),
     )
     owners = call.server.need_owners()
-    reply = await owners.read(record, task_queue=call.text("taskQueue"), timeout_s=call.server.options.request_timeout_s)
+    reply = await owners.read(
+        record, task_queue=call.text("taskQueue"), timeout_s=call.server.options.request_timeout_s
+    )
     if reply.status == QUERY_REJECTED:
         return {"queryRejected": {"status": f"WORKFLOW_EXECUTION_STATUS_{reply.workflow_status}"}}
     if reply.status in (QUERY_FAILED, INVALID_ARGUMENT):
         detail = {"@type": DETAIL_TYPE + "QueryFailedFailure"}
         failure = write_failure(reply.failure)
-        message = reply.message or (reply.failure.message if reply.failure is not None else "query failed")
-        raise ApiError(RPCStatusCode.INVALID_ARGUMENT, message, details=[detail if failure is None else {**detail, "failure": failure}])
+        message = reply.message or (
+            reply.failure.message if reply.failure is not None else "query failed"
+        )
+        raise ApiError(
+            RPCStatusCode.INVALID_ARGUMENT,
+            message,
+            details=[detail if failure is None else {**detail, "failure": failure}],
+        )
     if reply.status == FAILED_PRECONDITION:  # its task failed, or it has had none yet
-        raise ApiError(RPCStatusCode.FAILED_PRECONDITION, reply.message, details=[{"@type": DETAIL_TYPE + "WorkflowNotReadyFailure"}])
+        raise ApiError(
+            RPCStatusCode.FAILED_PRECONDITION,
+            reply.message,
+            details=[{"@type": DETAIL_TYPE + "WorkflowNotReadyFailure"}],
+        )
     check_reply(reply)
     result = PAYLOADS.write(reply.payloads)
     return {} if result is None else {"queryResult": result}

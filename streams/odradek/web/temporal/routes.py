@@ -1,6 +1,8 @@
-"""The routes of Temporal's HTTP API: served, or published but unserved (501). Other paths (404) and methods (501): `odradek.web.app`.
+"""The routes of Temporal's HTTP API: served, or published but unserved (501). Other paths (404)
+and methods (501): `odradek.web.app`.
 
-Its description has each call twice: below `/api/v1`, and by an older path, which programs generated from it take.
+Its description has each call twice: below `/api/v1`, and by an older path, which programs
+generated from it take.
 """
 
 from __future__ import annotations
@@ -10,7 +12,17 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from odradek.web.errors import unimplemented
-from odradek.web.temporal import activities, batches, changes, cluster, lists, reads, task_queues, web_ui, workers
+from odradek.web.temporal import (
+    activities,
+    batches,
+    changes,
+    cluster,
+    lists,
+    reads,
+    task_queues,
+    web_ui,
+    workers,
+)
 from odradek.web.temporal.endpoint import NAMESPACE, Call, Handler, route
 from odradek.web.temporal.published import unserved
 
@@ -51,19 +63,32 @@ SERVED: tuple[tuple[str, str, Handler], ...] = (
             ("heartbeat", activities.heartbeat),
             ("resolve-as-canceled", activities.resolve_as_canceled),
         )
-        for path in (f"{WORKFLOW}/{ACTIVITY}/{name}", f"{NAMESPACE}/{ACTIVITY}/{name}", f"{NAMESPACE}/activity-{name}")
+        for path in (
+            f"{WORKFLOW}/{ACTIVITY}/{name}",
+            f"{NAMESPACE}/{ACTIVITY}/{name}",
+            f"{NAMESPACE}/activity-{name}",
+        )
     ),
 )
 
 
 # Calls whose older paths stand below `/cluster`.
-_OF_THE_CLUSTER = frozenset({"/api/v1/namespaces", NAMESPACE, NAMESPACE + "/search-attributes", NAMESPACE + "/update"})
+_OF_THE_CLUSTER = frozenset(
+    {"/api/v1/namespaces", NAMESPACE, NAMESPACE + "/search-attributes", NAMESPACE + "/update"}
+)
 
 
 def temporal_routes() -> list[BaseRoute]:
     """All of them, those below `/api/v1` first."""
-    calls = [*SERVED, *((method, f"/api/v1{path}", _unserved(name)) for method, path, name in unserved())]
-    both = [route(method, place(path), handler) for place in (str, older_path) for method, path, handler in calls]
+    calls = [
+        *SERVED,
+        *((method, f"/api/v1{path}", _unserved(name)) for method, path, name in unserved()),
+    ]
+    both = [
+        route(method, place(path), handler)
+        for place in (str, older_path)
+        for method, path, handler in calls
+    ]
     return [*both, route("GET", "/api/v1/settings", web_ui.settings)]
 
 

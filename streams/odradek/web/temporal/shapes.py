@@ -1,4 +1,6 @@
-"""Our records as Temporal's messages in JSON: what has its default is left out, as protobuf's JSON mapping does."""
+"""Our records as Temporal's messages in JSON: what has its default is left out, as protobuf's
+JSON mapping does.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def execution_info(summary: ExecutionSummary) -> Json:
         stateTransitionCount=INT64.write(summary.state_transition_count),
         historySizeBytes=INT64.write(summary.history_size_bytes),
         executionDuration=write_duration(max(0, duration_ms)) if closed else None,
-        rootExecution=execution(summary.root_workflow_id or summary.workflow_id, summary.root_run_id or summary.run_id),
+        rootExecution=execution(
+            summary.root_workflow_id or summary.workflow_id, summary.root_run_id or summary.run_id
+        ),
         firstRunId=summary.first_execution_run_id or None,
     )
 
@@ -62,7 +66,10 @@ def description(found: WorkflowDescription) -> Json:
     summary = found.summary
     pending_task: Json | None = None
     if found.pending_task_attempt > 1 or found.pending_task_failure is not None:
-        pending_task = {"state": "PENDING_WORKFLOW_TASK_STATE_SCHEDULED", "attempt": max(1, found.pending_task_attempt)}
+        pending_task = {
+            "state": "PENDING_WORKFLOW_TASK_STATE_SCHEDULED",
+            "attempt": max(1, found.pending_task_attempt),
+        }
     metadata = without_none(
         summary=write_payload(found.static_summary) if found.static_summary is not None else None,
         details=write_payload(found.static_details) if found.static_details is not None else None,
@@ -72,11 +79,14 @@ def description(found: WorkflowDescription) -> Json:
             taskQueue=TASK_QUEUE.write(summary.task_queue),
             workflowExecutionTimeout=write_duration(found.execution_timeout_ms),
             workflowRunTimeout=write_duration(found.run_timeout_ms),
-            defaultWorkflowTaskTimeout=write_duration(found.task_timeout_ms or DEFAULT_TASK_TIMEOUT_MS),
+            defaultWorkflowTaskTimeout=write_duration(
+                found.task_timeout_ms or DEFAULT_TASK_TIMEOUT_MS
+            ),
             userMetadata=metadata or None,
         ),
         workflowExecutionInfo=execution_info(summary),
-        pendingActivities=[pending_activity(activity) for activity in found.pending_activities] or None,
+        pendingActivities=[pending_activity(activity) for activity in found.pending_activities]
+        or None,
         pendingWorkflowTask=pending_task,
         workflowExtendedInfo=without_none(
             executionExpirationTime=TIME.write(found.execution_expiration_time_ms),
@@ -98,7 +108,9 @@ def pending_activity(activity: PendingActivity) -> Json:
         lastStartedTime=TIME.write(activity.last_started_time_ms),
         attempt=activity.attempt or None,
         maximumAttempts=activity.maximum_attempts or None,
-        scheduledTime=TIME.write(activity.next_attempt_time_ms or activity.scheduled_time_ms),  # of the attempt, as in Temporal
+        scheduledTime=TIME.write(
+            activity.next_attempt_time_ms or activity.scheduled_time_ms
+        ),  # of the attempt, as in Temporal
         nextAttemptScheduleTime=TIME.write(activity.next_attempt_time_ms),
         lastFailure=write_failure(activity.last_failure),
         lastWorkerIdentity=activity.last_worker_identity or None,
@@ -108,14 +120,17 @@ def pending_activity(activity: PendingActivity) -> Json:
 def history(events: list[HistoryEvent], task_queue: str) -> list[Json]:
     """HistoryEvents, without what only we have: a strict reader of Temporal's messages refuses it.
 
-    task_queue: the run's; in a page that does not begin with the first event nothing else tells the workflow tasks.
+    task_queue: the run's; in a page that does not begin with the first event nothing else tells
+    the workflow tasks.
     """
     written: list[Json] = to_json_dict(events)["events"]
     for event in written:
         scheduled = event.get("workflowTaskScheduledEventAttributes")
         if scheduled is not None and "taskQueue" not in scheduled and task_queue:
             scheduled["taskQueue"] = TASK_QUEUE.write(task_queue)
-    return [{name: value for name, value in event.items() if name != EXTENSION} for event in written]
+    return [
+        {name: value for name, value in event.items() if name != EXTENSION} for event in written
+    ]
 
 
 def duration(milliseconds: int) -> Any:

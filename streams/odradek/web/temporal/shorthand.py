@@ -1,7 +1,9 @@
-"""The short form of payloads, which Temporal's HTTP API uses unless told otherwise (`noPayloadShorthand`).
+"""The short form of payloads, which Temporal's HTTP API uses unless told otherwise
+(`noPayloadShorthand`).
 
-A payload of plain JSON stands for itself, null for one without data, a list for `Payloads`; whatever has other metadata or another
-encoding keeps the long form. Written on the finished JSON, where a payload is told by its shape; read where a payload is expected.
+A payload of plain JSON stands for itself, null for one without data, a list for `Payloads`;
+whatever has other metadata or another encoding keeps the long form. Written on the finished
+JSON, where a payload is told by its shape; read where a payload is expected.
 """
 
 from __future__ import annotations
@@ -36,12 +38,20 @@ def shorten(value: Any) -> Any:
 
 def _is_payload(value: dict[str, Any]) -> bool:
     metadata = value.get("metadata")
-    return isinstance(metadata, dict) and "encoding" in metadata and value.keys() <= {"metadata", "data"}
+    return (
+        isinstance(metadata, dict)
+        and "encoding" in metadata
+        and value.keys() <= {"metadata", "data"}
+    )
 
 
 def _is_payloads(value: dict[str, Any]) -> bool:
     payloads = value.get("payloads")
-    return len(value) == 1 and isinstance(payloads, list) and all(isinstance(part, dict) and _is_payload(part) for part in payloads)
+    return (
+        len(value) == 1
+        and isinstance(payloads, list)
+        and all(isinstance(part, dict) and _is_payload(part) for part in payloads)
+    )
 
 
 def _short(value: dict[str, Any]) -> Any:
@@ -59,11 +69,16 @@ def _short(value: dict[str, Any]) -> Any:
         return data if len(metadata) == 1 else _NO
     if len(metadata) != 2 or "messageType" not in metadata or not isinstance(data, dict):
         return _NO
-    return {**data, _MESSAGE_TYPE: base64.b64decode(metadata["messageType"]).decode("utf-8", "replace")}
+    return {
+        **data,
+        _MESSAGE_TYPE: base64.b64decode(metadata["messageType"]).decode("utf-8", "replace"),
+    }
 
 
 def read_payload(value: Any, what: str, *, short: bool = True) -> Payload:
-    """A payload in either form; `short` False: the long one only. ApiError names `what` when it is neither."""
+    """A payload in either form; `short` False: the long one only. ApiError names `what` when it
+    is neither.
+    """
     long = _read_long(value, whole=short)
     if long is not None:
         for name in long.metadata:
@@ -73,9 +88,16 @@ def read_payload(value: Any, what: str, *, short: bool = True) -> Payload:
         raise invalid(f"{what}: a payload is an object with `metadata` and `data`, both in base64")
     if value is None:
         return Payload({"encoding": b"binary/null"})
-    if isinstance(value, dict) and isinstance(value.get(_MESSAGE_TYPE), str) and value[_MESSAGE_TYPE]:
+    if (
+        isinstance(value, dict)
+        and isinstance(value.get(_MESSAGE_TYPE), str)
+        and value[_MESSAGE_TYPE]
+    ):
         rest = {key: part for key, part in value.items() if key != _MESSAGE_TYPE}
-        return Payload({"encoding": b"json/protobuf", "messageType": value[_MESSAGE_TYPE].encode()}, _json(rest))
+        return Payload(
+            {"encoding": b"json/protobuf", "messageType": value[_MESSAGE_TYPE].encode()},
+            _json(rest),
+        )
     return Payload({"encoding": b"json/plain"}, _json(value))
 
 
@@ -84,15 +106,20 @@ def read_payloads(value: Any, what: str, *, short: bool = True) -> list[Payload]
     if isinstance(value, dict) and value.keys() <= {"payloads"}:
         items = value.get("payloads", [])
         if isinstance(items, list):
-            return [read_payload(item, f"{what}.payloads[{number}]", short=short) for number, item in enumerate(items)]
+            return [
+                read_payload(item, f"{what}.payloads[{number}]", short=short)
+                for number, item in enumerate(items)
+            ]
     if short and isinstance(value, list):
         return [read_payload(item, f"{what}[{number}]") for number, item in enumerate(value)]
-    raise invalid(f"{what}: payloads are a list of JSON values, or an object with a list named `payloads`")
+    raise invalid(
+        f"{what}: payloads are a list of JSON values, or an object with a list named `payloads`"
+    )
 
 
 def _read_long(value: Any, *, whole: bool) -> Payload | None:
-    """A payload in its long form, None when it is not in it. whole: with metadata, and with data where it is not null, or else it is taken
-    for a JSON value that stands for itself.
+    """A payload in its long form, None when it is not in it. whole: with metadata, and with data
+    where it is not null, or else it is taken for a JSON value that stands for itself.
     """
     if not isinstance(value, dict) or not value.keys() <= {"metadata", "data"}:
         return None
@@ -100,10 +127,15 @@ def _read_long(value: Any, *, whole: bool) -> Payload | None:
     if not isinstance(metadata, dict | None) or not isinstance(data, str | None):
         return None
     try:
-        payload = Payload({key: from_base64(text) for key, text in (metadata or {}).items()}, from_base64(data or ""))
+        payload = Payload(
+            {key: from_base64(text) for key, text in (metadata or {}).items()},
+            from_base64(data or ""),
+        )
     except (binascii.Error, ValueError, TypeError, AttributeError):
         return None
-    is_whole = bool(payload.metadata) and bool(payload.data or payload.metadata.get("encoding") == b"binary/null")
+    is_whole = bool(payload.metadata) and bool(
+        payload.data or payload.metadata.get("encoding") == b"binary/null"
+    )
     return payload if is_whole or not whole else None
 
 
@@ -114,4 +146,6 @@ def from_base64(text: str) -> bytes:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "backslashreplace"
+    )

@@ -1,4 +1,6 @@
-"""task-queues: who polls a queue and how much waits there, told in Temporal's words from members and offsets."""
+"""task-queues: who polls a queue and how much waits there, told in Temporal's words from members
+and offsets.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _KINDS = {"WORKFLOW": PROCESSOR, "ACTIVITY": ACTIVITIES}
 
 
 async def describe(call: Call) -> dict[str, Any]:
-    """DescribeTaskQueue. A queue that nobody has used yet has no pollers, as with Temporal: it is no error."""
+    """DescribeTaskQueue. A queue that nobody has used yet has no pollers, as with Temporal: it
+    is no error.
+    """
     kind = call.enum("taskQueueType", "TASK_QUEUE_TYPE_", _TYPES) or "WORKFLOW"
     enhanced = call.enum("apiMode", "DESCRIBE_TASK_QUEUE_MODE_", {1: "ENHANCED"}) == "ENHANCED"
     status, stats = call.flag("includeTaskQueueStatus"), call.flag("reportStats")
@@ -26,7 +30,11 @@ async def describe(call: Call) -> dict[str, Any]:
     except TopicMissingError:
         queue = None
     if enhanced:
-        types = {str(number): _type_info(queue, name) for number, name in _TYPES.items() if name in _KINDS}
+        types = {
+            str(number): _type_info(queue, name)
+            for number, name in _TYPES.items()
+            if name in _KINDS
+        }
         return {"versionsInfo": {"": {"typesInfo": types}}}
     answer = without_defaults(pollers=_pollers(queue, kind))
     if status:
@@ -42,7 +50,9 @@ def _type_info(queue: QueueDetail | None, kind: str) -> dict[str, Any]:
 
 def _pollers(queue: QueueDetail | None, kind: str) -> list[dict[str, Any]]:
     members = queue.members if queue is not None else []
-    return [_poller(member) for member in members if member.alive and member.kind == _KINDS.get(kind)]
+    return [
+        _poller(member) for member in members if member.alive and member.kind == _KINDS.get(kind)
+    ]
 
 
 def _poller(member: MemberView) -> dict[str, Any]:
@@ -54,9 +64,13 @@ def _stats(queue: QueueDetail | None, kind: str) -> dict[str, Any]:
 
 
 def _backlog(queue: QueueDetail | None, kind: str) -> str | None:
-    """Records that wait; None with a share group, of which nobody can tell. So 0 is written, unlike other defaults."""
+    """Records that wait; None with a share group, of which nobody can tell. So 0 is written,
+    unlike other defaults.
+    """
     if queue is None:
         return "0"
     if kind == "ACTIVITY" and queue.activity_group == SHARE:
         return None
-    return str((queue.lag if kind == "WORKFLOW" else queue.activity_lag if kind == "ACTIVITY" else 0) or 0)
+    return str(
+        (queue.lag if kind == "WORKFLOW" else queue.activity_lag if kind == "ACTIVITY" else 0) or 0
+    )

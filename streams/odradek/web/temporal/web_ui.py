@@ -1,7 +1,9 @@
-"""Settings of Temporal's web UI: what its pages ask their own server for, beside the API, before they show anything.
+"""Settings of Temporal's web UI: what its pages ask their own server for, beside the API, before
+they show anything.
 
-So the built pages work behind any web server that passes `/api/v1` on to this one. What would be answered 501 is switched off: its buttons
-are grey then, with the reason, instead of failing once pressed.
+So the built pages work behind any web server that passes `/api/v1` on to this one. What would be
+answered 501 is switched off: its buttons are grey then, with the reason, instead of failing once
+pressed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ UI_VERSION = "2.58.1"
 
 
 async def settings(call: Call) -> dict[str, Any]:
-    """Names as its server writes them. Logging in is this server's business, or that of a proxy: `Auth` is off."""
+    """Names as its server writes them. Logging in is this server's business, or that of a proxy:
+    `Auth` is off.
+    """
     return {
         "Auth": {"Enabled": False},
         "Codec": {"Endpoint": ""},

@@ -1,7 +1,8 @@
-"""Queries over workers: the language of lists (`odradek.visibility.query`) over what members say of themselves.
+"""Queries over workers: the language of lists (`odradek.visibility.query`) over what members say
+of themselves.
 
-Texts know `=`, `!=`, `IN` and `STARTS_WITH`, times every comparison. What members do not say (SDK, deployment, start) is NULL, and a
-comparison with it neither true nor false, as in lists.
+Texts know `=`, `!=`, `IN` and `STARTS_WITH`, times every comparison. What members do not say
+(SDK, deployment, start) is NULL, and a comparison with it neither true nor false, as in lists.
 """
 
 from __future__ import annotations
@@ -12,7 +13,20 @@ from typing import TypeVar
 from odradek.visibility.errors import QueryError
 from odradek.visibility.query import parse
 from odradek.visibility.query.literals import TIME_EXAMPLE, parse_time_ns
-from odradek.visibility.query.tree import And, Between, Comparison, Condition, Expression, In, IsNull, Literal, Name, Not, Or, StartsWith
+from odradek.visibility.query.tree import (
+    And,
+    Between,
+    Comparison,
+    Condition,
+    Expression,
+    In,
+    IsNull,
+    Literal,
+    Name,
+    Not,
+    Or,
+    StartsWith,
+)
 from odradek.wire.outcomes import MemberStatus
 
 T = TypeVar("T")
@@ -46,7 +60,9 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 
 def worker_filter(query: str) -> Callable[[MemberStatus], bool]:
-    """What says whether a worker fits. Raises QueryError with the place, also for an order or a group: workers have neither."""
+    """What says whether a worker fits. Raises QueryError with the place, also for an order or a
+    group: workers have neither.
+    """
     tree = parse(query)
     for name in (*tree.group_by, *(item.name for item in tree.order_by)):
         raise _Tests(query).error("workers can be neither grouped nor ordered", name)
@@ -109,10 +125,14 @@ class _Tests:
     def _reader(self, name: Name) -> Callable[[MemberStatus], Value]:
         found = _TEXTS.get(name.text) or _TIMES_NS.get(name.text)
         if found is None:
-            raise self.error(f"a worker has no {name.text}; it has {', '.join((*_TEXTS, *_TIMES_NS))}", name)
+            raise self.error(
+                f"a worker has no {name.text}; it has {', '.join((*_TEXTS, *_TIMES_NS))}", name
+            )
         return found
 
-    def _text(self, node: Comparison | In | Between | StartsWith, read: Callable[[MemberStatus], Value]) -> Test:
+    def _text(
+        self, node: Comparison | In | Between | StartsWith, read: Callable[[MemberStatus], Value]
+    ) -> Test:
         if isinstance(node, Comparison) and node.operator in ("=", "!="):
             value, equal = self._string(node.value), node.operator == "="
             return _known(read, lambda found: (found == value) is equal)
@@ -124,7 +144,11 @@ class _Tests:
             return _known(read, lambda found: str(found).startswith(prefix) is not node.negated)
         raise self.error(f"{node.name.text} is text: it knows =, !=, IN and STARTS_WITH", node.name)
 
-    def _time(self, node: Comparison | In | Between | StartsWith, read: Callable[[MemberStatus], int | None]) -> Test:
+    def _time(
+        self,
+        node: Comparison | In | Between | StartsWith,
+        read: Callable[[MemberStatus], int | None],
+    ) -> Test:
         if isinstance(node, Comparison):
             moment, compare = self._moment(node.value), _COMPARE[node.operator]
             return _known(read, lambda at: compare(at, moment))

@@ -1,4 +1,6 @@
-"""workers: members of the namespace, processors and activity services, in Temporal's words. They say every few seconds how they stand."""
+"""workers: members of the namespace, processors and activity services, in Temporal's words. They
+say every few seconds how they stand.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,10 @@ def _listed(member: MemberStatus) -> dict[str, Any]:
 
 def _heartbeat(member: MemberStatus) -> dict[str, Any]:
     """WorkerHeartbeat."""
-    host = {**({"hostName": member.host} if member.host else {}), **({"processId": str(member.pid)} if member.pid else {})}
+    host = {
+        **({"hostName": member.host} if member.host else {}),
+        **({"processId": str(member.pid)} if member.pid else {}),
+    }
     beat: dict[str, Any] = {
         "workerInstanceKey": member.member_id,
         "workerIdentity": member.identity,
@@ -74,11 +79,18 @@ def _heartbeat(member: MemberStatus) -> dict[str, Any]:
         "taskQueue": member.task_queue,
         "status": "WORKER_STATUS_RUNNING",
         "heartbeatTime": write_time(member.time_ms),
-        "elapsedSinceLastHeartbeat": write_duration(max(0, int(time.time() * 1000) - member.time_ms)) or "0s",
+        "elapsedSinceLastHeartbeat": write_duration(
+            max(0, int(time.time() * 1000) - member.time_ms)
+        )
+        or "0s",
     }
     if member.kind == ACTIVITIES:
         used, free = member.slots_used, max(0, member.slots_total - member.slots_used)
-        slots = {"currentAvailableSlots": free, "currentUsedSlots": used, "slotSupplierKind": "Fixed"}
+        slots = {
+            "currentAvailableSlots": free,
+            "currentUsedSlots": used,
+            "slotSupplierKind": "Fixed",
+        }
         beat["activityTaskSlotsInfo"] = {name: value for name, value in slots.items() if value}
     elif cached := sum(lane.cached_runs for lane in member.lanes):
         beat["currentStickyCacheSize"] = cached

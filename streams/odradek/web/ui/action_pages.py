@@ -1,6 +1,7 @@
 """Signal, cancel, terminate, unpark one run: a form, then the owner's verdict.
 
-Forms are pages of their own, which a script shows in a dialog; what went wrong is shown in the form again, with what was typed.
+Forms are pages of their own, which a script shows in a dialog; what went wrong is shown in the
+form again, with what was typed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ _NOTICES = {SIGNAL: "signaled", CANCEL: "canceled", TERMINATE: "terminated", UNP
 async def ask(visit: Visit) -> Response:
     """The form of an action; none for whoever may not do it."""
     if not visit.may_write:
-        who = "this server is read-only" if visit.server.options.read_only else "you may look, but not change anything"
+        who = (
+            "this server is read-only"
+            if visit.server.options.read_only
+            else "you may look, but not change anything"
+        )
         raise ApiError(RPCStatusCode.PERMISSION_DENIED, who)
     facts = await facts_of(visit)
     return await _form(visit, facts, _action(visit), Form([]), None)
@@ -63,12 +68,16 @@ def _request(visit: Visit, facts: RunFacts, action: str, form: Form) -> Request:
     name = form.text("signal_name").strip()
     if action == SIGNAL and not name:
         raise invalid("a signal has a name")
-    payloads = tuple(payloads_of(form.text("input"), "the signal's input")) if action == SIGNAL else ()
+    payloads = (
+        tuple(payloads_of(form.text("input"), "the signal's input")) if action == SIGNAL else ()
+    )
     order = Order(action, identity, form.text("reason").strip(), name, payloads)
     return order.request(Target(run.workflow_id, run.run_id), request_id)
 
 
-async def _form(visit: Visit, facts: RunFacts, action: str, form: Form, problem: ApiError | None) -> Response:
+async def _form(
+    visit: Visit, facts: RunFacts, action: str, form: Form, problem: ApiError | None
+) -> Response:
     names = await signal_names(visit, facts) if action == SIGNAL else []
     return visit.render(
         "action.html",

@@ -1,4 +1,6 @@
-"""Arguments that people type: JSON values one after the other, as payloads. `"a" 1 {"x": 2}` are three, `[1, 2]` is one."""
+"""Arguments that people type: JSON values one after the other, as payloads. `"a" 1 {"x": 2}` are
+three, `[1, 2]` is one.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def payloads_of(text: str, what: str = "arguments") -> list[Payload]:
         except RecursionError:
             raise invalid(f"{what}: nested too deeply") from None
         except json.JSONDecodeError as error:
-            raise invalid(f"{what}: no JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+            raise invalid(
+                f"{what}: no JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+            ) from None
         except ValueError as error:
             raise invalid(f"{what}: {error}") from None
         payloads.append(payload_of(value))

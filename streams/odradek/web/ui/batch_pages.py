@@ -36,7 +36,10 @@ async def _preview(visit: Visit, form: Form, problem: str) -> Response:
     server = visit.server
     store, timeout_s = server.need_visibility(), server.options.request_timeout_s
     if picked is not None:
-        summaries = [await in_thread(store.get, one.workflow_id, one.run_id, timeout_s=timeout_s) for one in picked]
+        summaries = [
+            await in_thread(store.get, one.workflow_id, one.run_id, timeout_s=timeout_s)
+            for one in picked
+        ]
         known = [summary for summary in summaries if summary is not None]
         hit = [summary for summary in known if summary.status == RUNNING]
         shown, count, query, skipped = hit, len(hit), "", len(picked) - len(hit)
@@ -57,7 +60,12 @@ async def _preview(visit: Visit, form: Form, problem: str) -> Response:
         count=count,
         skipped=skipped,
         runs=[run_view(summary) for summary in shown[:_PREVIEW]],
-        picked=[json.dumps([one.workflow_id, one.run_id, one.task_queue]) for one in map(target_of, shown)] if picked is not None else [],
+        picked=[
+            json.dumps([one.workflow_id, one.run_id, one.task_queue])
+            for one in map(target_of, shown)
+        ]
+        if picked is not None
+        else [],
         is_picked=picked is not None,
     )
 
@@ -79,26 +87,37 @@ async def start(visit: Visit) -> Response:
         visit.server.need_visibility()  # refused here rather than in a job that nobody watches
     expected = form.text("expected", "0")
     count = int(expected) if expected.isdecimal() and len(expected) < 16 else 0
-    if _needs_word(action, picked, count) and form.text("confirm").strip().lower() not in (str(count), action):
-        return await _preview(visit, form, f"Nothing was done: type {count} or {action} to confirm.")
+    if _needs_word(action, picked, count) and form.text("confirm").strip().lower() not in (
+        str(count),
+        action,
+    ):
+        return await _preview(
+            visit, form, f"Nothing was done: type {count} or {action} to confirm."
+        )
     order = Order(
         action,
         identity_of(visit.request),
         reason=form.text("reason").strip(),
         signal_name=_signal_name(form, action),
-        signal_input=tuple(payloads_of(form.text("input"), "the signal's input")) if action == SIGNAL else (),
+        signal_input=tuple(payloads_of(form.text("input"), "the signal's input"))
+        if action == SIGNAL
+        else (),
     )
     jobs, job_id = visit.server.batches, _job_id(form)
     job = jobs.find(job_id)
     if job is None or (job.order, job.query, job.picked) != (order, query, picked):
         job_id = job_id if job is None else ""
-        job = jobs.start(visit.server, order, query=query, picked=picked, expected=count, job_id=job_id)
+        job = jobs.start(
+            visit.server, order, query=query, picked=picked, expected=count, job_id=job_id
+        )
     return visit.go(f"/batches/{segment(job.id)}")
 
 
 async def show(visit: Visit) -> Response:
     """How far it has come."""
-    return visit.render("batch.html", part="parts/batch.html", job=visit.server.batches.get(visit.path("job_id")))
+    return visit.render(
+        "batch.html", part="parts/batch.html", job=visit.server.batches.get(visit.path("job_id"))
+    )
 
 
 async def stop(visit: Visit) -> Response:
@@ -138,7 +157,9 @@ def _choice(form: Form) -> list[tuple[str, str]]:
 
 
 def _open_runs(choice: RunFilter) -> str:
-    """The filter, without its order, narrowed to open runs; what is relative in it is fixed from here on."""
+    """The filter, without its order, narrowed to open runs; what is relative in it is fixed from
+    here on.
+    """
     own = choice.filter()
     return f"({own}) AND {OPEN}" if own else OPEN
 
@@ -158,6 +179,10 @@ def _target(text: str) -> Target:
         value: Any = json.loads(text)
     except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, list) or len(value) not in (2, 3) or not all(isinstance(part, str) for part in value):
+    if (
+        not isinstance(value, list)
+        or len(value) not in (2, 3)
+        or not all(isinstance(part, str) for part in value)
+    ):
         raise invalid("run: not a workflow id with a run id")
     return Target(value[0], value[1], value[2] if len(value) == 3 else "")

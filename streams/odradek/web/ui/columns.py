@@ -12,7 +12,9 @@ COOKIE = "odradek_columns"
 
 @dataclass(frozen=True, slots=True)
 class RunColumn:
-    """A column. `name`: of the query language, also what is sorted by; `kind`: how its cells are drawn, a macro of the table."""
+    """A column. `name`: of the query language, also what is sorted by; `kind`: how its cells are
+    drawn, a macro of the table.
+    """
 
     name: str
     label: str
@@ -32,19 +34,35 @@ FIXED = (
     RunColumn("ExecutionDuration", "Duration", "duration", "", numeric=True),
     RunColumn("HistoryLength", "Events", "number", "history_length", numeric=True),
     RunColumn("HistorySizeBytes", "Size", "size", "history_size_bytes", numeric=True),
-    RunColumn("StateTransitionCount", "Transitions", "number", "state_transition_count", numeric=True),
+    RunColumn(
+        "StateTransitionCount", "Transitions", "number", "state_transition_count", numeric=True
+    ),
     RunColumn("ParentWorkflowId", "Parent", "id", "parent_workflow_id"),
     RunColumn("FirstExecutionRunId", "First run", "id", "first_execution_run_id"),
     RunColumn("ParkedReason", "Parked", "text", "parked_reason"),
     RunColumn("TemporalReportedProblems", "Problems", "list", "reported_problems"),
 )
-DEFAULT = ("ExecutionStatus", "WorkflowId", "WorkflowType", "TaskQueue", "StartTime", "ExecutionDuration")
+DEFAULT = (
+    "ExecutionStatus",
+    "WorkflowId",
+    "WorkflowType",
+    "TaskQueue",
+    "StartTime",
+    "ExecutionDuration",
+)
 
 
 def columns_of(attribute_names: Iterable[str]) -> list[RunColumn]:
     """All there are: the fixed ones, and each search attribute that runs have."""
     fixed = {column.name for column in FIXED}
-    return [*FIXED, *(RunColumn(name, name, "attribute", name) for name in attribute_names if name not in fixed)]
+    return [
+        *FIXED,
+        *(
+            RunColumn(name, name, "attribute", name)
+            for name in attribute_names
+            if name not in fixed
+        ),
+    ]
 
 
 def chosen(names: Sequence[str], available: Sequence[RunColumn]) -> list[RunColumn]:
@@ -57,10 +75,21 @@ def chosen(names: Sequence[str], available: Sequence[RunColumn]) -> list[RunColu
 
 
 def aligned(columns: Iterable[RunColumn], runs: Sequence[RunView]) -> list[RunColumn]:
-    """The same, search attributes of which these runs have numbers alone as columns of numbers: a column does not say what it holds."""
-    return [replace(column, numeric=_holds_numbers(column.field, runs)) if column.kind == "attribute" else column for column in columns]
+    """The same, search attributes of which these runs have numbers alone as columns of numbers:
+    a column does not say what it holds.
+    """
+    return [
+        replace(column, numeric=_holds_numbers(column.field, runs))
+        if column.kind == "attribute"
+        else column
+        for column in columns
+    ]
 
 
 def _holds_numbers(name: str, runs: Iterable[RunView]) -> bool:
-    found = [run.search_attributes[name].get("value") for run in runs if name in run.search_attributes]
-    return bool(found) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
+    found = [
+        run.search_attributes[name].get("value") for run in runs if name in run.search_attributes
+    ]
+    return bool(found) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in found
+    )

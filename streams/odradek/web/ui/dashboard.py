@@ -1,4 +1,6 @@
-"""The dashboard: rates, failures, latencies and open runs over time, by workflow type; what waits in queues, over time and now."""
+"""The dashboard: rates, failures, latencies and open runs over time, by workflow type; what
+waits in queues, over time and now.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,15 @@ RANGES = {
 }
 #: Types in the table, plots by type, and lines of queues: those with the most.
 TYPES_LISTED, TYPES_DRAWN, QUEUES_DRAWN = 30, 6, 4
-_COUNTS = ("started", "completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new")
+_COUNTS = (
+    "started",
+    "completed",
+    "failed",
+    "timed_out",
+    "canceled",
+    "terminated",
+    "continued_as_new",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +69,10 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What the read side's windows say. `types_known`: how many types there are; those that are not in `types` have less.
-    `complete_since_ms`: since when windows are whole, when that is not the whole range."""
+    """What the read side's windows say. `types_known`: how many types there are; those that are
+    not in `types` have less. `complete_since_ms`: since when windows are whole, when that is not
+    the whole range.
+    """
 
     totals: TypeRow | None
     plots: list[Plot]
@@ -71,7 +83,9 @@ class Drawn:
 
 
 async def show(visit: Visit) -> Response:
-    """The dashboard. While the read side's first copy is made: what does not come from there, and how far it is."""
+    """The dashboard. While the read side's first copy is made: what does not come from there,
+    and how far it is.
+    """
     name, chosen = _range(visit), visit.text("type")
     drawn: Drawn | None = None
     building: ReadSideBuildingError | None = None
@@ -79,7 +93,10 @@ async def show(visit: Visit) -> Response:
     try:
         drawn = await _drawn(visit, name, chosen)
     except ReadSideBuildingError as error:
-        building, members = error, (await api.list_members(visit.asked(api.MembersParameters()))).members
+        building, members = (
+            error,
+            (await api.list_members(visit.asked(api.MembersParameters()))).members,
+        )
     queues = await queue_totals(visit)
     return visit.render(
         "dashboard.html",
@@ -107,7 +124,14 @@ async def table(visit: Visit) -> Response:
         found = _named([*drawn.plots, *drawn.by_type], key)
     if found is None:
         raise not_found(f"the dashboard has no plot {key!r}")
-    return visit.render("plot_table.html", part="parts/plot_table.html", plot=found, range=name, chosen=chosen, step_ms=RANGES[name][1])
+    return visit.render(
+        "plot_table.html",
+        part="parts/plot_table.html",
+        plot=found,
+        range=name,
+        chosen=chosen,
+        step_ms=RANGES[name][1],
+    )
 
 
 def _range(visit: Visit) -> str:
@@ -126,7 +150,9 @@ def _end_ms(visit: Visit, step_ms: int) -> int:
 def _backlog(visit: Visit, name: str) -> list[Plot]:
     length_ms, step_ms = RANGES[name]
     end_ms, backlog = _end_ms(visit, step_ms), visit.server.backlog
-    return backlog_plots(backlog.windows(end_ms - length_ms, end_ms, step_ms), step_ms, backlog.since_ms)
+    return backlog_plots(
+        backlog.windows(end_ms - length_ms, end_ms, step_ms), step_ms, backlog.since_ms
+    )
 
 
 async def _drawn(visit: Visit, name: str, chosen: str) -> Drawn:
@@ -136,32 +162,54 @@ async def _drawn(visit: Visit, name: str, chosen: str) -> Drawn:
     start_ms = end_ms - length_ms
 
     def read() -> Drawn:
-        busiest, types_known = store.busiest_types(start_ms, end_ms, limit=TYPES_LISTED, timeout_s=timeout_s)
+        busiest, types_known = store.busiest_types(
+            start_ms, end_ms, limit=TYPES_LISTED, timeout_s=timeout_s
+        )
         listed = {*busiest, chosen} if chosen else set(busiest)
-        every = store.windows(start_ms, end_ms, step_ms=step_ms, workflow_types=sorted(listed), timeout_s=timeout_s)
+        every = store.windows(
+            start_ms, end_ms, step_ms=step_ms, workflow_types=sorted(listed), timeout_s=timeout_s
+        )
         by_type = _by(every, lambda window: window.workflow_type)
         rows = [type_row(kind, windows) for kind, windows in by_type.items()]
-        rows = [row for row in rows if any(getattr(row.whole, count) for count in (*_COUNTS, "open_runs"))]
+        rows = [
+            row
+            for row in rows
+            if any(getattr(row.whole, count) for count in (*_COUNTS, "open_runs"))
+        ]
         if not chosen:
-            together = store.windows(start_ms, end_ms, step_ms=step_ms, together=True, timeout_s=timeout_s)
+            together = store.windows(
+                start_ms, end_ms, step_ms=step_ms, together=True, timeout_s=timeout_s
+            )
         else:  # of a type that never ran there is nothing to plot
             together = by_type[chosen] if any(row.name == chosen for row in rows) else []
-        drawn_types = sorted((row for row in rows if row.whole.latency_buckets), key=lambda row: (-row.whole.completed, row.name))
+        drawn_types = sorted(
+            (row for row in rows if row.whole.latency_buckets),
+            key=lambda row: (-row.whole.completed, row.name),
+        )
         return Drawn(
             totals=type_row(chosen, together) if together else None,
             plots=plots_of(together, step_ms, visit.now_ms),
-            by_type=[] if chosen else [_latency(row.name, by_type[row.name], step_ms) for row in drawn_types[:TYPES_DRAWN]],
+            by_type=(
+                []
+                if chosen
+                else [
+                    _latency(row.name, by_type[row.name], step_ms)
+                    for row in drawn_types[:TYPES_DRAWN]
+                ]
+            ),
             types=rows,
             types_known=types_known,
-            complete_since_ms=since_ms if (since_ms := store.windows_complete_since_ms) > start_ms else None,
+            complete_since_ms=(
+                since_ms if (since_ms := store.windows_complete_since_ms) > start_ms else None
+            ),
         )
 
     return await in_thread(read)
 
 
 def plots_of(windows: Sequence[Window], step_ms: int, now_ms: int) -> list[Plot]:
-    """The four plots of a stretch of time. In a window that fills yet, a rate is over the time that has passed, or it would look like a
-    fall; in its first minute there is none.
+    """The four plots of a stretch of time. In a window that fills yet, a rate is over the time
+    that has passed, or it would look like a fall; in its first minute there is none.
     """
     starts = [window.start_ms for window in windows]
 
@@ -172,7 +220,10 @@ def plots_of(windows: Sequence[Window], step_ms: int, now_ms: int) -> list[Plot]
     def rates(name: str, tone: str, count: Callable[[Window], int]) -> Series:
         return Series(name, tone, [rate(window, count(window)) for window in windows])
 
-    begun = [rates("started", "ink", lambda w: w.started), rates("completed", "good", lambda w: w.completed)]
+    begun = [
+        rates("started", "ink", lambda w: w.started),
+        rates("completed", "good", lambda w: w.completed),
+    ]
     lost = [
         rates("failed", "bad", lambda w: w.failed),
         rates("timed out", "warn", lambda w: w.timed_out),
@@ -183,19 +234,47 @@ def plots_of(windows: Sequence[Window], step_ms: int, now_ms: int) -> list[Plot]
     return [
         plot("runs", "Runs", "a minute", starts, step_ms, begun, kind=RATE),
         plot("lost", "Not completed", "a minute", starts, step_ms, lost, kind=RATE, stacked=True),
-        plot("latency", "Latency of completed runs", "", starts, step_ms, _percentiles(windows), kind=DURATION),
-        plot("open", "Open runs", "at the end of each window", starts, step_ms, [open_runs], kind=COUNT, stacked=True),
+        plot(
+            "latency",
+            "Latency of completed runs",
+            "",
+            starts,
+            step_ms,
+            _percentiles(windows),
+            kind=DURATION,
+        ),
+        plot(
+            "open",
+            "Open runs",
+            "at the end of each window",
+            starts,
+            step_ms,
+            [open_runs],
+            kind=COUNT,
+            stacked=True,
+        ),
     ]
 
 
 def _latency(workflow_type: str, windows: Sequence[Window], step_ms: int) -> Plot:
     starts = [window.start_ms for window in windows]
-    return plot(f"latency:{workflow_type}", workflow_type, "", starts, step_ms, _percentiles(windows), kind=DURATION)
+    return plot(
+        f"latency:{workflow_type}",
+        workflow_type,
+        "",
+        starts,
+        step_ms,
+        _percentiles(windows),
+        kind=DURATION,
+    )
 
 
 def _percentiles(windows: Sequence[Window]) -> list[Series]:
     shares = (("p50", "ink", 0.50), ("p95", "warn", 0.95), ("p99", "bad", 0.99))
-    return [Series(name, tone, [window.latency_ms(share) for window in windows]) for name, tone, share in shares]
+    return [
+        Series(name, tone, [window.latency_ms(share) for window in windows])
+        for name, tone, share in shares
+    ]
 
 
 def backlog_plots(windows: Sequence[BacklogWindow], step_ms: int, since_ms: int) -> list[Plot]:
@@ -207,13 +286,24 @@ def backlog_plots(windows: Sequence[BacklogWindow], step_ms: int, since_ms: int)
         ("backlog", "Inputs that wait for workflows", "lag"),
         ("activity-backlog", "Commands that wait for services", "activity_lag"),
     ):
-        lags: dict[str, list[int | None]] = {name: [getattr(window, field) for window in queue] for name, queue in by_queue.items()}
-        known = {name: max(lag for lag in lags[name] if lag is not None) for name in lags if any(lag is not None for lag in lags[name])}
+        lags: dict[str, list[int | None]] = {
+            name: [getattr(window, field) for window in queue] for name, queue in by_queue.items()
+        }
+        known = {
+            name: max(lag for lag in lags[name] if lag is not None)
+            for name in lags
+            if any(lag is not None for lag in lags[name])
+        }
         most = sorted(known, key=lambda name: (-known[name], name))
-        series = [Series(name, f"line-{place + 1}", lags[name]) for place, name in enumerate(most[:QUEUES_DRAWN])]
+        series = [
+            Series(name, f"line-{place + 1}", lags[name])
+            for place, name in enumerate(most[:QUEUES_DRAWN])
+        ]
         if others := most[QUEUES_DRAWN:]:
             rest = [_sum(lags[name][place] for name in others) for place in range(len(starts))]
-            series.append(Series(f"{len(others)} other{'' if len(others) == 1 else 's'}", "quiet", rest))
+            series.append(
+                Series(f"{len(others)} other{'' if len(others) == 1 else 's'}", "quiet", rest)
+            )
         found.append(plot(key, title, "most in each window", starts, step_ms, series, kind=COUNT))
     return found if since_ms else []
 
@@ -230,8 +320,12 @@ def merged(windows: Sequence[Window]) -> WindowStatistics:
     buckets: Counter[int] = Counter()
     for window in windows:
         buckets.update(window.latency_buckets)
-    sums = {name: sum(getattr(window, name) for window in windows) for name in (*_COUNTS, "open_runs")}
-    return WindowStatistics(windows[0].start_ms, windows[0].step_ms, "", **sums, latency_buckets=dict(buckets))
+    sums = {
+        name: sum(getattr(window, name) for window in windows) for name in (*_COUNTS, "open_runs")
+    }
+    return WindowStatistics(
+        windows[0].start_ms, windows[0].step_ms, "", **sums, latency_buckets=dict(buckets)
+    )
 
 
 def _by(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:

@@ -10,7 +10,14 @@ from typing import Any
 from odradek.web.api.runs import EventView
 from odradek.web.ui.text import brief, brief_payloads, duration, failure_line, shown
 
-WORKFLOW, TASK, ACTIVITY, TIMER, SIGNAL, OTHER = "workflow", "task", "activity", "timer", "signal", "other"
+WORKFLOW, TASK, ACTIVITY, TIMER, SIGNAL, OTHER = (
+    "workflow",
+    "task",
+    "activity",
+    "timer",
+    "signal",
+    "other",
+)
 CATEGORIES = (WORKFLOW, ACTIVITY, TIMER, SIGNAL, TASK, OTHER)
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BAD = ("Failed", "TimedOut", "Terminated")
@@ -34,7 +41,11 @@ def category(event_type: str) -> str:
 
 def title(event_type: str) -> str:
     """ActivityTaskScheduled -> Activity task scheduled."""
-    words = _WORDS.sub(" ", event_type) if not event_type.startswith("EVENT_TYPE_") else event_type[11:].replace("_", " ")
+    words = (
+        _WORDS.sub(" ", event_type)
+        if not event_type.startswith("EVENT_TYPE_")
+        else event_type[11:].replace("_", " ")
+    )
     return words.capitalize()
 
 
@@ -61,11 +72,15 @@ class Names:
     def of(self, event: EventView) -> str:
         """The name of what an event is about; "" when it is about nothing that has one."""
         a = event.attributes
-        return self._names.get(a.get("scheduled_event_id") or a.get("started_event_id") or event.event_id, "")
+        return self._names.get(
+            a.get("scheduled_event_id") or a.get("started_event_id") or event.event_id, ""
+        )
 
 
 def subject(event: EventView) -> int:
-    """The event that began what an event is about: of an activity or a timer the one that scheduled it; itself, when it stands alone."""
+    """The event that began what an event is about: of an activity or a timer the one that
+    scheduled it; itself, when it stands alone.
+    """
     kind, a = event.event_type, event.attributes
     if kind.startswith("ActivityTask"):
         return int(a.get("scheduled_event_id") or event.event_id)
@@ -103,7 +118,10 @@ def line(event: EventView, names: Names) -> str:
     elif kind == "TimerStarted":
         parts = (name, summary_of(a), duration(a["start_to_fire_timeout_ms"]))
     elif kind == "MarkerRecorded":
-        parts = (a["marker_name"], brief_payloads([value for values in a["details"].values() for value in values]))
+        parts = (
+            a["marker_name"],
+            brief_payloads([value for values in a["details"].values() for value in values]),
+        )
     elif kind == "WorkflowExecutionTerminated":
         parts = (a["reason"], a["identity"])
     elif kind == "WorkflowTaskFailed":
@@ -111,7 +129,13 @@ def line(event: EventView, names: Names) -> str:
     elif "event_type" in a:
         parts = (str(a["json"])[:160],)
     else:
-        parts = (name, brief_payloads(a.get("result")), failure_line(a.get("failure")), a.get("cause") or "", a.get("identity", "") or "")
+        parts = (
+            name,
+            brief_payloads(a.get("result")),
+            failure_line(a.get("failure")),
+            a.get("cause") or "",
+            a.get("identity", "") or "",
+        )
     return " · ".join(str(part) for part in parts if part)
 
 
@@ -122,7 +146,11 @@ def found(event: EventView, names: Names, text: str, categories: Sequence[str]) 
     if not text:
         return True
     wanted = text.casefold()
-    if wanted in event.event_type.casefold() or wanted in names.of(event).casefold() or wanted == str(event.event_id):
+    if (
+        wanted in event.event_type.casefold()
+        or wanted in names.of(event).casefold()
+        or wanted == str(event.event_id)
+    ):
         return True
     return wanted in searchable(event.attributes)
 

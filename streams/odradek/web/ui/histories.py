@@ -1,8 +1,9 @@
-"""Histories that pages look at: read once through the run's owner, kept for a while, grown while the run is open.
+"""Histories that pages look at: read once through the run's owner, kept for a while, grown while
+the run is open.
 
-A page of 10,000 events is scrolled and filtered in stretches; without this each stretch would ask the owner for the whole again. What is
-kept is bounded by events and bytes in all; the least recently looked at goes first. Imported histories lie here too, under names of
-their own.
+A page of 10,000 events is scrolled and filtered in stretches; without this each stretch would
+ask the owner for the whole again. What is kept is bounded by events and bytes in all; the least
+recently looked at goes first. Imported histories lie here too, under names of their own.
 """
 
 from __future__ import annotations
@@ -70,22 +71,41 @@ class History:
 class HistoryBook:
     """Belongs to one event loop."""
 
-    def __init__(self, *, clock_s: Callable[[], float] = time.monotonic, kept_max: int = KEPT_MAX, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+        kept_max: int = KEPT_MAX,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
         self._clock_s = clock_s
         self._kept_max = kept_max
         self._kept_bytes = kept_bytes
         self._histories: OrderedDict[tuple[str, str, str], History] = OrderedDict()
         self._hits = self._misses = self._dropped = 0
 
-    async def read(self, reader: RunReader, place: Place, topics: Topics, workflow_id: str, run_id: str, *, least: int = 0) -> History:
-        """The history of a run as it is now. Raises what the owner answers; what was read before stays for the next time.
+    async def read(
+        self,
+        reader: RunReader,
+        place: Place,
+        topics: Topics,
+        workflow_id: str,
+        run_id: str,
+        *,
+        least: int = 0,
+    ) -> History:
+        """The history of a run as it is now. Raises what the owner answers; what was read before
+        stays for the next time.
 
-        least: an event that is known to be there: one that was read a moment ago without it is not fresh.
+        least: an event that is known to be there: one that was read a moment ago without it is
+        not fresh.
         """
         key = ("run", workflow_id, run_id)
         known = key in self._histories
         self._hits, self._misses = self._hits + known, self._misses + (not known)
-        history = self._histories.setdefault(key, History(workflow_id, run_id, reader.task_queue, commands=CommandPlaces(topics)))
+        history = self._histories.setdefault(
+            key, History(workflow_id, run_id, reader.task_queue, commands=CommandPlaces(topics))
+        )
         self._histories.move_to_end(key)
         async with history.lock:
             fresh = self._clock_s() - history.read_s <= FRESH_S and history.next_event_id > least
@@ -96,7 +116,9 @@ class HistoryBook:
         return history
 
     def present(self, workflow_id: str, run_id: str) -> History | None:
-        """What is known of a run's history already: stretches of it are shown without asking its owner again."""
+        """What is known of a run's history already: stretches of it are shown without asking its
+        owner again.
+        """
         history = self._histories.get(("run", workflow_id, run_id))
         if history is not None and history.events:
             self._hits += 1
@@ -127,7 +149,10 @@ class HistoryBook:
         """An imported history. NOT_FOUND once it is gone."""
         history = self._histories.get(("imported", name, ""))
         if history is None:
-            raise not_found("this imported history is not kept here (any more), or is another server's: import the file again")
+            raise not_found(
+                "this imported history is not kept here (any more), or is another server's: import"
+                " the file again"
+            )
         self._histories.move_to_end(("imported", name, ""))
         return history
 
@@ -148,7 +173,9 @@ class HistoryBook:
     def _trim(self) -> None:
         kept = sum(len(history.events) for history in self._histories.values())
         size = sum(history.size_bytes for history in self._histories.values())
-        while (kept > self._kept_max or size > self._kept_bytes or len(self._histories) > 500) and len(self._histories) > 1:
+        while (
+            kept > self._kept_max or size > self._kept_bytes or len(self._histories) > 500
+        ) and len(self._histories) > 1:
             _, dropped = self._histories.popitem(last=False)
             self._dropped += 1
             kept -= len(dropped.events)
@@ -167,7 +194,11 @@ async def _grow(history: History, reader: RunReader, place: Place) -> None:
     while True:
         page = await reader.page(history.next_event_id, _PAGE)
         # A shorthand event has three ids, and a page may begin inside of it.
-        events = [event for event in event_views(page.events, place) if event.event_id >= history.next_event_id]
+        events = [
+            event
+            for event in event_views(page.events, place)
+            if event.event_id >= history.next_event_id
+        ]
         if history.commands is not None:
             history.commands.note(events)
         history.events += events
@@ -177,7 +208,9 @@ async def _grow(history: History, reader: RunReader, place: Place) -> None:
         if page.next_event_id == 0:
             history.open = page.open
             return
-        if not page.events or (page.open and len(page.events) < _PAGE and not await reader.has_more(page, _PAGE)):
+        if not page.events or (
+            page.open and len(page.events) < _PAGE and not await reader.has_more(page, _PAGE)
+        ):
             return
         if len(history.events) >= RUN_MAX or history.size_bytes >= RUN_BYTES:
             history.cut = True

@@ -1,6 +1,8 @@
-"""A history as it is looked at: a view, a filter, and stretches of rows that are loaded as they come into sight. Pure but for its inputs.
+"""A history as it is looked at: a view, a filter, and stretches of rows that are loaded as they
+come into sight. Pure but for its inputs.
 
-Views: `timeline` (groups over time), `compact` (groups), `full` (every event), `json` (every event as the API gives it).
+Views: `timeline` (groups over time), `compact` (groups), `full` (every event), `json` (every
+event as the API gives it).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ ROWS = {"timeline": 100, "compact": 100, "full": 100, "json": 50}
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen. `newest`: latest rows first. `part`: the stretch of a timeline, in milliseconds since the run's start; None: all."""
+    """What was chosen. `newest`: latest rows first. `part`: the stretch of a timeline, in
+    milliseconds since the run's start; None: all.
+    """
 
     view: str = "timeline"
     text: str = ""
@@ -62,7 +66,11 @@ class Choice:
             ("since", str(since)),
             ("until", str(until)),
         ]
-        return [(name, value) for name, value in [*pairs, *(("category", one) for one in self.categories)] if value]
+        return [
+            (name, value)
+            for name, value in [*pairs, *(("category", one) for one in self.categories)]
+            if value
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +129,25 @@ class HistoryView:
     @property
     def span(self) -> str:
         """How long that is."""
-        shown, whole = self.scale.end_ms - self.scale.start_ms, self.scale.open_ms - self.whole.start_ms
-        return duration(whole) if self.choice.part is None else f"{duration(shown)} of {duration(whole)}"
+        shown, whole = (
+            self.scale.end_ms - self.scale.start_ms,
+            self.scale.open_ms - self.whole.start_ms,
+        )
+        return (
+            duration(whole)
+            if self.choice.part is None
+            else f"{duration(shown)} of {duration(whole)}"
+        )
 
     @property
     def zooms(self) -> list[tuple[str, str, str, str]]:
-        """Ways to look nearer and further: key, sign, what it does, address; "" where there is nothing more to see."""
-        length, start = self.whole.end_ms - self.whole.start_ms, self.scale.start_ms - self.whole.start_ms
+        """Ways to look nearer and further: key, sign, what it does, address; "" where there is
+        nothing more to see.
+        """
+        length, start = (
+            self.whole.end_ms - self.whole.start_ms,
+            self.scale.start_ms - self.whole.start_ms,
+        )
         span, zoomed = self.scale.end_ms - self.scale.start_ms, self.choice.part is not None
 
         def part(since: int, wanted: int) -> str:
@@ -137,9 +157,19 @@ class HistoryView:
 
         return [
             ("-", "−", "Show more time", part(start - span // 2, span * 2) if zoomed else ""),
-            ("+", "+", "Show less time", part(start + span // 4, span // 2) if span >= 2 * PART_LEAST_MS else ""),
+            (
+                "+",
+                "+",
+                "Show less time",
+                part(start + span // 4, span // 2) if span >= 2 * PART_LEAST_MS else "",
+            ),
             ("ArrowLeft", "‹", "Earlier", part(start - span // 2, span) if start > 0 else ""),
-            ("ArrowRight", "›", "Later", part(start + span // 2, span) if start + span < length else ""),
+            (
+                "ArrowRight",
+                "›",
+                "Later",
+                part(start + span // 2, span) if start + span < length else "",
+            ),
             ("0", "all", "Show all of it", self._link(part=None) if zoomed else ""),
         ]
 
@@ -154,7 +184,9 @@ class HistoryView:
         text, categories = self.choice.text, self.choice.categories
         if not text and not categories:
             return self.history.events
-        return [event for event in self.history.events if found(event, self.names, text, categories)]
+        return [
+            event for event in self.history.events if found(event, self.names, text, categories)
+        ]
 
     @cached_property
     def items(self) -> Sequence[Any]:
@@ -164,7 +196,11 @@ class HistoryView:
             items = self.matching
         else:
             wanted = {event.event_id for event in self.matching}
-            items = [group for group in self.groups if self._in_sight(group) and any(e.event_id in wanted for e in group.events)]
+            items = [
+                group
+                for group in self.groups
+                if self._in_sight(group) and any(e.event_id in wanted for e in group.events)
+            ]
         return items[::-1] if self.choice.newest else items
 
     @property
@@ -180,7 +216,10 @@ class HistoryView:
     def chunks(self) -> list[Chunk]:
         """All stretches; the first is loaded."""
         size = ROWS[self.choice.view]
-        chunks = [self._chunk(first, min(size, self.total - first)) for first in range(0, self.total, size)]
+        chunks = [
+            self._chunk(first, min(size, self.total - first))
+            for first in range(0, self.total, size)
+        ]
         if chunks:
             chunks[0] = self.chunk(0)
         return chunks
@@ -190,13 +229,22 @@ class HistoryView:
         size = ROWS[self.choice.view]
         found_items = self.items[first : first + size]
         chunk = self._chunk(first, len(found_items))
-        return Chunk(chunk.first, chunk.count, chunk.key, chunk.source, [self._row(item) for item in found_items])
+        return Chunk(
+            chunk.first,
+            chunk.count,
+            chunk.key,
+            chunk.source,
+            [self._row(item) for item in found_items],
+        )
 
     def _chunk(self, first: int, count: int) -> Chunk:
         last = self.items[first + count - 1] if count else None
-        # Rows of an open timeline move as time goes on; others are new only when an event was added to them.
+        # Rows of an open timeline move as time goes on; others are new only when an event was added
+        # to them.
         grown = (
-            sum(len(group.events) for group in self.items[first : first + count]) if self.unit == "group" else getattr(last, "event_id", 0)
+            sum(len(group.events) for group in self.items[first : first + count])
+            if self.unit == "group"
+            else getattr(last, "event_id", 0)
         )
         moving = self.now_ms // 1000 if self.choice.view == "timeline" and self.history.open else 0
         source = f"{self.base}/rows?{urlencode([*self.choice.pairs(), ('from', str(first))])}"
@@ -207,12 +255,20 @@ class HistoryView:
             return row_of(item, self.scale) if self.choice.view == "timeline" else item
         if self.choice.view == "json":
             return msgspec.to_builtins(item)
-        return Line(item, title(item.event_type), line(item, self.names), tone(item.event_type), category(item.event_type))
+        return Line(
+            item,
+            title(item.event_type),
+            line(item, self.names),
+            tone(item.event_type),
+            category(item.event_type),
+        )
 
     def _in_sight(self, group: Group) -> bool:
         if self.choice.part is None or self.choice.view != "timeline":
             return True
-        return self.scale.shows(group.start_ms, group.end_ms or max(group.due_ms, self.scale.open_ms))
+        return self.scale.shows(
+            group.start_ms, group.end_ms or max(group.due_ms, self.scale.open_ms)
+        )
 
     def link(self, view: str) -> str:
         """The address of another view with the same filter."""

@@ -1,4 +1,6 @@
-"""Histories from files: ours or Temporal's, looked at without a run. They are kept in memory for a while and nowhere else."""
+"""Histories from files: ours or Temporal's, looked at without a run. They are kept in memory for
+a while and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ async def take(visit: Visit) -> Response:
 
 
 def _problem_of(history: JsonHistory) -> str:
-    """What no server writes and pages cannot show: ids that do not rise from 1 on, failures of more links than the engine keeps."""
+    """What no server writes and pages cannot show: ids that do not rise from 1 on, failures of
+    more links than the engine keeps.
+    """
     last = 0
     for event in history.events:
         if not last < event.event_id < 2**40:
@@ -88,17 +92,28 @@ async def rows(visit: Visit) -> Response:
 async def event(visit: Visit) -> Response:
     """One of its events."""
     history = visit.state.histories.imported(visit.path("name"))
-    values = event_values(history, event_of(history, visit.path("event_id")), f"/imported/{visit.path('name')}/events")
-    return visit.render("event_imported.html", part="parts/event.html", **{**values, "command": None, "ids": ("", "")})
+    values = event_values(
+        history, event_of(history, visit.path("event_id")), f"/imported/{visit.path('name')}/events"
+    )
+    return visit.render(
+        "event_imported.html",
+        part="parts/event.html",
+        **{**values, "command": None, "ids": ("", "")},
+    )
 
 
 async def download(visit: Visit) -> Response:
     """As Temporal's JSON again, without loss."""
     history = visit.state.histories.imported(visit.path("name"))
     assert history.imported is not None
-    return attachment(await in_thread(to_json, history.imported, indent=2), f"{history.workflow_id or 'history'}_events.json")
+    return attachment(
+        await in_thread(to_json, history.imported, indent=2),
+        f"{history.workflow_id or 'history'}_events.json",
+    )
 
 
 def _view(visit: Visit) -> HistoryView:
     history = visit.state.histories.imported(visit.path("name"))
-    return HistoryView(history, Choice.of(visit), history.end_ms, f"/imported/{visit.path('name')}/history")
+    return HistoryView(
+        history, Choice.of(visit), history.end_ms, f"/imported/{visit.path('name')}/history"
+    )

@@ -20,7 +20,13 @@ async def queues(visit: Visit) -> Response:
     """All queues."""
     found = await api.list_queues(visit.asked())
     board = visit.server.board
-    return visit.render("queues.html", part="parts/queues.html", queues=found.task_queues, complete=board.complete, gone=board.gone())
+    return visit.render(
+        "queues.html",
+        part="parts/queues.html",
+        queues=found.task_queues,
+        complete=board.complete,
+        gone=board.gone(),
+    )
 
 
 async def queue(visit: Visit) -> Response:
@@ -33,9 +39,18 @@ async def queue(visit: Visit) -> Response:
 async def services(visit: Visit) -> Response:
     """Processors and services with their slots."""
     found = await api.list_members(visit.asked(api.MembersParameters()))
-    shared = await _share_groups(visit, {member.task_queue for member in found.members if member.kind == ACTIVITIES})
+    shared = await _share_groups(
+        visit, {member.task_queue for member in found.members if member.kind == ACTIVITIES}
+    )
     complete, gone = found.complete, visit.server.board.gone()
-    return visit.render("services.html", part="parts/services.html", members=found.members, complete=complete, gone=gone, shared=shared)
+    return visit.render(
+        "services.html",
+        part="parts/services.html",
+        members=found.members,
+        complete=complete,
+        gone=gone,
+        shared=shared,
+    )
 
 
 async def dead_letters(visit: Visit) -> Response:
@@ -47,21 +62,38 @@ async def dead_letters(visit: Visit) -> Response:
         chosen = next((one.name for one in listed if one.dead_letters), "")
     if chosen:
         before = visit.number("before", 0) if visit.text("before") else None
-        letters = await api.list_dead_letters(visit.asked(api.DeadLettersParameters(chosen, before)))
+        letters = await api.list_dead_letters(
+            visit.asked(api.DeadLettersParameters(chosen, before))
+        )
     unknown = chosen if chosen not in {one.name for one in listed} else ""
-    return visit.render("dead_letters.html", status=404 if unknown else 200, queues=listed, chosen=chosen, letters=letters, unknown=unknown)
+    return visit.render(
+        "dead_letters.html",
+        status=404 if unknown else 200,
+        queues=listed,
+        chosen=chosen,
+        letters=letters,
+        unknown=unknown,
+    )
 
 
 async def dead_letter(visit: Visit) -> Response:
     """One dead letter."""
-    task_queue, letter = visit.path("task_queue"), await api.show_dead_letter(visit.asked(_letter(visit)))
+    task_queue, letter = (
+        visit.path("task_queue"),
+        await api.show_dead_letter(visit.asked(_letter(visit))),
+    )
     return visit.render("dead_letter.html", task_queue=task_queue, letter=letter)
 
 
 async def redrive(visit: Visit) -> Response:
-    """Put one back. Its page then shows where it stands: the record itself is found by the mark it carries."""
+    """Put one back. Its page then shows where it stands: the record itself is found by the mark
+    it carries.
+    """
     await api.redrive(visit.asked(_letter(visit)))
-    return visit.go(f"/dead-letters/{segment(visit.path('task_queue'))}/{segment(visit.path('offset'))}", notice="redriven")
+    return visit.go(
+        f"/dead-letters/{segment(visit.path('task_queue'))}/{segment(visit.path('offset'))}",
+        notice="redriven",
+    )
 
 
 def _letter(visit: Visit) -> api.DeadLetterParameters:
@@ -80,14 +112,23 @@ async def schemas(visit: Visit) -> Response:
 async def schema(visit: Visit) -> Response:
     """One schema."""
     fingerprint = visit.path("fingerprint")
-    found = next((one for one in (await api.list_schemas(visit.asked())).schemas if one.fingerprint == fingerprint), None)
+    found = next(
+        (
+            one
+            for one in (await api.list_schemas(visit.asked())).schemas
+            if one.fingerprint == fingerprint
+        ),
+        None,
+    )
     if found is None:
         raise not_found(f"no writer has published a schema {fingerprint!r}")
     return visit.render("schema.html", schema=found, parsed=_parsed(found.schema))
 
 
 async def _share_groups(visit: Visit, names: set[str]) -> set[str]:
-    """Queues whose services are in a share group; none when Kafka does not answer soon: who is there is worth showing without."""
+    """Queues whose services are in a share group; none when Kafka does not answer soon: who is
+    there is worth showing without.
+    """
     try:
         async with asyncio.timeout(3.0):
             return await in_kafka_thread(visit.server.need_queues().share_groups, sorted(names))
@@ -103,7 +144,9 @@ def _parsed(text: str) -> Any:
 
 
 async def queue_totals(visit: Visit) -> list[Any]:
-    """Queues for the dashboard; none when Kafka does not answer soon: the plots are worth having without."""
+    """Queues for the dashboard; none when Kafka does not answer soon: the plots are worth having
+    without.
+    """
     try:
         async with asyncio.timeout(3.0):
             return list((await api.list_queues(visit.asked())).task_queues)

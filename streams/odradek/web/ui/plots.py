@@ -1,7 +1,8 @@
-"""Plots of windowed statistics as SVG geometry, and the same values as a table. Pure; templates/parts/plot.html draws them.
+"""Plots of windowed statistics as SVG geometry, and the same values as a table. Pure;
+templates/parts/plot.html draws them.
 
-A plot has its own coordinates (WIDTH by HEIGHT) and keeps its proportions; areas are stacked, lines are not. A gap in a line is a window
-without a value: nothing is interpolated over it.
+A plot has its own coordinates (WIDTH by HEIGHT) and keeps its proportions; areas are stacked,
+lines are not. A gap in a line is a window without a value: nothing is interpolated over it.
 """
 
 from __future__ import annotations
@@ -15,18 +16,34 @@ from typing import ClassVar
 from odradek.web.ui.text import duration, number
 
 WIDTH, HEIGHT = 520, 190
-#: Room around what is drawn. Left it is that of the longest name of a tick ("400 ms", "1000 d") at the largest size of the style sheet.
+#: Room around what is drawn. Left it is that of the longest name of a tick ("400 ms", "1000 d") at
+#: the largest size of the style sheet.
 LEFT, RIGHT, TOP, BOTTOM = 64, 8, 12, 22
 
 #: What values are: whole things, things a minute, milliseconds.
 COUNT, RATE, DURATION = "count", "rate", "duration"
 _MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
 #: Steps of an axis of durations, with what its ticks are written in.
-_UNITS = ((1, "ms", (1, 2, 5, 10, 20, 50, 100, 200, 500)), (1_000, "s", (1, 2, 5, 10, 15, 30)), (_MINUTE_MS, "m", (1, 2, 5, 10, 15, 30)))
-_LONG_UNITS = ((_HOUR_MS, "h", (1, 2, 3, 6, 12)), (_DAY_MS, "d", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)))
-_STEPS = [(step * unit, unit, name) for unit, name, steps in (*_UNITS, *_LONG_UNITS) for step in steps]
+_UNITS = (
+    (1, "ms", (1, 2, 5, 10, 20, 50, 100, 200, 500)),
+    (1_000, "s", (1, 2, 5, 10, 15, 30)),
+    (_MINUTE_MS, "m", (1, 2, 5, 10, 15, 30)),
+)
+_LONG_UNITS = (
+    (_HOUR_MS, "h", (1, 2, 3, 6, 12)),
+    (_DAY_MS, "d", (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)),
+)
+_STEPS = [
+    (step * unit, unit, name) for unit, name, steps in (*_UNITS, *_LONG_UNITS) for step in steps
+]
 #: Steps of an axis of times.
-_TIMES_MS = (5 * _MINUTE_MS, 10 * _MINUTE_MS, 15 * _MINUTE_MS, 30 * _MINUTE_MS, *(h * _HOUR_MS for h in (1, 2, 4, 6, 12, 24, 48, 120, 240)))
+_TIMES_MS = (
+    5 * _MINUTE_MS,
+    10 * _MINUTE_MS,
+    15 * _MINUTE_MS,
+    30 * _MINUTE_MS,
+    *(h * _HOUR_MS for h in (1, 2, 4, 6, 12, 24, 48, 120, 240)),
+)
 _TICKS_MOST = 4
 
 
@@ -41,7 +58,9 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A series as drawn: path data, and what the legend says, the value of the latest window that has one."""
+    """A series as drawn: path data, and what the legend says, the value of the latest window
+    that has one.
+    """
 
     name: str
     tone: str
@@ -52,7 +71,9 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A window under the pointer: where it stands, its times, and what it says. `says` begins with its times, in UTC, on a line."""
+    """A window under the pointer: where it stands, its times, and what it says. `says` begins
+    with its times, in UTC, on a line.
+    """
 
     x: float
     width: float
@@ -63,8 +84,8 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawing. `key`: its name in an address; `window`: how long one is, in words; `empty`: no series has a value; `rows`: the same as a
-    table, start and texts by series.
+    """A drawing. `key`: its name in an address; `window`: how long one is, in words; `empty`: no
+    series has a value; `rows`: the same as a table, start and texts by series.
     """
 
     key: str
@@ -115,19 +136,36 @@ def plot(
     shapes = []
     floor: Sequence[float | None] = [0.0] * len(starts_ms)
     for one, own in zip(drawn, series, strict=True):
-        points = [(x(index + 0.5), None if value is None else y(value)) for index, value in enumerate(one.values)]
-        area = _area(points, [(x(index + 0.5), y(value or 0.0)) for index, value in enumerate(floor)]) if stacked else ""
+        points = [
+            (x(index + 0.5), None if value is None else y(value))
+            for index, value in enumerate(one.values)
+        ]
+        area = (
+            _area(points, [(x(index + 0.5), y(value or 0.0)) for index, value in enumerate(floor)])
+            if stacked
+            else ""
+        )
         last = next((value for value in reversed(own.values) if value is not None), None)
-        shapes.append(Shape(own.name, own.tone, _line(points), area, "—" if last is None else show(last)))
+        shapes.append(
+            Shape(own.name, own.tone, _line(points), area, "—" if last is None else show(last))
+        )
         floor = one.values
     texts = [
-        tuple("—" if one.values[index] is None else show(one.values[index] or 0.0) for one in series) for index in range(len(starts_ms))
+        tuple(
+            "—" if one.values[index] is None else show(one.values[index] or 0.0) for one in series
+        )
+        for index in range(len(starts_ms))
     ]
     slots = [
         Slot(
             x(index),
             round(width, 2),
-            "\n".join([_when(start, step_ms), *(f"{one.name}: {said}" for one, said in zip(series, row, strict=True))]),
+            "\n".join(
+                [
+                    _when(start, step_ms),
+                    *(f"{one.name}: {said}" for one, said in zip(series, row, strict=True)),
+                ]
+            ),
             start,
             start + step_ms,
         )
@@ -160,7 +198,12 @@ def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> st
     """Path data of a small line."""
     top = max(values, default=0.0) or 1.0
     step = width / max(1, len(values) - 1)
-    return _line([(round(index * step, 1), round(height - 2 - (height - 4) * value / top, 1)) for index, value in enumerate(values)])
+    return _line(
+        [
+            (round(index * step, 1), round(height - 2 - (height - 4) * value / top, 1))
+            for index, value in enumerate(values)
+        ]
+    )
 
 
 def axis_of(most: float, kind: str) -> list[tuple[float, str]]:
@@ -177,7 +220,10 @@ def _duration_axis(most: float) -> list[tuple[float, str]]:
     count = _intervals(most, step)
     if unit == 1 and step * count >= 1_000:
         unit, name = 1_000, "s"  # 0.5 s and 1 s, not 1000 ms
-    return [(float(step * place), f"{step * place / unit:g} {name}" if place else "0") for place in range(count + 1)]
+    return [
+        (float(step * place), f"{step * place / unit:g} {name}" if place else "0")
+        for place in range(count + 1)
+    ]
 
 
 def _intervals(most: float, step: float) -> int:
@@ -187,7 +233,9 @@ def _intervals(most: float, step: float) -> int:
 def _round_up(value: float) -> float:
     """The next of 1, 2, 5, 10, … at or above a value."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if value <= factor * power * 1.000001)
+    return next(
+        factor * power for factor in (1.0, 2.0, 5.0, 10.0) if value <= factor * power * 1.000001
+    )
 
 
 def _amount(value: float) -> str:
@@ -199,7 +247,13 @@ def _amount(value: float) -> str:
 
 
 def _rate(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+    return (
+        f"{value:.0f}"
+        if value >= 100 or value == int(value)
+        else f"{value:.1f}"
+        if value >= 1
+        else f"{value:.2f}"
+    )
 
 
 _SHOWN: dict[str, Callable[[float], str]] = {COUNT: number, RATE: _rate, DURATION: duration}
@@ -210,7 +264,11 @@ def _spoken(title: str, unit: str, series: Sequence[Series], show: Callable[[flo
     parts = []
     for one in series:
         known = [value for value in one.values if value is not None]
-        parts.append(f"{one.name}: last {show(known[-1])}, highest {show(max(known))}" if known else f"{one.name}: nothing")
+        parts.append(
+            f"{one.name}: last {show(known[-1])}, highest {show(max(known))}"
+            if known
+            else f"{one.name}: nothing"
+        )
     return f"{title}{' ' if unit else ''}{unit}. {'; '.join(parts)}"
 
 
@@ -219,7 +277,16 @@ def _stack(series: Sequence[Series]) -> list[Series]:
     below: list[float] = [0.0] * max((len(one.values) for one in series), default=0)
     for one in series:
         below = [base + (value or 0.0) for base, value in zip(below, one.values, strict=True)]
-        stacked.append(Series(one.name, one.tone, [None if own is None else sum_ for own, sum_ in zip(one.values, below, strict=True)]))
+        stacked.append(
+            Series(
+                one.name,
+                one.tone,
+                [
+                    None if own is None else sum_
+                    for own, sum_ in zip(one.values, below, strict=True)
+                ],
+            )
+        )
     return stacked
 
 
@@ -232,12 +299,18 @@ def _line(points: Sequence[tuple[float, float | None]]) -> str:
             pen_down = False
             continue
         alone = not pen_down and (index + 1 == len(points) or points[index + 1][1] is None)
-        parts.append(f"M{round(at - 2.5, 1)},{value}h5" if alone else f"{'L' if pen_down else 'M'}{at},{value}")
+        parts.append(
+            f"M{round(at - 2.5, 1)},{value}h5"
+            if alone
+            else f"{'L' if pen_down else 'M'}{at},{value}"
+        )
         pen_down = True
     return "".join(parts)
 
 
-def _area(points: Sequence[tuple[float, float | None]], floor: Sequence[tuple[float, float]]) -> str:
+def _area(
+    points: Sequence[tuple[float, float | None]], floor: Sequence[tuple[float, float]]
+) -> str:
     upper = [(at, value) for at, value in points if value is not None]
     if not upper:
         return ""
@@ -252,7 +325,9 @@ def _when(start_ms: int, step_ms: int) -> str:
     return f"{start:%b %d %H:%M} – {end:%H:%M} UTC"
 
 
-def _x_ticks(starts_ms: Sequence[int], step_ms: int, x: Callable[[float], float]) -> tuple[tuple[float, int, str], ...]:
+def _x_ticks(
+    starts_ms: Sequence[int], step_ms: int, x: Callable[[float], float]
+) -> tuple[tuple[float, int, str], ...]:
     """Place, time and text of at most six ticks, at round times."""
     if not starts_ms:
         return ()

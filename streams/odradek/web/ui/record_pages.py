@@ -1,7 +1,7 @@
 """One record, decoded; and of one that is gone, why, and what the run's history knows of it.
 
-Links to records carry the run and the event that they were found at (`text.record_link`): Kafka deletes commands within seconds, and then
-the event is all there is.
+Links to records carry the run and the event that they were found at (`text.record_link`): Kafka
+deletes commands within seconds, and then the event is all there is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ async def record(visit: Visit) -> Response:
         raise not_found("a record has a partition and an offset, both numbers")
     place = Place(visit.path("topic"), int(partition), int(offset))
     try:
-        found = await api.show_record(visit.asked(api.RecordParameters(place.topic, place.partition, place.offset)))
+        found = await api.show_record(
+            visit.asked(api.RecordParameters(place.topic, place.partition, place.offset))
+        )
     except ApiError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
@@ -45,7 +47,11 @@ async def by_form(visit: Visit) -> Response:
 
 async def _gone(visit: Visit, place: Place, why: str) -> Response:
     event, base, unknown = None, "", ""
-    workflow_id, run_id, event_id = visit.text("workflow_id"), visit.text("run_id"), visit.text("event_id")
+    workflow_id, run_id, event_id = (
+        visit.text("workflow_id"),
+        visit.text("run_id"),
+        visit.text("event_id"),
+    )
     if workflow_id and run_id and event_id:
         base = f"/workflows/{segment(workflow_id)}/{segment(run_id)}"
         try:
@@ -65,7 +71,9 @@ async def _gone(visit: Visit, place: Place, why: str) -> Response:
     )
 
 
-async def _event(visit: Visit, place: Place, workflow_id: str, run_id: str, event_id: str) -> EventView | None:
+async def _event(
+    visit: Visit, place: Place, workflow_id: str, run_id: str, event_id: str
+) -> EventView | None:
     """The event that tells most of what stood there: of a command the one that scheduled it."""
     history = visit.state.histories.present(workflow_id, run_id)
     found = find_event(history, event_id) if history is not None else None
@@ -73,6 +81,11 @@ async def _event(visit: Visit, place: Place, workflow_id: str, run_id: str, even
         history = await history_of(visit, await facts_for(visit, workflow_id, run_id))
         found = find_event(history, event_id)
     parsed = visit.server.topics.parse(place.topic)
-    if found is not None and parsed is not None and parsed.kind == COMMANDS and "scheduled_event_id" in found.attributes:
+    if (
+        found is not None
+        and parsed is not None
+        and parsed.kind == COMMANDS
+        and "scheduled_event_id" in found.attributes
+    ):
         return find_event(history, str(found.attributes["scheduled_event_id"])) or found
     return found

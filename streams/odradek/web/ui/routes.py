@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute
 
 from odradek.web.context import ServerContext
-from odradek.web.ui import action_pages, batch_pages, dashboard, import_pages, kafka_pages, record_pages, run_pages, runs_pages
+from odradek.web.ui import (
+    action_pages,
+    batch_pages,
+    dashboard,
+    import_pages,
+    kafka_pages,
+    record_pages,
+    run_pages,
+    runs_pages,
+)
 from odradek.web.ui.static_files import static_routes
 from odradek.web.ui.visit import Handler, UiState, page
 
@@ -60,7 +69,9 @@ _WRITE: list[tuple[str, Handler]] = [
 
 
 def ui_routes(server: ServerContext, state: UiState | None = None) -> Sequence[BaseRoute]:
-    """Routes of the UI. server: learns of its caches. state: what it keeps in memory; tests hand in theirs."""
+    """Routes of the UI. server: learns of its caches. state: what it keeps in memory; tests hand
+    in theirs.
+    """
     state = state if state is not None else UiState()
     server.statistics["histories"] = state.histories.statistics
     reading = [page(state, path, handler) for path, handler in _READ]

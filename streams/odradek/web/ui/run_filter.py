@@ -1,7 +1,8 @@
-"""What is chosen on the list of runs (query box, chips, sort) as one query of the read side, and as the address of the same choice.
+"""What is chosen on the list of runs (query box, chips, sort) as one query of the read side, and
+as the address of the same choice.
 
-Pure. The box may hold anything the query language has; its own ORDER BY wins over the column that was clicked. Values of chips are quoted
-here and nowhere else.
+Pure. The box may hold anything the query language has; its own ORDER BY wins over the column
+that was clicked. Values of chips are quoted here and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from odradek.visibility.query.tokens import TokenKind, tokenize
 from odradek.wire.problems import NAME as REPORTED_PROBLEMS
 
 #: Ranges of start times (and of closes) to choose from, in milliseconds.
-RANGES = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000, "7d": 7 * 86_400_000, "30d": 30 * 86_400_000}
+RANGES = {
+    "15m": 900_000,
+    "1h": 3_600_000,
+    "6h": 21_600_000,
+    "24h": 86_400_000,
+    "7d": 7 * 86_400_000,
+    "30d": 30 * 86_400_000,
+}
 #: The read side's, of a query without ORDER BY.
 DEFAULT_ORDER = "-StartTime"
 _MULTI = ("status", "type", "queue")
@@ -46,7 +54,9 @@ def split_order(query: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """A choice of runs. `at_ms`: what a relative range counts from, so that later pages are of the same list."""
+    """A choice of runs. `at_ms`: what a relative range counts from, so that later pages are of
+    the same list.
+    """
 
     text: str = ""
     statuses: tuple[str, ...] = ()
@@ -75,7 +85,11 @@ class RunFilter:
         statuses = list(STATUS_NAMES.values())
         wrong = [
             f"{name}: {value!r} is none of {', '.join(known)}"
-            for name, known in (("status", statuses), ("range", list(RANGES)), ("closed", list(RANGES)))
+            for name, known in (
+                ("status", statuses),
+                ("range", list(RANGES)),
+                ("closed", list(RANGES)),
+            )
             for value in given.get(name, [])
             if value not in known
         ]
@@ -100,12 +114,23 @@ class RunFilter:
     @property
     def chosen(self) -> bool:
         """Whether anything narrows the list."""
-        return bool(self.text or self.statuses or self.types or self.queues or self.failing or self.range or self.closed)
+        return bool(
+            self.text
+            or self.statuses
+            or self.types
+            or self.queues
+            or self.failing
+            or self.range
+            or self.closed
+        )
 
     def filter(self, *, statuses: bool = True) -> str:
-        """The filter alone. `statuses` False leaves the chips of statuses out: counts by status show what the others would give. So
-        does the count of failing ones, of `replace(self, failing=True)`. Raises QueryError when the box by itself is no query: with a
-        bracket too many it would leave the brackets that it is put in, and the chips with them; or when a choice is none."""
+        """The filter alone. `statuses` False leaves the chips of statuses out: counts by status
+        show what the others would give. So does the count of failing ones, of `replace(self,
+        failing=True)`. Raises QueryError when the box by itself is no query: with a bracket too
+        many it would leave the brackets that it is put in, and the chips with them; or when a
+        choice is none.
+        """
         if self.wrong:
             raise QueryError(self.wrong, column=0)
         if self.text:
@@ -174,12 +199,16 @@ class RunFilter:
     def toggled(self, name: str, value: str) -> str:
         """The address with one chip put on or taken off. name: statuses, types or queues."""
         present: Sequence[str] = getattr(self, name)
-        changed = tuple(one for one in present if one != value) if value in present else (*present, value)
+        changed = (
+            tuple(one for one in present if one != value) if value in present else (*present, value)
+        )
         return self.link(**{name: changed})
 
     @property
     def order(self) -> str:
-        """The column that the list is in order of, `-` before it for descending; "" when the box has an order of its own."""
+        """The column that the list is in order of, `-` before it for descending; "" when the box
+        has an order of its own.
+        """
         return "" if self.box[1] else self.sort or DEFAULT_ORDER
 
     def sorted_by(self, name: str) -> str:

@@ -1,6 +1,8 @@
-"""A run: what its owner says of it, its history in four views, the chain of runs it belongs to, call stack and queries.
+"""A run: what its owner says of it, its history in four views, the chain of runs it belongs to,
+call stack and queries.
 
-With no owner answering, the page shows what the read side knows and says who is silent; nothing on it hangs.
+With no owner answering, the page shows what the read side knows and says who is silent; nothing
+on it hangs.
 """
 
 from __future__ import annotations
@@ -35,7 +37,12 @@ from odradek.web.ui.text import shown
 from odradek.web.ui.visit import Visit
 from odradek.wire.events import QueryWorkflow
 from odradek.wire.history import HistoryEvent
-from odradek.wire.outcomes import FAILED_PRECONDITION, INVALID_ARGUMENT, QUERY_FAILED, QUERY_REJECTED
+from odradek.wire.outcomes import (
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    QUERY_FAILED,
+    QUERY_REJECTED,
+)
 
 #: A history up to this long comes with its page; a longer one is loaded behind it.
 INLINE_MAX = 2_000
@@ -44,7 +51,9 @@ STACK_TRACE, METADATA = "__stack_trace", "__temporal_workflow_metadata"
 
 @dataclass
 class RunFacts:
-    """What is known of a run. `detail` None: its owner does not answer, `problem` says why; `run` is then the read side's."""
+    """What is known of a run. `detail` None: its owner does not answer, `problem` says why;
+    `run` is then the read side's.
+    """
 
     run: RunView
     detail: RunDetail | None
@@ -88,21 +97,40 @@ async def show(visit: Visit) -> Response:
         "chain": chain,
         "view": view,
         "busy": busy,
-        "summaries": summaries_of(known.events) if known is not None else {},  # of what is pending; the owner tells none
+        "summaries": (
+            summaries_of(known.events) if known is not None else {}
+        ),  # of what is pending; the owner tells none
     }
     return visit.render("run.html", part="parts/run_live.html", **shown, **ends)
 
 
 def _busy(facts: RunFacts) -> str:
-    """What may change without an event of the history (attempts, heartbeats), as a text that changes with it; "" when nothing may."""
+    """What may change without an event of the history (attempts, heartbeats), as a text that
+    changes with it; "" when nothing may.
+    """
     detail = facts.detail
-    if detail is None or facts.run.status != "RUNNING" or not (detail.pending_activities or detail.pending_task_failure):
+    if (
+        detail is None
+        or facts.run.status != "RUNNING"
+        or not (detail.pending_activities or detail.pending_task_failure)
+    ):
         return ""
     told = [
-        (one.activity_id, one.state, one.attempt, one.last_started_time_ms, one.last_heartbeat_time_ms, one.waiting_reason)
+        (
+            one.activity_id,
+            one.state,
+            one.attempt,
+            one.last_started_time_ms,
+            one.last_heartbeat_time_ms,
+            one.waiting_reason,
+        )
         for one in detail.pending_activities
     ]
-    task = (detail.pending_task_attempt, detail.pending_task_next_attempt_time_ms, facts.run.parked_reason)
+    task = (
+        detail.pending_task_attempt,
+        detail.pending_task_next_attempt_time_ms,
+        facts.run.parked_reason,
+    )
     return f"{zlib.crc32(repr((told, *task)).encode()):08x}"
 
 
@@ -110,7 +138,9 @@ async def history(visit: Visit) -> Response:
     """The history panel alone, as chosen."""
     facts = await facts_of(visit)
     view = await _history_view(visit, facts)
-    return visit.render("run_history.html", part="parts/history.html", tab="history", facts=facts, view=view)
+    return visit.render(
+        "run_history.html", part="parts/history.html", tab="history", facts=facts, view=view
+    )
 
 
 async def rows(visit: Visit) -> Response:
@@ -127,7 +157,11 @@ async def rows(visit: Visit) -> Response:
 async def event(visit: Visit) -> Response:
     """One event with all it holds."""
     known = visit.state.histories.present(visit.path("workflow_id"), visit.path("run_id"))
-    if visit.wants_part and known is not None and (found := find_event(known, visit.path("event_id"))) is not None:
+    if (
+        visit.wants_part
+        and known is not None
+        and (found := find_event(known, visit.path("event_id"))) is not None
+    ):
         return visit.render("parts/event.html", **event_values(known, found, _events_base(known)))
     facts = await facts_of(visit)
     history = await history_of(visit, facts)
@@ -153,7 +187,9 @@ def event_values(history: History, found: EventView, base: str) -> dict[str, Any
 
 
 def _command(history: History, event: EventView) -> Place | None:
-    """Where an activity's command stands: as its history says, of one that runs yet as its owner says."""
+    """Where an activity's command stands: as its history says, of one that runs yet as its owner
+    says.
+    """
     running = (one.command for one in history.pending if one.scheduled_event_id == event.event_id)
     return event.command or next(running, None)
 
@@ -167,7 +203,11 @@ async def download(visit: Visit) -> Response:
     while True:
         page = await reader.page(first, 1_000)
         events += page.events
-        if page.next_event_id == 0 or not page.events or (page.open and not await reader.has_more(page, 1_000)):
+        if (
+            page.next_event_id == 0
+            or not page.events
+            or (page.open and not await reader.has_more(page, 1_000))
+        ):
             break
         first = page.next_event_id
     text = await in_thread(to_json, events, indent=2)
@@ -176,8 +216,15 @@ async def download(visit: Visit) -> Response:
 
 def attachment(text: str, name: str) -> Response:
     """A file to keep."""
-    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in name)
-    return Response(text, media_type="application/json", headers={"Content-Disposition": f'attachment; filename="{safe}"'})
+    safe = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_"
+        for letter in name
+    )
+    return Response(
+        text,
+        media_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="{safe}"'},
+    )
 
 
 async def call_stack(visit: Visit) -> Response:
@@ -186,11 +233,20 @@ async def call_stack(visit: Visit) -> Response:
     answer = await _ask(visit, facts, STACK_TRACE, "")
     text = (answer.get("payloads") or [{}])[0].get("value")
     stacks = stacks_of(text) if isinstance(text, str) and text else None
-    return visit.render("run_stack.html", part="parts/stack.html", tab="stack", facts=facts, answer=answer, stacks=stacks)
+    return visit.render(
+        "run_stack.html",
+        part="parts/stack.html",
+        tab="stack",
+        facts=facts,
+        answer=answer,
+        stacks=stacks,
+    )
 
 
 async def queries(visit: Visit) -> Response:
-    """Queries with arguments. A query changes nothing, so it is asked by an address that can be kept."""
+    """Queries with arguments. A query changes nothing, so it is asked by an address that can be
+    kept.
+    """
     facts = await facts_of(visit)
     name = visit.text("type").strip()
     answer = await _ask(visit, facts, name, visit.text("args")) if name else None
@@ -212,9 +268,23 @@ async def records(visit: Visit) -> Response:
     """The trail of its records over all topics, those that are deleted among them."""
     facts = await facts_of(visit)
     run = facts.run
-    found = await trail(visit.asked(TrailParameters(run.workflow_id, run.run_id, run.task_queue, reads=bool(visit.text("all")))))
-    rows = [TrailRow(one.time_ms, Place(one.topic, one.partition, one.offset), one.topic_kind, record=one) for one in found.records]
-    rows += [TrailRow(one.event_time_ms, one.place, _kind_of(visit, one.place.topic), purged=one) for one in found.purged]
+    found = await trail(
+        visit.asked(
+            TrailParameters(
+                run.workflow_id, run.run_id, run.task_queue, reads=bool(visit.text("all"))
+            )
+        )
+    )
+    rows = [
+        TrailRow(
+            one.time_ms, Place(one.topic, one.partition, one.offset), one.topic_kind, record=one
+        )
+        for one in found.records
+    ]
+    rows += [
+        TrailRow(one.event_time_ms, one.place, _kind_of(visit, one.place.topic), purged=one)
+        for one in found.purged
+    ]
     rows.sort(key=lambda row: (row.time_ms, row.place.topic, row.place.offset))
     return visit.render("run_trail.html", tab="trail", facts=facts, trail=found, rows=rows)
 
@@ -238,12 +308,20 @@ async def facts_for(visit: Visit, workflow_id: str, run_id: str) -> RunFacts:
     summary = None
     if server.read_side is not None:
         try:
-            summary = await in_thread(server.need_visibility().get, workflow_id, run_id, timeout_s=2.0)
+            summary = await in_thread(
+                server.need_visibility().get, workflow_id, run_id, timeout_s=2.0
+            )
         except Exception as error:
             if api_error(error).status is not RPCStatusCode.UNAVAILABLE:
                 raise
     try:
-        detail = await describe_run(visit.asked(RunParameters(workflow_id, run_id, summary.task_queue if summary is not None else "")))
+        detail = await describe_run(
+            visit.asked(
+                RunParameters(
+                    workflow_id, run_id, summary.task_queue if summary is not None else ""
+                )
+            )
+        )
         return RunFacts(detail.run, detail)
     except Exception as error:
         problem = api_error(error)
@@ -255,25 +333,42 @@ async def facts_for(visit: Visit, workflow_id: str, run_id: str) -> RunFacts:
 def _reader(visit: Visit, facts: RunFacts) -> RunReader:
     run, server = facts.run, visit.server
     return RunReader(
-        server.need_owners(), run.workflow_id, run.run_id, task_queue=run.task_queue, timeout_s=server.options.request_timeout_s
+        server.need_owners(),
+        run.workflow_id,
+        run.run_id,
+        task_queue=run.task_queue,
+        timeout_s=server.options.request_timeout_s,
     )
 
 
 async def history_of(visit: Visit, facts: RunFacts) -> History:
-    """The history of a run as it is now, grown from what is known of it. Raises what its owner says."""
+    """The history of a run as it is now, grown from what is known of it. Raises what its owner
+    says.
+    """
     if facts.problem is not None:
         raise facts.problem
     run = facts.run
-    place = facts.detail.place if facts.detail is not None else await place_of(visit.server, run.task_queue, run.workflow_id)
+    place = (
+        facts.detail.place
+        if facts.detail is not None
+        else await place_of(visit.server, run.task_queue, run.workflow_id)
+    )
     return await visit.state.histories.read(
-        _reader(visit, facts), place, visit.server.topics, run.workflow_id, run.run_id, least=visit.number("least", 0)
+        _reader(visit, facts),
+        place,
+        visit.server.topics,
+        run.workflow_id,
+        run.run_id,
+        least=visit.number("least", 0),
     )
 
 
 async def _history_view(visit: Visit, facts: RunFacts) -> HistoryView:
     history = await history_of(visit, facts)
     history.pending = facts.detail.pending_activities if facts.detail is not None else []
-    return HistoryView(history, Choice.of(visit), visit.now_ms, f"{facts.base}/history", history.pending)
+    return HistoryView(
+        history, Choice.of(visit), visit.now_ms, f"{facts.base}/history", history.pending
+    )
 
 
 def find_event(history: History, event_id: str) -> EventView | None:
@@ -290,7 +385,9 @@ def event_of(history: History, event_id: str) -> EventView:
 
 
 async def _ends(visit: Visit, facts: RunFacts) -> dict[str, Any]:
-    """Input and outcome: first and last event, of the history if it is known already. Nothing of it when the owner is silent."""
+    """Input and outcome: first and last event, of the history if it is known already. Nothing of
+    it when the owner is silent.
+    """
     if facts.detail is None:
         return {"input": None, "outcome": None, "started": None}
     known = visit.state.histories.present(facts.run.workflow_id, facts.run.run_id)
@@ -308,7 +405,11 @@ async def _ends(visit: Visit, facts: RunFacts) -> dict[str, Any]:
             last = await reader.last_event()
             outcome = record_value(last.events[-1].attributes) if last.events else None
     started = first if "workflow_type" in first else None
-    return {"input": started["input"] if started is not None else None, "outcome": outcome, "started": started}
+    return {
+        "input": started["input"] if started is not None else None,
+        "outcome": outcome,
+        "started": started,
+    }
 
 
 async def _chain(visit: Visit, run: RunView) -> Chain | None:
@@ -318,22 +419,38 @@ async def _chain(visit: Visit, run: RunView) -> Chain | None:
     try:
         return await in_thread(chain_around, visit.server.need_visibility(), run, timeout_s=2.0)
     except Exception as error:
-        if api_error(error).status not in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+        if api_error(error).status not in (
+            RPCStatusCode.UNAVAILABLE,
+            RPCStatusCode.DEADLINE_EXCEEDED,
+        ):
             raise
         return None
 
 
 async def _ask(visit: Visit, facts: RunFacts, name: str, arguments: str) -> dict[str, Any]:
-    """The answer of a query: `value`, `payloads`, or `error` with its failure. What goes wrong here is part of the page."""
+    """The answer of a query: `value`, `payloads`, or `error` with its failure. What goes wrong
+    here is part of the page.
+    """
     record_input = payloads_of(arguments)
-    record = QueryWorkflow(facts.run.workflow_id, name, run_id=facts.run.run_id, identity=identity_of(visit.request), input=record_input)
+    record = QueryWorkflow(
+        facts.run.workflow_id,
+        name,
+        run_id=facts.run.run_id,
+        identity=identity_of(visit.request),
+        input=record_input,
+    )
     try:
         reply = await visit.server.need_owners().read(
-            record, task_queue=facts.run.task_queue, timeout_s=visit.server.options.request_timeout_s
+            record,
+            task_queue=facts.run.task_queue,
+            timeout_s=visit.server.options.request_timeout_s,
         )
         if reply.status in (QUERY_FAILED, INVALID_ARGUMENT, QUERY_REJECTED, FAILED_PRECONDITION):
             return {
-                "error": reply.message or (reply.failure.message if reply.failure is not None else reply.status),
+                "error": (
+                    reply.message
+                    or (reply.failure.message if reply.failure is not None else reply.status)
+                ),
                 "failure": record_value(reply.failure),
                 "unready": reply.status == FAILED_PRECONDITION,
             }
@@ -344,14 +461,18 @@ async def _ask(visit: Visit, facts: RunFacts, name: str, arguments: str) -> dict
 
 
 def _current_details(answer: dict[str, Any]) -> str:
-    """What the workflow's code says of itself now (`workflow.set_current_details`), of the answer to its metadata query."""
+    """What the workflow's code says of itself now (`workflow.set_current_details`), of the
+    answer to its metadata query.
+    """
     value = (answer.get("payloads") or [{}])[0].get("value")
     details = value.get("currentDetails") if isinstance(value, dict) else None
     return details if isinstance(details, str) else ""
 
 
 def _definitions(answer: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
-    """Names of queries and signals that the workflow's code offers, as its metadata query tells them."""
+    """Names of queries and signals that the workflow's code offers, as its metadata query tells
+    them.
+    """
     payloads = answer.get("payloads") or [{}]
     value = payloads[0].get("value")
     definition = value.get("definition") if isinstance(value, dict) else None

@@ -39,20 +39,37 @@ async def runs(visit: Visit) -> Response:
     available = columns_of(await in_thread(store.attribute_names))
     names = visit.texts("column") or unquote(visit.request.cookies.get(COOKIE, "")).split(",")
     token_text, size = visit.text("page"), visit.number("size", PAGE_SIZE, least=1, most=_SIZES[-1])
-    values: dict[str, Any] = {"page": None, "counts": None, "failing": None, "total": 0, "error": None, "runs": []}
+    values: dict[str, Any] = {
+        "page": None,
+        "counts": None,
+        "failing": None,
+        "total": 0,
+        "error": None,
+        "runs": [],
+    }
     try:
         values |= await _read(visit.server, choice, size, token_text)
     except QueryError as error:
         values["error"] = choice.in_the_box(error)
     page = values["page"]
     if page is not None and token_text and page.executions and not page.previous_page_token:
-        return visit.go(_link(choice, size))  # back at the first page: it has an address of its own, and is live
+        return visit.go(
+            _link(choice, size)
+        )  # back at the first page: it has an address of its own, and is live
     available = aligned(available, values["runs"])
     columns = chosen(names, available)
     links = {
         "first_link": _link(choice, size),
-        "next_link": _link(choice, size, page.next_page_token) if page is not None and page.next_page_token else "",
-        "previous_link": _link(choice, size, page.previous_page_token) if page is not None and page.previous_page_token else "",
+        "next_link": (
+            _link(choice, size, page.next_page_token)
+            if page is not None and page.next_page_token
+            else ""
+        ),
+        "previous_link": (
+            _link(choice, size, page.previous_page_token)
+            if page is not None and page.previous_page_token
+            else ""
+        ),
     }
     (types, more_types), (queues, more_queues) = await asyncio.gather(
         _values(visit.server, "WorkflowType"), _values(visit.server, "TaskQueue")
@@ -77,7 +94,9 @@ async def runs(visit: Visit) -> Response:
     )
     if visit.texts("column"):
         value = quote(",".join(column.name for column in columns))
-        response.set_cookie(COOKIE, value, max_age=365 * 86_400, path="/runs", samesite="strict", httponly=True)
+        response.set_cookie(
+            COOKIE, value, max_age=365 * 86_400, path="/runs", samesite="strict", httponly=True
+        )
     return response
 
 
@@ -93,8 +112,12 @@ def _link(choice: RunFilter, size: int, page_token: bytes = b"") -> str:
     return f"/runs?{urlencode(pairs)}" if pairs else "/runs"
 
 
-async def _read(server: ServerContext, choice: RunFilter, size: int, token_text: str) -> dict[str, Any]:
-    """A page of runs and their counts by status; a count that takes too long is left out rather than the list."""
+async def _read(
+    server: ServerContext, choice: RunFilter, size: int, token_text: str
+) -> dict[str, Any]:
+    """A page of runs and their counts by status; a count that takes too long is left out rather
+    than the list.
+    """
     try:
         token = base64.urlsafe_b64decode(token_text + "=" * (-len(token_text) % 4))
     except (binascii.Error, ValueError):
@@ -110,7 +133,10 @@ async def _read(server: ServerContext, choice: RunFilter, size: int, token_text:
     )
     if isinstance(page, BaseException):
         raise page
-    found: dict[str, Any] = {"page": page, "runs": [run_view(summary) for summary in page.executions]}
+    found: dict[str, Any] = {
+        "page": page,
+        "runs": [run_view(summary) for summary in page.executions],
+    }
     for count in (counts, failing):
         if isinstance(count, BaseException) and not isinstance(count, QueryTimeoutError):
             raise count
@@ -120,13 +146,20 @@ async def _read(server: ServerContext, choice: RunFilter, size: int, token_text:
         return found
     by_status = {str(group.values[0]): group.count for group in counts.groups}
     wanted = choice.statuses or tuple(by_status)
-    return found | {"counts": by_status, "total": sum(by_status.get(status, 0) for status in wanted)}
+    return found | {
+        "counts": by_status,
+        "total": sum(by_status.get(status, 0) for status in wanted),
+    }
 
 
 async def _values(server: ServerContext, name: str) -> tuple[list[str], bool]:
-    """Values to choose from, those with the most runs, and whether there are more; none when they take too long to find."""
+    """Values to choose from, those with the most runs, and whether there are more; none when
+    they take too long to find.
+    """
     try:
-        found = list(await in_thread(server.need_visibility().values_of, name, "", limit=_NAMES_SHOWN + 1))
+        found = list(
+            await in_thread(server.need_visibility().values_of, name, "", limit=_NAMES_SHOWN + 1)
+        )
     except QueryTimeoutError:
         return [], False
     return found[:_NAMES_SHOWN], len(found) > _NAMES_SHOWN

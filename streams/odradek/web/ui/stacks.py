@@ -1,7 +1,7 @@
 """A run's call stack as its page shows it: one block a coroutine, frames with file and line. Pure.
 
-The text is that of the query `__stack_trace`, Temporal's name of it: Python's traceback format here. What is not in it (another SDK's
-format, a query handler of one's own) is shown as it came.
+The text is that of the query `__stack_trace`, Temporal's name of it: Python's traceback format
+here. What is not in it (another SDK's format, a query handler of one's own) is shown as it came.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ _LIBRARY = re.compile(r"/(?:odradek/(?!examples)|asyncio/)")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where a function stands. `code`: the line, "" if its file is not at hand there; `library`: not the workflow's own code."""
+    """Where a function stands. `code`: the line, "" if its file is not at hand there; `library`:
+    not the workflow's own code.
+    """
 
     path: str
     line: int
@@ -51,7 +53,9 @@ def stacks_of(text: str) -> list[Stack] | None:
             frames.append(Frame(match["path"], int(match["line"]), match["function"], "", library))
         elif frames and line.startswith("    "):
             # Python 3.13 marks the part of the line that runs, with ^ and ~.
-            frames[-1] = replace(frames[-1], code=" ".join(filter(None, [frames[-1].code, line.strip(" ^~")])))
+            frames[-1] = replace(
+                frames[-1], code=" ".join(filter(None, [frames[-1].code, line.strip(" ^~")]))
+            )
         elif line.strip():
             return None
     return found or None

@@ -1,4 +1,6 @@
-"""Values as people read them: times, durations, sizes, JSON. Filters of the templates; everything here returns escaped or plain text."""
+"""Values as people read them: times, durations, sizes, JSON. Filters of the templates;
+everything here returns escaped or plain text.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _EMPTY: tuple[Any, ...] = ("", 0, None, False)
 
 
 class Kept(str):
-    """A text that is not for reading but is sent back as it is: values of fields, ids that scripts ask by."""
+    """A text that is not for reading but is sent back as it is: values of fields, ids that
+    scripts ask by.
+    """
 
 
 def kept(value: Any) -> Any:
@@ -31,7 +35,9 @@ def kept(value: Any) -> Any:
 
 
 def finalize(value: Any) -> Any:
-    """What templates do with each value: of texts, control characters and those that turn text around become visible escapes."""
+    """What templates do with each value: of texts, control characters and those that turn text
+    around become visible escapes.
+    """
     if not isinstance(value, str) or isinstance(value, Kept):
         return value
     found = visible_lines(value)
@@ -44,14 +50,18 @@ def _json(value: Any, **options: Any) -> str:
 
 
 def clock(ms: int, precise: bool = False) -> Markup:
-    """A time, to the second or the millisecond. Rendered in UTC; the page shows it in the zone that its reader has chosen."""
+    """A time, to the second or the millisecond. Rendered in UTC; the page shows it in the zone
+    that its reader has chosen.
+    """
     if ms <= 0:
         return Markup('<span class="quiet">—</span>')
     at = datetime.fromtimestamp(ms // 1000, UTC)
     part = f".{ms % 1000:03d}"
     text = at.strftime("%Y-%m-%d %H:%M:%S") + (part if precise else "")
     return Markup('<time datetime="{}"{}>{}</time>').format(
-        at.strftime("%Y-%m-%dT%H:%M:%S") + part + "Z", Markup(" data-precise") if precise else "", text
+        at.strftime("%Y-%m-%dT%H:%M:%S") + part + "Z",
+        Markup(" data-precise") if precise else "",
+        text,
     )
 
 
@@ -114,16 +124,22 @@ def status_name(status: str) -> str:
 
 
 def record_link(place: Any, workflow_id: str = "", run_id: str = "", event_id: int = 0) -> str:
-    """The address of a record, with the event that knows of it: it tells the rest when Kafka has deleted the record."""
+    """The address of a record, with the event that knows of it: it tells the rest when Kafka has
+    deleted the record.
+    """
     path = f"/records/{segment(place.topic)}/{place.partition}/{place.offset}"
     if not (workflow_id and run_id and event_id):
         return path
-    return f"{path}?{urlencode({'workflow_id': workflow_id, 'run_id': run_id, 'event_id': event_id})}"
+    return (
+        f"{path}?{urlencode({'workflow_id': workflow_id, 'run_id': run_id, 'event_id': event_id})}"
+    )
 
 
 def is_payload(value: Any) -> bool:
     """Whether a value is a payload as `record_value` shows one."""
-    return isinstance(value, dict) and "encoding" in value and "metadata" in value and "size" in value
+    return (
+        isinstance(value, dict) and "encoding" in value and "metadata" in value and "size" in value
+    )
 
 
 class _Placeholder(str):
@@ -135,10 +151,20 @@ def shown(value: Any, *, empties: bool = False) -> Any:
     if is_payload(value):
         if "value" in value:
             return value["value"]
-        return _Placeholder(f"⟨{value.get('unreadable') or value['encoding'] + ', ' + size(value['size'])}⟩")
+        return _Placeholder(
+            f"⟨{value.get('unreadable') or value['encoding'] + ', ' + size(value['size'])}⟩"
+        )
     if isinstance(value, dict):
         parts = {name: shown(part, empties=empties) for name, part in value.items()}
-        return parts if empties else {name: part for name, part in parts.items() if part not in _EMPTY and part not in ([], {})}
+        return (
+            parts
+            if empties
+            else {
+                name: part
+                for name, part in parts.items()
+                if part not in _EMPTY and part not in ([], {})
+            }
+        )
     if isinstance(value, list):
         return [shown(part, empties=empties) for part in value]
     return value
@@ -161,13 +187,22 @@ def brief(value: Any, length: int = 160) -> str:
 
 
 def plain(value: Any, length: int = 160) -> str:
-    """A search attribute on one line, as people write it: text without quotes, a list with commas, a time as times are shown."""
+    """A search attribute on one line, as people write it: text without quotes, a list with
+    commas, a time as times are shown.
+    """
     found = shown(value, empties=True)
     if is_payload(value) and value["metadata"].get("type") == "Datetime" and isinstance(found, str):
         with contextlib.suppress(ValueError, OverflowError):
             at = datetime.fromisoformat(found)
-            return clock(round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000), True)
-    return brief(", ".join(map(str, found)) if isinstance(found, list) and all(isinstance(one, str) for one in found) else found, length)
+            return clock(
+                round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000), True
+            )
+    return brief(
+        ", ".join(map(str, found))
+        if isinstance(found, list) and all(isinstance(one, str) for one in found)
+        else found,
+        length,
+    )
 
 
 def brief_payloads(payloads: Any, length: int = 160) -> str:

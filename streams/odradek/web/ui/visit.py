@@ -1,4 +1,6 @@
-"""What every handler of a page gets: the request, the server, its parameters, and how to answer: page, part, or error as a page."""
+"""What every handler of a page gets: the request, the server, its parameters, and how to answer:
+page, part, or error as a page.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from odradek.web.ui import text
 from odradek.web.ui.histories import HistoryBook
 
 FOLDER = Path(__file__).parent
-#: What a script asks a part of a page with; its value names no template, it only says that the part is wanted.
+#: What a script asks a part of a page with; its value names no template, it only says that the part
+#: is wanted.
 PART_HEADER = "x-part"
 THEMES = ("light", "dark")
 _FORM_MAX = 4 * 1024 * 1024
@@ -42,26 +45,36 @@ TITLES = {
     RPCStatusCode.UNIMPLEMENTED: "Not served here",
     RPCStatusCode.DATA_LOSS: "Cannot be decoded",
 }
-#: What a page says after something was done. By name, so that no text of an address is ever shown as the server's.
+#: What a page says after something was done. By name, so that no text of an address is ever shown
+#: as the server's.
 NOTICES = {
     "signaled": "Signal delivered.",
     "canceled": "Cancellation requested.",
     "terminated": "Workflow terminated.",
     "unparked": "The run is tried again.",
     "redriven": "The record was put back where it came from.",
-    "pending": "Accepted: no processor has answered yet. It lies in the log and is applied when one comes.",
+    "pending": (
+        "Accepted: no processor has answered yet. It lies in the log and is applied when one comes."
+    ),
 }
 
 
 def new_environment() -> Environment:
-    """The templates, read now: files that change under a running server (an upgrade) change none of its pages."""
+    """The templates, read now: files that change under a running server (an upgrade) change none
+    of its pages.
+    """
     return _compiled(FOLDER / "templates")
 
 
 @functools.cache
 def _compiled(folder: Path) -> Environment:
-    """One for all servers of a process: to compile the templates takes a third of a second, and nothing changes an environment."""
-    texts = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.html"))}
+    """One for all servers of a process: to compile the templates takes a third of a second, and
+    nothing changes an environment.
+    """
+    texts = {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*.html"))
+    }
     environment = Environment(
         loader=DictLoader(texts),
         autoescape=True,
@@ -81,7 +94,9 @@ def _compiled(folder: Path) -> Environment:
 
 @dataclass
 class UiState:
-    """What the UI keeps in memory. All of it may be lost: histories are read again, a batch that stops says how far it came."""
+    """What the UI keeps in memory. All of it may be lost: histories are read again, a batch that
+    stops says how far it came.
+    """
 
     environment: Environment = field(default_factory=new_environment)
     histories: HistoryBook = field(default_factory=HistoryBook)
@@ -138,7 +153,9 @@ class Visit:
 
     # ------------------------------------------------------------ answers
 
-    def render(self, template: str, *, part: str = "", status: int = 200, **values: Any) -> Response:
+    def render(
+        self, template: str, *, part: str = "", status: int = 200, **values: Any
+    ) -> Response:
         """A page; only its template `part` when a script asked for that."""
         name = part if part and self.wants_part else template
         html = self.state.environment.get_template(name).render(**self._common(), **values)
@@ -154,9 +171,21 @@ class Visit:
         if isinstance(error, ReadSideBuildingError):
             # Asked again by itself: what was sent cannot be sent again by an address.
             waits = self.request.method == "GET"
-            return self.render("building.html", part="parts/building.html", status=error.http_status, building=error, waits=waits)
+            return self.render(
+                "building.html",
+                part="parts/building.html",
+                status=error.http_status,
+                building=error,
+                waits=waits,
+            )
         title = TITLES.get(error.status, "Something went wrong")
-        page = self.render("problem.html", part="parts/problem.html", status=error.http_status, title=title, problem=error)
+        page = self.render(
+            "problem.html",
+            part="parts/problem.html",
+            status=error.http_status,
+            title=title,
+            problem=error,
+        )
         page.headers.update(error.headers)
         return page
 
@@ -168,7 +197,9 @@ class Visit:
             "server": server,
             "version": server_version(),
             "user": principal.name if principal is not None else "",
-            "has_login": server.options.authenticator is not None and server.options.authenticator.login,
+            "has_login": (
+                server.options.authenticator is not None and server.options.authenticator.login
+            ),
             "may_write": self.may_write,
             "read_only": server.options.read_only,
             "theme": theme if theme in THEMES else "",
@@ -200,7 +231,9 @@ class Form:
 Handler = Callable[[Visit], Awaitable[Response]]
 
 
-def page(state: UiState, path: str, handler: Handler, *, methods: tuple[str, ...] = ("GET",)) -> Route:
+def page(
+    state: UiState, path: str, handler: Handler, *, methods: tuple[str, ...] = ("GET",)
+) -> Route:
     """A route of the UI. Braces in the path are whole segments, slashes in ids included."""
 
     async def endpoint(request: Request) -> Response:
