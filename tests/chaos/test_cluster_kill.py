@@ -103,6 +103,7 @@ async def kill_each(cluster: LocalCluster, load: Load) -> None:
         await asyncio.to_thread(until, all_in_sync, 60.0, "every replica is in sync")
 
 
+@pytest.mark.promise("exactly-once")
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_every_run_ends_once_while_each_broker_is_killed(tmp_path: Path) -> None:

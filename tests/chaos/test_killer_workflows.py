@@ -86,6 +86,7 @@ async def held(run: WorkflowHandle[Any, Any]) -> None:
         reason = found.parked_reason
 
 
+@pytest.mark.promise("quarantine")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_run_whose_first_task_kills_its_owners_is_held(
@@ -121,6 +122,7 @@ async def test_a_run_whose_first_task_kills_its_owners_is_held(
         assert await second.result() == "mended"
 
 
+@pytest.mark.promise("quarantine")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_run_that_kills_its_owners_from_a_timer_is_held_under_load(

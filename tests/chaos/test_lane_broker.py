@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
@@ -17,6 +19,7 @@ def _send(wire: Wire, start: int, stop: int) -> None:
         wire.send(SignalWorkflow(f"w{number % 10}", "slow:2", request_id=str(number)))
 
 
+@pytest.mark.promise("exactly-once")
 def test_broker_killed_and_restarted(namespace: str, tmp_path: Path) -> None:
     with LocalBroker(jvm_options=QUICK_START) as broker:
         wire = Wire(broker.bootstrap, namespace, tmp_path / "state")

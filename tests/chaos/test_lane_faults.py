@@ -40,6 +40,7 @@ def _batches(wire: Wire, start: int, stop: int) -> None:
         wire.flush()
 
 
+@pytest.mark.promise("exactly-once")
 @pytest.mark.parametrize("point", faults.POINTS)
 def test_killed(point: str, bootstrap: str, namespace: str, tmp_path: Path) -> None:
     """The owner is killed; its successor is the same slot, restarted."""
@@ -55,6 +56,7 @@ def test_killed(point: str, bootstrap: str, namespace: str, tmp_path: Path) -> N
         assert second.drain() == 0
 
 
+@pytest.mark.promise("exactly-once")
 @pytest.mark.parametrize(
     "point",
     [

@@ -56,6 +56,7 @@ def _end(supervisor: subprocess.Popen[str]) -> None:
     supervisor.stdout.close()
 
 
+@pytest.mark.promise("quarantine")
 def test_input_that_kills_its_owners_is_parked(wire: Wire, tmp_path: Path) -> None:
     """One workflow must not take a fleet down in turn: after two owners it is named first, taken
     alone, held once three died.
@@ -83,6 +84,7 @@ def test_input_that_kills_its_owners_is_parked(wire: Wire, tmp_path: Path) -> No
         _end(supervisor)
 
 
+@pytest.mark.promise("quarantine")
 @pytest.mark.slow
 def test_parked_run_that_kills_its_new_owners_is_held(wire: Wire, tmp_path: Path) -> None:
     """Each new owner tries parked runs again: one that kills it must not do so for ever, nor be
@@ -126,6 +128,7 @@ def test_parked_run_that_kills_its_new_owners_is_held(wire: Wire, tmp_path: Path
         _end(supervisor)
 
 
+@pytest.mark.promise("quarantine")
 def test_an_input_over_which_others_killed_the_owner_is_not_blamed(
     bootstrap: str, namespace: str, tmp_path: Path
 ) -> None:
@@ -149,6 +152,7 @@ def test_an_input_over_which_others_killed_the_owner_is_not_blamed(
     assert not wire.read(wire.dead_letters)
 
 
+@pytest.mark.promise("quarantine")
 def test_owners_that_end_before_they_come_to_what_is_accused_count_for_nothing(
     bootstrap: str, namespace: str, tmp_path: Path
 ) -> None:
@@ -199,6 +203,7 @@ def test_input_that_kills_its_owners_even_so_is_a_dead_letter(wire: Wire, tmp_pa
         _end(supervisor)
 
 
+@pytest.mark.promise("no-guess")
 @pytest.mark.slow
 def test_full_disk_stops_the_lane_and_loses_nothing(wire: Wire, tmp_path: Path) -> None:
     """Writes to files beyond 1 MB fail, as on a full disk; then there is room again."""
@@ -235,6 +240,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.promise("no-guess")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs")
 def test_really_full_disk_stops_the_lane_and_it_goes_on_by_itself(
     bootstrap: str, namespace: str, tmp_path: Path, small_disk: Path
@@ -292,6 +298,7 @@ def test_supervisor_restarts_and_drains(wire: Wire, tmp_path: Path) -> None:
         _end(supervisor)
 
 
+@pytest.mark.promise("quarantine")
 def test_supervisor_ends_a_child_that_keeps_the_interpreter(tmp_path: Path) -> None:
     """`time.sleep` gives the interpreter up, a regular expression does not: no thread of that
     process runs any more.

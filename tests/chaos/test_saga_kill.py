@@ -319,11 +319,13 @@ async def restore(chaos: Chaos) -> None:
     )
 
 
+@pytest.mark.promise("order-saga")
 @pytest.mark.timeout(240)
 async def test_kill_of_processors_and_services_under_load(bootstrap: str, tmp_path: Path) -> None:
     await run(bootstrap, tmp_path, Plan(processors=2, seconds=10, orders=60))
 
 
+@pytest.mark.promise("order-saga")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_kill_and_stop_of_processors_and_services_for_minutes(

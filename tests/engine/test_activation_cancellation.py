@@ -297,6 +297,7 @@ def test_a_handle_cancelled_at_once() -> None:
     assert result_of(commands) == ["plain", "activity error"]
 
 
+@pytest.mark.promise("determinism")
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_cancellation_with_an_activity_result_is_not_lost(steps: int, order: int) -> None:

@@ -87,6 +87,7 @@ def told(where: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.promise("determinism")
 @pytest.mark.parametrize("where", PLACES)
 def test_a_variable_stays_within_its_run(where: str) -> None:
     for made_by in both(Tells):

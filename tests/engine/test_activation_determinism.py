@@ -285,6 +285,7 @@ def test_replay_gives_the_same_commands(program: list[Any], data: st.DataObject)
     run.instance.close()
 
 
+@pytest.mark.promise("determinism")
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(program=programs, data=st.data(), first=st.sampled_from([MADE_BY, INTERCEPTED]))
 @pytest.mark.filterwarnings("ignore::odradek.workflow.UnfinishedSignalHandlersWarning")

@@ -256,6 +256,7 @@ class Waking:
         return self.event.is_set()
 
 
+@pytest.mark.promise("reads")
 def test_a_query_that_changes_the_workflow_fails_and_leaves_no_trace() -> None:
     lane = world(Waking)
     lane.step(lane.start("Waking"))
@@ -393,6 +394,7 @@ class Player:
                 break
 
 
+@pytest.mark.promise("determinism")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(program=programs, data=st.data())
 @pytest.mark.filterwarnings("ignore::odradek.workflow.UnfinishedSignalHandlersWarning")

@@ -62,6 +62,7 @@ def waits(w: World, tries: int) -> list[int]:
 # ---------------------------------------------------------------- back-off
 
 
+@pytest.mark.promise("quarantine")
 def test_it_is_tried_again_by_itself_less_and_less_often() -> None:
     w, switch = parked()
     history, told = w.names(), len(w.summaries)
@@ -97,6 +98,7 @@ def test_tables_hold_nothing_of_a_parked_run_once_it_has_gone_on_or_closed() -> 
     assert [key.split("/")[2] for key in w.tables.table("timer")] == ["RETENTION"]
 
 
+@pytest.mark.promise("quarantine")
 def test_the_time_of_the_next_try_outlives_its_owner() -> None:
     w, switch = parked()
     waits(w, 3)
@@ -146,6 +148,7 @@ def test_parked_again_or_unparked_before_its_time() -> None:
     assert switch.tries == tries, "the earlier time does not count any more"
 
 
+@pytest.mark.promise("quarantine")
 def test_runs_parked_together_are_not_tried_together() -> None:
     """Each may keep the lane for as long as the watchdog lets it: one, then other work, then the
     next.
@@ -277,6 +280,7 @@ def _calls(ctx: Any) -> Any:
     return value
 
 
+@pytest.mark.promise("timers")
 @pytest.mark.parametrize(
     ("code", "fields", "breaks", "closed"),
     [
@@ -317,6 +321,7 @@ def test_a_timer_that_meets_a_defect_fires_when_its_run_is_tried_again(
     assert w.run().status == closed and not w.dead_letters_allowed
 
 
+@pytest.mark.promise("timers")
 def test_the_end_of_a_retention_that_meets_a_defect_comes_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -396,6 +396,7 @@ def test_heartbeat_details_of_a_failure_reach_the_next_attempt() -> None:
     assert values(w.last_task().heartbeat_details) == [7]
 
 
+@pytest.mark.promise("attempts")
 def test_fencing() -> None:
     w = one(start_to_close_timeout_ms=5_000)
     first = w.last_task()
@@ -413,6 +414,7 @@ def test_fencing() -> None:
     assert outcome(w) == "right"
 
 
+@pytest.mark.promise("attempts")
 def test_everything_may_arrive_twice() -> None:
     w = one()
     task = w.last_task()

@@ -56,6 +56,7 @@ def said(w: World) -> list[list[str]]:
     return [summary.reported_problems for summary in w.summaries]
 
 
+@pytest.mark.promise("failing-task")
 def test_from_the_second_failure_in_a_row_until_the_task_succeeds() -> None:
     w, code = begun(RuntimeError("bug"))
     assert said(w) == [[]], "a first failure may be nothing"

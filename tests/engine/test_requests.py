@@ -82,6 +82,7 @@ def test_run_id_of_the_client_is_kept_and_seed_is_stored() -> None:
     assert event.random_seed > 0 and event.first_execution_run_id == "run-1"
 
 
+@pytest.mark.promise("requests")
 def test_repeated_start_gets_the_same_verdict_and_starts_nothing() -> None:
     w = world()
     start = w.start("waiting", request_id="r", run_id="run-1")
@@ -101,6 +102,7 @@ def test_repeated_start_gets_the_same_verdict_and_starts_nothing() -> None:
     assert len(w.results) == 1
 
 
+@pytest.mark.promise("unique-id")
 def test_second_start_of_an_open_id_is_already_exists_and_stays_so() -> None:
     w = world()
     w.step(w.start("waiting", run_id="run-1"))
@@ -335,6 +337,7 @@ def test_first_execution_run_id_guards_a_later_chain(kind: Any) -> None:
     assert w.replies[-1].status == outcomes.OK and w.run().status in ("CANCELED", "TERMINATED")
 
 
+@pytest.mark.promise("requests")
 def test_repeated_signal_is_delivered_once_also_by_the_next_owner() -> None:
     w = world()
     w.step(w.start("waiting"))
@@ -373,6 +376,7 @@ def chained(ctx: Any) -> Any:
     return None
 
 
+@pytest.mark.promise("requests")
 @pytest.mark.parametrize("restart", [False, True])
 def test_repeated_request_is_known_over_any_number_of_continued_runs(restart: bool) -> None:
     """Bounded by age and number, as within one run; not by how often the workflow went on as a
@@ -399,6 +403,7 @@ def test_repeated_request_is_known_over_any_number_of_continued_runs(restart: bo
     assert w.run_id() != last, "older than the window"
 
 
+@pytest.mark.promise("requests")
 def test_ring_outlives_the_runs_that_filled_it_and_goes_with_the_last() -> None:
     w = World(ScriptActivator(chained=chained), limits=EngineLimits(retention_ms=5_000))
     w.step(w.start("chained"))
@@ -568,6 +573,7 @@ def test_one_id_in_two_chains_of_a_workflow_is_two_requests(restart: bool, deadl
             w.restart()
 
 
+@pytest.mark.promise("requests")
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize(
     "of",
@@ -956,6 +962,7 @@ def test_repeated_start_without_an_ear_is_one_start_and_no_dead_letter() -> None
     assert [len(w.step(refused).dead_letters) for _ in range(2)] == [1, 0]
 
 
+@pytest.mark.promise("requests")
 @pytest.mark.parametrize("again_ms", [0, 2 * 3_600_000])
 @pytest.mark.parametrize("signal", [{}, {"signal_name": "tick"}])
 def test_start_that_was_put_back_makes_one_run(signal: dict[str, Any], again_ms: int) -> None:
@@ -970,6 +977,7 @@ def test_start_that_was_put_back_makes_one_run(signal: dict[str, Any], again_ms:
     assert w.run_id() == "later" and "WorkflowExecutionSignaled" not in w.names()
 
 
+@pytest.mark.promise("requests")
 def test_start_that_was_refused_may_be_put_back_once_nothing_is_in_its_way() -> None:
     w = world()
     w.step(w.start("waiting", run_id="first"))
@@ -983,6 +991,7 @@ def test_start_that_was_refused_may_be_put_back_once_nothing_is_in_its_way() -> 
         assert w.run_id() == f"of-{request_id}"
 
 
+@pytest.mark.promise("requests")
 def test_request_that_was_put_back_does_not_reach_the_next_chain() -> None:
     w = world()
     signal = SignalWorkflow("w", "tick", request_id="redriven-00000000-0000-5000-8000-000000000000")

@@ -224,6 +224,7 @@ def failed_task(lane: World) -> WorkflowTaskFailed:
     return event
 
 
+@pytest.mark.promise("failing-task")
 @pytest.mark.parametrize("what", TABLE)
 def test_command(what: str) -> None:
     do, cause, named = TABLE[what]
@@ -276,6 +277,7 @@ def test_longest_duration(duration_ms: int) -> None:
     assert (lane.run().task_failure is None) == (duration_ms <= DURATION_MAX_MS)
 
 
+@pytest.mark.promise("failing-task")
 @pytest.mark.parametrize("raises", ["value", "application"])
 def test_error_with_such_a_text(raises: str) -> None:
     """Its text is cleaned; it fails what it would fail with any other text."""

@@ -347,12 +347,14 @@ async def test_activity_waits_while_its_topic_is_forbidden(
     assert await handle.result() == ["reserved o3", "released o3"]
 
 
+@pytest.mark.promise("preflight")
 def test_creation_is_forbidden(settings: Any, topics: None) -> None:
     admin = ClusterAdmin(settings("processor"))
     with pytest.raises((TopicError, TopicMissingError), match=f"{PREFIX}unheard-of.events.*ACL"):
         admin.ensure([admin.topics.events("unheard-of")])
 
 
+@pytest.mark.promise("preflight")
 def test_wrong_password(settings: Any, broker: SecuredBroker) -> None:
     for _ in range(5):  # a busy machine may not hear the cause within the time
         with pytest.raises(BrokerUnreachableError) as caught:

@@ -51,6 +51,7 @@ async def committed_for_good(engine: Engine) -> None:
     await until(lambda: ends(committed=True) == ends(committed=False))
 
 
+@pytest.mark.promise("commands")
 @both_groups
 async def test_outcomes_made_while_the_broker_is_down_arrive_when_it_is_back(
     engine: Engine, broker: LocalBroker
@@ -86,6 +87,7 @@ async def test_outcomes_made_while_the_broker_is_down_arrive_when_it_is_back(
     }
 
 
+@pytest.mark.promise("share-group")
 @pytest.mark.parametrize("group", [SHARE])
 async def test_broker_that_dies_while_a_share_group_forms_delays_its_commands(
     engine: Engine, broker: LocalBroker

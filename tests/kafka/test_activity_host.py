@@ -84,6 +84,7 @@ async def test_what_is_committed_is_within_the_log(engine: Engine) -> None:
     )
 
 
+@pytest.mark.promise("commands")
 @both_groups
 async def test_command_of_an_aborted_transaction_never_runs(engine: Engine) -> None:
     """Neither one written before the first service nor a later one."""
@@ -337,6 +338,7 @@ async def test_answer_without_a_topic_goes_to_dead_letters(engine: Engine) -> No
 # --- the group
 
 
+@pytest.mark.promise("commands")
 async def test_full_service_hands_waiting_commands_on(engine: Engine) -> None:
     async with running(engine, max_concurrent_activities=1) as full:
         await until(lambda: full.statistics().partitions == 2)

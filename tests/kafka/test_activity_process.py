@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from odradek.wire.partitioner import partition_for
 from odradek.wire.tasks import ActivityTask
 from tests.kafka.activity_harness import Engine, names, until
@@ -34,6 +36,7 @@ async def acknowledged(engine: Engine, *tasks: ActivityTask) -> None:
         await until(lambda: Counter(committed(engine)) >= count)
 
 
+@pytest.mark.promise("commands")
 async def test_killed_while_an_activity_runs_behind_its_started(
     engine: Engine, service: Callable[..., Service]
 ) -> None:
@@ -52,6 +55,7 @@ async def test_killed_while_an_activity_runs_behind_its_started(
     assert not [line for line in second.lines() if "long" in line or "ran short" in line]
 
 
+@pytest.mark.promise("commands")
 async def test_killed_at_once_is_redelivered_started_first(
     engine: Engine, service: Callable[..., Service], tmp_path: Path
 ) -> None:
@@ -88,6 +92,7 @@ async def test_redelivery_that_kills_again_leaves_its_started(
     assert names(await engine.answers(task, "ActivityTaskStarted")) == ["Started"]
 
 
+@pytest.mark.promise("paused-service")
 async def test_stopped_service_starts_nothing_of_what_others_took(
     engine: Engine, service: Callable[..., Service], group: str, tmp_path: Path
 ) -> None:
@@ -170,6 +175,7 @@ async def test_another_joins_and_leaves_while_librdkafka_logs_every_step(
     assert leaves.lines()[-1] == stays.lines()[-1] == "drained"
 
 
+@pytest.mark.promise("commands")
 async def test_killed_in_a_loop_under_load_every_activity_is_answered(
     engine: Engine, service: Callable[..., Service]
 ) -> None:

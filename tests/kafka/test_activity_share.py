@@ -37,6 +37,7 @@ async def served(engine: Engine, host: ActivityHost) -> None:
         await engine.answers(probe, "ActivityTaskCompleted")
 
 
+@pytest.mark.promise("share-group")
 async def test_the_groups_settings_are_made_before_its_first_member(engine: Engine) -> None:
     async with running(engine):
         pass
@@ -53,6 +54,7 @@ async def test_the_groups_settings_are_made_before_its_first_member(engine: Engi
         )
 
 
+@pytest.mark.promise("share-group")
 @pytest.mark.parametrize("partitions", [1, 4])
 async def test_full_service_leaves_commands_to_the_other(
     new_engine: Callable[..., Engine], partitions: int
@@ -101,6 +103,7 @@ def task_name(task: Any) -> str:
     return str(values(task.input)[0])
 
 
+@pytest.mark.promise("share-group")
 async def test_shutdown_releases_what_was_not_begun(new_engine: Callable[..., Engine]) -> None:
     engine = new_engine(partitions=1)
     async with running(

@@ -52,6 +52,7 @@ def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
     return settings_for(bootstrap, namespace, tmp_path)
 
 
+@pytest.mark.promise("reads")
 async def test_no_processor_for_the_queue_yet(settings: Settings) -> None:
     """Start first, worker later: works. Until then a query says UNAVAILABLE and names the queue."""
 
@@ -94,6 +95,7 @@ class Patient:
         )
 
 
+@pytest.mark.promise("attempts")
 async def test_processor_down_for_longer_than_every_timeout(settings: Settings) -> None:
     """Its result lies in the partition before the timers are looked at: the activity is neither
     timed out nor run again.
@@ -148,6 +150,7 @@ class Hasty:
         )
 
 
+@pytest.mark.promise("attempts")
 async def test_command_outlives_its_processor_and_waits_for_its_service(settings: Settings) -> None:
     """Nobody serves it when the processor goes; it runs while the processor is away, and its one
     attempt counts.
@@ -179,6 +182,7 @@ async def test_command_outlives_its_processor_and_waits_for_its_service(settings
     assert attempts == [1]
 
 
+@pytest.mark.promise("preflight")
 async def test_unreachable_broker_is_named_with_its_setting(settings: Settings) -> None:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     began = time.monotonic()
@@ -233,6 +237,7 @@ def test_wrong_topics_on_the_command_line(settings: Settings, tmp_path: Path) ->
     assert names.state(QUEUE) in said and "has 2 partitions, but 3 are expected" in said
 
 
+@pytest.mark.promise("preflight")
 async def test_topics_missing_and_creation_forbidden(settings: Settings) -> None:
     """A client says which topic and how to have it; so does a worker; once they are there both
     work under the same setting.
@@ -270,6 +275,7 @@ async def test_topics_missing_and_creation_forbidden(settings: Settings) -> None
             await neighbours_are_well(client)
 
 
+@pytest.mark.promise("preflight")
 async def test_changed_partition_count(settings: Settings) -> None:
     """Never a silent re-hash: runs that hash elsewhere now would seem lost. The worker says both
     numbers and what to do.
@@ -342,6 +348,7 @@ async def test_worker_started_twice_on_one_host(settings: Settings) -> None:
         await neighbours_are_well(client)
 
 
+@pytest.mark.promise("rebalance")
 async def test_workers_that_share_a_label(settings: Settings, tmp_path: Path) -> None:
     """`identity` is what Temporal's is: the same in all pods of a deployment. They share the work."""
     settings = settings.replace(identity="orders-worker")
@@ -367,6 +374,7 @@ async def test_workers_that_share_a_label(settings: Settings, tmp_path: Path) ->
             await neighbours_are_well(client)
 
 
+@pytest.mark.promise("exactly-once")
 async def test_worker_started_twice_with_the_same_identity(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,6 +403,7 @@ async def test_worker_started_twice_with_the_same_identity(
                 await neighbours_are_well(client)
 
 
+@pytest.mark.promise("store")
 async def test_corrupt_local_store_is_rebuilt(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

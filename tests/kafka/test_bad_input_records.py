@@ -94,6 +94,7 @@ class Large:
         )
 
 
+@pytest.mark.promise("too-large")
 @pytest.mark.parametrize("what", ["start", "signal"])
 async def test_request_larger_than_the_topic_takes(client: Client, what: str) -> None:
     """Refused where it is made, with size, limit and topic: nothing is sent."""
@@ -119,6 +120,7 @@ async def _meet(client: Client, where: str, names: list[str]) -> dict[str, BaseE
     return dict(zip(names, outcomes, strict=True))
 
 
+@pytest.mark.promise("too-large")
 async def test_activity_result_larger_than_the_topic_takes(client: Client) -> None:
     """Fails that activity for good, with size and limit; the workflow hears it."""
     async with Worker(
@@ -133,6 +135,7 @@ async def test_activity_result_larger_than_the_topic_takes(client: Client) -> No
             )
 
 
+@pytest.mark.promise("too-large")
 @pytest.mark.parametrize("where", ["activity input", "result"])
 async def test_output_larger_than_the_topic_takes(client: Client, where: str) -> None:
     """One bad output never stops a batch: it fails its own run, with size, limit and cure; all
@@ -202,6 +205,7 @@ class Elsewhere:
         )
 
 
+@pytest.mark.promise("commands")
 async def test_activity_on_a_queue_that_does_not_exist(client: Client) -> None:
     """Ordinary: it waits, visibly, under its schedule-to-start; a service that comes later
     serves it.
@@ -227,6 +231,7 @@ async def test_activity_on_a_queue_that_does_not_exist(client: Client) -> None:
             assert await asyncio.wait_for(waiting.result(), 30) == 42
 
 
+@pytest.mark.promise("commands")
 async def test_activity_on_a_queue_whose_topics_may_not_be_made(settings: Settings) -> None:
     """Where creation is forbidden the activity waits with the reason, and runs once somebody
     makes the topic.
@@ -265,6 +270,7 @@ async def test_activity_on_a_queue_whose_topics_may_not_be_made(settings: Settin
             assert await asyncio.wait_for(waiting.result(), 60) == 42
 
 
+@pytest.mark.promise("bad-records")
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

@@ -68,6 +68,7 @@ class Late:
         return "here at last"
 
 
+@pytest.mark.promise("failing-task")
 async def test_unregistered_workflow_type(client: Client) -> None:
     """The run stays open and says what is registered; a worker that knows the type takes it up."""
     async with Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]):
@@ -101,6 +102,7 @@ class CallsByName:
         )
 
 
+@pytest.mark.promise("commands")
 async def test_unregistered_activity_type(client: Client) -> None:
     """The attempt fails, retryably, with the list of what is registered; a service that knows it
     takes the next one.
@@ -136,6 +138,7 @@ async def test_unregistered_activity_type(client: Client) -> None:
             assert await asyncio.wait_for(handle.result(), 30) == 6
 
 
+@pytest.mark.promise("failing-task")
 async def test_workflow_argument_that_does_not_decode(client: Client) -> None:
     """The task fails with the reason; the run stays open until it is terminated; neighbours
     complete.
@@ -192,6 +195,7 @@ class Raises:
         raise KeyError("a bug")
 
 
+@pytest.mark.promise("failing-task")
 async def test_workflow_code_that_raises(client: Client) -> None:
     """A failure error fails the workflow. Any other exception is a bug: the task is retried, the
     run waits for better code.
@@ -278,6 +282,7 @@ CAUSES = {
 }
 
 
+@pytest.mark.promise("failing-task")
 async def test_workflow_code_that_makes_what_cannot_be_written(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -362,6 +367,7 @@ class Blocks:
         return how
 
 
+@pytest.mark.promise("quarantine")
 @pytest.mark.parametrize("how", ["sleeps", "spins"])
 async def test_workflow_code_that_keeps_its_thread(client: Client, how: str) -> None:
     """The watchdog parks that run only, with the line where it was; signals to it are kept;
@@ -416,6 +422,7 @@ class After:
         self.went = True
 
 
+@pytest.mark.promise("determinism")
 async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
     """Says event, command and line of code; the run stays open, and goes on with the code it was
     started with.
@@ -452,6 +459,7 @@ async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
         await eventually(replays, "a query replays the history with the old code")
 
 
+@pytest.mark.promise("reads")
 @pytest.mark.parametrize("known", [True, False], ids=["queue is told", "queue must be found"])
 async def test_unknown_workflow_id(client: Client, known: bool) -> None:
     """NOT_FOUND, and only because every owner that could know it has answered; the id stands in
@@ -475,6 +483,7 @@ async def test_unknown_workflow_id(client: Client, known: bool) -> None:
             assert "nobody" in str(caught.value)
 
 
+@pytest.mark.promise("reads")
 async def test_unknown_workflow_id_while_an_owner_is_away(settings: Settings) -> None:
     """As long as a queue has not answered it is UNAVAILABLE, not NOT_FOUND: the run may be there."""
     async with connected(settings.replace(rpc_timeout=SECOND)) as client:
@@ -495,6 +504,7 @@ async def test_unknown_workflow_id_while_an_owner_is_away(settings: Settings) ->
         other.close()
 
 
+@pytest.mark.promise("reads")
 async def test_unknown_workflow_id_while_a_queue_was_never_served(settings: Settings) -> None:
     """It has no runs, only requests that nobody has applied: it is named, and keeps nobody
     waiting.
@@ -515,6 +525,7 @@ async def test_unknown_workflow_id_while_a_queue_was_never_served(settings: Sett
         other.close()
 
 
+@pytest.mark.promise("reads")
 async def test_signal_to_a_closed_run(client: Client) -> None:
     """Refused to the caller; the result stays what it was; a query goes on to work."""
     async with Worker(client, task_queue=QUEUE, workflows=[Waits]):

@@ -873,6 +873,7 @@ def test_dead_letters(world: World, odradek: Run) -> None:
     )
 
 
+@pytest.mark.promise("requests")
 def test_dead_letter_without_an_id_counts_once(world: World, odradek: Run) -> None:
     """A signal from a shell: put back while its cause lasts, then twice, with the letter that
     came of it.

@@ -152,6 +152,7 @@ async def test_start_first_worker_later(
         assert await asyncio.wait_for(result, 60) == "late"
 
 
+@pytest.mark.promise("requests")
 async def test_lost_replies_are_asked_for_again(
     settings: Settings, serve: Callable[..., FakeOwner]
 ) -> None:

@@ -95,6 +95,7 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
     return Wire(bootstrap, namespace, tmp_path / "worker", partitions=2, deadlock_timeout=0.5)
 
 
+@pytest.mark.promise("failing-task")
 async def test_failing_and_parked_runs_are_found_while_they_are(wire: Wire, tmp_path: Path) -> None:
     settings: Settings = wire.settings
     client = await Client.connect(settings=settings)

@@ -139,6 +139,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
     engine.close()
 
 
+@pytest.mark.promise("registry")
 async def test_service_reads_commands_and_cancel_requests(
     settings: Settings,
     engine: Engine,
@@ -206,6 +207,7 @@ async def test_service_reads_commands_and_cancel_requests(
 # --- processors: events; and then everything together
 
 
+@pytest.mark.promise("registry")
 async def test_worker_reads_events_and_everybody_reads_what_it_wrote(
     settings: Settings,
     foreign: Foreign,
@@ -297,6 +299,7 @@ async def test_service_waits_for_a_registry(
         await running
 
 
+@pytest.mark.promise("registry")
 @pytest.mark.parametrize("url", ["with a registry"], indirect=True)
 async def test_client_and_processor_wait_for_a_registry(
     settings: Settings, foreign: Foreign, registry: FakeRegistry, caplog: pytest.LogCaptureFixture
@@ -347,6 +350,7 @@ async def test_client_that_meets_an_unknown_reply_while_the_registry_is_away(
             await until(lambda: bool(transport._reader().view._members), step=owner.announce)
 
 
+@pytest.mark.promise("registry")
 @pytest.mark.parametrize("url", ["with a registry"], indirect=True)
 async def test_who_has_started_needs_no_registry_for_what_this_version_writes(
     settings: Settings, registry: FakeRegistry, no_hurry: None, monkeypatch: pytest.MonkeyPatch

@@ -41,6 +41,7 @@ def _dropped(processor: Processor) -> int:
     return int(processor.statistics().totals.dropped)
 
 
+@pytest.mark.promise("exactly-once")
 def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
     """Somebody used the transactional ids; the group still gives us the partitions: the lanes
     restart, the process does not.
@@ -62,6 +63,7 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
     assert processor.statistics().totals.refused == 0
 
 
+@pytest.mark.promise("exactly-once")
 def test_unknown_outcome_of_a_commit(
     wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +76,7 @@ def test_unknown_outcome_of_a_commit(
     wire.assert_exactly_once(100, 10)
 
 
+@pytest.mark.promise("exactly-once")
 def test_owner_slower_than_the_transaction_timeout(namespace: str, tmp_path: Path) -> None:
     """The broker ends the transaction and fences the producer, though nobody took over. This one
     looks twice a second, not every 10 s.

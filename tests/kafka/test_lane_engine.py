@@ -302,6 +302,7 @@ def test_held_run_waits_for_an_operator(wire: Wire) -> None:
         processor.stop()
 
 
+@pytest.mark.promise("quarantine")
 def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> None:
     """By the lane's timers, again and again; and a new owner tries each of them once, a few at a
     time, with inputs in between.
@@ -393,6 +394,7 @@ def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> N
         processor.stop()
 
 
+@pytest.mark.promise("failing-task")
 @pytest.mark.parametrize("what", ["number", "size"])
 def test_unwritable_row_fails_its_task_and_keeps_the_input(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, what: str
@@ -456,6 +458,7 @@ def test_unwritable_row_fails_its_task_and_keeps_the_input(
         processor.stop()
 
 
+@pytest.mark.promise("failing-task")
 def test_output_that_the_broker_refuses_ends_its_run_and_keeps_the_input(
     wire: Wire, bootstrap: str
 ) -> None:

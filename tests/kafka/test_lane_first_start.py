@@ -21,6 +21,7 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
     return Wire(bootstrap, namespace, tmp_path)
 
 
+@pytest.mark.promise("exactly-once")
 def test_group_offset_never_comes_before_the_position_row(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:

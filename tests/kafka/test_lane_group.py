@@ -22,6 +22,7 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
     return Wire(bootstrap, namespace, tmp_path, partitions=4)
 
 
+@pytest.mark.promise("rebalance")
 def test_two_processors_share_and_neither_loses(wire: Wire) -> None:
     """The second joins under load: partitions move while inputs flow."""
     first = make_processor(wire.settings, QUEUE)
@@ -78,6 +79,7 @@ def test_restart_keeps_its_partitions_without_a_rebalance(wire: Wire) -> None:
         processor.stop()
 
 
+@pytest.mark.promise("rebalance")
 def test_drain_finishes_and_leaves_nothing(wire: Wire) -> None:
     """SIGTERM under load: exit status 0, and a successor finds each input applied once."""
     with Host(wire, batch=10) as host:

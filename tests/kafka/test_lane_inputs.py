@@ -56,6 +56,7 @@ def _letters(wire: Wire, count: int) -> list[Any]:
     return until(lambda: len(found := wire.read(wire.dead_letters)) >= count and found)
 
 
+@pytest.mark.promise("any-producer")
 def test_wrong_partition_is_forwarded_once(wire: Wire, processor: Processor) -> None:
     """A foreign producer with another hash: applied where it belongs, never where it lies."""
     for number in range(20):
@@ -130,6 +131,7 @@ def test_undecodable_goes_to_dead_letters_as_it_came(wire: Wire, processor: Proc
     until(lambda: wire.counts() == {"w1": [1]})
 
 
+@pytest.mark.promise("bad-records")
 def test_undecodable_result_fails_its_activity(wire: Wire, processor: Processor) -> None:
     """What routes stands in the headers: the run does not wait for ever on a record that nobody
     could read.
@@ -214,6 +216,7 @@ def test_registry_framing_without_a_registry_is_not_waited_for(
     until(lambda: wire.counts() == {workflow_id: [1, 2]})
 
 
+@pytest.mark.promise("reads")
 def test_query_of_a_client_whose_clock_is_behind_is_applied(
     wire: Wire, processor: Processor
 ) -> None:

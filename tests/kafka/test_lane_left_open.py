@@ -73,6 +73,7 @@ def _left_by_an_owner_that_died(
     return before
 
 
+@pytest.mark.promise("exactly-once")
 def test_whole_one_is_committed(broker: LocalBroker, namespace: str, tmp_path: Path) -> None:
     """All of it was written; nobody can tell any more that it was committed, but for its being
     whole.

@@ -109,6 +109,7 @@ def _rows(wire: Wire) -> Rows:
     return found
 
 
+@pytest.mark.promise("store")
 def test_wiped_store_is_restored_equal(wire: Wire) -> None:
     _run(wire, 200)
     before = _rows(wire)
@@ -299,6 +300,7 @@ async def test_a_bit_that_flipped_in_the_store_costs_no_input(
     assert not wire.read(wire.dead_letters)
 
 
+@pytest.mark.promise("store")
 def test_store_of_another_topic_is_rebuilt(wire: Wire) -> None:
     """Such as `odradek dev` with a new cluster over an old state directory."""
     _run(wire, 100)
@@ -363,6 +365,7 @@ def test_age_of_a_store_is_measured_by_what_its_topic_says(
     )
 
 
+@pytest.mark.promise("store")
 def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
     """Committed rows behind an older open transaction (an owner before last, a foreign tool) are
     invisible until it is decided.
@@ -395,6 +398,7 @@ def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
     assert _rows(wire) == before
 
 
+@pytest.mark.promise("exactly-once")
 def test_restores_that_wait_let_others_restore(
     bootstrap: str, namespace: str, tmp_path: Path
 ) -> None:

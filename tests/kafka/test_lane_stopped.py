@@ -100,6 +100,7 @@ class Troubled:
         self._real.commit_transaction(timeout)
 
 
+@pytest.mark.promise("quarantine")
 @pytest.mark.parametrize("at", ["in the pause", "in the commit", "in a commit that hangs"])
 def test_stops_while_the_cluster_is_in_trouble_are_no_deaths(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, at: str
@@ -146,6 +147,7 @@ def test_stops_while_the_cluster_is_in_trouble_are_no_deaths(
     _applied(wire)
 
 
+@pytest.mark.promise("quarantine")
 def test_a_stop_before_what_was_named_has_run_takes_the_name_out(wire: Wire) -> None:
     """Another lane of the process tries something: for the next owner on whatever host, without
     the file of this one.
@@ -160,6 +162,7 @@ def test_a_stop_before_what_was_named_has_run_takes_the_name_out(wire: Wire) -> 
     _applied(wire)
 
 
+@pytest.mark.promise("quarantine")
 @pytest.mark.parametrize("row", ["damaged", "of a newer version"])
 def test_restarts_over_a_row_that_cannot_be_read_are_no_deaths(wire: Wire, row: str) -> None:
     """As of an upgrade that hangs or is taken back: three of them held the innocent run that
@@ -237,6 +240,7 @@ def test_clients_that_cannot_be_made_for_a_while_stop_no_lane(
     assert refused == 2 * DEFECTS_MAX
 
 
+@pytest.mark.promise("quarantine")
 @pytest.mark.slow
 def test_a_death_behind_a_stop_that_was_forgiven_counts(
     wire: Wire, monkeypatch: pytest.MonkeyPatch

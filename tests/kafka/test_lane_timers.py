@@ -31,6 +31,7 @@ def _order(wire: Wire, workflow_id: str) -> list[str]:
     ]
 
 
+@pytest.mark.promise("timers")
 def test_timer_fires_once(wire: Wire) -> None:
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
@@ -55,6 +56,7 @@ def test_timer_fires_once(wire: Wire) -> None:
     assert _order(wire, "w") == ["timer:300", "fired", "count"]
 
 
+@pytest.mark.promise("timers")
 def test_timer_survives_its_owner(wire: Wire) -> None:
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
@@ -71,6 +73,7 @@ def test_timer_survives_its_owner(wire: Wire) -> None:
         processor.stop()
 
 
+@pytest.mark.promise("attempts")
 def test_outage_longer_than_the_timer(wire: Wire) -> None:
     """Results that lie in the partition when the processor comes back win over timers that fell
     due long ago.
@@ -106,6 +109,7 @@ def _stopped_before(wire: Wire, name: str, timer_ms: int) -> bool:
     return "fired" not in _order(wire, name)
 
 
+@pytest.mark.promise("timers")
 def test_timer_waits_for_a_record_behind_an_open_transaction(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:

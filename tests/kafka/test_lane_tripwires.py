@@ -74,6 +74,7 @@ def test_partition_count_that_changed(wire: Wire) -> None:
     assert (error.expected, error.found) == (2, 4)
 
 
+@pytest.mark.promise("no-guess")
 def test_events_made_anew(wire: Wire) -> None:
     _applied(wire, 20)
     _recreate(wire, wire.events)
@@ -82,6 +83,7 @@ def test_events_made_anew(wire: Wire) -> None:
     assert error.topic == wire.events
 
 
+@pytest.mark.promise("no-guess")
 def test_state_made_anew(wire: Wire) -> None:
     """Its rows are gone: no position row, but the group has committed offsets."""
     _applied(wire, 20)
@@ -156,6 +158,7 @@ def test_group_offset_before_a_first_start(wire: Wire) -> None:
     assert "no first start" in str(error)
 
 
+@pytest.mark.promise("no-guess")
 def test_gap_while_running(wire: Wire) -> None:
     """delete_records ahead of a paused reader: one `_AUTO_OFFSET_RESET` event, then silence. The
     lane stops; the other goes on.

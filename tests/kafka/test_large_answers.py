@@ -90,6 +90,7 @@ class Ends:
         return "q" * size
 
 
+@pytest.mark.promise("too-large")
 @pytest.mark.parametrize("size", [899_900, 900_100, LARGE])
 async def test_result_reaches_whoever_waits(client: Client, size: int) -> None:
     """The start that waits, a handle before and after the end, a chain followed and not."""
@@ -113,6 +114,7 @@ async def test_result_reaches_whoever_waits(client: Client, size: int) -> None:
             await chain.result(follow_runs=False)
 
 
+@pytest.mark.promise("too-large")
 async def test_failure_reaches_whoever_waits(client: Client) -> None:
     async with Worker(client, task_queue=QUEUE, workflows=[Ends]):
         started = await client.start_workflow(
@@ -135,6 +137,7 @@ async def test_failure_reaches_whoever_waits(client: Client) -> None:
             )
 
 
+@pytest.mark.promise("too-large")
 async def test_result_over_http_from_the_command_line_and_in_the_history(
     client: Client,
     settings: Settings,
@@ -177,6 +180,7 @@ async def test_result_over_http_from_the_command_line_and_in_the_history(
             assert closed["workflowExecutionCompletedEventAttributes"]["result"] == ["z" * LARGE]
 
 
+@pytest.mark.promise("too-large")
 async def test_query_result_up_to_what_replies_take(client: Client) -> None:
     """`replies` takes 16 MiB; what is larger fails the query alone, with size, limit, topic and
     the setting's name.
@@ -195,6 +199,7 @@ async def test_query_result_up_to_what_replies_take(client: Client) -> None:
         assert await handle.query(Ends.echo, 3) == "qqq", "the next one is answered"
 
 
+@pytest.mark.promise("too-large")
 async def test_replies_that_take_less_than_results(client: Client) -> None:
     """An administrator's doing: the run completes, its result is in `results`; who waits hears
     both limits, and does not wait for ever.
@@ -229,6 +234,7 @@ async def test_replies_that_take_less_than_results(client: Client) -> None:
         assert (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED
 
 
+@pytest.mark.promise("too-large")
 async def test_run_with_large_pending_activities_is_described_and_found(client: Client) -> None:
     """Twenty heartbeats and failures of a million bytes are more than a reply takes: some are
     cut short, the run is described.

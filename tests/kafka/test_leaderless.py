@@ -63,6 +63,7 @@ def halved() -> Iterator[Halved]:
         yield Halved(settings, topic, alive, dead)
 
 
+@pytest.mark.promise("exactly-once")
 @pytest.mark.slow
 def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> None:
     ends = EndOffsets(ClusterAdmin(halved.settings), halved.topic)
@@ -93,6 +94,7 @@ def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> Non
         ends.join()
 
 
+@pytest.mark.promise("exactly-once")
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [1_048_588, 100], ids=["whole batches", "less than a batch"])
 def test_records_of_the_others_leave(halved: Halved, limit: int) -> None:

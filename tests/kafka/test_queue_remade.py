@@ -127,6 +127,7 @@ async def test_start_of_a_deleted_queue_makes_it_as_any_first_start(
                 await handle.signal("s")
 
 
+@pytest.mark.promise("reads")
 async def test_signal_to_a_deleted_queue_makes_nothing(
     settings: Settings, admin: ClusterAdmin
 ) -> None:

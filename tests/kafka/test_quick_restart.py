@@ -48,6 +48,7 @@ def start(bootstrap: str, namespace: str, tmp_path: Path) -> Iterator[Start]:
         process.wait()
 
 
+@pytest.mark.promise("rebalance")
 @pytest.mark.parametrize("what", ["processor", "activities"])
 def test_no_partition_stays_without_an_owner(
     start: Start, bootstrap: str, namespace: str, what: str

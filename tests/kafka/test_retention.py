@@ -97,6 +97,7 @@ def _check_tombstone(wire: Wire, messages: list[Message], workflow_id: str, run_
     )
 
 
+@pytest.mark.promise("retention")
 def test_end_of_retention_is_a_tombstone(wire: Wire, processor: Processor) -> None:
     ids = [f"w{n}" for n in range(6)]
     for id in ids:
@@ -112,6 +113,7 @@ def test_end_of_retention_is_a_tombstone(wire: Wire, processor: Processor) -> No
     )
 
 
+@pytest.mark.promise("retention")
 def test_deletion_of_an_open_run(wire: Wire, processor: Processor) -> None:
     wire.send(StartWorkflow("open-1", "T", run_id="run-1"))
     wire.send(StartWorkflow("open-2", "T", run_id="run-2"))

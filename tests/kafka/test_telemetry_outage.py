@@ -9,6 +9,8 @@ import itertools
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from odradek.broker import QUICK_START, LocalBroker
 from tests.kafka.activity_harness import until
 from tests.kafka.telemetry_process import Process
@@ -21,6 +23,7 @@ async def becomes(process: Process, status: int, reason: str = "") -> None:
     await until(is_so, 90, describe=lambda: process.reasons("ready"))
 
 
+@pytest.mark.promise("health")
 async def test_without_a_broker_a_worker_is_live_and_not_ready(tmp_path: Path) -> None:
     broker = LocalBroker(jvm_options=QUICK_START)
     broker.start()

@@ -52,6 +52,7 @@ async def ready(process: Process) -> None:
     )
 
 
+@pytest.mark.promise("health")
 async def test_live_while_it_restores_and_ready_only_then(settings: Settings, start: Start) -> None:
     ClusterAdmin(settings).ensure_queue("q")
     # A transaction that somebody left open: the lane has to wait for it, and cannot know what the
@@ -158,6 +159,7 @@ async def test_types_that_callers_make_up_are_no_labels(settings: Settings, star
     } == known | {"(unknown)"}
 
 
+@pytest.mark.promise("health")
 async def test_a_lane_that_hangs_is_not_live(settings: Settings, start: Start) -> None:
     process = start("processor", ODRADEK_LIVENESS_TIMEOUT="4 s", ODRADEK_DEADLOCK_TIMEOUT="1 s")
     await ready(process)
@@ -170,6 +172,7 @@ async def test_a_lane_that_hangs_is_not_live(settings: Settings, start: Start) -
     assert process.total("odradek_live", kind="processor") == 0
 
 
+@pytest.mark.promise("telemetry")
 async def test_a_line_is_logged_once_over_evictions_and_a_killed_owner(
     settings: Settings, start: Start
 ) -> None:

@@ -88,6 +88,7 @@ def read_commands(settings: Settings) -> list[dict[str, str]]:
     return found
 
 
+@pytest.mark.promise("telemetry")
 async def test_one_trace_from_the_client_over_two_processes_and_replays(
     settings: Settings, far_spans: Path
 ) -> None:

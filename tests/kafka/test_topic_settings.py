@@ -79,6 +79,7 @@ def warnings_of_a_processor(wire: Wire, caplog: pytest.LogCaptureFixture) -> lis
     return [record.getMessage() for record in caplog.records]
 
 
+@pytest.mark.promise("preflight")
 @pytest.mark.parametrize(
     ("kind", "settings", "wanted"),
     [
@@ -145,6 +146,7 @@ def test_state_that_is_to_be_deleted_from_now_on_stops_running_lanes(
         processor.stop()
 
 
+@pytest.mark.promise("preflight")
 @pytest.mark.parametrize(
     ("kind", "settings", "said"),
     [

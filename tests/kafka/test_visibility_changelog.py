@@ -143,6 +143,7 @@ def delete(settings: Settings, topic: str) -> None:
     admin.delete_topics([topic], operation_timeout=30)[topic].result(timeout=30)
 
 
+@pytest.mark.promise("lists")
 @pytest.mark.parametrize("registry", ["", pytest.param("registry", marks=pytest.mark.slow)])
 def test_windows_outlive_the_runs_and_the_disk(
     settings: Settings, runs: Runs, registry: str
@@ -175,6 +176,7 @@ def outlive(settings: Settings, runs: Runs) -> None:
         assert [w.started for w in windows(published(reader))] == [6, 0, 0, 1]
 
 
+@pytest.mark.promise("lists")
 def test_each_of_two_servers_restores_what_the_other_one_wrote(
     settings: Settings, runs: Runs, tmp_path: Path
 ) -> None:
@@ -195,6 +197,7 @@ def test_each_of_two_servers_restores_what_the_other_one_wrote(
         assert windows(published(reader)) == before and reader.store.changelog.since_ms == 0
 
 
+@pytest.mark.promise("lists")
 def test_a_server_that_was_away_while_a_run_closed_and_was_deleted(
     settings: Settings, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +282,7 @@ def test_a_changelog_that_is_deleted_is_written_anew(settings: Settings, runs: R
         assert windows(published(reader)) == before and reader.store.changelog.since_ms == 0
 
 
+@pytest.mark.promise("lists")
 def test_without_a_changelog_it_says_since_when_and_what_to_do(
     settings: Settings, runs: Runs, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -305,6 +309,7 @@ def test_without_a_changelog_it_says_since_when_and_what_to_do(
         assert reader.store.windows_complete_since_ms == since_ms
 
 
+@pytest.mark.promise("lists")
 def test_kill_9_between_a_window_that_was_written_and_its_note(
     settings: Settings, runs: Runs, tmp_path: Path
 ) -> None:

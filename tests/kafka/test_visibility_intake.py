@@ -448,6 +448,7 @@ def test_a_first_reading_says_how_far_it_is(
         assert reader.wait_ready(60) and reader.building == "" and reader.built_percent == 100
 
 
+@pytest.mark.promise("lists")
 @pytest.mark.parametrize("fault", ["", "begin", "commit"])
 def test_kill_9_loses_nothing_and_counts_nothing_twice(
     settings: Settings, runs: Runs, tmp_path: Path, fault: str

@@ -225,6 +225,7 @@ async def test_details_too_large_beside_the_input_cost_no_attempt(
     assert len(said) == 1 and "ID large" in said[0] and "max.message.bytes" in said[0]
 
 
+@pytest.mark.promise("too-large")
 async def test_a_failure_that_does_not_fit_is_cut_and_retried(client: Client) -> None:
     """`events` takes 1 MiB: neither a long text nor large details beside a short one make a
     failure final.

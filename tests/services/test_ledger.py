@@ -76,6 +76,7 @@ def test_work_that_raises_leaves_nothing(ledger: Ledger) -> None:
     assert ledger.once("run/1", "ReserveInventory", "7", answer("R-7")).data == {"id": "R-7"}
 
 
+@pytest.mark.promise("order-saga")
 def test_undo_bars_a_late_attempt(ledger: Ledger) -> None:
     ledger.undo("run/2", "UnfreezePayment", "FreezePayment", "7", answer("U-7"))
     with pytest.raises(
@@ -99,6 +100,7 @@ def test_undo_leaves_the_first_answer_to_its_own_key(ledger: Ledger) -> None:
     assert ledger.once("run/1", "FreezePayment", "7", answer("other")).data == {"id": "F-7"}
 
 
+@pytest.mark.promise("order-saga")
 def test_refusal_bars_a_late_attempt(ledger: Ledger) -> None:
     """One attempt is silent, the next is refused for good: the first must not do afterwards what
     the second said would not happen.

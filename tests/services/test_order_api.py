@@ -103,6 +103,7 @@ def test_place_and_wait(shop: Shop, number: str) -> None:
     assert shop.effects(number) == {"CreateOrder": 1, "ReserveInventory": 1, "FreezePayment": 1}
 
 
+@pytest.mark.promise("unique-id")
 def test_place_twice_gives_the_first_order(shop: Shop, number: str) -> None:
     """While it runs, and after it has closed; also with another content, and at the same time."""
     first = place(shop, number, wait=0, **MUG)
@@ -282,6 +283,7 @@ def test_order_of_more_bytes_than_are_taken_is_refused(shop: Shop, number: str) 
     assert (answer.status_code, answer.json()["status"]) == (200, "compensated"), answer.text
 
 
+@pytest.mark.promise("order-saga")
 def test_order_whose_task_keeps_failing_is_held(shop: Shop, number: str) -> None:
     """Written by a hand that forgot the order itself. It says so wherever it is asked, and waits
     for an operator.
@@ -313,6 +315,7 @@ def test_cancel_of_another_shape_by_a_raw_producer(shop: Shop, number: str) -> N
     assert (end["status"], end["reason"]) == ("cancelled", "a")
 
 
+@pytest.mark.promise("any-producer")
 def test_raw_producer_with_avro(shop: Shop, number: str) -> None:
     """Knows `docs/wire.md` and the `.avsc` files alone."""
     raw = RawProducer(shop.address, Schemas(schemas_folder()), shop.namespace)
@@ -345,6 +348,7 @@ def test_raw_producer_of_an_order_that_makes_no_sense(
     assert shop.effects(number) == {}
 
 
+@pytest.mark.promise("any-producer")
 def test_raw_producer_with_plain_json(shop: Shop, number: str) -> None:
     """What a shell writes. A signal in JSON as well: the order is cancelled before it began."""
     shop.produce_raw(f"order-{number}", json_start(number))
@@ -364,6 +368,7 @@ def test_raw_producer_with_plain_json(shop: Shop, number: str) -> None:
     assert shop.effects(f"{number}-b") == {}
 
 
+@pytest.mark.promise("order-saga")
 def test_one_notification_an_order_also_after_a_crash(shop: Shop, number: str) -> None:
     place(shop, number)
     place(shop, f"{number}-b", user_id="user-declined")
@@ -433,6 +438,7 @@ def test_audit_sees_a_doubled_effect_and_a_doubled_result(
     assert audit([number], databases, results)[0].duplicated
 
 
+@pytest.mark.promise("reads")
 def test_nobody_processes_orders(bootstrap: str, tmp_path: Path) -> None:
     """Placing is durable all the same; asking says 503; a cancel promises nothing; once a
     processor comes, the order is done.

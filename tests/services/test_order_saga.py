@@ -113,6 +113,7 @@ def test_flaky_step_completes_on_a_later_attempt(step: str) -> None:
     assert saga.outcome() == ("COMPLETED", "")
 
 
+@pytest.mark.promise("order-saga")
 @pytest.mark.parametrize("step", STEPS)
 def test_step_that_times_out_is_compensated_although_unknown(step: str) -> None:
     """Nobody knows whether the last attempt had its effect: it is undone, which also bars it if
@@ -134,6 +135,7 @@ def test_step_that_times_out_is_compensated_although_unknown(step: str) -> None:
     assert saga.waiting() == [] and len(saga.results) == 1
 
 
+@pytest.mark.promise("order-saga")
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize(
     "answer", ["canceled", "completed all the same", "failed", "failed for good", "times out"]
@@ -173,6 +175,7 @@ def test_cancel_signal_with_the_start() -> None:
     assert saga.tasks == [], "nothing was begun, nothing is undone"
 
 
+@pytest.mark.promise("order-saga")
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -201,6 +204,7 @@ def test_cancel_signal_of_another_shape_cancels_too(arguments: list[object], rea
     assert failure is not None and failure.message == reason
 
 
+@pytest.mark.promise("order-saga")
 @pytest.mark.parametrize("step", STEPS)
 def test_cancel_signal_in_the_same_batch_as_a_steps_answer(step: str) -> None:
     """Also with the last answer: an order that somebody cancelled before it was complete never
@@ -241,6 +245,7 @@ def test_cancel_signal_after_the_end_is_refused_and_changes_nothing() -> None:
     assert saga.waiting() == [] and len(saga.results) == 1
 
 
+@pytest.mark.promise("order-saga")
 @pytest.mark.parametrize("times", [1, 7])
 def test_failing_compensation_is_retried_until_it_works(times: int) -> None:
     saga = SagaWorld()
@@ -291,6 +296,7 @@ def test_compensation_that_its_service_refuses_for_good_is_asked_again_and_none_
     assert saga.happened == ["CreateOrder", "ReserveInventory", "ReleaseInventory", "CancelOrder"]
 
 
+@pytest.mark.promise("order-saga")
 def test_compensation_outlives_a_cancellation_of_the_workflow() -> None:
     """`handle.cancel()` too undoes what was done, and a second one does not interrupt the undoing."""
     saga = SagaWorld()
@@ -334,6 +340,7 @@ def test_step_whose_result_could_not_be_written_is_compensated(kind: str) -> Non
     assert saga.outcome() == ("FAILED", "OrderFailed")
 
 
+@pytest.mark.promise("timers")
 def test_reminder_after_24_hours_without_a_payment() -> None:
     saga = SagaWorld()
     saga.place()
@@ -352,6 +359,7 @@ def test_reminder_after_24_hours_without_a_payment() -> None:
     assert saga.outcome() == ("COMPLETED", "")
 
 
+@pytest.mark.promise("timers")
 @pytest.mark.parametrize("paid", [True, False])
 def test_reminder_is_cancelled_when_the_payment_is_decided(paid: bool) -> None:
     saga = SagaWorld()
@@ -478,6 +486,7 @@ def check(saga: SagaWorld, signalled: bool) -> None:
     assert sorted(undone) == sorted(set(undone)), "and have their effect once"
 
 
+@pytest.mark.promise("order-saga")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_interleaving_ends_once_with_everything_undone_or_everything_done(

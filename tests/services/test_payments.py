@@ -38,6 +38,7 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Iterator[Wire]:
         yield wire
 
 
+@pytest.mark.promise("commands")
 def test_answers_and_never_runs_an_aborted_command(wire: Wire) -> None:
     wire.start(limits={"poor": 5}, flaky_users={"flaky": 1})
     wire.say_nothing()

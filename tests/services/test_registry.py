@@ -60,6 +60,7 @@ def newer_schemas(folder: Path, registry: FakeRegistry) -> Schemas:
 # ---------------------------------------------------------------- payments
 
 
+@pytest.mark.promise("registry")
 def test_payments_reads_and_writes_a_registrys_framing_and_reads_the_other(
     wire: Wire, registry: FakeRegistry
 ) -> None:
@@ -91,6 +92,7 @@ def test_payments_reads_and_writes_a_registrys_framing_and_reads_the_other(
     assert wire.end() == 0
 
 
+@pytest.mark.promise("registry")
 def test_a_command_whose_id_has_to_be_asked_for_waits_while_the_registry_is_away(
     wire: Wire, registry: FakeRegistry
 ) -> None:
@@ -109,6 +111,7 @@ def test_a_command_whose_id_has_to_be_asked_for_waits_while_the_registry_is_away
     assert outcomes(seen)["order-2"][0] == "ActivityTaskCompleted"
 
 
+@pytest.mark.promise("commands")
 @pytest.mark.parametrize(("end", "before"), [(Wire.end, 0), (Wire.kill, 20)], ids=["term", "kill"])
 def test_a_command_that_waits_for_the_registry_comes_again_to_the_next_process(
     wire: Wire, registry: FakeRegistry, end: Callable[[Wire], object], before: int

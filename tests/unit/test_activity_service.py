@@ -366,6 +366,7 @@ async def test_one_that_is_left_makes_room_for_what_waits() -> None:
     assert value_of(bench.answers.records[-1]) == 4
 
 
+@pytest.mark.promise("paused-service")
 @pytest.mark.parametrize("taken", [False, True])
 async def test_after_a_pause_one_whose_started_is_durable_waits_until_ownership_is_known(
     taken: bool,

@@ -99,6 +99,7 @@ async def test_remembered_queue_that_was_deleted_is_forgotten(call: str) -> None
     assert client._channel.remembered_queue("w") == "b" and not transport.created[1:]
 
 
+@pytest.mark.promise("reads")
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("named", [True, False])
 async def test_workflow_of_a_queue_without_topics_is_not_found(call: str, named: bool) -> None:

@@ -385,6 +385,7 @@ def test_a_limit_that_was_guessed_is_asked_for_again(
     until(lambda: bench.results == [(value, None) for value in values(1, 2)])
 
 
+@pytest.mark.promise("exactly-once")
 @pytest.mark.parametrize(
     ("share", "size"), [("PARTITION_RECORDS_MAX", 1), ("PARTITION_BYTES_MAX", 1_000)]
 )

@@ -132,6 +132,7 @@ def test_what_is_no_fault_of_the_record_passes(error: Exception) -> None:
         sorter.sort([record(b"strange", 6)], 0)
 
 
+@pytest.mark.promise("requests")
 @pytest.mark.parametrize(
     "event",
     [
@@ -205,6 +206,7 @@ def sorted_by(messages: list[Any]) -> Sorted:
     )
 
 
+@pytest.mark.promise("reads")
 @pytest.mark.parametrize("behind_ms", [0, 15_000, 70_000])
 def test_read_of_a_client_whose_clock_is_behind_is_answered(behind_ms: int) -> None:
     found = sorted_by([query(NOW_MS - behind_ms, 10_000)])

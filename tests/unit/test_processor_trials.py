@@ -81,6 +81,7 @@ def test_a_trial_waits_for_steps_that_run_and_for_other_trials() -> None:
     assert order in ([1, 1, 2, 2], [2, 2, 1, 1])
 
 
+@pytest.mark.promise("quarantine")
 def test_lanes_of_other_queues_wait_too() -> None:
     assert LaneServices.trials is OF_PROCESS
     of_process, ran = Trials(), threading.Event()
@@ -116,6 +117,7 @@ def test_a_step_that_does_not_end_is_told_and_keeps_nobody(monkeypatch: pytest.M
         )
 
 
+@pytest.mark.promise("quarantine")
 def test_others_go_on_beside_a_trial_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.05)
     of_process, ran = Trials(), threading.Event()
@@ -135,6 +137,7 @@ def test_others_go_on_beside_a_trial_that_takes_too_long(monkeypatch: pytest.Mon
             pass
 
 
+@pytest.mark.promise("quarantine")
 def test_what_owners_died_over_does_not_pass_a_long_trial_by(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -75,6 +75,7 @@ def lost(client: Away, until_s: float) -> float:
     return stood
 
 
+@pytest.mark.promise("registry")
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 2.0, 4.0])
 def test_who_asks_a_registry_that_takes_its_time_to_fail_loses_a_small_part_of_his(
     after_s: float,

@@ -99,6 +99,7 @@ def work(**fields: Any) -> Work:
     return Work([message, message], Sorted(inputs=inputs, **fields))
 
 
+@pytest.mark.promise("telemetry")
 def test_a_run_counts_one_start_and_one_close_however_often_its_summary_is_written() -> None:
     tally = Tally(["T"])
     tally.committed(work(), effects(RUNNING, 1), 12_000)
