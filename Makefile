@@ -9,10 +9,11 @@
 #   make slow      every test that make test leaves out for its length
 #   make cluster   three Kafka brokers on this machine until Ctrl-C
 #   make dev       one Kafka broker, and the server with API and UI, until Ctrl-C
+#   make docs      the pages that are made of the code, into build/docs
 #   make clean     remove .venv and caches (not the cached Kafka jars)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test demo bench lint format kafka facts slow chaos cluster dev clean
+.PHONY: help venv docs test demo bench lint format kafka facts slow chaos cluster dev clean
 
 # The first that really runs, is new enough and can make a venv: a name on the PATH alone proves nothing (pyenv's shims).
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -67,6 +68,15 @@ test: $(STAMP)
 	@$(PY) -m pytest --collect-only -qq >/dev/null 2>&1 & $(MAKE) --no-print-directory lint kafka; status=$$?; wait; exit $$status
 	@echo "==> tests (all tiers but what is marked slow)"
 	@$(PY) -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# Pages made of the code, for a release: settings, metrics, the command line, promises and their tests.
+docs: $(STAMP)
+	@mkdir -p build/docs
+	@$(PY) -m odradek.config > build/docs/settings.md
+	@$(PY) -m odradek.telemetry.catalog > build/docs/metrics.md
+	@$(PY) -m odradek.cli.page > build/docs/cli.md
+	@$(PY) -m tests.promises > build/docs/promises.md
+	@echo "==> build/docs"; ls build/docs
 
 facts: kafka
 	@$(PY) -m pytest tests/facts $(ARGS)

@@ -39,7 +39,7 @@ OUTCOMES = Counter(
     ["service", "kind", "outcome"],
 )
 SECONDS = Histogram("foreign_work_seconds", "Time that the work took.", ["service", "kind"])
-#: Under the name and labels of Odradek's own (docs/metrics.md), so that one alarm sees them all.
+#: Under the name and labels of Odradek's own (`make docs`), so that one alarm sees them all.
 DEAD_LETTERS = Counter(
     "odradek_dead_letters_total",
     "Records written to dead-letters, by the reason in their headers.",

@@ -5,7 +5,7 @@ arguments. An unknown key, wherever it stands, is an error that names it and the
 one. Immutable once made. Knows no Kafka client: `kafka` passes through as it is, and
 `odradek.kafka` makes client configurations from it.
 
-`docs/settings.md` is printed from this file: `python -m odradek.config`.
+`python -m odradek.config` prints the page of all settings.
 """
 
 from __future__ import annotations
@@ -560,7 +560,7 @@ def _unknown(source: str, key: str) -> ConfigurationError:
     hint = (
         f"Did you mean `{near[0]}`?"
         if near
-        else "Librdkafka settings belong under `kafka`; docs/settings.md lists the rest"
+        else "Librdkafka settings belong under `kafka`; `python -m odradek.config` lists the rest"
     )
     return ConfigurationError(f"unknown setting `{key}` ({source}). {hint}", key=key, source=source)
 
@@ -602,7 +602,7 @@ def _shown(name: str, value: Any) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# docs/settings.md
+# the page of all settings
 
 
 def _shown_default(field: FieldInfo) -> str:
@@ -626,12 +626,12 @@ def settings_table() -> str:
 
 
 def settings_page() -> str:
-    """The text of docs/settings.md."""
+    """The page as Markdown."""
     return _PAGE.format(table=settings_table())
 
 
 _PAGE = """\
-<!-- Written by `python -m odradek.config > docs/settings.md`; change streams/odradek/config.py instead. -->
+<!-- Written by `make docs` from streams/odradek/config.py. -->
 # Settings
 
 From the weakest to the strongest source: the defaults below, a YAML file, environment variables, arguments in code. A key that does not

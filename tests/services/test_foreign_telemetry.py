@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from odradek.telemetry import catalog
 from services import foreign_telemetry
 from services.foreign_telemetry import DEAD_LETTERS, OUTCOMES, RECORDS, SECONDS, Telemetry
 
@@ -133,7 +133,7 @@ def test_a_loop_that_hangs_is_not_live_and_one_that_ends_not_ready(
 
 
 def test_every_metric_is_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    page = catalog.page()
     for metric in (RECORDS, OUTCOMES, SECONDS, DEAD_LETTERS):
         name = metric._name if metric._type == "histogram" else f"{metric._name}_total"
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)

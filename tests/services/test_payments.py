@@ -108,7 +108,7 @@ def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
     )
 
     def dead(reason: str, count: float) -> str:
-        """As Odradek's own services say it (docs/metrics.md), each reason from 0: what its alarm
+        """As Odradek's own services say it (`make docs`), each reason from 0: what its alarm
         counts.
         """
         where = f'kind="activities",namespace="{wire.namespace}",reason="{reason}",task_queue="{wire.names.task_queue}"'

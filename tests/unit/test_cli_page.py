@@ -1,5 +1,5 @@
 """Every command of the parser: its examples parse, its help shows them and its exit statuses,
-`docs/cli.md` has it; completion knows it.
+the page has it; completion knows it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from odradek.cli.app import build_parser
 from odradek.cli.completion import SHELLS
 from odradek.cli.tree import Command, command_tree
 
-PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+PAGE = page.page()
 TREE = command_tree(build_parser())
 LEAVES = [command for command in TREE.walk() if not command.commands]
 # What a command line tool for workflows must have: those that the issue names.
@@ -60,10 +60,10 @@ def test_help_has_examples(command: Command, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("command", LEAVES, ids=lambda command: command.name)
 def test_the_page_has_it(command: Command) -> None:
-    text = PAGE.read_text(encoding="utf-8")
+    text = PAGE
     _, _, section = text.partition(f"\n### {command.name}\n")
     section = section.partition("\n### ")[0]
-    assert section, f"{command.name} is missing: python -m odradek.cli.page > docs/cli.md"
+    assert section, f"{command.name} is missing"
     for example in page.examples_of(command):
         assert example in section
     for option in command.options:
@@ -72,7 +72,7 @@ def test_the_page_has_it(command: Command) -> None:
 
 
 def test_the_page_has_the_options_of_every_command_once() -> None:
-    head = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
+    head = PAGE.partition("\n## ")[0]
     assert all(
         f"`{flag}`" in head
         for flag in (*EACH, *(flag for flag in ANYWHERE if flag.startswith("--")))
@@ -80,12 +80,6 @@ def test_the_page_has_the_options_of_every_command_once() -> None:
     assert all(
         {flag for option in command.options for flag in option.flags} >= set(EACH)
         for command in LEAVES
-    )
-
-
-def test_the_page_is_the_parsers() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page.page(), (
-        "python -m odradek.cli.page > docs/cli.md"
     )
 
 

@@ -350,12 +350,6 @@ def test_names_follow_prometheus() -> None:
         )
 
 
-def test_the_page_is_the_catalogs() -> None:
-    assert (ROOT / "docs/metrics.md").read_text() == catalog.page(), (
-        "python -m odradek.telemetry.catalog > docs/metrics.md"
-    )
-
-
 def test_the_dashboard_is_the_scripts() -> None:
     spec = importlib.util.spec_from_file_location("dashboard", ROOT / "deploy/grafana/dashboard.py")
     assert spec is not None and spec.loader is not None

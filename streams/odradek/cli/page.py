@@ -1,4 +1,4 @@
-"""`docs/cli.md`, made of the parser: `python -m odradek.cli.page > docs/cli.md`. A test holds
+"""The page of the command line, made of the parser: `python -m odradek.cli.page`. A test holds
 the page against it.
 """
 
@@ -13,7 +13,7 @@ from odradek.cli.status import MEANINGS, Status
 from odradek.cli.tree import Command, Option, command_tree
 
 _HEAD = """\
-<!-- Written by `python -m odradek.cli.page > docs/cli.md`; change streams/odradek/cli instead. -->
+<!-- Written by `make docs` from streams/odradek/cli. -->
 # The command line
 
 `odradek` has `temporal`'s commands, options and output where `temporal` has them; what is about the Kafka beneath
@@ -68,7 +68,7 @@ They are stable: scripts may rely on them.
 
 
 def page() -> str:
-    """The text of docs/cli.md."""
+    """The page as Markdown."""
     tree = command_tree(build_parser())
     statuses = "\n".join(f"| {status.value} | {meaning} |" for status, meaning in MEANINGS.items())
     leaves = [command for command in tree.walk() if not command.commands]

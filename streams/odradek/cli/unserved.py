@@ -9,7 +9,7 @@ from collections.abc import Sequence
 _VERSIONS = "no versions of workers: `workflow.patched`, or a task queue for each version"
 _CHILDREN = "no child workflows yet: a trace has the workflow's own activities and timers"
 _PRIORITIES = "no priorities or fairness yet: a partition is worked off in its order"
-_TLS = "TLS and SASL are in the settings `kafka` (docs/settings.md)"
+_TLS = "TLS and SASL are in the settings `kafka` (`python -m odradek.config` lists them)"
 _SETTINGS = "settings come from ODRADEK_… variables and --config FILE"
 
 _STANDALONE = "no activities without a workflow: `workflow describe` has those that a run waits for"
@@ -38,7 +38,7 @@ _COMMANDS = {
         "`odradek task-queue delete` deletes a queue with all that belongs to it"
     ),
     "operator namespace update": (
-        "retention and the rest are settings of workers (docs/settings.md)"
+        "retention and the rest are settings of workers (`python -m odradek.config` lists them)"
     ),
     "operator nexus": "no Nexus: services talk over topics",
     "operator search-attribute create": (

@@ -62,7 +62,7 @@ def _refused(settings: KafkaSettings, make: _Make, problem: str) -> Configuratio
     )
     if not key:
         return ConfigurationError(
-            f"librdkafka refuses the `kafka` settings: {problem}. Correct them (docs/settings.md)",
+            f"librdkafka refuses the `kafka` settings: {problem}. Correct them (`python -m odradek.config` lists all)",
             key="kafka",
         )
     source = _source(key)
@@ -74,7 +74,9 @@ def _refused(settings: KafkaSettings, make: _Make, problem: str) -> Configuratio
     )
     where = f" ({source})" if source else ""
     return ConfigurationError(
-        f"`kafka.{key}`{where}: {cure} (docs/settings.md)", key=f"kafka.{key}", source=source
+        f"`kafka.{key}`{where}: {cure} (`python -m odradek.config` lists all)",
+        key=f"kafka.{key}",
+        source=source,
     )
 
 

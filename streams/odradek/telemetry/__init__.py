@@ -5,7 +5,7 @@ Reads the snapshots that every room gives of itself (`.statistics()`), and only 
 asks: a scrape, a probe. Nothing here is called for a record, a transaction or an activity, so
 what is off costs nothing, and what is on costs at the scrape.
 
-    catalog.py     every metric: name, kind, unit, labels, meaning; `docs/metrics.md` is printed
+    catalog.py     every metric: name, kind, unit, labels, meaning; the page of all metrics is printed
     from it sources.py     snapshots -> samples of the catalog's metrics collector.py   samples
     -> Prometheus' families (needs the extra `telemetry`) health.py      snapshots -> live?
     ready? why not? endpoint.py    `/metrics`, `/health/live`, `/health/ready`: one small HTTP

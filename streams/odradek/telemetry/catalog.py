@@ -1,5 +1,4 @@
-"""Every metric that Odradek exports: name, kind, unit, labels, meaning. `python -m
-odradek.telemetry.catalog > docs/metrics.md`.
+"""Every metric that Odradek exports: name, kind, unit, labels, meaning. `make docs`.
 
 A metric that is not here cannot be exported (`sources.py` names them by these objects), and a
 test compares this list with a scrape, the page, the dashboard and the alerts.
@@ -559,7 +558,7 @@ DISK_FREE = _metric(
 DISK_SIZE = _metric("state_dir_size_bytes", GAUGE, "bytes", "", "Size of that file system.")
 
 _HEAD = """\
-<!-- Written by `python -m odradek.telemetry.catalog > docs/metrics.md`; change streams/odradek/telemetry/catalog.py instead. -->
+<!-- Written by `make docs` from streams/odradek/telemetry/catalog.py. -->
 # Metrics
 
 A worker serves `/metrics` for Prometheus when it has the setting `telemetry_port` (and the extra: `pip install 'odradek[telemetry]'`);
@@ -592,7 +591,7 @@ payments, as above. `service`: payments, notifications (records alone). `kind`: 
 
 
 def page() -> str:
-    """The text of docs/metrics.md."""
+    """The page as Markdown."""
     parts = [_HEAD]
     for title, text, metrics in _SECTIONS:
         parts.append(
