@@ -54,7 +54,7 @@ LONG = (
         "kafka/test_activity_host.py",
         "chaos/test_lane_owners.py",
         "kafka/test_cli_kafka.py",
-        "kafka/test_visibility_intake.py",
+        "kafka/test_visibility_ingest.py",
     ),
     *(
         "kafka/test_web_server.py",
@@ -87,7 +87,6 @@ LONG = (
     ),
     *(
         "web/test_ui_hands.py",
-        "kafka/test_visibility_changelog.py",
         "kafka/test_bad_input_records.py",
         "kafka/test_dev_process.py",
     ),

@@ -27,7 +27,6 @@ from odradek.exceptions import (
 )
 from odradek.kafka.admin import ClusterAdmin
 from odradek.processor import outlet
-from odradek.visibility.changelog import keeper
 from odradek.visibility.reader import VisibilityReader
 from odradek.worker import Worker
 from tests.kafka.activity_harness import until
@@ -183,54 +182,6 @@ async def test_saga_runs_with_the_listed_acls_and_no_others(running: Client, set
             await asyncio.sleep(0.1)
         assert reader.ready and not reader.outage
         assert {row.workflow_id for row in reader.store.list().executions} >= {"saga-1", "saga-2"}
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [
-        "Write",
-        *(pytest.param(right, marks=pytest.mark.slow) for right in ("Read", "DescribeConfigs")),
-    ],
-)
-async def test_lists_go_on_without_the_changelog_of_their_windows(
-    settings: Any,
-    topics: None,
-    broker: SecuredBroker,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    operation: str,
-) -> None:
-    monkeypatch.setattr(keeper, "EVERY_S", 0.2)
-    (acl,) = [
-        acl
-        for acl in ACLS
-        if acl.role == "server" and acl.name == f"{PREFIX}windows" and acl.operation == operation
-    ]
-    broker.revoke(acl)
-    try:
-        with VisibilityReader(settings("server")) as reader:
-            await until(lambda: reader.statistics().windows_error, 40)
-            begun = reader.statistics().windows_error
-            assert (
-                f"grant this principal the ACL {operation} on topic {acl.name}" in begun
-                and reader.ready
-                and not reader.unready
-            )
-            await asyncio.sleep(1.5)  # some rounds
-            assert (
-                caplog.text.count(f"grant this principal the ACL {operation} on topic {acl.name}")
-                == 1
-            )
-            assert reader.statistics().restarts == 0 and reader.store.changelog.restored == (
-                operation == "Write"
-            )
-            broker.grant([acl])
-            await until(
-                lambda: not reader.statistics().windows_error and reader.store.changelog.restored,
-                40,
-            )
-    finally:
-        broker.grant([acl])
 
 
 async def _attempt(settings: Any, role: str) -> None:

@@ -128,10 +128,9 @@ def shown_transport() -> str:
     "transport",
     [
         "import services.payments.committed",
-        "import odradek.visibility.intake.committed",
         shown_transport(),
     ],
-    ids=["payments", "server", "docs"],
+    ids=["payments", "docs"],
 )
 def test_nor_has_faust(
     bootstrap: str, admin: ClusterAdmin, unique_name: UniqueName, transport: str

@@ -184,9 +184,7 @@ async def test_a_deleted_run_leaves_lists_and_stays_counted(
             for group in reader.store.count("GROUP BY ExecutionStatus").groups
         } == {("Completed",): 2}
         assert counted == Counter(started=5, completed=3, failed=1)
-        assert windows(reader, start_ms) == counted + Counter(
-            terminated=1
-        )  # the open run's end came with its tombstone
+        assert windows(reader, start_ms) == counted + Counter(terminated=1)  # before its tombstone
         with VisibilityReader(settings.replace(state_dir=tmp_path / "beside")) as beside:
             assert await asyncio.to_thread(beside.wait_caught_up, 60), beside.statistics()
             assert listed(beside) == listed(reader)

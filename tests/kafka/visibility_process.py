@@ -3,8 +3,7 @@ STATE_DIR [FAULT]`.
 
 Prints `ready RUNS` once everything is in, and `runs RUNS` after each batch. FAULT `commit` or
 `begin`: it kills itself (as kill -9 would) at the third statement of that kind that the writer
-gives to SQLite, that is between two calls of a transaction. FAULT `published`: it kills itself
-when windows are in the topic and it is about to note it.
+gives to SQLite, that is between two calls of a transaction.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ import sys
 from pathlib import Path
 
 from odradek.config import Settings
-from odradek.visibility.changelog import keeper
 from odradek.visibility.reader import VisibilityReader
 from odradek.visibility.store import store as store_module
-from odradek.visibility.store.changelog import Changelog
 
 
 class Suicidal(sqlite3.Connection):
@@ -53,10 +50,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     address, namespace, state_dir, *rest = sys.argv[1:]
-    keeper.EVERY_S = 0.2
-    if rest == ["published"]:
-        Changelog.published = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
-    elif rest:
+    if rest:
         Suicidal.fault = rest[0]
         store_module._connect = connect
     with VisibilityReader(

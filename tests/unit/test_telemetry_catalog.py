@@ -34,7 +34,7 @@ from odradek.telemetry.catalog import CATALOG, COUNTER, HISTOGRAM, Metric
 from odradek.telemetry.collector import new_registry
 from odradek.telemetry.health import Health
 from odradek.telemetry.sources import Sample, activity_samples, disk_samples, processor_samples
-from odradek.visibility.reader import IntakeStatistics
+from odradek.visibility.reader import IngestStatistics
 from odradek.web.context import ServerContext
 from odradek.web.kafka.facts import ActivityPartitionView, QueueDetail
 from odradek.web.metrics import server_samples
@@ -113,7 +113,7 @@ def activities() -> ActivityStatistics:
 
 def server(folder: Path) -> ServerContext:
     found = ServerContext(Settings(state_dir=folder), ServerOptions())
-    intake = IntakeStatistics("RUNNING", True, 3, 1, 9, 2, 8, 1, 0, 0, 0)
+    intake = IngestStatistics("RUNNING", True, 3, 1, 9, 2, 8, 1, 0, 0, 0)
     found.statistics["read side"] = lambda: dataclasses.asdict(intake)
     found.statistics["requests"] = lambda: {
         "waiting": 1,

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from odradek.config import Settings
 from odradek.exceptions import OdradekError
 from odradek.telemetry.catalog import CATALOG
-from odradek.visibility.reader import IntakeStatistics
+from odradek.visibility.reader import IngestStatistics
 from odradek.web.app import create_app
 from odradek.web.context import ServerContext
 from odradek.web.kafka.facts import QueueDetail
@@ -40,7 +40,7 @@ def server(tmp_path: Path) -> ServerContext:
         "unmatched_replies": 0,
         "response_ms": 5.0,
     }
-    intake = IntakeStatistics("RUNNING", True, 3, 1, 9, 2, 8, 1, 0, 0, 0)
+    intake = IngestStatistics("RUNNING", True, 3, 1, 9, 2, 8, 1, 0, 0, 0)
     server.statistics["requests"] = lambda: requests
     server.statistics["read side"] = lambda: dataclasses.asdict(intake)
     return server

@@ -14,7 +14,6 @@ from odradek.cli.status import SERVING, UsageError
 DEFAULT_PORT = 8088
 #: Packages of the extra `server` by the module that is imported.
 _PACKAGES = {
-    "faust": "faust-streaming",
     "starlette": "starlette",
     "uvicorn": "uvicorn",
     "jinja2": "jinja2",

@@ -1,18 +1,15 @@
 """The read side: lists, counts, groups and statistics of runs, from the topic `executions`.
-Hosts a Faust app and a SQLite store.
 
 - `VisibilityReader` (reader.py) runs it in a process: start, stop, ready, lag, statistics;
-  `.store` answers queries.
-- `store/` is the SQLite store, `query/` the query language, `intake/` the Faust app with
-  transport, store driver and table.
+  `.store` answers queries. `ingest.py` is its consumer.
+- `store/` is the SQLite store, `query/` the query language.
 
-Every instance holds everything and may be lost: it is built again from the compacted topic, its
-windows from theirs (`changelog/`). It must never stand in the path of a workflow: no workflow
-waits for it, and all that it writes to Kafka is the changelog of its windows.
+Every instance holds everything and may be lost: it is built again from the compacted topic. No
+workflow waits for it, and it writes nothing to Kafka.
 """
 
 from odradek.visibility.errors import (
-    IntakeError,
+    IngestError,
     PageTokenError,
     QueryError,
     QueryTimeoutError,
@@ -43,7 +40,7 @@ __all__ = [
     "Completion",
     "Count",
     "CountGroup",
-    "IntakeError",
+    "IngestError",
     "Page",
     "PageTokenError",
     "Query",

@@ -9,7 +9,8 @@
         ├── QueryTimeoutError       a query ran longer than it may
         ├── StoreLockedError        another process holds this store
         ├── StoreNotOpenError       the read side is not running
-        └── IntakeError             records cannot be taken in
+        └── IngestError             records cannot be read in
+            └── PositionsLostError  the topic no longer has what follows the store's positions
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from collections.abc import Sequence
 from odradek.exceptions import OdradekError
 
 __all__ = [
-    "IntakeError",
+    "IngestError",
     "PageTokenError",
+    "PositionsLostError",
     "QueryError",
     "QueryTimeoutError",
     "StoreLockedError",
@@ -116,8 +118,12 @@ class StoreNotOpenError(VisibilityError):
     """The read side is not running, or not yet."""
 
 
-class IntakeError(VisibilityError):
-    """Records of `executions` cannot be taken in."""
+class IngestError(VisibilityError):
+    """Records of `executions` cannot be read in."""
+
+
+class PositionsLostError(IngestError):
+    """The topic no longer has what follows the store's positions."""
 
 
 def _either(options: Sequence[str]) -> str:

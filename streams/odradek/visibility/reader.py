@@ -1,49 +1,32 @@
-"""`VisibilityReader`: the read side in a process. Starts the Faust app in a thread of its own,
-keeps it going, holds the store.
+"""`VisibilityReader`: the read side in a process. Runs the ingest in a thread, restarts it after a
+failure, holds the store.
 
-    with VisibilityReader(settings) as reader:      # StoreLockedError if another process has
-    this store
-        reader.wait_ready(30)                       # everything that the topic held is in
+    with VisibilityReader(settings) as reader:  # StoreLockedError if another process has the store
+        reader.wait_ready(30)                   # everything that the topic held is in
         reader.store.list("ExecutionStatus = 'Failed' ORDER BY CloseTime DESC")
 
 Lists answer from the local copy as soon as `start` returns, also while no broker answers;
 `state` and `lag` say how old it may be. A copy that never was whole is a part of one: `building`
-says so, and a server refuses lists until it is. A failure of the app (broker gone, topic made
-anew, the store's files removed, records handed over with a gap) ends it and starts it again,
-with a pause that doubles.
-
-Never in the path of a workflow: it joins groups of its own, and all it writes to Kafka is the
-changelog of its windows (`changelog/`).
+says so, and a server refuses lists until it is.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aiokafka.errors import KafkaConnectionError
-
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, OdradekError
-from odradek.kafka.admin import ClusterAdmin, TopicFacts
-from odradek.kafka.errors import unreachable
+from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.registry import SchemaRegistryUnreachableError, make_codec
 from odradek.kafka.schemas_topic import PATIENCE_S, SchemasTopic
-from odradek.visibility.blocking import in_daemon_thread
-from odradek.visibility.changelog.keeper import WindowsKeeper
-from odradek.visibility.changelog.publish import WindowsPublisher
-from odradek.visibility.changelog.restore import WindowsReader
-from odradek.visibility.errors import IntakeError, StoreNotOpenError
-from odradek.visibility.intake.app import IntakeProgress, VisibilityApp
-from odradek.visibility.intake.decode import SummaryDecoder
+from odradek.visibility.errors import PositionsLostError, StoreNotOpenError
+from odradek.visibility.ingest import Ingest, Progress, SummaryDecoder
 from odradek.visibility.store.store import Listener, Source, VisibilityStore
 from odradek.visibility.store.writer import Applied
 from odradek.wire.topic_configs import TOMBSTONE_RETENTION_MS
@@ -53,23 +36,19 @@ logger = logging.getLogger("odradek.visibility")
 
 STARTING, RUNNING, FAILED, STOPPED = "STARTING", "RUNNING", "FAILED", "STOPPED"
 
-#: So long the intake may take nothing in, though there is something to take, until lists count as
-#: standing still: twice what a record of an unknown schema, and the longest pause between two
-#: starts, take.
+#: After so long without progress, though there is something to read, lists count as old: twice
+#: what a record of an unknown schema takes, and the longest pause between two starts.
 STANDSTILL_S = 60.0
 
 _PAUSE_FIRST_S = 0.5
 _PAUSE_MAX_S = 30.0
-_TOPIC_CHECK_S = 30.0  # between two looks whether the topic is still the one that was opened
-_LOOK_TIMEOUT_S = 5.0  # a look at the ends of partitions; longer, and an outage shows late
-# For the app to end. What it has not written is read again.
-_STOP_S = 2.0
+_STOP_S = 3.0  # for the thread to end; what it has not written is read again
 
 
 @dataclass(frozen=True, slots=True)
-class IntakeStatistics:
-    """The intake at a moment. `lag`: records not in the store yet, None while unknown; `error`:
-    why it does not run; `windows_error`: why the changelog of its windows is not kept.
+class IngestStatistics:
+    """The ingest at a moment. `lag`: records not in the store yet, None while unknown; `error`:
+    why it does not run.
     """
 
     state: str
@@ -85,7 +64,6 @@ class IntakeStatistics:
     restarts: int
     error: str = ""
     rebuilt_because: str = ""
-    windows_error: str = ""
 
 
 def store_path(settings: Settings) -> Path:
@@ -108,52 +86,38 @@ class VisibilityReader:
         self._path = path if path is not None else store_path(settings)
         self._store: VisibilityStore | None = None
         self._listeners: list[Listener] = []
-        self._progress = IntakeProgress()
-        self._was_ready = False
+        self._progress = Progress()
         self._state = STOPPED
         self._error = ""
-        self._unreachable = ""  # while the app does not run for this reason
-        self._ended_by = ""  # what ended the app last, until the intake got on again
-        self._get_on()
-        self._got_on_records = 0
+        self._last_failure = ""  # what ended the ingest last, until it made progress again
+        self._rebuild_because = ""
         self._restarts = 0
-        self._undecodable = 0  # of former apps
-        self._decoder: SummaryDecoder | None = None
-        self._keeper: WindowsKeeper | None = None
-        self._counted = (0, 0)  # records and batches of former apps
+        self._records_seen = 0
+        self._note_progress()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
-        self._writer: ThreadPoolExecutor | None = None
 
     # --- life
 
     def start(self) -> None:
-        """Open the store and begin to take records in. Raises StoreLockedError when the store is
-        in use; waits for no broker.
+        """Open the store and begin to read. Raises StoreLockedError when the store is in use;
+        waits for no broker.
         """
         if self._thread is not None:
             raise RuntimeError("a VisibilityReader starts once")
         self._open(Source(self._settings.namespace))
         self._state = STARTING
-        self._writer = ThreadPoolExecutor(1, "odradek-visibility-writer")
         self._thread = threading.Thread(target=self._run, name="odradek-visibility", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop and close the store: in some three seconds at most, also while no broker answers.
-        The transaction that runs is waited for. Idempotent.
+        A transaction under way is waited for. Idempotent.
         """
         self._stopping.set()
-        if self._loop is not None and self._wake is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has just ended
-                self._loop.call_soon_threadsafe(self._wake.set)
         if self._thread is not None:
-            self._thread.join(_STOP_S + 1.0)
-        if self._writer is not None:
-            self._writer.shutdown()
+            self._thread.join(_STOP_S)
         if self._store is not None:
             self._store.close()
         self._set_state(STOPPED)
@@ -178,13 +142,13 @@ class VisibilityReader:
     @property
     def ready(self) -> bool:
         """Whether everything that the topic held at some moment since the start is in the store."""
-        return self._was_ready or self._progress.ready
+        return self._progress.ready
 
     @property
     def unready(self) -> str:
-        """What makes that lists should not be asked here: the first copy is not whole, or it
-        grows old, as the intake has ended or takes nothing in for `STANDSTILL_S` though there is
-        something to take. "" otherwise, and while no broker answers: `outage` says that.
+        """Why lists should not be asked here: the first copy is not whole, or the ingest made no
+        progress for `STANDSTILL_S` though there is something to read. "" otherwise, and while no
+        broker answers: `outage` says that.
 
         For everybody's eyes: no text of an error is in it, `standstill` and `statistics` have
         that.
@@ -199,72 +163,62 @@ class VisibilityReader:
         """What makes lists grow old though a broker answers, and why; "" while they do not. See
         `unready`.
         """
-        still, why = self._still, self._error or self._ended_by
+        still, why = self._still, self._error or self._last_failure
         return f"{still}: {why}" if still and why else still
 
     @property
     def _still(self) -> str:
-        """The same without the reason. It says since when, not for how long: pages read a text
-        that changes out anew.
+        """The same without the reason. It says since when, not for how long: a page shows a text
+        that changes as news.
         """
         if self._thread is not None and not self._thread.is_alive() and not self._stopping.is_set():
-            return "the intake has ended"
-        if self.outage or time.monotonic() - self._got_on_s < STANDSTILL_S:
+            return "the ingest has ended"
+        if self.outage or time.monotonic() - self._progress_s < STANDSTILL_S:
             return ""
         return (
-            "the intake has taken in nothing since"
-            f" {datetime.fromtimestamp(self._got_on_at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+            "the ingest has made no progress since"
+            f" {datetime.fromtimestamp(self._progress_at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
         )
 
-    def _get_on(self) -> None:
-        """Note that there is nothing to take in, or that something was, or that no broker
-        answers, which is another matter.
-        """
-        self._got_on_s, self._got_on_at_s = time.monotonic(), time.time()
+    def _note_progress(self) -> None:
+        """Something was read, or there is nothing to read, or no broker answers."""
+        self._progress_s, self._progress_at_s = time.monotonic(), time.time()
 
     @property
     def building(self) -> str:
-        """How far the first copy is ("120 of about 5,000 records read"); "" from when it was
-        whole once, in this process or a former one: such a copy may lag. Records are counted
-        since this process began; markers of transactions may count among the rest.
+        """How far the first copy is ("120 of about 5,000 records read"); "" once it was whole, in
+        this process or a former one: such a copy may lag. Records are counted since this process
+        began; markers of transactions may count among the rest.
         """
         if self.store.complete:
             return ""
-        records, lag = self._records, self.lag
+        records, lag = self._progress.records, self.lag
         if self.outage:
             return f"{records:,} records read, no broker answers"
-        return (
-            f"{records:,} records read so far"
-            if lag is None
-            else f"{records:,} of about {records + lag:,} records read"
-        )
+        if lag is None:
+            return f"{records:,} records read so far"
+        return f"{records:,} of about {records + lag:,} records read"
 
     @property
     def built_percent(self) -> int | None:
-        """The same in percent: 0 to 99 while it is built, then 100; None while the end is not
-        known.
-        """
+        """The same in percent: 0 to 99 while it is built, then 100; None while unknown."""
         if self.store.complete:
             return 100
-        records, lag = self._records, self.lag
-        return (
-            None if lag is None or self.outage else min(99, 100 * records // max(1, records + lag))
-        )
-
-    @property
-    def _records(self) -> int:
-        return self._counted[0] + self._progress.records
+        records, lag = self._progress.records, self.lag
+        if lag is None or self.outage:
+            return None
+        return min(99, 100 * records // max(1, records + lag))
 
     @property
     def outage(self) -> str:
-        """Why nothing can be taken in now: no broker answers. "" while one does; known a few
-        seconds late.
+        """Why nothing can be read now: no broker answers. "" while one does; known a few seconds
+        late.
         """
-        return self._unreachable or self._progress.outage
+        return self._progress.outage
 
     @property
     def lag(self) -> int | None:
-        """Records that are not in the store yet; None while it is not known."""
+        """Records that are not in the store yet; None while unknown."""
         return self._progress.lag if self._state == RUNNING else None
 
     def wait_ready(self, timeout_s: float) -> bool:
@@ -272,150 +226,133 @@ class VisibilityReader:
         return self._wait(lambda: self.ready, timeout_s)
 
     def wait_caught_up(self, timeout_s: float) -> bool:
-        """Wait until the lag was 0 at a look that began after this call; False when the time ran
-        out.
+        """Wait until the lag is 0 at a comparison that began after this call; False when the time
+        ran out.
         """
         called_s = time.monotonic()
-        return self._wait(lambda: self.lag == 0 and self._progress.began_s >= called_s, timeout_s)
+        return self._wait(lambda: self.lag == 0 and self._progress.checked_s >= called_s, timeout_s)
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         with self._changed:
             return self._changed.wait_for(condition, timeout_s)
 
-    def statistics(self) -> IntakeStatistics:
-        """Where the intake stands."""
-        progress, store, decoder = self._progress, self._store, self._decoder
-        records, batches = self._counted
-        return IntakeStatistics(
+    def statistics(self) -> IngestStatistics:
+        """Where the ingest stands."""
+        progress, store = self._progress, self._store
+        return IngestStatistics(
             state=self._state,
             ready=self.ready,
             lag=self.lag,
             partitions=progress.partitions,
-            records=records + progress.records,
-            batches=batches + progress.batches,
+            records=progress.records,
+            batches=progress.batches,
             rows_written=store.rows_written if store is not None else 0,
             rows_deleted=store.rows_deleted if store is not None else 0,
             records_skipped=store.records_skipped if store is not None else 0,
-            undecodable=self._undecodable + (decoder.undecodable if decoder is not None else 0),
+            undecodable=progress.undecodable,
             restarts=self._restarts,
             error=self._error,
             rebuilt_because=store.rebuilt_because if store is not None else "",
-            windows_error=self._keeper.error if self._keeper is not None else "",
         )
 
     def add_listener(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` with what each batch changed, in the writer's thread, also after the
-        store was rebuilt.
-
-        Returns how to remove it.
+        """Call `listener` with what each batch changed, in the ingest's thread, also after the
+        store was rebuilt. Returns how to remove it.
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
     # --- the thread
 
+    def _run(self) -> None:
+        pause_s = _PAUSE_FIRST_S
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            try:
+                self._once()
+            # whatever Kafka, SQLite or the registry raise: logged, counted, tried again
+            except Exception as error:
+                if self._stopping.is_set():
+                    return
+                self._note_failure(error)
+            if time.monotonic() - began_s > 2 * _PAUSE_MAX_S:
+                pause_s = _PAUSE_FIRST_S
+            self._stopping.wait(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+    def _once(self) -> None:
+        """One ingest from its start to its end. Raises what ended it."""
+        admin = ClusterAdmin(self._settings)
+        schemas = SchemasTopic(self._settings, admin)
+        try:
+            name = admin.topics.executions
+            topic = admin.ensure([name])[name]
+            self._adopt(
+                Source(self._settings.namespace, admin.cluster_id(), topic.topic_id),
+                admin.tombstone_retention_ms(name),
+            )
+            schemas.open()
+            decoder = SummaryDecoder(
+                make_codec(self._settings, schemas),
+                lambda schema_id: self._wait_for_schema(schemas, schema_id),
+                self._progress,
+            )
+            ingest = Ingest(
+                self._settings, self.store, topic, decoder, self._progress, self._on_progress
+            )
+            if self._progress.outage:
+                self._progress.outage = ""
+                self._note_progress()
+            self._error = ""
+            self._set_state(RUNNING)
+            ingest.run(self._stopping)
+        finally:
+            schemas.close()
+            admin.close()
+
+    def _note_failure(self, error: Exception) -> None:
+        self._progress.lag = None
+        self._restarts += 1
+        self._error = self._last_failure = f"{type(error).__name__}: {error}"
+        if isinstance(error, PositionsLostError):
+            self._rebuild_because = "the topic no longer has what follows its positions"
+        # Whoever bears a broker that is away bears a registry that is away; but the brokers are
+        # there, and answer nothing of what is wrong.
+        if isinstance(error, BrokerUnreachableError) and not isinstance(
+            error, SchemaRegistryUnreachableError
+        ):
+            if not self.outage:
+                logger.warning(
+                    "the read side waits for a broker; lists stay as they are: %s", error
+                )
+            self._progress.outage = str(error)
+            self._note_progress()
+        else:
+            known = isinstance(error, OdradekError)
+            logger.log(
+                logging.WARNING if known else logging.ERROR,
+                "the read side's ingest failed and starts again: %s",
+                self._error,
+                exc_info=not known,
+            )
+        self._set_state(FAILED)
+
     def _open(
-        self, source: Source, retention_ms: int = TOMBSTONE_RETENTION_MS, begin_anew: str = ""
+        self, source: Source, retention_ms: int = TOMBSTONE_RETENTION_MS, rebuild: str = ""
     ) -> None:
-        kept_ms = int(self._settings.retention.total_seconds() * 1000)
         store = VisibilityStore.open(
             self._path,
             source,
             tombstone_retention_ms=retention_ms,
-            runs_kept_ms=kept_ms,
-            begin_anew=begin_anew,
+            runs_kept_ms=int(self._settings.retention.total_seconds() * 1000),
+            begin_anew=rebuild,
         )
-        store.add_listener(self._tell)
+        store.add_listener(self._notify)
         self._store = store
 
-    def _tell(self, applied: Applied) -> None:
+    def _notify(self, applied: Applied) -> None:
         for listener in list(self._listeners):
             listener(applied)
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._supervise())
-        except BaseException as error:
-            self._error = f"{type(error).__name__}: {error}"
-            self._set_state(FAILED)
-            raise
-
-    async def _supervise(self) -> None:
-        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
-        pause_s = _PAUSE_FIRST_S
-        while not self._stopping.is_set():
-            began_s = time.monotonic()
-            if await self._until_stopped(self._once()):
-                return
-            self._restarts += 1
-            self._set_state(FAILED)
-            if time.monotonic() - began_s > 2 * _PAUSE_MAX_S:
-                pause_s = _PAUSE_FIRST_S
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause_s)
-            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
-
-    async def _until_stopped(self, running: Coroutine[None, None, None]) -> bool:
-        """Let it run to its end or that of this reader, which comes first: True for the latter.
-        What ended it is noted.
-        """
-        assert self._wake is not None
-        app, stop = asyncio.ensure_future(running), asyncio.ensure_future(self._wake.wait())
-        await asyncio.wait({app, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not app.done():
-            app.cancel()
-        try:
-            await app
-        except asyncio.CancelledError:
-            return True
-        # whatever Faust, aiokafka, SQLite or the registry raise: said, counted, tried again
-        except Exception as error:
-            self._note(error)
-        return self._stopping.is_set()
-
-    def _note(self, error: Exception) -> None:
-        self._error = self._ended_by = f"{type(error).__name__}: {error}"
-        # Who bears a broker that is away bears a registry that is; but the brokers are there, and
-        # say nothing of what is in the way.
-        brokers_away = isinstance(error, BrokerUnreachableError) and not isinstance(
-            error, SchemaRegistryUnreachableError
-        )
-        unreachable = str(error) if brokers_away else ""
-        if not unreachable:
-            level = logging.WARNING if isinstance(error, OdradekError) else logging.ERROR
-            logger.log(
-                level,
-                "the read side's intake stopped and starts again: %s",
-                self._error,
-                exc_info=level == logging.ERROR,
-            )
-        elif not self._unreachable:
-            logger.warning("the read side waits for a broker; lists stay as they are: %s", error)
-        if unreachable or self._unreachable:
-            self._get_on()
-        self._unreachable = unreachable
-
-    async def _once(self) -> None:
-        """One app from start to its end. Raises what ended it; cancelled by `stop`."""
-        admin = ClusterAdmin(self._settings)
-        topic = admin.topics.executions
-        facts = (await in_daemon_thread(admin.ensure, [topic]))[topic]
-        source = Source(
-            self._settings.namespace, await in_daemon_thread(admin.cluster_id), facts.topic_id
-        )
-        retention_ms = await in_daemon_thread(admin.tombstone_retention_ms, topic)
-        await asyncio.get_running_loop().run_in_executor(
-            self._writer, self._adopt, source, retention_ms
-        )
-        schemas = SchemasTopic(self._settings, admin)
-        try:
-            await in_daemon_thread(schemas.open)
-            await self._run_app(schemas, admin, facts)
-        except KafkaConnectionError as error:
-            raise unreachable(self._settings, str(error)) from error
-        finally:
-            await in_daemon_thread(schemas.close)
 
     def _adopt(self, source: Source, retention_ms: int) -> None:
         """Go on with the open store if it is a copy of this topic, and a young one; else begin a
@@ -425,21 +362,24 @@ class VisibilityReader:
         broker could not know.
         """
         store = self.store
-        removed = "its files were removed" if store.gone() else ""
+        rebuild, self._rebuild_because = self._rebuild_because, ""
+        if store.gone():
+            rebuild = "its files were removed"
         if (
-            not removed
+            not rebuild
             and not store.closed
             and store.matches(source)
             and not store.may_miss_tombstones(retention_ms)
         ):
             return
         store.close()
-        self._was_ready = False
-        self._open(source, retention_ms, removed)
+        self._progress.ready = False
+        if not self._stopping.is_set():
+            self._open(source, retention_ms, rebuild)
 
-    def _wait_for_schema(self, schemas: SchemasTopic, name: str) -> bool:
+    def _wait_for_schema(self, schemas: SchemasTopic, schema_id: str) -> bool:
         try:
-            fingerprint = bytes.fromhex(name)
+            fingerprint = bytes.fromhex(schema_id)
         except ValueError:  # an id of a registry, which was asked already
             return False
         deadline_s = time.monotonic() + PATIENCE_S
@@ -448,104 +388,18 @@ class VisibilityReader:
                 return True
         return False
 
-    async def _run_app(self, schemas: SchemasTopic, admin: ClusterAdmin, topic: TopicFacts) -> None:
-        assert self._writer is not None
-
-        codec = make_codec(self._settings, schemas)
-
-        def wait_for_schema(name: str) -> bool:
-            return self._wait_for_schema(schemas, name)
-
-        decoder = SummaryDecoder(codec, wait_for_schema)
-        looking = ClusterAdmin(self._settings, request_timeout_s=_LOOK_TIMEOUT_S)
-
-        def ends() -> Mapping[int, int]:
-            return looking.end_offsets(topic.name, range(topic.partitions), committed=True)
-
-        app = VisibilityApp(self._settings, self.store, decoder, self._writer, ends)
-        app.on_progress = self._on_look
-        publisher = WindowsPublisher(self._settings, codec, schemas)
-        windows = WindowsReader(self._settings, admin, codec, wait_for_schema)
-        keeper = WindowsKeeper(
-            self.store, topic.topic_id, self._writer, app.progress, admin, publisher, windows
-        )
-        self._progress, self._decoder, self._keeper = app.progress, decoder, keeper
-        tasks = [
-            asyncio.ensure_future(app.wait_until_stopped()),
-            asyncio.ensure_future(self._watch_topic(admin, topic)),
-            asyncio.ensure_future(keeper.run()),
-        ]
-        try:
-            await app.start()
-            if self._unreachable:
-                self._get_on()
-            self._error = self._unreachable = ""
-            self._set_state(RUNNING)
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            raise app.crash_reason or OdradekError("the Faust app ended by itself")
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await _stopped(app)
-            self._was_ready = self._was_ready or app.progress.ready
-            self._undecodable += decoder.undecodable
-            self._decoder = None
-            self._counted = (
-                self._counted[0] + app.progress.records,
-                self._counted[1] + app.progress.batches,
-            )
-            self._progress = IntakeProgress()
-
-    async def _watch_topic(self, admin: ClusterAdmin, topic: TopicFacts) -> None:
-        """A topic that is deleted and made anew begins at offset 0 again: everything in it would
-        be taken for old.
-
-        One that gets more partitions is opened again, so that their lag counts.
-        """
-        while True:
-            await asyncio.sleep(_TOPIC_CHECK_S)
-            try:
-                found = await in_daemon_thread(admin.describe, [topic.name])
-            except OdradekError:
-                continue  # no broker just now: the app waits for it too
-            now = found.get(topic.name)
-            if now is None or now.topic_id != topic.topic_id:
-                raise IntakeError(
-                    f"topic {topic.name} was deleted and made anew: the read side begins anew"
-                    " with it"
-                )
-            if now.partitions != topic.partitions:
-                raise IntakeError(
-                    f"topic {topic.name} has {now.partitions} partitions now, {topic.partitions}"
-                    " before: it is opened again"
-                )
-
-    def _on_look(self) -> None:
-        progress, records = self._progress, self._records
-        if progress.lag == 0 or progress.outage or records > self._got_on_records:
-            self._got_on_records = records
-            self._get_on()
-            self._ended_by = ""
-        self._on_progress()
-
     def _on_progress(self) -> None:
+        progress = self._progress
+        if progress.lag == 0 or progress.outage or progress.records > self._records_seen:
+            self._records_seen = progress.records
+            self._note_progress()
+            self._last_failure = ""
+        self._notify_waiting()
+
+    def _notify_waiting(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
     def _set_state(self, state: str) -> None:
         self._state = state
-        self._on_progress()
-
-
-async def _stopped(app: VisibilityApp) -> None:
-    """Stop it, in `_STOP_S` at most: what of it still runs then is dropped with the loop."""
-    stopping = asyncio.ensure_future(app.stop())
-    done, _ = await asyncio.wait({stopping}, timeout=_STOP_S)
-    if not done:
-        logger.warning("the read side's Faust app did not stop within %g s and is dropped", _STOP_S)
-        stopping.cancel()
-    elif (error := stopping.exception()) is not None:
-        logger.warning("the read side's Faust app did not stop well: %r", error)
+        self._notify_waiting()

@@ -180,5 +180,5 @@ _VISIBILITY = {
     "QueryTimeoutError": RPCStatusCode.DEADLINE_EXCEEDED,
     "StoreNotOpenError": RPCStatusCode.UNAVAILABLE,
     "StoreLockedError": RPCStatusCode.UNAVAILABLE,
-    "IntakeError": RPCStatusCode.UNAVAILABLE,
+    "IngestError": RPCStatusCode.UNAVAILABLE,
 }

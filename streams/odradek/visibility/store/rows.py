@@ -30,8 +30,7 @@ _WIRE_STATUSES = {name: wire for wire, name in STATUS_NAMES.items()}
 
 class Change(NamedTuple):
     """What a record says: the run of this key now stands so; None: it is gone. Offset, partition
-    and time are the record's; time 0: not known. status: of a tombstone, what the run was when
-    it went, on the wire; "": not known.
+    and time are the record's; time 0: not known.
     """
 
     partition: int
@@ -39,7 +38,6 @@ class Change(NamedTuple):
     key: bytes
     summary: ExecutionSummary | None
     time_ms: int = 0
-    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ def indexed_values(attributes: dict[str, Payload]) -> tuple[list[IndexedValue], 
             continue
         try:
             indexed = _indexed(name, payload)
-        # whatever bytes of users make the converter raise: one bad value must not stop the intake
+        # whatever bytes of users make the converter raise: one bad value must not stop the ingest
         except Exception as error:
             logger.debug("search attribute %s cannot be indexed: %r", name, error)
             refused.append(name)

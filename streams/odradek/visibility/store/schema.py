@@ -15,7 +15,7 @@ Integers are nullable only where a run may lack the value ("" and 0 of the recor
 from __future__ import annotations
 
 #: Raised when a table changes: a store with another number is deleted and read anew from the topic.
-FORMAT = 7
+FORMAT = 8
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -6,29 +6,28 @@ that it may have missed tombstones, the file is deleted and begins anew, and `re
 says why. So it is where somebody has removed files beneath an open store (`gone`): its owner
 opens it anew.
 
-Rows are whole then; windows are not: what the topic no longer has, runs that closed and were
-deleted, they cannot count. They are restored from a changelog of their own (`changelog`);
-`windows_complete_since_ms` says since when they are whole.
+Rows are complete then; statistics are not: runs that closed and were deleted before are not in
+the topic, so statistics of before the topic's retention are lost. `windows_complete_since_ms`
+says since when they are complete.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from odradek.visibility.errors import StoreNotOpenError
-from odradek.visibility.store import changelog, windows, zones
-from odradek.visibility.store.changelog import Changelog
+from odradek.visibility.store import windows, zones
 from odradek.visibility.store.lock import StoreLock
 from odradek.visibility.store.reader import StoreReader
 from odradek.visibility.store.rows import Change
 from odradek.visibility.store.schema import FORMAT, TABLES, WRITER_PRAGMAS
-from odradek.visibility.store.seen import GAP_MS, Seen
 from odradek.visibility.store.writer import Applied, Writer
 from odradek.wire.topic_configs import TOMBSTONE_RETENTION_MS
 
@@ -37,7 +36,6 @@ logger = logging.getLogger("odradek.visibility")
 _PRUNE_EVERY_MS = 3_600_000
 _ANALYZE_FROM = 1_000  # rows; then at each doubling
 _RUNS_KEPT_MS = 3 * 24 * 3_600_000  # the default of the setting `retention`
-_CHANGELOG_TIMEOUT_S = 60.0  # to read windows that are to be published: nobody waits for it
 Listener = Callable[[Applied], None]
 
 
@@ -75,25 +73,25 @@ class VisibilityStore(StoreReader):
         #: is a part that means nothing.
         self.complete = False
         self._caught_up_ms = 0
-        self._follows = False  # it had everything since it was opened
+        self._statistics_since_ms = 0
         self._runs_kept_ms = runs_kept_ms
         self._clock_ms = clock_ms
         self._tombstone_retention_ms = tombstone_retention_ms
         self._listeners: list[Listener] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = StoreLock(path.with_name(path.name + ".lock"))
+        self._writing = threading.RLock()
         self._files: dict[Path, int] = {}
         try:
             self._connection = self._open_file()
             self._writer = Writer(self._connection)
-            self.changelog = self._open_changelog()
             self._files = {file: inode for file in files_of(path) if (inode := _inode(file))}
         except BaseException:
             self._lock.release()
             raise
         self._pruned_ms = 0
         self._analyze_at = max(_ANALYZE_FROM, 2 * self._writer.rows_ever)
-        self.rows_written = self.rows_deleted = self.records_skipped = self.batches = 0
+        self.rows_written = self.rows_deleted = self.records_skipped = 0
 
     @classmethod
     def open(
@@ -123,12 +121,13 @@ class VisibilityStore(StoreReader):
         )
 
     def close(self) -> None:
-        """Close connections, let go of the lock. Idempotent."""
-        if self._closed:
-            return
-        super().close()
-        self._connection.close()
-        self._lock.release()
+        """Close connections, release the lock. Waits for a transaction under way. Idempotent."""
+        with self._writing:
+            if self._closed:
+                return
+            super().close()
+            self._connection.close()
+            self._lock.release()
 
     def __enter__(self) -> VisibilityStore:
         return self
@@ -138,35 +137,20 @@ class VisibilityStore(StoreReader):
 
     # --- writing
 
-    def apply(self, changes: Iterable[Change]) -> Applied:
-        """Apply changes in one transaction, see `Writer.apply`; then tell the listeners."""
-        self._check_open()
-        seen = Seen(
-            self._clock_ms(),
-            self._caught_up_ms,
-            self.complete,
-            self._follows,
-            self._runs_kept_ms,
-            self.changelog.since_ms,
-        )
-        applied = self._writer.apply(changes, seen)
-        if applied.whole_from_ms:
-            self.changelog.look_again()
-        self.rows_written += applied.written
-        self.rows_deleted += applied.deleted
-        self.records_skipped += applied.skipped
-        self.batches += 1
+    def apply(self, changes: Iterable[Change], read: Mapping[int, int] | None = None) -> Applied:
+        """Apply changes in one transaction, see `Writer.apply`; then call the listeners."""
+        with self._writing:
+            self._check_open()
+            applied = self._writer.apply(changes, read or {})
+            self.rows_written += applied.written
+            self.rows_deleted += applied.deleted
+            self.records_skipped += applied.skipped
+            if self._writer.rows_ever >= self._analyze_at:
+                self._analyze()
         if applied.changes:
             for listener in list(self._listeners):
                 listener(applied)
-        if self._writer.rows_ever >= self._analyze_at:
-            self._analyze()
         return applied
-
-    def advance(self, positions: dict[int, int]) -> None:
-        """Move positions on over records that hold nothing for the store."""
-        self._check_open()
-        self._writer.advance(positions)
 
     def position(self, partition: int) -> int | None:
         """Offset of the last record of a partition that is in the store; None: none is."""
@@ -182,48 +166,40 @@ class VisibilityStore(StoreReader):
     def caught_up(self, *, first: bool = True) -> None:
         """Note that the store has everything that the topic held just now; and clean up what is old.
 
-        first: whether that began with the first record that was ever written there, as far as
-        the topic tells.
+        first: whether the topic was empty when the store began, so that statistics lack nothing.
         """
-        self._check_open()
-        now_ms = self._clock_ms()
-        kept_since_ms = now_ms - self._runs_kept_ms
-        if not self.complete:
-            self.changelog.begin_at(
-                0
-                if first and not self._writer.positions
-                else max(self.changelog.since_ms, kept_since_ms)
-            )
-        elif now_ms - self._caught_up_ms > max(
-            self._runs_kept_ms, GAP_MS
-        ):  # runs may have come and gone meanwhile
-            self.changelog.begin_at(max(self.changelog.since_ms, kept_since_ms))
-        self._set_meta("caught_up_ms", str(now_ms))
-        self._caught_up_ms = now_ms
-        self._follows = True
-        if not self.complete:
-            self._set_meta("complete", "1")
-            self.complete = True
-        if now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
-            self._pruned_ms = now_ms
-            windows.prune(self._connection, now_ms)
-            changelog.prune(self._connection, now_ms - windows.RETENTION_MS)
-            if gone := self._writer.forget_attributes():
-                logger.info(
-                    "search attributes that no run has any more are forgotten: %s", ", ".join(gone)
+        with self._writing:
+            self._check_open()
+            now_ms = self._clock_ms()
+            since_ms = self._statistics_since_ms
+            if not self.complete:
+                since_ms = (
+                    0 if first and not self._writer.positions else now_ms - self._runs_kept_ms
                 )
-            zones.prune(self._connection)
+            elif now_ms - self._caught_up_ms > self._runs_kept_ms:  # runs came and went meanwhile
+                since_ms = max(since_ms, now_ms - self._runs_kept_ms)
+            self._set_meta("statistics_since_ms", str(since_ms))
+            self._set_meta("caught_up_ms", str(now_ms))
+            if not self.complete:
+                self._set_meta("complete", "1")
+            self._statistics_since_ms, self._caught_up_ms, self.complete = since_ms, now_ms, True
+            if now_ms - self._pruned_ms >= _PRUNE_EVERY_MS:
+                self._pruned_ms = now_ms
+                self._prune(now_ms)
 
-    def now_ms(self) -> int:
-        """The time, by the store's clock."""
-        return self._clock_ms()
+    def _prune(self, now_ms: int) -> None:
+        windows.prune(self._connection, now_ms)
+        if gone := self._writer.forget_attributes():
+            logger.info("search attributes that no run has any more: %s", ", ".join(gone))
+        zones.prune(self._connection)
 
     @property
     def windows_complete_since_ms(self) -> int:
-        """Windows before this may lack runs that were deleted before this store could read them,
-        or are themselves deleted.
+        """Statistics of before this may lack runs that were deleted before this store could read
+        them, or are themselves deleted.
         """
-        return max(self.changelog.since_ms, self._clock_ms() - windows.RETENTION_MS)
+        since_ms = -(-self._statistics_since_ms // windows.WINDOW_MS) * windows.WINDOW_MS
+        return max(since_ms, self._clock_ms() - windows.RETENTION_MS)
 
     def matches(self, source: Source) -> bool:
         """Whether this store is a copy of that topic. What it did not know of its source it
@@ -263,14 +239,6 @@ class VisibilityStore(StoreReader):
         """
         return dict(self._writer.refused_attributes)
 
-    def backup(self, target: Path) -> None:
-        """Write a consistent copy of the file, while it goes on being used."""
-        copy = sqlite3.connect(target)
-        try:
-            self._connection.backup(copy)
-        finally:
-            copy.close()
-
     # --- the file
 
     def _open_file(self) -> sqlite3.Connection:
@@ -281,7 +249,8 @@ class VisibilityStore(StoreReader):
                 if not self.rebuilt_because:
                     meta = dict(connection.execute("SELECT key, value FROM meta"))
                     self.complete = "complete" in meta
-                    self._caught_up_ms = int(meta.get("caught_up_ms", 0))
+                    self._caught_up_ms = int(meta["caught_up_ms"])
+                    self._statistics_since_ms = int(meta.get("statistics_since_ms", 0))
                     return connection
                 connection.close()
             except sqlite3.DatabaseError as error:
@@ -289,22 +258,12 @@ class VisibilityStore(StoreReader):
             logger.warning("%s begins anew: %s", self.path, self.rebuilt_because)
             delete_files(self.path)
         connection = _connect(self.path)
-        connection.executescript(f"BEGIN;\n{TABLES}{changelog.TABLES}")
+        connection.executescript(f"BEGIN;\n{TABLES}")
         self._caught_up_ms = self._clock_ms()
-        facts = {
-            **self._identity(),
-            "caught_up_ms": str(self._caught_up_ms),
-            "store_id": changelog.new_store_id(),
-        }
+        facts = {**self._identity(), "caught_up_ms": str(self._caught_up_ms)}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
         connection.execute("COMMIT")
         return connection
-
-    def _open_changelog(self) -> Changelog:
-        # A store of an earlier version does not say since when: what it has of the time that runs
-        # are kept is whole.
-        since_ms = self._clock_ms() - self._runs_kept_ms if self.complete else 0
-        return Changelog(self._connection, lambda: self._reading(_CHANGELOG_TIMEOUT_S), since_ms)
 
     def _identity(self) -> dict[str, str]:
         source = self.source

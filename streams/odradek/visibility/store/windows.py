@@ -5,8 +5,8 @@ A run counts in the window of its start and, once closed, in the window of its c
 contributes follows from its row alone, and a change of the row takes the old contribution out
 and puts the new one in: reading a record again changes nothing. A row that is deleted when its
 run's retention ends leaves its contribution: windows have a retention of their own. A run that
-is deleted while it is open (with its queue) leaves its start, and counts as deleted in the
-window of its tombstone: from then on it is not open.
+is open here when its tombstone comes leaves its start, and counts as deleted in the window of
+the tombstone: it was deleted with its queue, or closed while nobody read.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 
 from odradek.visibility.errors import QueryError
 from odradek.visibility.store.histogram import bucket_of, percentile_ms
-from odradek.wire.topic_configs import WINDOWS_RETENTION_MS
 
 WINDOW_MS = 60_000
-RETENTION_MS = WINDOWS_RETENTION_MS
+RETENTION_MS = 30 * 24 * 3_600_000
 
 (
     STARTED,
@@ -100,16 +99,13 @@ class WindowChanges:
             DELETED
         ] += 1
 
-    def write(self, connection: sqlite3.Connection) -> list[tuple[int, str]]:
-        """Write them, inside the batch's transaction; start and workflow type of the windows
-        that change.
-        """
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write them, inside the batch's transaction."""
         changed = [(key, counts) for key, counts in self._counts.items() if any(counts)]
         connection.executemany(_ADD_WINDOW, [(*key, *counts) for key, counts in changed])
         connection.executemany(
             _ADD_LATENCY, [(*key, runs) for key, runs in self._latencies.items() if runs]
         )
-        return [key for key, _ in changed]
 
 
 _ADD_WINDOW = (

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from odradek.visibility.query.columns import ValueType, tie_of
-from odradek.visibility.store import changelog, zones
+from odradek.visibility.store import zones
 from odradek.visibility.store.rows import (
     Change,
     IndexedValue,
@@ -29,7 +29,6 @@ from odradek.visibility.store.rows import (
     row_of,
 )
 from odradek.visibility.store.schema import ROW_COLUMNS
-from odradek.visibility.store.seen import Seen
 from odradek.visibility.store.windows import WindowChanges
 
 _AT = {name: index for index, name in enumerate(ROW_COLUMNS)}
@@ -101,15 +100,11 @@ _COMPARED: dict[tuple[str, ...], tuple[int, ...]] = {
 
 @dataclass(slots=True)
 class Applied:
-    """What a batch did. `changes`: those that changed a row, the last of each run.
-    `whole_from_ms`: windows from before may lack runs that compaction took before they were
-    read; 0: it lacks nothing that was not known.
-    """
+    """What a batch did. `changes`: those that changed a row, the last of each run."""
 
     written: int = 0
     deleted: int = 0
     skipped: int = 0
-    whole_from_ms: int = 0
     changes: list[Change] = field(default_factory=list)
 
 
@@ -132,9 +127,10 @@ class Writer:
         #: Search attributes that could not be indexed: damaged, or of no known type.
         self.refused_attributes: Counter[str] = Counter()
 
-    def apply(self, changes: Iterable[Change], seen: Seen) -> Applied:
+    def apply(self, changes: Iterable[Change], read: Mapping[int, int]) -> Applied:
         """Apply changes in one transaction. Changes of a partition come in order of their
-        offsets, and may come again.
+        offsets, and may come again. read: by partition, the offset of the last record that was
+        read, also of those that make no change.
         """
         applied = Applied()
         positions: dict[int, int] = {}
@@ -142,10 +138,7 @@ class Writer:
         ended: dict[bytes, Change] = {}
         for change in changes:
             partition, offset = change.partition, change.offset
-            position = positions.get(partition)
-            if position is None:
-                position = self.positions.get(partition, -1)
-            if offset <= position:
+            if offset <= positions.get(partition, self.positions.get(partition, -1)):
                 applied.skipped += 1
                 continue
             positions[partition] = offset
@@ -153,30 +146,18 @@ class Writer:
             if change.summary is None and before is not None and before.summary is not None:
                 ended[change.key] = before
             latest[change.key] = change
+        for partition, offset in read.items():
+            if offset > positions.get(partition, self.positions.get(partition, -1)):
+                positions[partition] = offset
         if positions:
-            self._transaction(
-                positions, latest, _Batch(self, self._connection, applied, ended, seen)
-            )
+            self._write(positions, latest, _Batch(self, self._connection, applied, ended))
         return applied
 
-    def advance(self, positions: dict[int, int]) -> None:
-        """Move positions on without a change: records that were read and hold nothing for us."""
-        further = {
-            partition: offset
-            for partition, offset in positions.items()
-            if offset > self.positions.get(partition, -1)
-        }
-        if further:
-            self._transaction(further, {})
-
-    def _transaction(
-        self, positions: dict[int, int], latest: dict[bytes, Change], batch: _Batch | None = None
-    ) -> None:
+    def _write(self, positions: dict[int, int], latest: dict[bytes, Change], batch: _Batch) -> None:
         attributes, next_id = dict(self._attributes), self._next_id
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            if batch is not None:
-                batch.write(latest)
+            batch.write(latest)
             self._connection.executemany(
                 "INSERT OR REPLACE INTO positions (partition, offset) VALUES (?, ?)",
                 positions.items(),
@@ -259,11 +240,9 @@ class _Batch:
         connection: sqlite3.Connection,
         applied: Applied,
         ended: dict[bytes, Change],
-        seen: Seen,
     ) -> None:
         self._writer = writer
         self._ended = ended
-        self._seen = seen
         self._connection = connection
         self._applied = applied
         self._inserts: list[Row] = []
@@ -297,11 +276,7 @@ class _Batch:
             " excluded.runs",
             [(*group, runs) for group, runs in self._counts.items() if runs],
         )
-        changelog.note(connection, self._windows.write(connection))
-        if self._applied.whole_from_ms > self._seen.since_ms:
-            changelog.note_lack(connection, self._applied.whole_from_ms)
-        else:
-            self._applied.whole_from_ms = 0
+        self._windows.write(connection)
 
     def _existing(self, ties: list[int]) -> dict[bytes, Row]:
         """Rows of these ties by key, each with its id in front."""
@@ -323,7 +298,6 @@ class _Batch:
                 self._count_deleted(change, last)
             else:
                 self._applied.skipped += 1  # a tombstone of a run that is not here
-                self._lack(change, here=False)
             return
         number, old = existing[0], existing[1:]
         if _is_older(change, old):
@@ -379,17 +353,8 @@ class _Batch:
         )
 
     def _count_deleted(self, tombstone: Change, last: Row) -> None:
-        if not is_open(last[_STATUS]):
-            return
-        if self._seen.deleted_open(tombstone):
+        if is_open(last[_STATUS]):
             self._windows.delete_open(last[_TYPE], last[_START], tombstone.time_ms)
-        else:
-            self._lack(tombstone, here=True)
-
-    def _lack(self, tombstone: Change, *, here: bool) -> None:
-        self._applied.whole_from_ms = max(
-            self._applied.whole_from_ms, self._seen.whole_from_ms(tombstone, here=here)
-        )
 
     def _delete(self, change: Change, number: int, old: Row) -> None:
         self._deletes.append((number,))

@@ -1,4 +1,4 @@
-"""The intake on real Kafka: what is listed is what was committed, through kill -9, a lost disk,
+"""The ingest on real Kafka: what is listed is what was committed, through kill -9, a lost disk,
 tombstones, aborts and re-reading.
 """
 
@@ -9,9 +9,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,12 @@ from confluent_kafka.admin import (
 )
 
 from odradek.config import Settings
-from odradek.converter import encode_search_attributes
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import admin_config, transactional_producer_config
-from odradek.visibility import Change, StoreLockedError, StoreNotOpenError, VisibilityStore
+from odradek.visibility import StoreLockedError, StoreNotOpenError
 from odradek.visibility import reader as reader_module
-from odradek.visibility.intake.app import FETCH_RECORDS, WAITING_RECORDS_MAX
+from odradek.visibility.ingest import BATCH_RECORDS
 from odradek.visibility.reader import VisibilityReader, store_path
-from odradek.visibility.store.writer import Applied
 from odradek.wire.codec import encode
 from odradek.wire.headers import Headers
 from odradek.wire.outcomes import ExecutionSummary
@@ -137,7 +134,7 @@ def windows(reader: VisibilityReader) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def test_an_intake_that_stands_still_says_so(
+def test_an_ingest_that_stands_still_says_so(
     settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that cannot be written (here a trigger, else a full disk): lists go on answering,
@@ -161,7 +158,7 @@ def test_an_intake_that_stands_still_says_so(
         # The probe is open to everybody: what, and no text of an error. And it is the same text at
         # every look.
         assert re.fullmatch(
-            r"the intake has taken in nothing since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", what
+            r"the ingest has made no progress since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", what
         ) and why.startswith(f"{what}: ")
         assert reader.unready == what
         assert reader.ready and {one.run_id for one in reader.store.list().executions} == {"a"}
@@ -174,7 +171,7 @@ def test_an_intake_that_stands_still_says_so(
 def test_a_registry_that_is_away_is_a_standstill_and_no_outage_of_brokers(
     settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It neither makes readiness come and go with every start of the intake, nor blames the
+    """It neither makes readiness come and go with every start of the ingest, nor blames the
     brokers, which are there.
     """
     monkeypatch.setattr(reader_module, "STANDSTILL_S", 6.0)
@@ -231,21 +228,6 @@ def test_a_record_of_an_open_transaction_is_not_listed_before_its_commit(
         assert listed(reader) == {("a", "RUNNING"), ("b", "RUNNING")}
 
 
-def test_tombstones_and_typed_attributes(settings: Settings, runs: Runs) -> None:
-    attributes = encode_search_attributes({"Customer": ["c-1"], "Amount": [42]})
-    runs.write(run("a", search_attributes=attributes), run("b", "COMPLETED"), run("c"))
-    with reading(settings) as reader:
-        assert listed(reader, "Customer = 'c-1' AND Amount > 41") == {("a", "RUNNING")}
-        runs.write("w-b/b", "w-a/a")
-        assert listed(reader) == {("c", "RUNNING")}
-        assert listed(reader, "Customer = 'c-1'") == set()
-        assert windows(reader) == [
-            (3, 1, 0, 2)
-        ]  # b and a are counted still; a never closed: it was open until its tombstone
-        later = reader.store.windows(T0, time.time_ns() // 1_000_000 + 60_000)
-        assert sum(window.deleted for window in later) == 1 and later[-1].open_runs == 1
-
-
 def test_kept_disk_reads_nothing_twice_and_lost_disk_reads_everything(
     settings: Settings, runs: Runs
 ) -> None:
@@ -284,20 +266,6 @@ def test_a_store_whose_files_are_removed_beneath_it_begins_anew(
         runs.write(run("b"))
         until(lambda: reader.ready, 60)
         assert listed(reader) == {("a", "RUNNING"), ("b", "RUNNING")} and reader.unready == ""
-
-
-def test_records_that_are_read_again_change_no_count(settings: Settings, runs: Runs) -> None:
-    """The same records come again as new ones: a processor that retried a batch, a topic that
-    was copied.
-    """
-    runs.write(run("a"), run("b", "COMPLETED"))
-    with reading(settings) as reader:
-        counted = windows(reader)
-        for _ in range(3):
-            runs.write(run("a"), run("b", "COMPLETED"))
-        assert listed(reader) == {("a", "RUNNING"), ("b", "COMPLETED")}
-        assert windows(reader) == counted == [(2, 1, 0, 1)]
-        assert reader.store.count("GROUP BY ExecutionStatus").count == 2
 
 
 def test_records_that_nobody_can_read_are_stepped_over(settings: Settings, runs: Runs) -> None:
@@ -402,10 +370,8 @@ def line_of(child: subprocess.Popen[str], errors: Path, wanted: Callable[[str], 
 def test_a_part_that_a_killed_first_reading_left_is_not_taken_for_all(
     settings: Settings, runs: Runs, tmp_path: Path
 ) -> None:
-    """More records than may wait: they are written in more than one transaction, and the process
-    kills itself in the second.
-    """
-    errors, many = tmp_path / "errors", WAITING_RECORDS_MAX + 2 * FETCH_RECORDS + 1
+    """More records than one transaction takes: the process kills itself in the third."""
+    errors, many = tmp_path / "errors", 3 * BATCH_RECORDS + 1
     for begin in range(0, many, 5_000):
         runs.write(*(run(f"r{number}") for number in range(begin, min(begin + 5_000, many))))
     with process(settings, errors, "commit") as child:
@@ -420,32 +386,6 @@ def test_a_part_that_a_killed_first_reading_left_is_not_taken_for_all(
         settings.replace(address="127.0.0.1:9")
     ) as unreached:  # a copy that was whole only lags
         assert unreached.building == "" and unreached.store.count().count == many
-
-
-def test_a_first_reading_says_how_far_it_is(
-    settings: Settings, runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs.write(*(run(f"r{number}") for number in range(50)))
-    held, apply = threading.Event(), VisibilityStore.apply
-
-    def slow(store: VisibilityStore, changes: Iterable[Change]) -> Applied:
-        assert held.wait(60)
-        return apply(store, changes)
-
-    monkeypatch.setattr(VisibilityStore, "apply", slow)
-    with VisibilityReader(settings) as reader:
-        try:
-            deadline_s = time.monotonic() + 60
-            while not reader.lag:
-                assert reader.building and time.monotonic() < deadline_s, reader.statistics()
-                time.sleep(0.02)
-            assert (
-                re.fullmatch(r"0 of about 5\d records read", reader.building) and not reader.ready
-            )
-            assert reader.built_percent == 0
-        finally:
-            held.set()
-        assert reader.wait_ready(60) and reader.building == "" and reader.built_percent == 100
 
 
 @pytest.mark.promise("lists")
