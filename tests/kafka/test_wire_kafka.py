@@ -127,7 +127,6 @@ def test_every_kind_of_topic_is_one_that_kafka_takes(admin: ClusterAdmin) -> Non
     shared = [
         topics.results,
         topics.executions,
-        topics.windows,
         topics.schemas,
         topics.members,
         topics.replies,
@@ -135,7 +134,7 @@ def test_every_kind_of_topic_is_one_that_kafka_takes(admin: ClusterAdmin) -> Non
     found = admin.ensure([*queue, *shared])
     assert {name.rpartition(".")[2]: facts.partitions for name, facts in found.items()} == {
         "events": 3, "state": 3, "commands": 3, "control": 1, "dead-letters": 1,
-        "results": 3, "executions": 3, "windows": 1, "schemas": 1, "members": 1, "replies": 3,
+        "results": 3, "executions": 3, "schemas": 1, "members": 1, "replies": 3,
     }  # fmt: skip
 
 

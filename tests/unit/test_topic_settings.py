@@ -21,7 +21,6 @@ KINDS = {
     topics.DEAD_LETTERS: "Q.dead-letters",
     topics.RESULTS: "results",
     topics.EXECUTIONS: "executions",
-    topics.WINDOWS: "windows",
     topics.SCHEMAS: "schemas",
     topics.MEMBERS: "members",
     topics.REPLIES: "replies",
@@ -72,7 +71,6 @@ def test_defaults_of_kafka() -> None:
         topics.COMMANDS: [("retention.ms", "-1", False)],
         topics.EXECUTIONS: [("cleanup.policy", "compact", False)],
         topics.SCHEMAS: [("cleanup.policy", "compact", False)],
-        topics.WINDOWS: [("retention.ms", "2678400000", False)],
     }
 
 

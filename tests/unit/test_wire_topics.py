@@ -39,14 +39,12 @@ def test_no_name_changes_unnoticed() -> None:
     assert [
         topics.results,
         topics.executions,
-        topics.windows,
         topics.schemas,
         topics.members,
         topics.replies,
     ] == [
         "odradek.default.results",
         "odradek.default.executions",
-        "odradek.default.windows",
         "odradek.default.schemas",
         "odradek.default.members",
         "odradek.default.replies",
@@ -77,13 +75,6 @@ def test_no_topic_setting_changes_unnoticed() -> None:
         "dead-letters": (1, delete | mib64 | large | {"retention_ms": "2592000000"}),
         "results": (8, delete | mib64 | {"retention_ms": "77"}),
         "executions": (8, compact | mib64 | tight),
-        "windows": (
-            1,
-            compact
-            | mib16
-            | {"min_cleanable_dirty_ratio": "0.5", "cleanup_policy": "compact,delete"}
-            | {"retention_ms": "2678400000", "retention_bytes": "-1"},
-        ),
         "schemas": (1, compact | mib16 | {"min_cleanable_dirty_ratio": "0.5"}),
         "members": (1, compact | mib16 | tight),
         "replies": (8, delete | mib64 | large | {"retention_ms": "600000"}),

@@ -61,7 +61,7 @@ _prepared: dict[type, tuple[tuple[str, bytes], list[tuple[str, str]], bool]] = {
 
 def headers_for(record: msgspec.Struct) -> Headers:
     """The headers of a record of `events`, `commands`, `control`, `results`, `executions`,
-    `windows` or `replies`. A new list each time.
+    or `replies`. A new list each time.
     """
     record_type = type(record)
     prepared = _prepared.get(record_type)

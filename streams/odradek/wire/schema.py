@@ -26,7 +26,7 @@ import msgspec
 from fastavro.schema import fingerprint as fastavro_fingerprint
 from fastavro.schema import to_parsing_canonical_form
 
-from odradek.wire import events, outcomes, state, tasks, windows
+from odradek.wire import events, outcomes, state, tasks
 
 NAMESPACE = "odradek"
 
@@ -44,14 +44,10 @@ OUTCOME_TYPES: tuple[RecordType, ...] = (
     outcomes.MemberStatus,
     outcomes.PublishedSchema,
 )
-#: Records of `windows`.
-WINDOW_TYPES: tuple[RecordType, ...] = (windows.Window, windows.WindowsCheckpoint)
 #: Rows of `state`.
 ROW_TYPES: tuple[RecordType, ...] = typing.get_args(state.Row)
 #: Everything that is a record value by itself; each has a file under `schemas/`.
-RECORD_TYPES: tuple[RecordType, ...] = (
-    EVENT_TYPES + TASK_TYPES + OUTCOME_TYPES + ROW_TYPES + WINDOW_TYPES
-)
+RECORD_TYPES: tuple[RecordType, ...] = EVENT_TYPES + TASK_TYPES + OUTCOME_TYPES + ROW_TYPES
 RECORDS_BY_NAME: dict[str, RecordType] = {
     record_type.__name__: record_type for record_type in RECORD_TYPES
 }

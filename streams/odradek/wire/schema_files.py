@@ -16,11 +16,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from odradek.wire import events, history, outcomes, payload, state, tasks, windows
+from odradek.wire import events, history, outcomes, payload, state, tasks
 from odradek.wire.schema import RECORD_TYPES, RecordType, avro_schema
 
 _COMMENTED_FIELD = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
-_MODULES = (payload, events, tasks, history, outcomes, state, windows)
+_MODULES = (payload, events, tasks, history, outcomes, state)
 
 
 def file_name(record_type: RecordType) -> str:

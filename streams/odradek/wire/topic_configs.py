@@ -7,7 +7,6 @@ something (small segments, a low dirty ratio) is his choice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,8 +23,6 @@ STATE_MAX_MESSAGE_BYTES = 16 * _MIB
 #: `delete.retention.ms` that compacted topics are created with. A local store that is older than
 #: what its topic *has* is rebuilt, as it may have missed tombstones.
 TOMBSTONE_RETENTION_MS = _DAY
-#: So long the read side keeps windows.
-WINDOWS_RETENTION_MS = 30 * _DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ def topic_config(kind: str, *, partitions: int, results_retention_ms: int) -> To
     """How to create a topic of this kind.
 
     partitions: the setting of that name (`events` and `state` of a queue must have the same).
-    Topics that every process reads whole (`control`, `windows`, `schemas`, `members`) have one.
+    Topics that every process reads whole (`control`, `schemas`, `members`) have one.
     results_retention_ms: how long `results` are kept; -1 for ever.
     """
     match kind:
@@ -73,14 +70,6 @@ def topic_config(kind: str, *, partitions: int, results_retention_ms: int) -> To
             return TopicConfig(
                 partitions, _compact(segment_mib=64, dirty_ratio="0.1", max_lag_ms=_HOUR)
             )
-        case topics.WINDOWS:
-            # Small segments: an active one is never compacted, a restore reads all of it.
-            expires = {
-                "cleanup.policy": "compact,delete",
-                "retention.ms": str(_WINDOWS_STAY_MS),
-                "retention.bytes": "-1",
-            }
-            return TopicConfig(1, _compact(segment_mib=16, dirty_ratio="0.5") | expires)
         case topics.SCHEMAS:
             return TopicConfig(1, _compact(segment_mib=16, dirty_ratio="0.5"))
         case topics.MEMBERS:
@@ -113,7 +102,6 @@ _WAITS_MS = 2 * _MINUTE
 #: So old at most is the end of a transaction when its partition's broker looks at it
 #: (`tests/facts`, `-k refuses_its_own`).
 _MARKERS_WAIT_MS = 1_000
-_WINDOWS_STAY_MS = WINDOWS_RETENTION_MS + _DAY
 _COMPACTED = frozenset({topics.STATE, topics.EXECUTIONS, topics.SCHEMAS})
 _WHAT_EXPIRES = {
     topics.STATE: (
@@ -191,16 +179,6 @@ def _cleanup_problems(kind: str, settings: Mapping[str, str | None]) -> list[Set
                 stops=kind in _COMPACTION_STOPS,
             )
         ]
-    if kind == topics.WINDOWS and expires_after_ms(settings) < WINDOWS_RETENTION_MS:
-        why = (
-            "windows of the statistics would be deleted that a server without its disk restores"
-            " from there"
-        )
-        return [
-            SettingProblem(
-                "retention.ms", settings["retention.ms"] or "", str(_WINDOWS_STAY_MS), why
-            )
-        ]
     if kind in (topics.EVENTS, topics.COMMANDS) and expires:
         why = (
             "records that wait to be read would be deleted by age or size (what has been read is"
@@ -208,16 +186,6 @@ def _cleanup_problems(kind: str, settings: Mapping[str, str | None]) -> list[Set
         )
         return [SettingProblem(name, value, "-1", why) for name, value in limits]
     return []
-
-
-def expires_after_ms(settings: Mapping[str, str | None]) -> float:
-    """The age at which records of a topic with these settings are deleted, whatever their key."""
-    kept_ms = (
-        _number(settings, "retention.ms", -1)
-        if "delete" in (settings.get("cleanup.policy") or "")
-        else -1
-    )
-    return math.inf if kept_ms < 0 else kept_ms
 
 
 def _taking_problems(settings: Mapping[str, str | None], replicas: int) -> list[SettingProblem]:

@@ -2,7 +2,7 @@
 that builds and takes them apart.
 
     {prefix}{namespace}.{task queue}.{kind}     events, state, commands, control, dead-letters
-    {prefix}{namespace}.{kind}                  results, executions, windows, schemas, members,
+    {prefix}{namespace}.{kind}                  results, executions, schemas, members,
     replies
 
 In namespace and task queue every character but ASCII letters, digits and `-` is written as `_`
@@ -28,16 +28,15 @@ EVENTS, STATE, COMMANDS, CONTROL, DEAD_LETTERS = (
     "control",
     "dead-letters",
 )
-RESULTS, EXECUTIONS, WINDOWS, SCHEMAS, MEMBERS, REPLIES = (
+RESULTS, EXECUTIONS, SCHEMAS, MEMBERS, REPLIES = (
     "results",
     "executions",
-    "windows",
     "schemas",
     "members",
     "replies",
 )
 QUEUE_KINDS = (EVENTS, STATE, COMMANDS, CONTROL, DEAD_LETTERS)
-NAMESPACE_KINDS = (RESULTS, EXECUTIONS, WINDOWS, SCHEMAS, MEMBERS, REPLIES)
+NAMESPACE_KINDS = (RESULTS, EXECUTIONS, SCHEMAS, MEMBERS, REPLIES)
 
 _PLAIN = re.compile(r"[A-Za-z0-9-]")
 _ESCAPED = re.compile(r"(?:[A-Za-z0-9-]|_[0-9a-f]{2})+")
@@ -124,11 +123,6 @@ class Topics:
     def executions(self) -> str:
         """Latest summary of each run, key `{workflow id}/{run id}`."""
         return self._named(EXECUTIONS)
-
-    @cached_property
-    def windows(self) -> str:
-        """Changelog of the read side's windowed statistics, see `wire.windows`."""
-        return self._named(WINDOWS)
 
     @cached_property
     def schemas(self) -> str:
