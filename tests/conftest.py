@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import gc
 import logging
-import re
-import secrets
 import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
-from odradek.broker import find_broker
 from odradek.broker.environment import forget_settings
-from tests.ports import share_ports
 from tests.stalled import Stalled
+from tests.support.ports import share_ports
 
 TESTS = Path(__file__).parent
+pytest_plugins = [
+    "tests.support.broker",
+    "tests.support.settings",
+    "tests.support.client",
+    "tests.support.records",
+    "tests.support.server",
+]
 
 forget_settings()  # a shell's settings of some cluster: tests have their own; `ODRADEK_TEST_…` stay
 share_ports()
@@ -132,9 +133,6 @@ LONG = (
 #: cores busy.
 QUICK_FILES_BETWEEN = 2
 
-#: Deleting topics is tidiness; a broker that is busy gets no long wait for it.
-CLEANUP_TIMEOUT_S = 20
-
 DESCRIPTORS, DESCRIPTORS_MANY = Path("/proc/self/fd"), 250
 
 
@@ -237,74 +235,3 @@ def few_descriptors() -> Iterator[None]:
     yield
     if DESCRIPTORS.is_dir() and sum(1 for _ in DESCRIPTORS.iterdir()) > DESCRIPTORS_MANY:
         gc.collect()
-
-
-@pytest.fixture(scope="session")
-def bootstrap() -> Iterator[str]:
-    """Address of a real broker, one for the whole session. Kill or stop processes of your own,
-    never this one.
-    """
-    with find_broker(quick_start=True) as address:
-        yield address
-
-
-@pytest.fixture(scope="session")
-def delete_topics_of() -> Iterator[Callable[[str, str], None]]:
-    """`delete(name, address)`: every topic there whose name contains `name`; that happens while
-    the next test runs.
-    """
-    admins: dict[str, AdminClient] = {}
-    asked: list[Future[None]] = []
-
-    def delete(namespace: str, address: str) -> None:
-        if address not in admins:
-            admins[address] = AdminClient({"bootstrap.servers": address, "log_level": 0})
-        admin = admins[address]
-        try:
-            topics = [
-                topic
-                for topic in admin.list_topics(timeout=CLEANUP_TIMEOUT_S).topics
-                if namespace in topic
-            ]
-            asked.extend(admin.delete_topics(topics).values() if topics else [])
-        except KafkaException as error:
-            # The test has passed or failed by now; what it left behind is reported, not judged.
-            print(f"topics of {namespace} could not be deleted: {error}")
-
-    yield delete
-    wait(asked, CLEANUP_TIMEOUT_S)
-
-
-@pytest.fixture
-def namespace(
-    request: pytest.FixtureRequest, delete_topics_of: Callable[[str, str], None]
-) -> Iterator[str]:
-    """A name nobody else uses (letters, digits, `-`): an Odradek namespace, a prefix of topics,
-    groups and ids.
-
-    After the test every topic whose name contains it is deleted, if the test used `bootstrap`: a
-    session's topics would otherwise pile up to thousands of partitions on one broker.
-    """
-    slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[
-        :24
-    ]
-    name = f"t{secrets.token_hex(4)}-{slug}".rstrip("-")
-    address = request.getfixturevalue("bootstrap") if "bootstrap" in request.fixturenames else None
-    yield name
-    if address is not None:
-        delete_topics_of(name, address)
-
-
-@pytest.fixture
-def unique_name(namespace: str) -> Callable[[str], str]:
-    """`unique_name("orders")` -> a name of this test alone; the same argument twice gives two
-    names.
-    """
-    count = 0
-
-    def make(label: str) -> str:
-        nonlocal count
-        count += 1
-        return f"{namespace}-{label}-{count}"
-
-    return make

@@ -20,8 +20,10 @@ from odradek.common import WorkflowIDReusePolicy
 from odradek.config import Settings
 from odradek.exceptions import WorkflowAlreadyStartedError
 from tests.chaos.cluster_workflows import STEPS, Steps
-from tests.kafka.lane_records import QUEUE, Wire, until
-from tests.kafka.server_commands import running
+from tests.kafka.lane_records import Wire
+from tests.support.records import QUEUE
+from tests.support.server import running
+from tests.support.until import until
 
 PACE_SECONDS = 0.15
 #: What has to end between one blow and the next, also while a broker is away.

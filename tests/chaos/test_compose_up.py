@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from odradek.broker.docker import docker_runs
-from tests.kafka.server_commands import until
+from tests.support.until import until
 
 REPOSITORY = Path(__file__).parents[2]
 API = "http://127.0.0.1:8000/orders"

@@ -11,7 +11,9 @@ import pytest
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, until
+from tests.kafka.lane_records import Wire
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 def _send(wire: Wire, start: int, stop: int) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from odradek.processor import faults
-from tests.kafka.lane_records import Host, Wire, until
+from tests.kafka.lane_records import Host, Wire
+from tests.support.until import until
 
 WORKFLOWS = 10
 FIRST, SECOND = 300, 100

@@ -23,7 +23,9 @@ from odradek.wire.dead_letters import parse_dead_letter
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.state import PositionRow, RunRow
 from tests.kafka.lane_host import host_arguments
-from tests.kafka.lane_records import QUEUE, STREAMS, Host, Wire, key_for, until
+from tests.kafka.lane_records import STREAMS, Host, Wire, key_for
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 @pytest.fixture

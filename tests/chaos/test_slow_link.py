@@ -18,7 +18,7 @@ from odradek.broker.progress import StderrProgress
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.worker import Worker
-from tests.kafka.activity_harness import until
+from tests.support.until import until_async
 
 BYTES_PER_SECOND = 2_000_000
 STARTS, ARGUMENT_BYTES = (
@@ -86,10 +86,10 @@ async def test_a_batch_that_takes_too_long_is_done_in_parts(tmp_path: Path) -> N
             async with worker:
                 assert worker._processor is not None
                 totals = worker._processor.statistics
-                await until(
+                await until_async(
                     lambda: totals().totals.inputs >= STARTS,
                     150,
-                    describe=lambda: str(totals().totals),
+                    what=lambda: str(totals().totals),
                 )
                 assert totals().totals.dropped > 0, (
                     "this test means nothing unless a batch took too long"

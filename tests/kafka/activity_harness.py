@@ -4,7 +4,6 @@ the service answers.
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -25,6 +24,7 @@ from odradek.kafka.client_config import (
 from odradek.wire.codec import Codec
 from odradek.wire.headers import headers_for
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
+from tests.support.until import until_async
 
 QUEUE = "workflows"
 ACTIVITIES = "activities"
@@ -187,29 +187,10 @@ class Reader:
                 self.records.append(self.codec.decode(message.value() or b""))
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-        await until(condition, timeout_s, self.read, lambda: f"have {self.records}")
+        await until_async(condition, timeout_s, step=self.read, what=lambda: f"have {self.records}")
 
     def close(self) -> None:
         self._consumer.close()
-
-
-async def until(
-    condition: Callable[[], bool],
-    timeout_s: float = 60.0,
-    step: Callable[[], None] = lambda: None,
-    describe: Callable[[], str] = lambda: "",
-) -> None:
-    """Wait until a condition holds; fail with a description when it does not in time. The longer
-    it has taken, the rarer are looks.
-    """
-    began = time.monotonic()
-    while True:
-        step()
-        if condition():
-            return
-        spent = time.monotonic() - began
-        assert spent < timeout_s, f"not in {timeout_s} s: {describe()}"
-        await asyncio.sleep(min(0.1, max(0.005, spent / 20)))
 
 
 def names(records: Iterable[Any]) -> list[str]:

@@ -20,7 +20,7 @@ from typing import cast
 from odradek import activity
 from odradek.activities import ActivityHost, consumer_thread, share_commands, timers
 from odradek.config import Settings
-from tests.kafka.activity_harness import until
+from tests.support.until import until_async
 
 QUEUE = "activities"
 _log = Path(sys.argv[4])
@@ -95,7 +95,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, lambda: loop.create_task(host.shutdown()))
     running = asyncio.create_task(host.run())
-    await until(lambda: host.is_assigned or running.done())
+    await until_async(lambda: host.is_assigned or running.done())
     say("ready")
     await running
     say("drained")

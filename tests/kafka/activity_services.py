@@ -22,7 +22,8 @@ import pytest
 
 from odradek import activity
 from odradek.activities import ActivityHost
-from tests.kafka.activity_harness import ACTIVITIES, Engine, until
+from tests.kafka.activity_harness import ACTIVITIES, Engine
+from tests.support.until import until_async
 
 CLASSIC, SHARE = "classic", "share"
 #: On a test of what both kinds of groups promise.
@@ -80,7 +81,7 @@ async def running(engine: Engine, **options: Any) -> AsyncIterator[ActivityHost]
     )
     task = asyncio.create_task(host.run())
     try:
-        await until(lambda: host.is_assigned or task.done())
+        await until_async(lambda: host.is_assigned or task.done())
         if task.done():
             await task
         yield host
@@ -147,16 +148,16 @@ class Service:
         return [line.partition(" ")[2] for line in self.log.read_text().splitlines()]
 
     async def wrote(self, line: str, count: int = 1) -> None:
-        await until(
+        await until_async(
             lambda: self.lines().count(line) >= count,
-            describe=lambda: f"{line!r} not in {self.lines()}",
+            what=lambda: f"{line!r} not in {self.lines()}",
         )
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     async def ended(self) -> int:
-        await until(lambda: self.process.poll() is not None)
+        await until_async(lambda: self.process.poll() is not None)
         return self.process.returncode
 
     def end(self) -> None:

@@ -15,6 +15,7 @@ from odradek.activities import timers
 from odradek.kafka.admin import ClusterAdmin
 from tests.kafka.activity_harness import Engine
 from tests.kafka.activity_services import CLASSIC, Service, gates, ran
+from tests.kafka.lane_records import wire as wire
 
 
 @pytest.fixture

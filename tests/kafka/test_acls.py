@@ -29,8 +29,8 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.processor import outlet
 from odradek.visibility.reader import VisibilityReader
 from odradek.worker import Worker
-from tests.kafka.activity_harness import until
 from tests.kafka.secured import Acl, SecuredBroker, listed, secured_broker
+from tests.support.until import until_async
 
 NAMESPACE = "guarded"
 PREFIX = f"odradek.{NAMESPACE}."
@@ -403,10 +403,10 @@ async def test_what_a_topic_takes_cannot_be_told_and_no_input_or_timer_is_lost(
         ]
         started = asyncio.gather(*starts)
         missing = f"grant this principal the ACL DescribeConfigs on topic {topic}"
-        await until(
+        await until_async(
             lambda: missing in caplog.text and loop.time() > due + 0.5,
             40,
-            describe=lambda: caplog.text,
+            what=lambda: caplog.text,
         )
     finally:
         broker.grant([acl])

@@ -11,8 +11,9 @@ from datetime import timedelta
 import pytest
 
 from odradek.broker import QUICK_START, LocalBroker
-from tests.kafka.activity_harness import Engine, until, values
+from tests.kafka.activity_harness import Engine, values
 from tests.kafka.activity_services import SHARE, both_groups, gates, ran, running
+from tests.support.until import until_async
 
 #: Kafka's internal setting, 30 s by default: when a coordinator tries again to set up a group's
 #: partitions (KAFKA-19457).
@@ -48,7 +49,7 @@ async def committed_for_good(engine: Engine) -> None:
             engine.commands, range(engine.settings.partitions), committed=committed
         )
 
-    await until(lambda: ends(committed=True) == ends(committed=False))
+    await until_async(lambda: ends(committed=True) == ends(committed=False))
 
 
 @pytest.mark.promise("commands")
@@ -64,14 +65,14 @@ async def test_outcomes_made_while_the_broker_is_down_arrive_when_it_is_back(
     ) as host:
         held = [engine.task("wait", f"h{number}") for number in range(20)]
         engine.schedule(*held)
-        await until(lambda: host.statistics().running == 20)
+        await until_async(lambda: host.statistics().running == 20)
         waiting = [engine.task("note", f"n{number}") for number in range(60)]
         engine.schedule(*waiting)
         await committed_for_good(engine)
         broker.kill()
         for number in range(20):
             gates[f"h{number}"].set()
-        await until(lambda: host.statistics().completed >= 20)
+        await until_async(lambda: host.statistics().completed >= 20)
         await asyncio.to_thread(broker.start)
         for task in [*held, *waiting]:
             assert values(

@@ -23,7 +23,7 @@ from odradek.wire import nothing
 from odradek.wire.dead_letters import parse_dead_letter
 from odradek.wire.headers import HANDED_ON_FROM, header, headers_for
 from odradek.wire.partitioner import partition_for
-from tests.kafka.activity_harness import ACTIVITIES, Engine, Reader, names, until, values
+from tests.kafka.activity_harness import ACTIVITIES, Engine, Reader, names, values
 from tests.kafka.activity_services import (
     CLASSIC,
     SHARE,
@@ -35,6 +35,7 @@ from tests.kafka.activity_services import (
     ran,
     running,
 )
+from tests.support.until import until_async
 
 # --- answering
 
@@ -129,7 +130,7 @@ async def test_long_activity_says_started_in_time_and_is_acknowledged_by_it(engi
             task, "ActivityTaskStarted"
         )  # after 200 ms, not after half of its timeout
         partition = partition_for(task.workflow_id.encode(), 2)
-        await until(lambda: committed(engine).get(partition, 0) >= 1)  # while it runs
+        await until_async(lambda: committed(engine).get(partition, 0) >= 1)  # while it runs
         gates["long"].set()
         assert names(await engine.answers(task, "ActivityTaskCompleted")) == [
             "Started",
@@ -154,7 +155,7 @@ async def test_blocked_event_loop_still_says_started(engine: Engine) -> None:
         graceful_shutdown_timeout=timedelta(0),
     )
     running_host = asyncio.create_task(host.run())
-    await until(lambda: host.is_assigned)
+    await until_async(lambda: host.is_assigned)
     task = engine.task("block")
     engine.schedule(task)
     answers = await engine.answers(task, lambda record: names([record]) != ["Started"])
@@ -332,7 +333,7 @@ async def test_answer_without_a_topic_goes_to_dead_letters(engine: Engine) -> No
         assert values(letters.records[0].result) == ["orphan"]
         letters.close()
         assert engine.topics.events("nowhere") not in engine.admin.topic_names()
-        await until(lambda: host.statistics().dead_letters == {"UNROUTABLE": 1})
+        await until_async(lambda: host.statistics().dead_letters == {"UNROUTABLE": 1})
 
 
 # --- the group
@@ -341,9 +342,9 @@ async def test_answer_without_a_topic_goes_to_dead_letters(engine: Engine) -> No
 @pytest.mark.promise("commands")
 async def test_full_service_hands_waiting_commands_on(engine: Engine) -> None:
     async with running(engine, max_concurrent_activities=1) as full:
-        await until(lambda: full.statistics().partitions == 2)
+        await until_async(lambda: full.statistics().partitions == 2)
         async with running(engine) as idle:
-            await until(
+            await until_async(
                 lambda: full.statistics().partitions == 1 and idle.statistics().partitions == 1
             )
             mine = next(iter(full._commands.owned))  # type: ignore[union-attr]
@@ -381,12 +382,12 @@ async def test_partition_that_moves_takes_only_what_has_not_begun(
     """
     monkeypatch.setattr(timers, "STARTED_AFTER_MAX", 60.0)
     async with running(engine, graceful_shutdown_timeout=timedelta(seconds=30)) as first:
-        await until(lambda: first.statistics().partitions == 2)
+        await until_async(lambda: first.statistics().partitions == 2)
         tasks = [engine.task("wait", f"t{number}") for number in range(10)]
         engine.schedule(*tasks)
-        await until(lambda: len(ran) == 10)
+        await until_async(lambda: len(ran) == 10)
         async with running(engine) as second:
-            await until(lambda: second.statistics().partitions == 1)
+            await until_async(lambda: second.statistics().partitions == 1)
             for number in range(10):
                 gates[f"t{number}"].set()
             answers = [names(await engine.answers(task, "ActivityTaskCompleted")) for task in tasks]
@@ -411,7 +412,7 @@ async def test_commands_are_purged_behind_the_committed_offset(
         def starts() -> dict[int, int]:
             return engine.admin.start_offsets(engine.commands, [0, 1])
 
-        await until(lambda: sum(starts().values()) >= 20)
+        await until_async(lambda: sum(starts().values()) >= 20)
         engine.schedule(running_on)
         await engine.answers(running_on, "ActivityTaskStarted")
         purged = starts()  # looked at first: both go on
@@ -443,7 +444,7 @@ async def test_lost_group_offset_starts_at_the_logs_start_started_first(
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)
     async with running(engine):
-        await until(lambda: ran.count("once") == 2, step=engine.reader.read)
+        await until_async(lambda: ran.count("once") == 2, step=engine.reader.read)
         await engine.reader.until(
             lambda: (
                 names(r for r in engine.reader.records if r.run_id == task.run_id).count(
@@ -484,7 +485,7 @@ async def test_second_member_under_the_same_identity_is_a_clear_error(engine: En
 
         host._open = open_under_one_identity  # type: ignore[method-assign]
     tasks = [asyncio.create_task(host.run()) for host in hosts]
-    await until(lambda: any(task.done() for task in tasks), timeout_s=60)
+    await until_async(lambda: any(task.done() for task in tasks), timeout_s=60)
     (ended,) = [task for task in tasks if task.done()]
     with pytest.raises(
         DuplicateIdentityError, match="another living process uses the identity the-same"
@@ -508,9 +509,9 @@ async def test_drain_lets_running_activities_finish_and_takes_no_new_ones(
     async with running(engine, graceful_shutdown_timeout=timedelta(seconds=30)) as host:
         task = engine.task("wait", "finishes")
         engine.schedule(task)
-        await until(lambda: "finishes" in ran)
+        await until_async(lambda: "finishes" in ran)
         ending = asyncio.create_task(host.shutdown())
-        await until(lambda: host._service is not None and host._service.draining)
+        await until_async(lambda: host._service is not None and host._service.draining)
         late = engine.task("note", "late", workflow_id=task.workflow_id)
         engine.schedule(late)
         await asyncio.sleep(0.3)

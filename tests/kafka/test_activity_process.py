@@ -15,8 +15,9 @@ import pytest
 
 from odradek.wire.partitioner import partition_for
 from odradek.wire.tasks import ActivityTask
-from tests.kafka.activity_harness import Engine, names, until
+from tests.kafka.activity_harness import Engine, names
 from tests.kafka.activity_services import SHARE, Service, answered, both_groups, committed, running
+from tests.support.until import until_async
 
 pytestmark = both_groups
 
@@ -33,7 +34,7 @@ async def acknowledged(engine: Engine, *tasks: ActivityTask) -> None:
         count = Counter(
             partition_for(task.workflow_id.encode(), engine.settings.partitions) for task in tasks
         )
-        await until(lambda: Counter(committed(engine)) >= count)
+        await until_async(lambda: Counter(committed(engine)) >= count)
 
 
 @pytest.mark.promise("commands")

@@ -22,8 +22,9 @@ from odradek.activities.share_commands import DELIVERIES_MAX, GROUP_CONFIG, LOCK
 from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import share_consumer_config
 from odradek.wire.headers import HANDED_ON_FROM, header
-from tests.kafka.activity_harness import ACTIVITIES, Engine, Reader, names, until, values
+from tests.kafka.activity_harness import ACTIVITIES, Engine, Reader, names, values
 from tests.kafka.activity_services import SHARE, gates, ran, running
+from tests.support.until import until_async
 
 pytestmark = pytest.mark.parametrize("group", [SHARE])
 
@@ -84,7 +85,7 @@ async def test_slow_activities_hold_no_others(engine: Engine) -> None:
         await served(engine, host)
         slow = [engine.task("wait", f"slow{number}") for number in range(4)]
         engine.schedule(*slow)
-        await until(lambda: sum(name.startswith("slow") for name in ran) == 4)
+        await until_async(lambda: sum(name.startswith("slow") for name in ran) == 4)
         quick = [engine.task("note", f"quick{number}") for number in range(40)]
         engine.schedule(*quick)
         for task in quick:
@@ -114,9 +115,9 @@ async def test_shutdown_releases_what_was_not_begun(new_engine: Callable[..., En
         await engine.answers(blocker, "ActivityTaskStarted")
         waiting = engine.task("note", "waiting")
         engine.schedule(waiting)
-        await until(lambda: first.statistics().waiting == 1)
+        await until_async(lambda: first.statistics().waiting == 1)
         ending = asyncio.create_task(first.shutdown())
-        await until(lambda: first.statistics().waiting == 0)
+        await until_async(lambda: first.statistics().waiting == 0)
         began = time.monotonic()
         async with running(engine):  # while the first one still runs its blocker
             assert names(await engine.answers(waiting, "ActivityTaskCompleted")) == [
@@ -143,7 +144,7 @@ async def test_command_delivered_too_often_is_handed_on_before_the_broker_drops_
     engine.schedule(task)
     for count in range(1, DELIVERIES_MAX + 1):
         found: list[Any] = []
-        await until(
+        await until_async(
             lambda found=found: bool(found),
             step=lambda found=found: found.extend(consumer.poll(0.1)),
         )  # type: ignore[misc]

@@ -16,7 +16,9 @@ from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import FORWARDED_FROM, header
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, start_error, until
+from tests.kafka.lane_records import Host, Wire, key_for, start_error
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 PARTITIONS, GROWN = 2, 5
 WORKFLOWS = 20

@@ -30,26 +30,12 @@ from odradek.exceptions import (
 from odradek.kafka.admin import ClusterAdmin
 from odradek.wire.history import ActivityTaskStartedEvent
 from odradek.worker import Worker
-from tests.kafka.bad_input import (
-    PATIENT,
-    QUEUE,
-    SECOND,
-    Doubles,
-    Waits,
-    connected,
-    double,
-    eventually,
-    neighbours_are_well,
-    sent,
-    settings_for,
-)
+from tests.kafka.bad_input import PATIENT, sent
+from tests.support.client import connected
+from tests.support.until import until_async
+from tests.support.worker import QUEUE, SECOND, Doubles, Waits, double, neighbours_complete
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
-    return settings_for(bootstrap, namespace, tmp_path)
 
 
 @pytest.mark.promise("reads")
@@ -67,7 +53,7 @@ async def test_no_processor_for_the_queue_yet(settings: Settings) -> None:
         handle = client.get_workflow_handle("early", task_queue="nobody-home")
         await sent(handle.signal(Waits.go, 7))
         for ask in (partial(handle.query, Waits.given), handle.describe):
-            await eventually(partial(named, ask))
+            await until_async(partial(named, ask))
     async with (
         connected(settings) as client,
         Worker(client, task_queue="nobody-home", workflows=[Waits]),
@@ -122,7 +108,7 @@ async def test_processor_down_for_longer_than_every_timeout(settings: Settings) 
                 pending = (await handle.describe()).pending_activities
                 return bool(pending) and pending[0].state == "STARTED"
 
-            await eventually(runs, "the activity has reported that it runs")
+            await until_async(runs, what="the activity has reported that it runs")
         down_since = time.monotonic()
         go.set()  # it completes while nobody is there to hear it
         await asyncio.sleep(
@@ -169,13 +155,13 @@ async def test_command_outlives_its_processor_and_waits_for_its_service(settings
             async def scheduled() -> bool:
                 return bool((await handle.describe()).pending_activities)
 
-            await eventually(scheduled)
+            await until_async(scheduled)
         async with Worker(client, task_queue="services", activities=[quick]):
 
             async def done() -> bool:
                 return bool(attempts)
 
-            await eventually(done)
+            await until_async(done)
         await asyncio.sleep(1.5)  # longer than its one timeout
         async with Worker(client, task_queue=QUEUE, workflows=[Hasty]):
             assert await asyncio.wait_for(handle.result(), 60) == 42
@@ -272,7 +258,7 @@ async def test_topics_missing_and_creation_forbidden(settings: Settings) -> None
             ]
         )
         async with Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
-            await neighbours_are_well(client)
+            await neighbours_complete(client)
 
 
 @pytest.mark.promise("preflight")
@@ -284,7 +270,7 @@ async def test_changed_partition_count(settings: Settings) -> None:
         connected(settings) as client,
         Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]),
     ):
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
     async with connected(settings.replace(partitions=3)) as client:
         with pytest.raises(PartitionCountError) as caught:
             await Worker(client, task_queue=QUEUE, workflows=[Doubles]).run()
@@ -307,7 +293,7 @@ async def test_partitions_added_to_a_living_queue(settings: Settings) -> None:
         connected(settings) as client,
         Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]),
     ):
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         for name in ids:
             await client.start_workflow(Waits.run, id=name, task_queue=QUEUE)
         admin.create_partitions([NewPartitions(events, 5)])[events].result(20)
@@ -315,7 +301,7 @@ async def test_partitions_added_to_a_living_queue(settings: Settings) -> None:
         async def grown() -> bool:
             return cluster.describe([events])[events].partitions == 5
 
-        await eventually(grown)
+        await until_async(grown)
         async with connected(settings) as late:
             await signal_all(client, 1)
             await signal_all(late, 2)
@@ -345,7 +331,7 @@ async def test_worker_started_twice_on_one_host(settings: Settings) -> None:
         Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]),
         Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]),
     ):
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
 
 
 @pytest.mark.promise("rebalance")
@@ -370,8 +356,8 @@ async def test_workers_that_share_a_label(settings: Settings, tmp_path: Path) ->
                 ]
                 return [[lane.state for lane in found] for found in lanes] == [["RUNNING"]] * 2
 
-            await eventually(share)
-            await neighbours_are_well(client)
+            await until_async(share)
+            await neighbours_complete(client)
 
 
 @pytest.mark.promise("exactly-once")
@@ -395,12 +381,12 @@ async def test_worker_started_twice_with_the_same_identity(
             async def owns_all() -> bool:
                 return [lane.state for lane in processor.lane_statuses()] == ["RUNNING"] * 2
 
-            await eventually(owns_all)
+            await until_async(owns_all)
             async with Worker(clone, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
                 with pytest.raises(DuplicateIdentityError) as caught:
                     await asyncio.wait_for(running, 60)
                 assert "uses the identity" in str(caught.value)
-                await neighbours_are_well(client)
+                await neighbours_complete(client)
 
 
 @pytest.mark.promise("store")
@@ -422,7 +408,7 @@ async def test_corrupt_local_store_is_rebuilt(
         async with Worker(
             client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]
         ):
-            await neighbours_are_well(client)
+            await neighbours_complete(client)
             handle = await client.start_workflow(Waits.run, id="open", task_queue=QUEUE)
             await handle.signal(Waits.go, 3)
             assert await handle.query(Waits.given) == [3]

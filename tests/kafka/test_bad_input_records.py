@@ -5,12 +5,10 @@ what they belong to, nothing beside it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from confluent_kafka import Producer
 from confluent_kafka.admin import (
     AdminClient,
@@ -36,33 +34,14 @@ from odradek.wire import nothing
 from odradek.wire.dead_letters import parse_dead_letter
 from odradek.wire.partitioner import partition_for
 from odradek.worker import Worker
-from tests.kafka.bad_input import (
-    QUEUE,
-    Doubles,
-    Waits,
-    connected,
-    described,
-    double,
-    eventually,
-    neighbours_are_well,
-    settings_for,
-    task_failure,
-)
+from tests.kafka.bad_input import described, task_failure
 from tests.kafka.lane_records import Wire
+from tests.support.client import connected
+from tests.support.until import until_async
+from tests.support.worker import QUEUE, Doubles, Waits, double, neighbours_complete
 
 LARGE = 1_200_000  # Kafka's topics take about a million bytes
 TEN_SECONDS = timedelta(seconds=10)
-
-
-@pytest.fixture
-def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
-    return settings_for(bootstrap, namespace, tmp_path)
-
-
-@pytest_asyncio.fixture
-async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with connected(settings) as client:
-        yield client
 
 
 @activity.defn
@@ -115,7 +94,7 @@ async def _meet(client: Client, where: str, names: list[str]) -> dict[str, BaseE
     """Large runs in the midst of neighbours that start at the same time; how the large ones end."""
     runs = [client.execute_workflow(Large.run, where, id=name, task_queue=QUEUE) for name in names]
     outcomes, _ = await asyncio.gather(
-        asyncio.gather(*runs, return_exceptions=True), neighbours_are_well(client, count=20)
+        asyncio.gather(*runs, return_exceptions=True), neighbours_complete(client, count=20)
     )
     return dict(zip(names, outcomes, strict=True))
 
@@ -151,7 +130,7 @@ async def test_output_larger_than_the_topic_takes(client: Client, where: str) ->
         handle = client.get_workflow_handle("large-1", task_queue=QUEUE)
         assert (await handle.describe()).status is WorkflowExecutionStatus.FAILED
         assert (await handle.fetch_history()).events, "its history can be read"
-        await neighbours_are_well(client, name="later")
+        await neighbours_complete(client, name="later")
 
 
 async def test_topic_that_takes_less_than_others(client: Client) -> None:
@@ -177,7 +156,7 @@ async def test_topic_that_takes_less_than_others(client: Client) -> None:
         assert (
             await client.execute_workflow(Gives.run, "x" * 100, id="small", task_queue=QUEUE) == 100
         )
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
 
 
 @workflow.defn
@@ -226,7 +205,7 @@ async def test_activity_on_a_queue_that_does_not_exist(client: Client) -> None:
             "SCHEDULED",
             1,
         )
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         async with Worker(client, task_queue="nobody-serves-it", activities=[double]):
             assert await asyncio.wait_for(waiting.result(), 30) == 42
 
@@ -263,7 +242,7 @@ async def test_activity_on_a_queue_whose_topics_may_not_be_made(settings: Settin
         assert (
             names.commands("nobody-serves-it") in description.pending_activities[0].waiting_reason
         )
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         queue = "nobody-serves-it"
         cluster.ensure([names.commands(queue), names.control(queue), names.dead_letters(queue)])
         async with Worker(client, task_queue=queue, activities=[double]):
@@ -314,7 +293,7 @@ async def test_record_that_nobody_can_use(
     settings = client.settings
     wire = Wire(settings.address, settings.namespace, tmp_path)
     async with Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         wire.send_raw(b"some-id", value)
         wire.flush()
         partition = partition_for(b"some-id", settings.partitions)
@@ -339,11 +318,11 @@ async def test_record_that_says_nothing_is_skipped(client: Client, tmp_path: Pat
     """And only one whose header says so: a record that lost its value is a dead letter."""
     wire = Wire(client.settings.address, client.settings.namespace, tmp_path)
     async with Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         wire.send_raw(nothing.KEY, None, nothing.HEADERS)
         wire.send_raw(nothing.KEY, None)
         wire.flush()
-        (letter,) = await eventually(lambda: asyncio.to_thread(wire.read, wire.dead_letters))
+        (letter,) = await until_async(lambda: asyncio.to_thread(wire.read, wire.dead_letters))
         told = parse_dead_letter(letter.headers())
         assert (told.reason, told.message) == ("UNDECODABLE", "the record has no value")
 
@@ -357,7 +336,7 @@ async def test_start_with_payloads_that_do_not_decode(client: Client) -> None:
         b' ["ten"]}'
     )
     async with Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         producer = Producer(producer_config(client.settings))
         producer.produce(ClusterAdmin(client.settings).topics.events(QUEUE), record, b"raw")
         assert producer.flush(20) == 0
@@ -371,7 +350,7 @@ async def test_start_with_payloads_that_do_not_decode(client: Client) -> None:
                 return False
             return True
 
-        await eventually(there)
+        await until_async(there)
         failure = (await task_failure(handle)).failure
         assert failure is not None and "Failed decoding arguments" in failure.message
-        await neighbours_are_well(client, name="later")
+        await neighbours_complete(client, name="later")

@@ -9,13 +9,11 @@ import json
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from odradek import activity, workflow
 from odradek.client import (
@@ -31,32 +29,16 @@ from odradek.config import Settings
 from odradek.exceptions import ActivityError, ApplicationError
 from odradek.telemetry.logs import JsonFormatter
 from odradek.worker import Worker
-from tests.kafka.bad_input import (
-    PATIENT,
-    QUEUE,
-    SECOND,
-    Doubles,
-    Waits,
-    connected,
-    described,
-    double,
-    eventually,
-    neighbours_are_well,
-    sent,
-    settings_for,
-    task_failure,
-)
+from tests.kafka.bad_input import PATIENT, described, sent, task_failure
+from tests.support.client import connected
+from tests.support.settings import settings_for
+from tests.support.until import until_async
+from tests.support.worker import QUEUE, SECOND, Doubles, Waits, double, neighbours_complete
 
 
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
     return settings_for(bootstrap, namespace, tmp_path, deadlock_timeout=timedelta(seconds=0.5))
-
-
-@pytest_asyncio.fixture
-async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with connected(settings) as client:
-        yield client
 
 
 @workflow.defn(name="Late")
@@ -80,7 +62,7 @@ async def test_unregistered_workflow_type(client: Client) -> None:
             == "Workflow class Late is not registered on this worker, available workflows: Doubles,"
             " Waits"
         )
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     async with Worker(client, task_queue=QUEUE, workflows=[Late, Doubles], activities=[double]):
         assert await asyncio.wait_for(handle.result(), 30) == "here at last"
@@ -149,7 +131,7 @@ async def test_workflow_argument_that_does_not_decode(client: Client) -> None:
         )
         failure = (await task_failure(handle)).failure
         assert failure is not None and "Failed decoding arguments" in failure.message
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         await handle.terminate("it was a mistake")
         with pytest.raises(WorkflowFailureError):
             await handle.result()
@@ -168,7 +150,7 @@ async def test_activity_argument_that_does_not_decode(client: Client) -> None:
             )
         error = caught.value.cause
         assert isinstance(error, ActivityError) and "Failed decoding arguments" in str(error.cause)
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
 
 
 async def test_signal_and_query_arguments_that_do_not_decode(client: Client) -> None:
@@ -217,7 +199,7 @@ async def test_workflow_code_that_raises(client: Client) -> None:
             and "a bug" in failure.message
             and __file__ in failure.stack_trace
         )
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         description = await handle.describe()
         assert description.status is WorkflowExecutionStatus.RUNNING
     async with Worker(
@@ -323,7 +305,7 @@ async def test_workflow_code_that_makes_what_cannot_be_written(
                 how,
                 kinds,
             )
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
     repaired.update(handles)
     async with Worker(client, task_queue=QUEUE, workflows=[Unwritable], activities=[pay]):
         for how, handle in handles.items():
@@ -350,7 +332,7 @@ async def test_requests_that_cannot_be_written(client: Client) -> None:
             await handle.signal("bad-\udcff")
         with pytest.raises(ValueError):
             await client.get_workflow_handle("bad-\udcff").signal("x")
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         await handle.terminate()
 
 
@@ -375,11 +357,11 @@ async def test_workflow_code_that_keeps_its_thread(client: Client, how: str) -> 
     """
     async with Worker(client, task_queue=QUEUE, workflows=[Blocks, Doubles], activities=[double]):
         handle = await client.start_workflow(Blocks.run, how, id=how, task_queue=QUEUE)
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         description = await described(handle, lambda it: it.parked_reason)
         assert "Potential deadlock detected" in description.parked_reason
         assert description.status is WorkflowExecutionStatus.RUNNING
-        await neighbours_are_well(client, name="later")
+        await neighbours_complete(client, name="later")
         await handle.signal("anything")
         await handle.terminate("enough")
     assert (await _status_after_restart(client, handle.id)) is WorkflowExecutionStatus.TERMINATED
@@ -441,7 +423,7 @@ async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
         assert (
             f"{__file__}:{After.run.__code__.co_firstlineno + 2} in run" in failed.failure.message
         )
-        await neighbours_are_well(client)
+        await neighbours_complete(client)
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     async with Worker(client, task_queue=QUEUE, workflows=[Before], activities=[double]):
 
@@ -456,7 +438,7 @@ async def test_workflow_code_that_is_nondeterministic(client: Client) -> None:
                 return False
             return True
 
-        await eventually(replays, "a query replays the history with the old code")
+        await until_async(replays, what="a query replays the history with the old code")
 
 
 @pytest.mark.promise("reads")
@@ -500,7 +482,7 @@ async def test_unknown_workflow_id_while_an_owner_is_away(settings: Settings) ->
             return "asleep" in str(caught.value)  # the other one too has a second to answer
 
         async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
-            await eventually(named)
+            await until_async(named)
         other.close()
 
 
@@ -521,7 +503,7 @@ async def test_unknown_workflow_id_while_a_queue_was_never_served(settings: Sett
             )  # the other queue has a second to answer
 
         async with Worker(client, task_queue=QUEUE, workflows=[Waits]):
-            assert "'mistyped' was never served" in await eventually(told)
+            assert "'mistyped' was never served" in await until_async(told)
         other.close()
 
 
@@ -585,9 +567,9 @@ async def test_failed_task_that_no_code_raised_is_in_the_log(
             }
             return found if {"many", "unheard"} <= set(found) else {}
 
-        found = await eventually(lines)
+        found = await until_async(lines)
         assert (
             "PENDING_ACTIVITIES_LIMIT_EXCEEDED" in found["many"] and "limit is 3" in found["many"]
         )
         assert "Unheard is not registered" in found["unheard"]
-        await neighbours_are_well(client)
+        await neighbours_complete(client)

@@ -22,7 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.kafka.server_commands import until
+from tests.support.until import until
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,9 @@ from odradek.kafka.client_config import consumer_config
 from odradek.kafka.producer import PlainProducer
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, commit, until
+from tests.kafka.lane_records import Wire, commit
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 #: Back-offs of reconnects are a second at most; the rest is for a machine under load, or that
 #: stands still.

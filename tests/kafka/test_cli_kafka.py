@@ -13,7 +13,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
@@ -31,7 +30,8 @@ from odradek.contrib.pydantic import pydantic_data_converter
 from odradek.converter import DataConverter, PayloadCodec
 from odradek.wire.payload import Payload
 from tests.kafka.priced_workflows import Line, Priced
-from tests.kafka.server_commands import accepted
+from tests.support.server import accepted
+from tests.support.until import until
 
 REPOSITORY = Path(__file__).parents[2]
 TARGET = "tests.kafka.client_workflows"
@@ -102,14 +102,6 @@ def start_worker(environment: dict[str, str]) -> Iterator[Callable[..., subproce
         for one in [*children, process]:
             one.kill()
         process.wait(10)
-
-
-def until(check: Callable[[], Any], timeout_s: float = 60) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (value := check()):
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.1)
-    return value
 
 
 def test_a_namespace_that_was_never_used_is_not_made(

@@ -36,7 +36,8 @@ from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
 from odradek.wire.partitioner import partition_for
 from odradek.wire.topics import Topics
-from tests.kafka.server_commands import accepted, get
+from tests.support.server import accepted, get
+from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(240)
 REPOSITORY = Path(__file__).parents[2]
@@ -160,14 +161,6 @@ def odradek(
 
     yield run
     logger.setLevel(level)
-
-
-def until(check: Callable[[], Any], timeout_s: float = 60) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (value := check()):
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.2)
-    return value
 
 
 def started(

@@ -12,8 +12,7 @@ import resource
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from odradek.client import Client, WorkflowHandle
 from odradek.config import Settings
 from odradek.service import RPCError
 from odradek.worker import Worker
+from tests.support.until import until
 
 SHORT = timedelta(seconds=1)
 QUEUE = "nobody"
@@ -45,13 +45,6 @@ def of_this_process() -> tuple[int, int]:
     return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
 
 
-def eventually(check: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < deadline, of_this_process()
-        time.sleep(0.05)
-
-
 async def ask(client: Client) -> None:
     with pytest.raises(RPCError):
         await client.get_workflow_handle("no-such-workflow", task_queue=QUEUE).describe(
@@ -67,13 +60,11 @@ def test_one_a_call(bootstrap: str, namespace: str, without_collector: None) -> 
         await ask(await Client.connect(settings=settings))
 
     asyncio.run(call())
-    eventually(
-        lambda: not any(thread.name == "odradek-replies" for thread in threading.enumerate())
-    )
+    until(lambda: not any(thread.name == "odradek-replies" for thread in threading.enumerate()))
     threads, descriptors = of_this_process()
     for _ in range(4):
         asyncio.run(call())
-    eventually(lambda: of_this_process()[0] <= threads and of_this_process()[1] <= descriptors)
+    until(lambda: of_this_process()[0] <= threads and of_this_process()[1] <= descriptors)
 
 
 async def test_one_a_request_in_a_loop_that_goes_on(
@@ -88,7 +79,7 @@ async def test_one_a_request_in_a_loop_that_goes_on(
     # A client has 17 threads and 25 descriptors; the loop's executor and the one that is kept may
     # have a few more by now.
     await asyncio.to_thread(
-        eventually,
+        until,
         lambda: of_this_process()[0] <= threads + 6 and of_this_process()[1] <= descriptors + 9,
     )
     await ask(kept)  # nobody else's connection went with them
@@ -112,9 +103,7 @@ def test_one_whose_loop_is_closed_goes_when_the_next_one_comes(
     """It can never be used again, whoever still holds it: a module's variable, a traceback."""
     settings = Settings(address=bootstrap, namespace=namespace)
     held = [asyncio.run(Client.connect(settings=settings)) for _ in range(2)]
-    eventually(
-        lambda: sum(thread.name == "odradek-replies" for thread in threading.enumerate()) <= 1
-    )
+    until(lambda: sum(thread.name == "odradek-replies" for thread in threading.enumerate()) <= 1)
     held[1].close()
 
 
@@ -204,7 +193,7 @@ def test_a_worker_that_ended(
     before = of_kafka()
     for number in range(2):
         asyncio.run(work(number))
-    eventually(lambda: len(of_kafka()) <= len(before))
+    until(lambda: len(of_kafka()) <= len(before))
 
 
 async def test_a_worker_whose_task_nobody_keeps(

@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -28,6 +28,7 @@ from odradek.kafka.client_config import producer_config
 from odradek.wire.events import AwaitResult, SignalWorkflow, StartWorkflow
 from odradek.wire.schema import fingerprint
 from tests.kafka.fake_owner import FakeOwner
+from tests.support.until import until_async
 
 #: Time for Kafka to take a request that nobody answers.
 PATIENT = timedelta(seconds=5)
@@ -59,16 +60,6 @@ def serve(settings: Settings) -> Iterator[Callable[..., FakeOwner]]:
         owner.stop()
     for _, thread in running:
         thread.join(10)
-
-
-async def eventually(check: Callable[[], bool | Awaitable[bool]], timeout_s: float = 40) -> None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        value = check()
-        if value if isinstance(value, bool) else await value:
-            return
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await asyncio.sleep(0.05)
 
 
 async def test_execute_start_signal_query_result(
@@ -145,7 +136,7 @@ async def test_start_first_worker_later(
                 "'q'" in caught.value.message
             )  # unless the machine stood still, and Kafka had not even taken it within the second
 
-        await eventually(named)
+        await until_async(named)
         result = asyncio.create_task(handle.result())
         await asyncio.sleep(0.3)
         serve("q")
@@ -162,9 +153,9 @@ async def test_lost_replies_are_asked_for_again(
         settings=settings.replace(rpc_timeout=timedelta(seconds=60))
     ) as client:
         waiting = asyncio.create_task(client.execute_workflow("W", 3, id="w", task_queue="q"))
-        await eventually(lambda: any(isinstance(r, AwaitResult) for r in owner.seen))
+        await until_async(lambda: any(isinstance(r, AwaitResult) for r in owner.seen))
         signal = asyncio.create_task(client.get_workflow_handle("w").signal("s"))
-        await eventually(lambda: sum(isinstance(r, SignalWorkflow) for r in owner.seen) >= 2)
+        await until_async(lambda: sum(isinstance(r, SignalWorkflow) for r in owner.seen) >= 2)
         owner.muted = set()
         assert await asyncio.wait_for(waiting, 60) == 3
         await asyncio.wait_for(signal, 60)
@@ -246,10 +237,10 @@ async def test_owner_is_seen_in_members(
     async with await Client.connect(settings=settings) as client:
         transport = client._channel.transport
         await client.execute_workflow("W", id="w", task_queue="q")
-        await eventually(lambda: transport.owner("q", "w") is Owner.NONE)
+        await until_async(lambda: transport.owner("q", "w") is Owner.NONE)
         assert await transport.queues() == {"q": False}
         owner.announce()
-        await eventually(lambda: transport.owner("q", "w") is Owner.ALIVE)
+        await until_async(lambda: transport.owner("q", "w") is Owner.ALIVE)
         assert await transport.queues() == {"q": True}
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from odradek.exceptions import (
 )
 from odradek.worker import Worker
 from tests.kafka.client_workflows import ACTIVITIES, WORKFLOWS, Buy, Gate, Order, Outside
+from tests.support.until import until_async
 
 
 @pytest.fixture
@@ -44,13 +43,6 @@ async def client(bootstrap: str, namespace: str, tmp_path: Path) -> AsyncIterato
     client = await Client.connect(settings=settings)
     async with client, Worker(client, task_queue="q", workflows=WORKFLOWS, activities=ACTIVITIES):
         yield client
-
-
-async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not await check():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await asyncio.sleep(0.1)
 
 
 async def test_start_to_result(client: Client) -> None:
@@ -182,7 +174,7 @@ async def test_activity_completed_from_outside(client: Client) -> None:
             for one in description.pending_activities
         )
 
-    await eventually(runs)
+    await until_async(runs)
     await outside.heartbeat(1)
     await outside.complete("from outside")
     assert await handle.result() == "from outside"

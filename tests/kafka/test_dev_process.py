@@ -15,7 +15,8 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
 from odradek.wire.codec import encode
 from odradek.wire.outcomes import ExecutionSummary
-from tests.kafka.server_commands import Command, get, running, until
+from tests.support.server import Command, get, running
+from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -32,12 +32,13 @@ from odradek.wire.outcomes import ExecutionSummary, MemberStatus
 from odradek.wire.schema import RECORD_TYPES, schema_json
 from odradek.wire.tasks import CancelActivityTask
 from odradek.worker import Worker
-from tests.kafka.activity_harness import ACTIVITIES, Engine, names, payloads, until, values
+from tests.kafka.activity_harness import ACTIVITIES, Engine, names, payloads, values
 from tests.kafka.client_workflows import Gate
 from tests.kafka.fake_owner import FakeOwner
 from tests.kafka.fake_registry import FakeRegistry, fake_registry
 from tests.kafka.framings import FRAMINGS, SINGLE, Foreign
 from tests.kafka.lane_records import Wire
+from tests.support.until import until_async
 
 pytest.importorskip("authlib", reason="needs odradek[registry]")
 
@@ -120,7 +121,7 @@ async def test_client_reads_replies_and_members(
                     owner.announce(member_id=framing)
                 return set(reader.view._members) == set(readable)
 
-            await until(all_seen)
+            await until_async(all_seen)
 
 
 # --- activity services: commands, cancel requests
@@ -158,7 +159,7 @@ async def test_service_reads_commands_and_cancel_requests(
     )
     running = asyncio.create_task(host.run())
     try:
-        await until(lambda: host.is_assigned or running.done())
+        await until_async(lambda: host.is_assigned or running.done())
         for framing in FRAMINGS:
             task = engine.task("note", framing)
             engine.write(
@@ -236,7 +237,7 @@ async def test_worker_reads_events_and_everybody_reads_what_it_wrote(
             if framing in readable:
                 assert await client.get_workflow_handle(f"w{number}", task_queue="q").result() == []
         refused = len(FRAMINGS) - len(readable)
-        await until(lambda: len(wire.read(wire.dead_letters)) == refused)
+        await until_async(lambda: len(wire.read(wire.dead_letters)) == refused)
     _environment(settings, monkeypatch)
     for number, framing in enumerate(readable):
         assert cli.main(["topic", "-w", f"w{number}", "-t", "q", "-o", "json"]) == 0, framing
@@ -274,7 +275,7 @@ async def test_service_waits_for_a_registry(
     )
     running = asyncio.create_task(host.run())
     try:
-        await until(lambda: host.is_assigned or running.done())
+        await until_async(lambda: host.is_assigned or running.done())
         task, before, behind = (engine.task("note", name) for name in ("first", "before", "behind"))
         engine.schedule(before)
         await engine.answers(
@@ -283,7 +284,7 @@ async def test_service_waits_for_a_registry(
         value = foreign.encode(task, "newer schema, registry")
         registry.stop()
         engine.write(engine.commands, b"k", value, headers_for(task))
-        await until(lambda: _says_away(caplog, "odradek.activities"))
+        await until_async(lambda: _says_away(caplog, "odradek.activities"))
         engine.write(
             engine.commands,
             b"k",
@@ -319,8 +320,8 @@ async def test_client_and_processor_wait_for_a_registry(
         registry.stop()
         wire.send_raw(b"w", value, headers_for(start))
         wire.flush()
-        await until(
-            lambda: _says_away(caplog, "odradek.processor.lane"), describe=lambda: caplog.text
+        await until_async(
+            lambda: _says_away(caplog, "odradek.processor.lane"), what=lambda: caplog.text
         )
         registry.start()
         assert await client.get_workflow_handle("w", task_queue="q").result() == []
@@ -343,11 +344,11 @@ async def test_client_that_meets_an_unknown_reply_while_the_registry_is_away(
             assert await asyncio.to_thread(transport._reader().wait_complete, 40)
             registry.stop()
             query = asyncio.create_task(handle.query("state", rpc_timeout=timedelta(seconds=60)))
-            await until(lambda: _says_away(caplog, "odradek.client.kafka_transport"))
+            await until_async(lambda: _says_away(caplog, "odradek.client.kafka_transport"))
             owner.announce()
             registry.start()
             assert await query == 1
-            await until(lambda: bool(transport._reader().view._members), step=owner.announce)
+            await until_async(lambda: bool(transport._reader().view._members), step=owner.announce)
 
 
 @pytest.mark.promise("registry")
@@ -380,7 +381,7 @@ async def test_who_has_started_needs_no_registry_for_what_this_version_writes(
         running = asyncio.create_task(host.run())
         try:
             async with await Client.connect(settings=settings) as client:
-                await until(lambda: host.is_assigned or running.done())
+                await until_async(lambda: host.is_assigned or running.done())
                 registry.stop()
                 assert (
                     await asyncio.wait_for(
@@ -394,7 +395,7 @@ async def test_who_has_started_needs_no_registry_for_what_this_version_writes(
                 transport = client._channel.transport
                 assert isinstance(transport, KafkaTransport)
                 reader = transport._reader()
-                await until(
+                await until_async(
                     lambda: f"fake-{owner.queue}" in reader.view._members, step=owner.announce
                 )
         finally:

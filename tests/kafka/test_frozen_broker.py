@@ -16,7 +16,7 @@ from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.visibility.reader import VisibilityReader
-from tests.kafka.lane_records import until
+from tests.support.until import until
 
 CALLS: dict[str, Callable[[ClusterAdmin, str], object]] = {
     # librdkafka's AdminClient answers -1001 to list_offsets, and no error, when the time is over

@@ -14,7 +14,8 @@ from odradek.config import Settings
 from odradek.exceptions import ConfigurationError
 from odradek.kafka.client_config import consumer_config
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire
+from tests.kafka.lane_records import Wire
+from tests.support.records import QUEUE
 
 
 def test_a_processors_group_is_classic(bootstrap: str, namespace: str, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from odradek.processor.care import Care
 from odradek.processor.group import Group
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, until
+from tests.kafka.lane_records import Wire
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ from odradek.wire.events import ActivityTaskCompleted, AwaitResult, StartWorkflo
 from odradek.wire.outcomes import COMPLETED, OK, Reply, WorkflowResult
 from odradek.wire.payload import Failure, Payload
 from odradek.wire.tasks import ActivityTask
-from tests.kafka.lane_records import QUEUE, Wire, until
+from tests.kafka.lane_records import Wire
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 RESULT = [Payload({"encoding": b"json/plain"}, b'"done"')]
 

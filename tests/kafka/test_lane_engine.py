@@ -49,7 +49,9 @@ from odradek.wire.outcomes import COMPLETED, FAILED
 from odradek.wire.payload import Failure, Payload
 from odradek.wire.rows import state_key
 from odradek.wire.state import HistoryRow, RunRow
-from tests.kafka.lane_records import QUEUE, Wire, key_for, until
+from tests.kafka.lane_records import Wire, key_for
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 Script = Callable[[str, Activation], list[Command]]
 

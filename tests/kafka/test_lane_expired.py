@@ -16,7 +16,9 @@ from odradek.processor import lane
 from odradek.wire.events import SignalWorkflow
 from tests.facts.expiring_broker import expiring_broker, wait_until_expired
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, until
+from tests.kafka.lane_records import Wire
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ state of this partition was lost".
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -13,12 +12,9 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.processor import lane as lane_module
 from odradek.processor.group import Group
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, until
-
-
-@pytest.fixture
-def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
-    return Wire(bootstrap, namespace, tmp_path)
+from tests.kafka.lane_records import Wire
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 @pytest.mark.promise("exactly-once")

@@ -14,7 +14,9 @@ from odradek.exceptions import BrokerUnreachableError, DuplicateIdentityError
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.outcomes import MemberStatus
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Host, Wire, until
+from tests.kafka.lane_records import Host, Wire
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 @pytest.fixture

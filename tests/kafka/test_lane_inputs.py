@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,15 +31,12 @@ from odradek.wire.outcomes import INTERNAL, INVALID_ARGUMENT
 from odradek.wire.payload import Payload
 from odradek.wire.state import RunRow, TimerRow
 from tests.kafka.lane_host import CountingEngine, make_processor
-from tests.kafka.lane_records import QUEUE, Wire, key_for, until
+from tests.kafka.lane_records import Wire, key_for
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 PREFETCHED = 32 * 1024 * 1024  # the consumer's own queue (`queued.max.messages.kbytes`)
 GARBAGE = b"\xff\xfe no record"
-
-
-@pytest.fixture
-def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
-    return Wire(bootstrap, namespace, tmp_path)
 
 
 @pytest.fixture

@@ -20,8 +20,10 @@ from odradek.wire.events import SignalWorkflow
 from odradek.wire.state import Row
 from odradek.wire.tasks import ActivityTask
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, until
+from tests.kafka.lane_records import Host, Wire, key_for
 from tests.kafka.lost_markers import forget_markers
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 @pytest.fixture(scope="module")

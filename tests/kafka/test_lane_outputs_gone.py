@@ -4,8 +4,6 @@ lane comes back to the same inputs.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -17,12 +15,9 @@ from odradek.processor import Processor, outlet
 from odradek.processor.care import OWNS_BEFORE_CARE
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import CountingEngine, NoActivator, make_processor
-from tests.kafka.lane_records import QUEUE, Wire, key_for, until
-
-
-@pytest.fixture
-def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
-    return Wire(bootstrap, namespace, tmp_path)
+from tests.kafka.lane_records import Wire, key_for
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 @pytest.mark.timeout(180)

@@ -37,7 +37,9 @@ from odradek.wire.state import RunRow, TimerRow
 from odradek.worker import Worker
 from tests.kafka.client_workflows import Gate
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, open_transaction_of, until
+from tests.kafka.lane_records import Wire, open_transaction_of
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 #: A RunRow as a version before ours had it: without the last field that has a default.
 _OLDER = copy.deepcopy(avro_schema(RunRow))
@@ -61,11 +63,6 @@ def _as_older(row: object) -> bytes:
 
 
 Rows = dict[int, dict[bytes, bytes]]
-
-
-@pytest.fixture
-def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
-    return Wire(bootstrap, namespace, tmp_path)
 
 
 def _ready(wire: Wire) -> Processor:

@@ -26,7 +26,9 @@ from odradek.wire.dead_letters import parse_dead_letter
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.state import FORMAT, PositionRow
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Host, Wire, until
+from tests.kafka.lane_records import Host, Wire
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ order decides, no clock does.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -14,12 +13,9 @@ from odradek.kafka.client_config import transactional_producer_config
 from odradek.wire.codec import encode
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, key_for, open_transaction_of, until
-
-
-@pytest.fixture
-def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
-    return Wire(bootstrap, namespace, tmp_path)
+from tests.kafka.lane_records import Wire, key_for, open_transaction_of
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 def _order(wire: Wire, workflow_id: str) -> list[str]:

@@ -5,9 +5,7 @@ cause and cure, and changes nothing.
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
-import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -29,12 +27,9 @@ from odradek.kafka.client_config import admin_config
 from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import CountingEngine, make_processor
-from tests.kafka.lane_records import QUEUE, Wire, commit, key_for, start_error, until
-
-
-@pytest.fixture
-def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
-    return Wire(bootstrap, namespace, tmp_path)
+from tests.kafka.lane_records import Wire, commit, key_for, start_error
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 
 def _applied(wire: Wire, count: int) -> None:

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -38,8 +36,10 @@ from odradek.exceptions import ApplicationError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.wire.history import WorkflowExecutionCompleted
 from odradek.worker import Worker
-from tests.kafka.bad_input import QUEUE, connected, described, settings_for
+from tests.kafka.bad_input import described
 from tests.kafka.test_web_server import answer, server
+from tests.support.settings import settings_for
+from tests.support.worker import QUEUE
 
 # Just below what `results` takes (1,048,588 bytes), with key, headers and the other fields of the
 # record.
@@ -49,12 +49,6 @@ LARGE = 1_046_000
 @pytest.fixture
 def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
     return settings_for(bootstrap, namespace, tmp_path, rpc_timeout=timedelta(seconds=60))
-
-
-@pytest_asyncio.fixture
-async def client(settings: Settings) -> AsyncIterator[Client]:
-    async with connected(settings) as client:
-        yield client
 
 
 @activity.defn

@@ -19,7 +19,7 @@ from odradek.exceptions import BrokerUnreachableError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.producer import PlainProducer
 from odradek.processor.offsets import TOGETHER_SECONDS, EndOffsets
-from tests.kafka.lane_records import until
+from tests.support.until import until
 
 PARTITIONS = 6
 

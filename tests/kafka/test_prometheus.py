@@ -21,9 +21,9 @@ import yaml
 from odradek.broker.ports import free_ports
 from odradek.client import Client
 from odradek.config import Settings
-from tests.kafka.activity_harness import until
 from tests.kafka.telemetry_process import REPOSITORY, Process
 from tests.kafka.telemetry_workflows import Traced
+from tests.support.until import until_async
 
 DEPLOY = REPOSITORY / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/odradek.json").read_text())
@@ -133,13 +133,13 @@ async def test_dashboard_and_alerts_over_real_processes(
     prometheus: Prometheus,
 ) -> None:
     for process in processes.values():
-        await until(
+        await until_async(
             lambda process=process: process.status("ready") == 200,
             60,
-            describe=lambda process=process: process.reasons("ready"),
+            what=lambda process=process: process.reasons("ready"),
         )  # type: ignore[misc]
-    await until(
-        lambda: len(prometheus.up()) == 3, 60, describe=(tmp_path / "prometheus.log").read_text
+    await until_async(
+        lambda: len(prometheus.up()) == 3, 60, what=(tmp_path / "prometheus.log").read_text
     )
 
     settings = Settings(
@@ -185,7 +185,7 @@ async def test_dashboard_and_alerts_over_real_processes(
 
     processes["services"].kill()
     gone = f"127.0.0.1:{processes['services'].port}"
-    await until(
+    await until_async(
         lambda: (
             {
                 one["metric"]["instance"]

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,9 +22,10 @@ from odradek.web.kafka.cluster import COUNT_S, QueueReader
 from odradek.web.kafka.follower import Board
 from odradek.wire.events import ActivityTaskHeartbeat, FetchHistory
 from odradek.wire.partitioner import partition_for
-from tests.kafka.activity_harness import Engine, until
+from tests.kafka.activity_harness import Engine
 from tests.kafka.activity_services import answered, running
 from tests.kafka.fake_owner import FakeOwner
+from tests.support.until import until_async
 
 pytestmark = pytest.mark.timeout(120)
 QUEUE = "orders"
@@ -99,12 +99,6 @@ def records(admin: ClusterAdmin) -> int:
     return sum(admin.end_offsets(admin.topics.events(QUEUE), range(4), committed=False).values())
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], timeout_s: float = 60) -> None:
-    until = time.monotonic() + timeout_s
-    while not await check():
-        assert time.monotonic() < until, "it did not come to pass"
-
-
 async def test_start_of_a_deleted_queue_makes_it_as_any_first_start(
     settings: Settings, admin: ClusterAdmin
 ) -> None:
@@ -116,7 +110,7 @@ async def test_start_of_a_deleted_queue_makes_it_as_any_first_start(
             waiting = asyncio.create_task(
                 client.execute_workflow("W", number, id=f"after-{number}", task_queue=QUEUE)
             )
-            await eventually(
+            await until_async(
                 lambda: asyncio.to_thread(
                     lambda: bool(admin.describe([admin.topics.events(QUEUE)]))
                 )
@@ -139,19 +133,19 @@ async def test_signal_to_a_deleted_queue_makes_nothing(
             following = asyncio.create_task(
                 handle.fetch_history_events(wait_new_event=True).__anext__()
             )
-            await eventually(
+            await until_async(
                 lambda: asyncio.sleep(
                     0.05, {"v", "w"} <= {record.workflow_id for record in owner.seen}
                 )
             )
-            await eventually(
+            await until_async(
                 lambda: asyncio.sleep(
                     0.05, any(isinstance(record, FetchHistory) for record in owner.seen)
                 )
             )
         written = await asyncio.to_thread(records, admin)
         waiting = asyncio.create_task(handle.result())
-        await eventually(lambda: asyncio.to_thread(lambda: records(admin) > written))
+        await until_async(lambda: asyncio.to_thread(lambda: records(admin) > written))
         await delete(admin)
         for _ in range(2):
             with pytest.raises(RPCError) as raised:
@@ -189,7 +183,7 @@ async def test_queue_that_was_made_anew_with_another_number_of_partitions(
                 places = await asyncio.to_thread(partitions, anew, count)
                 return all(places[id] == {partition_for(id.encode(), count)} for id in ids)
 
-            await eventually(all_lie_right)
+            await until_async(all_lie_right)
 
 
 async def test_report_on_an_activity_of_a_queue_that_was_made_anew(
@@ -244,7 +238,7 @@ async def test_activity_service_answers_a_queue_that_was_made_anew(
         await asyncio.to_thread(engine.admin.delete_topics, [engine.events])
         if missed:
             engine.schedule(engine.task("note", "to nobody"))
-            await until(lambda: bool(host.statistics().dead_letters), 60)
+            await until_async(lambda: bool(host.statistics().dead_letters), 60)
         letters = dict(host.statistics().dead_letters)
         anew = Engine(bootstrap, namespace, tmp_path, partitions=count)
         tasks = [anew.task("note", f"n{number}") for number in range(20)]
@@ -252,7 +246,7 @@ async def test_activity_service_answers_a_queue_that_was_made_anew(
         for task in tasks:
             await anew.answers(task, "ActivityTaskCompleted", timeout_s=60)
         assert host.statistics().dead_letters == letters
-        await eventually(lambda: lies_right(anew, count))
+        await until_async(lambda: lies_right(anew, count))
     anew.close()
 
 

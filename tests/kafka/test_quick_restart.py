@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from odradek.config import Settings
 from odradek.wire.topics import Topics
-from tests.kafka.lane_records import until
+from tests.support.until import until
 
 REPOSITORY = Path(__file__).parents[2]
 QUEUE, PARTITIONS = "q", 4

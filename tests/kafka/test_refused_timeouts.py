@@ -16,7 +16,8 @@ import pytest
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.exceptions import ConfigurationError
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire
+from tests.kafka.lane_records import Wire
+from tests.support.records import QUEUE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -16,7 +16,8 @@ from odradek.client import Client, RPCError, RPCStatusCode
 from odradek.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from odradek.config import Settings
 from odradek.worker import Worker
-from tests.kafka.server_commands import running, until
+from tests.support.server import running
+from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(120)
 QUEUE = "orders"

@@ -25,8 +25,10 @@ from odradek.wire.events import DeleteWorkflow, StartWorkflow
 from odradek.wire.headers import parse_headers
 from odradek.wire.outcomes import COMPLETED, OK, RUNNING, TERMINATED
 from odradek.wire.partitioner import partition_for
-from tests.kafka.lane_records import QUEUE, Wire, until
+from tests.kafka.lane_records import Wire
 from tests.kafka.test_lane_engine import Scripted
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 PARTITIONS = 4
 

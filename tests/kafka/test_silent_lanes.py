@@ -21,7 +21,9 @@ from odradek.processor.work import Work
 from odradek.web.kafka.facts import SILENT_AFTER_MS, STALLED_AFTER_MS
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Host, Wire, key_for, until
+from tests.kafka.lane_records import Host, Wire, key_for
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(180)
 Describe = Callable[..., str]

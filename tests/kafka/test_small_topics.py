@@ -39,7 +39,8 @@ from odradek.wire.events import ActivityTaskCompleted, SignalWorkflow
 from odradek.wire.payload import Payload
 from odradek.worker import Worker
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import Wire, until
+from tests.kafka.lane_records import Wire
+from tests.support.until import until
 
 QUEUE = "q"
 SMALL = 100_000

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from odradek.broker import QUICK_START, LocalBroker
-from tests.kafka.activity_harness import until
 from tests.kafka.telemetry_process import Process
+from tests.support.until import until_async
 
 
 async def becomes(process: Process, status: int, reason: str = "") -> None:
     def is_so() -> bool:
         return process.status("ready") == status and reason in process.reasons("ready")
 
-    await until(is_so, 90, describe=lambda: process.reasons("ready"))
+    await until_async(is_so, 90, what=lambda: process.reasons("ready"))
 
 
 @pytest.mark.promise("health")
@@ -38,14 +38,14 @@ async def test_without_a_broker_a_worker_is_live_and_not_ready(tmp_path: Path) -
         broker.kill()
         for process in processes:
             await becomes(process, 503, "no broker has answered for")
-            await until(
+            await until_async(
                 lambda: any(
                     word in process.reasons("ready")  # noqa: B023
                     for word in ("Connection refused", "Disconnected")
                 )
             )
             assert process.status("live") == 200
-            await until(lambda: process.total("odradek_kafka_contact_seconds") > 10)  # noqa: B023
+            await until_async(lambda: process.total("odradek_kafka_contact_seconds") > 10)  # noqa: B023
         # Not a line for each attempt of each client to reach it: one a minute.
         refused = [
             line

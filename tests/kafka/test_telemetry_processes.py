@@ -17,11 +17,11 @@ from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.telemetry.catalog import CATALOG
 from odradek.wire.topics import Topics
-from tests.kafka.activity_harness import until
 from tests.kafka.bad_input import sent
 from tests.kafka.lane_records import open_transaction_of
 from tests.kafka.telemetry_process import Process
 from tests.kafka.telemetry_workflows import Asleep, Traced
+from tests.support.until import until_async
 
 Start = Callable[..., Process]
 
@@ -47,8 +47,8 @@ def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
 
 
 async def ready(process: Process) -> None:
-    await until(
-        lambda: process.status("ready") == 200, 60, describe=lambda: process.reasons("ready")
+    await until_async(
+        lambda: process.status("ready") == 200, 60, what=lambda: process.reasons("ready")
     )
 
 
@@ -62,18 +62,18 @@ async def test_live_while_it_restores_and_ready_only_then(settings: Settings, st
     assert stranger.flush(30) == 0
 
     process = start("processor")
-    await until(
+    await until_async(
         lambda: "partition 0: RESTORING" in process.reasons("ready"),
         60,
-        describe=lambda: process.reasons("ready"),
+        what=lambda: process.reasons("ready"),
     )
-    await until(
+    await until_async(
         lambda: process.total("odradek_lane_running", partition="1") == 1
     )  # its neighbour works meanwhile
     assert process.status("live") == 200 and process.status("ready") == 503
     assert process.total("odradek_lane_running", partition="0") == 0
     assert process.total("odradek_lane_state", partition="0", state="RESTORING") == 1
-    await until(lambda: process.total("odradek_lane_restore_remaining", partition="0") > 0)
+    await until_async(lambda: process.total("odradek_lane_restore_remaining", partition="0") > 0)
     assert (
         process.total("odradek_ready", kind="processor") == 0
         and process.total("odradek_live", kind="processor") == 1
@@ -81,7 +81,7 @@ async def test_live_while_it_restores_and_ready_only_then(settings: Settings, st
 
     stranger.abort_transaction(20)
     await ready(process)
-    await until(
+    await until_async(
         lambda: (
             process.total("odradek_lane_running") == 2
             and process.total("odradek_ready", kind="processor") == 1
@@ -94,10 +94,10 @@ async def test_the_server_sees_queues_that_nobody_serves_any_more(
 ) -> None:
     server, process = start("server"), start("processor")
     await asyncio.gather(ready(server), ready(process))
-    await until(lambda: sum(name == "odradek_lane_lag" for name, _ in process.metrics()) == 2)
+    await until_async(lambda: sum(name == "odradek_lane_lag" for name, _ in process.metrics()) == 2)
     assert process.total("odradek_lane_lag") == 0
-    await until(lambda: server.total("odradek_queue_processors", task_queue="q") == 1)
-    await until(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 0)
+    await until_async(lambda: server.total("odradek_queue_processors", task_queue="q") == 1)
+    await until_async(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 0)
     process.kill(
         15
     )  # it leaves its group: one that was killed is a member until its session is over
@@ -107,10 +107,10 @@ async def test_the_server_sees_queues_that_nobody_serves_any_more(
                 Traced.run, "far", id="w", task_queue="q", rpc_timeout=timedelta(seconds=1)
             )
         )
-        await until(lambda: server.total("odradek_queue_lag", task_queue="q") == 1)
-    await until(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 2)
+        await until_async(lambda: server.total("odradek_queue_lag", task_queue="q") == 1)
+    await until_async(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 2)
     assert server.total("odradek_queue_processors", task_queue="q") == 0
-    await until(
+    await until_async(
         lambda: (
             server.total("odradek_visibility_running") == 1
             and server.total("odradek_visibility_lag") == 0
@@ -131,16 +131,16 @@ async def test_types_that_callers_make_up_are_no_labels(settings: Settings, star
     async with await Client.connect(settings=settings) as client:
         for number in range(6):
             handle = await client.start_workflow(f"MadeUp{number}", id=f"w{number}", task_queue="q")
-        await until(
+        await until_async(
             lambda: (
                 process.total("odradek_workflow_task_seconds_count", workflow_type="(unknown)") >= 6
             )
         )
         await handle.terminate()
-    await until(
+    await until_async(
         lambda: process.total("odradek_workflow_starts_total", workflow_type="(unknown)") == 6
     )
-    await until(
+    await until_async(
         lambda: (
             process.total(
                 "odradek_workflow_closes_total", workflow_type="(unknown)", status="TERMINATED"
@@ -148,7 +148,7 @@ async def test_types_that_callers_make_up_are_no_labels(settings: Settings, star
             == 1
         )
     )
-    await until(
+    await until_async(
         lambda: process.total("odradek_workflow_run_seconds_count", workflow_type="(unknown)") == 1
     )
     assert {
@@ -165,7 +165,7 @@ async def test_a_lane_that_hangs_is_not_live(settings: Settings, start: Start) -
     await ready(process)
     async with await Client.connect(settings=settings) as client:
         await client.start_workflow(Asleep.run, id="asleep", task_queue="q", rpc_timeout=None)
-        await until(lambda: process.status("live") == 503)
+        await until_async(lambda: process.status("live") == 503)
     assert re.search(
         r"partition \d: the lane's thread has been silent for \d+ s", process.reasons("live")
     )
@@ -180,12 +180,12 @@ async def test_a_line_is_logged_once_over_evictions_and_a_killed_owner(
     await asyncio.gather(ready(first), ready(service))
     async with await Client.connect(settings=settings) as client:
         handle = await client.start_workflow(Traced.run, "far", id="w", task_queue="q")
-        await until(lambda: any(line["message"] == "greeted" for line in first.lines()))
+        await until_async(lambda: any(line["message"] == "greeted" for line in first.lines()))
         assert first.total("odradek_replay_seconds_count") >= 1, (
             "this test means nothing unless the run was replayed"
         )
         # Committed: what follows may be lost with its owner, and would then be said again, rightly.
-        await until(
+        await until_async(
             lambda: (
                 first.total("odradek_history_events_total", event_type="ActivityTaskCompleted") == 1
             )
@@ -236,7 +236,7 @@ async def test_a_line_is_logged_once_over_evictions_and_a_killed_owner(
     assert second.total("shop_patience_count") == 0
     assert first.total("odradek_workflow_starts_total") == 0  # it is gone
     assert second.total("odradek_workflow_starts_total") == 0
-    await until(
+    await until_async(
         lambda: (
             second.total(
                 "odradek_workflow_closes_total", workflow_type="Traced", status="COMPLETED"
@@ -266,7 +266,9 @@ async def _only_what_the_catalog_names(*processes: Process) -> None:
 async def test_each_process_of_a_worker_command_serves_at_a_port_of_its_own(start: Start) -> None:
     command = start("cli")
     for number in (0, 1):
-        await until(lambda number=number: command.ask("/health/ready", number=number)[0] == 200, 60)  # type: ignore[misc]
+        await until_async(
+            lambda number=number: command.ask("/health/ready", number=number)[0] == 200, 60
+        )  # type: ignore[misc]
 
     def running() -> int:  # both partitions, whoever has them while they move
         text = "".join(command.ask("/metrics", number=number)[1] for number in (0, 1))
@@ -275,7 +277,7 @@ async def test_each_process_of_a_worker_command_serves_at_a_port_of_its_own(star
             for line in text.splitlines()
         )
 
-    await until(lambda: running() == 2, 60)
+    await until_async(lambda: running() == 2, 60)
     [said] = [
         line
         for line in command.lines()

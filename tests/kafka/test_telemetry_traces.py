@@ -30,16 +30,11 @@ from odradek.wire.payload import Payload
 from odradek.wire.topics import Topics
 from odradek.wire.tracing import TRACER_DATA
 from odradek.worker import Worker
-from tests.kafka.activity_harness import until
 from tests.kafka.telemetry_workflows import Traced, greet, span_facts
+from tests.support.until import until_async
 
 REPOSITORY = Path(__file__).parents[2]
 FAR = "far"
-
-
-@pytest.fixture
-def settings(bootstrap: str, namespace: str, tmp_path: Path) -> Settings:
-    return Settings(address=bootstrap, namespace=namespace, partitions=2, state_dir=tmp_path)
 
 
 @pytest.fixture
@@ -103,7 +98,7 @@ async def test_one_trace_from_the_client_over_two_processes_and_replays(
         async with worker:
             with tracer.start_as_current_span("shop"):
                 handle = await client.start_workflow(Traced.run, FAR, id="w", task_queue="near")
-            await until(lambda: "RunActivity:greet" in far_spans.read_text(), 60)
+            await until_async(lambda: "RunActivity:greet" in far_spans.read_text(), 60)
             headers = await asyncio.to_thread(read_commands, settings)
             with tracer.start_as_current_span("caller"):
                 await handle.signal(Traced.say, "bye")
@@ -177,7 +172,7 @@ async def _raw_start_belongs_to_the_producers_trace(
             and found["name"].startswith("RunW")
         ]
 
-    await until(lambda: bool(runs()))
+    await until_async(lambda: bool(runs()))
     assert (runs()[0]["trace"], runs()[0]["parent"]) == (trace, span)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from confluent_kafka import Consumer, TopicPartition
 
 from odradek.kafka.client_config import consumer_config
-from tests.kafka.lane_records import QUEUE, Wire
+from tests.kafka.lane_records import Wire
+from tests.support.records import QUEUE
 
 
 def test_member_that_subscribed_before_its_topic_showed(

@@ -5,7 +5,6 @@ mend it; then it goes on.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import (
@@ -23,14 +22,11 @@ from odradek.processor import Processor, outlet
 from odradek.processor.lane_state import LaneState
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import QUEUE, Wire, key_for, until
+from tests.kafka.lane_records import Wire, key_for
+from tests.support.records import QUEUE
+from tests.support.until import until
 
 WEEK_MS = 7 * 24 * 3_600_000  # Kafka's own retention
-
-
-@pytest.fixture
-def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
-    return Wire(bootstrap, namespace, tmp_path)
 
 
 def make(wire: Wire, kind: str, **settings: str | int) -> str:

@@ -30,12 +30,12 @@ from odradek.wire.events import SignalWorkflow
 from odradek.wire.schema import RECORD_TYPES, fingerprint
 from odradek.worker import Worker
 from tests.kafka.activity_harness import ACTIVITIES, Engine
-from tests.kafka.activity_harness import until as is_so
 from tests.kafka.activity_services import running
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire
-from tests.kafka.lane_records import until as comes
 from tests.kafka.test_web_server import Counter, Server, answer, charge, server
+from tests.support.until import until as comes
+from tests.support.until import until_async as is_so
 
 pytestmark = pytest.mark.timeout(240)
 QUEUE = "orders"

@@ -36,7 +36,7 @@ from odradek.wire.codec import encode
 from odradek.wire.headers import Headers
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.state import PositionRow
-from tests.kafka.lane_records import until
+from tests.support.until import until
 
 PROCESS = Path(__file__).with_name("visibility_process.py")
 #: A minute that is over, and that windows still keep.

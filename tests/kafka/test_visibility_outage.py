@@ -4,8 +4,6 @@ nobody restarts anything.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from odradek.kafka.client_config import producer_config
 from odradek.visibility.reader import VisibilityReader
 from odradek.wire.codec import encode
 from odradek.wire.outcomes import ExecutionSummary
+from tests.support.until import until
 
 
 def write(settings: Settings, *names: str) -> None:
@@ -29,13 +28,6 @@ def write(settings: Settings, *names: str) -> None:
         )
         producer.produce(topic, key=f"{name}/{name}".encode(), value=encode(summary))
     assert producer.flush(60) == 0
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @pytest.mark.slow

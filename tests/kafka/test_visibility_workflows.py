@@ -21,7 +21,8 @@ from odradek.common import RetryPolicy
 from odradek.config import Settings
 from odradek.visibility.reader import VisibilityReader
 from odradek.worker import Worker
-from tests.kafka.server_commands import get, running, until
+from tests.support.server import get, running
+from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(240)
 QUEUE = "orders"

@@ -17,7 +17,8 @@ from odradek.broker import QUICK_START, LocalBroker
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.worker import Worker
-from tests.kafka.server_commands import Command, get, running, until
+from tests.support.server import Command, get, running
+from tests.support.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 QUEUE = "orders"

@@ -13,7 +13,8 @@ from odradek.web.kafka.follower import Board, BoardReader
 from odradek.wire.codec import Codec, encode
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import MemberStatus
-from tests.kafka.lane_records import Wire, until
+from tests.kafka.lane_records import Wire
+from tests.support.until import until
 
 
 def test_it_reads_anew_after_an_error(

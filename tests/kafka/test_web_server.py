@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +39,7 @@ from odradek.wire.headers import headers_for
 from odradek.wire.partitioner import partition_for
 from odradek.wire.topics import Topics
 from odradek.worker import Worker
+from tests.support.until import until_async
 
 pytestmark = pytest.mark.timeout(180)
 QUEUE = "orders"
@@ -91,18 +92,6 @@ class Counter:
         return self.added
 
 
-async def until(check: Callable[[], Awaitable[Any]], timeout_s: float = 60.0) -> Any:
-    """The first true answer of `check`."""
-    end = time.monotonic() + timeout_s
-    last: Any = None
-    while time.monotonic() < end:
-        last = await check()
-        if last:
-            return last
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"not within {timeout_s:g} s; last: {last!r}")
-
-
 class Server:
     """A server process, its address, what it wrote."""
 
@@ -120,7 +109,7 @@ async def ready(serving: Server) -> None:
         async def asked() -> bool:
             return (await http.get("/health/ready")).status_code == 200
 
-        await until(asked)
+        await until_async(asked)
 
 
 @asynccontextmanager
@@ -190,7 +179,7 @@ async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
                     event["eventType"] == "EVENT_TYPE_ACTIVITY_TASK_COMPLETED" for event in events
                 )
 
-            await until(charged)
+            await until_async(charged)
             asked = answer(
                 await http.post(
                     f"{api}/workflows/order-1/query/state",
@@ -203,7 +192,7 @@ async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
                 described = answer(await http.get(f"{ours}/workflows/order-1"))
                 return described if described["owner"] else None
 
-            described = await until(owned)
+            described = await until_async(owned)
             assert described["run"]["status"] == "RUNNING" and described["place"]["partition"] in (
                 0,
                 1,
@@ -229,7 +218,7 @@ async def test_runs_over_http(settings: Settings, tmp_path: Path) -> None:
                 query = {"query": "WorkflowType = 'Order' AND ExecutionStatus = 'Completed'"}
                 return answer(await http.get(f"{api}/workflows", params=query)).get("executions")
 
-            (execution,) = await until(listed)
+            (execution,) = await until_async(listed)
             assert f"order-1/{started['runId']}" in (await asyncio.wait_for(told, 60))["keys"]
             assert execution["execution"]["runId"] == started["runId"] and execution["memo"] == {
                 "fields": {"note": "fragile"}
@@ -286,7 +275,7 @@ async def _kafka_beneath(http: httpx.AsyncClient, ours: str, run_id: str) -> Non
             else None
         )
 
-    queue = await until(quiet)
+    queue = await until_async(quiet)
     assert queue["partition_count"] == 2 and {
         partition["state"] for partition in queue["partitions"]
     } == {"RUNNING"}
@@ -350,7 +339,7 @@ async def test_processor_down(settings: Settings, tmp_path: Path) -> None:
         async def listed() -> Any:
             return answer(await http.get(f"{api}/workflows")).get("executions")
 
-        assert len(await until(listed)) == 1
+        assert len(await until_async(listed)) == 1
         began_s = time.monotonic()
         waiting = [
             http.get(f"{api}/workflows/order-1{path}")
@@ -368,7 +357,7 @@ async def test_processor_down(settings: Settings, tmp_path: Path) -> None:
                 queue if not any(partition["owner"] for partition in queue["partitions"]) else None
             )
 
-        queue = await until(unowned)  # nobody knows: that is no zero
+        queue = await until_async(unowned)  # nobody knows: that is no zero
         unknown = ("open_runs", "timer_backlog", "restore_remaining")
         assert [queue[name] for name in unknown] == [None] * 3 and queue["partitions"][0][
             "cached_runs"
@@ -429,7 +418,7 @@ async def test_batches(settings: Settings, tmp_path: Path) -> None:
                     found = answer(await server.get(f"{api}/batch-operations/{job}"))
                     return found if found["state"] != "BATCH_OPERATION_STATE_RUNNING" else None
 
-                described: dict[str, Any] = await until(finished)
+                described: dict[str, Any] = await until_async(finished)
                 assert (
                     described["state"] == "BATCH_OPERATION_STATE_COMPLETED"
                     and "failureOperationCount" not in described
@@ -441,7 +430,7 @@ async def test_batches(settings: Settings, tmp_path: Path) -> None:
                 "signalOperation": {"signal": "add", "input": [5]},
             }
             for server_ in (http, there):
-                await until(lambda server=server_: counted(server, 3))  # type: ignore[misc]
+                await until_async(lambda server=server_: counted(server, 3))  # type: ignore[misc]
                 assert (await run(server_, "job-1", signal_all))["completeOperationCount"] == "3"
             assert [await handle.query(Counter.total) for handle in handles] == [5, 5, 5]
             named = [
@@ -458,7 +447,7 @@ async def test_batches(settings: Settings, tmp_path: Path) -> None:
                 "TERMINATED",
                 "RUNNING",
             ]  # type: ignore[union-attr]
-            await until(lambda: counted(http, 1))
+            await until_async(lambda: counted(http, 1))
             assert (
                 await run(
                     http,
@@ -577,7 +566,7 @@ async def test_dead_letters(settings: Settings, tmp_path: Path) -> None:
             async def listed() -> Any:
                 return answer(await http.get(path))["dead_letters"]
 
-            (letter,) = await until(listed)
+            (letter,) = await until_async(listed)
             assert (
                 letter["reason"] == NOT_APPLIED
                 and letter["message"] == "a defect"
@@ -621,7 +610,7 @@ async def test_dead_letters(settings: Settings, tmp_path: Path) -> None:
                     found = await http.get(f"{path}/{offset}")
                     return found.json() if found.status_code == 200 else None
 
-                letter = await until(letter_at)
+                letter = await until_async(letter_at)
                 assert letter["target"] == {
                     "topic": topics.events(QUEUE),
                     "partition": partition,

@@ -7,7 +7,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, ShareConsumer, TopicPartition
@@ -24,14 +23,10 @@ from odradek.web.kafka.groups import ActivityGroups
 from odradek.web.kafka.rates import RateReader
 from odradek.web.kafka.removal import QueueRemover
 from tests.kafka.lane_records import commit
+from tests.support.until import until
 
 QUEUE = "payments"
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-def settings(bootstrap: str, namespace: str) -> Settings:
-    return Settings(address=bootstrap, namespace=namespace, partitions=2, replication_factor=1)
 
 
 @pytest.fixture(autouse=True)
@@ -76,16 +71,6 @@ def share_member(settings: Settings, admin: ClusterAdmin) -> Iterator[Callable[[
     finally:
         stop.set()
         thread.join(30)
-
-
-def until(check: Callable[[], Any], timeout_s: float = 40.0) -> Any:
-    """The first true answer of `check`."""
-    end, wait = threading.Event(), 0.1
-    for _ in range(round(timeout_s / wait)):
-        if found := check():
-            return found
-        end.wait(wait)
-    raise AssertionError(f"not within {timeout_s:g} s")
 
 
 def test_lag(settings: Settings, admin: ClusterAdmin) -> None:

@@ -12,7 +12,8 @@ import pytest
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
-from tests.kafka.server_commands import get, running, until
+from tests.support.server import get, running
+from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(120)
 

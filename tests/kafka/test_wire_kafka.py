@@ -7,8 +7,7 @@ import copy
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,6 +42,7 @@ from odradek.wire.partitioner import partition_for
 from odradek.wire.schema import EVENT_TYPES, avro_schema, fingerprint, schema_fingerprint
 from tests.kafka.fake_registry import fake_registry
 from tests.kafka.lane_records import commit
+from tests.support.until import until
 
 WAIT_S = 40.0
 
@@ -61,13 +61,6 @@ def admin(settings: Settings) -> ClusterAdmin:
 def producer(settings: Settings) -> Iterator[PlainProducer]:
     with PlainProducer(settings) as made:
         yield made
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "not within the time"
-        time.sleep(0.02)
 
 
 def read(settings: Settings, topic: str, count: int, **options: Any) -> list[Any]:

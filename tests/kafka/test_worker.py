@@ -30,7 +30,7 @@ from odradek.worker import (
     Interceptor,
     Worker,
 )
-from tests.kafka.activity_harness import until
+from tests.support.until import until_async
 
 SHORT = timedelta(seconds=20)
 
@@ -331,7 +331,7 @@ async def test_activity_is_completed_from_outside_by_its_token(client: Client) -
         handle = await client.start_workflow(
             One.run, args=["from_outside", 1], id="outside", task_queue="q"
         )
-        await until(lambda: bool(tokens))
+        await until_async(lambda: bool(tokens))
         outside = client.get_async_activity_handle(task_token=tokens[0])
         deadline = time.monotonic() + 60
         while True:  # until its Started was applied
@@ -383,7 +383,7 @@ async def test_fatal_error_cancels_the_block_and_is_raised_from_it(client: Clien
         async with worker:
             host = worker._activity_host
             assert host is not None
-            await until(lambda: host.is_assigned)
+            await until_async(lambda: host.is_assigned)
             host._fail(RuntimeError("broken beyond repair"))
             await asyncio.Event().wait()
     assert worker.is_shutdown and [str(error) for error in told] == ["broken beyond repair"]
@@ -408,7 +408,9 @@ async def test_unreachable_broker_ends_the_worker_with_its_address(
 async def test_cancelling_run_shuts_down(client: Client) -> None:
     worker = Worker(client, task_queue="q", workflows=[Sum], activities=[add])
     running = asyncio.create_task(worker.run())
-    await until(lambda: worker._activity_host is not None and worker._activity_host.is_assigned)
+    await until_async(
+        lambda: worker._activity_host is not None and worker._activity_host.is_assigned
+    )
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -418,7 +420,9 @@ async def test_cancelling_run_shuts_down(client: Client) -> None:
 async def test_a_worker_runs_once(client: Client) -> None:
     worker = Worker(client, task_queue="q", activities=[add])
     async with worker:
-        await until(lambda: worker._activity_host is not None and worker._activity_host.is_assigned)
+        await until_async(
+            lambda: worker._activity_host is not None and worker._activity_host.is_assigned
+        )
         with pytest.raises(RuntimeError, match="Already started"):
             await worker.run()
         with pytest.raises(RuntimeError, match="Already started"):
@@ -481,7 +485,7 @@ async def test_cancelling_a_workflow_interrupts_its_threaded_activity(client: Cl
         ):
             handle = await client.start_workflow(Cancelled.run, id="cancelled", task_queue="q")
 
-            await until(lambda: "began" in cleaned)
+            await until_async(lambda: "began" in cleaned)
             await handle.cancel()
             with pytest.raises(WorkflowFailureError) as caught:
                 await handle.result()

@@ -21,8 +21,9 @@ from odradek.broker.ports import free_ports
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from services.demo.fleet import Fleet
-from tests.kafka.server_commands import get, until
 from tests.services.payments_wire import Wire
+from tests.support.server import get
+from tests.support.until import until
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE_SECONDS = (

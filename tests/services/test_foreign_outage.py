@@ -15,7 +15,8 @@ from odradek.broker.ports import free_ports
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from services.demo.fleet import Fleet
-from tests.kafka.server_commands import get, until
+from tests.support.server import get
+from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(180)
 SERVICES = ("payments", "notifications")

@@ -19,7 +19,7 @@ from services.avro_wire import Schemas, schemas_folder
 from services.demo.fleet import Fleet
 from services.notifications.__main__ import Reader, _row, results_topic, schemas_topic
 from services.topic_names import topic_of_queue
-from tests.kafka.server_commands import until
+from tests.support.until import until
 
 
 class Record:

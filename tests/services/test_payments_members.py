@@ -19,8 +19,9 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from odradek.broker.ports import free_ports
-from tests.kafka.server_commands import get, running, until
 from tests.services.payments_wire import QUEUE, REPOSITORY, SCHEMAS, Wire, outcomes, wire_on
+from tests.support.server import get, running
+from tests.support.until import until
 
 Reports = list[tuple[str, dict[str, Any] | None]]
 

@@ -25,9 +25,9 @@ from services.demo.fleet import Fleet
 from services.registry import WITHIN_SECONDS, Registry, RegistryAway, RegistryRefuses
 from services.topic_names import escape
 from tests.kafka.fake_registry import FakeRegistry, fake_registry
-from tests.kafka.server_commands import until
 from tests.services.payments_wire import SCHEMAS, Wire, outcomes, wire_on
 from tests.services.shop import shop_on
+from tests.support.until import until
 
 PROCESSOR_WRITES = ("ActivityTask", "CancelActivityTask", "WorkflowResult")
 

@@ -15,7 +15,7 @@ import pytest
 from odradek.cli import batch
 from odradek.client import Client, RPCError, RPCStatusCode
 from odradek.web.retries import Retries
-from tests.unit.client_fakes import FakeTransport, connect, reply_to
+from tests.support.transport import FakeTransport, connect, reply_to
 
 QUICK = Retries(attempts=4, pause_first_s=0.001, pause_most_s=0.002)
 Script = dict[str, list[str]]

@@ -24,7 +24,7 @@ from odradek.wire.events import (
 )
 from odradek.wire.outcomes import PendingActivity, WorkflowDescription
 from odradek.wire.payload import Failure, Payload
-from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to
+from tests.support.transport import FakeTransport, closed, connect, reply_to
 from tests.unit.web_server import COMPLETED, START_MS, Owner, busy_description, plain, summary
 
 Run = Callable[..., tuple[int, str]]

@@ -22,7 +22,7 @@ from odradek.wire.history import (
 )
 from odradek.wire.outcomes import ExecutionSummary, WorkflowDescription
 from odradek.wire.payload import Failure, Payload
-from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to
+from tests.support.transport import FakeTransport, closed, connect, reply_to
 
 SECRET = Payload({"encoding": b"binary/encrypted", "encryption-key-id": b"k1"}, b"\x00\x01secret")
 DAMAGED = Payload({"encoding": b"json/plain"}, b'{"half": ')

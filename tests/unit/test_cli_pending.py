@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from odradek.cli import batch
-from tests.unit.client_fakes import FakeTransport, connect, reply_to
+from tests.support.transport import FakeTransport, connect, reply_to
 
 
 def test_a_batch_counts_accepted_requests_apart(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ from odradek.visibility.store import counts
 from odradek.web.options import ServerOptions
 from odradek.web.security.authentication import TokenAuthenticator
 from odradek.web.temporal.cluster import API_VERSION
-from tests.unit.client_fakes import reply_to
+from tests.support.transport import reply_to
 from tests.unit.web_server import WebServer, listening, plain, summary
 
 TOKEN = "a-token-of-some-length"

@@ -26,7 +26,7 @@ from odradek.wire.events import DescribeWorkflow
 from odradek.wire.history import HistoryEvent
 from odradek.wire.outcomes import PendingActivity, PendingTimer, WorkflowDescription
 from odradek.wire.payload import Failure
-from tests.unit.client_fakes import FakeTransport, connect, reply_to
+from tests.support.transport import FakeTransport, connect, reply_to
 from tests.unit.test_cli_style import ESCAPE, Terminal
 from tests.unit.web_server import START_MS, Owner, completed_history, summary
 

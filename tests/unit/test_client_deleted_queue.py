@@ -5,7 +5,6 @@ and where it looks else.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -27,14 +26,8 @@ from odradek.wire.events import (
     StartWorkflow,
 )
 from odradek.wire.outcomes import ExecutionSummary, PendingActivity, Reply, WorkflowDescription
-from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to, started
-
-
-async def until(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not check():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await asyncio.sleep(0.005)
+from tests.support.transport import FakeTransport, closed, connect, reply_to, started
+from tests.support.until import until_async
 
 
 async def follow(handle: WorkflowHandle[Any, Any]) -> None:
@@ -138,7 +131,7 @@ async def open_run(transport: FakeTransport, client: Client, **options: Any) -> 
     executing = asyncio.ensure_future(
         client.execute_workflow("W", id="w", task_queue="orders", **options)
     )
-    await until(lambda: any(getattr(call, "poll", None) for call in client._channel._calls()))
+    await until_async(lambda: any(getattr(call, "poll", None) for call in client._channel._calls()))
     return executing
 
 
@@ -186,7 +179,9 @@ async def test_execute_that_nobody_answered_makes_the_queue_again_or_says_that_i
     executing = asyncio.ensure_future(
         connect(transport).execute_workflow("W", id="w", task_queue="orders", rpc_timeout=SOON)
     )
-    await until(lambda: len(transport.records(StartWorkflow)) == 2)  # accepted, and sent again
+    await until_async(
+        lambda: len(transport.records(StartWorkflow)) == 2
+    )  # accepted, and sent again
     transport.delete("orders")
     transport.answers["orders"] = lambda _, record: [started(record), closed(record, value=7)]
     transport.refuses = refuses
@@ -211,7 +206,7 @@ async def test_broker_that_goes_after_a_start_was_accepted_is_unavailable() -> N
     executing = asyncio.ensure_future(
         client.execute_workflow("W", id="w", task_queue="orders", rpc_timeout=SOON)
     )
-    await until(lambda: bool(transport.sent))
+    await until_async(lambda: bool(transport.sent))
     transport.deliver = BrokerUnreachableError("fake:9092")
     with pytest.raises(RPCError) as caught:
         await asyncio.wait_for(executing, 30)
@@ -246,7 +241,7 @@ async def test_follower_asks_again_with_growing_pauses(monkeypatch: pytest.Monke
     following = asyncio.ensure_future(
         follow(connect(transport).get_workflow_handle("w", task_queue="orders"))
     )
-    await until(lambda: len(transport.sent) == 5)
+    await until_async(lambda: len(transport.sent) == 5)
     assert loop.time() - began >= 0.05 + 0.1 + 0.2 + 0.2
     transport.deliver = True
     transport.serve("orders", answer)

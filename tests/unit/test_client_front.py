@@ -55,7 +55,7 @@ from odradek.service import HttpConnectProxyConfig, TLSConfig
 from odradek.wire import events, history, outcomes
 from odradek.wire.outcomes import ExecutionSummary, PendingActivity, WorkflowDescription
 from odradek.wire.payload import Failure, Payload
-from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to, started
+from tests.support.transport import FakeTransport, closed, connect, reply_to, started
 
 PAYLOADS = DataConverter.default.payload_converter
 

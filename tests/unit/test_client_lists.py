@@ -37,7 +37,7 @@ from odradek.web.temporal.lists import group_value
 from odradek.web.temporal.shapes import execution_info
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.payload import Payload
-from tests.unit.client_fakes import FakeTransport
+from tests.support.transport import FakeTransport
 from tests.unit.web_server import COMPLETED, START_MS, WebServer, listening, plain, summary
 
 TOKEN = "a-token-of-some-length"

@@ -18,7 +18,7 @@ from odradek.client.wheel import TICK_S, TimerWheel
 from odradek.wire import outcomes
 from odradek.wire.events import DescribeWorkflow, SignalWorkflow, StartWorkflow
 from odradek.wire.outcomes import LaneStatus, MemberStatus
-from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to
+from tests.support.transport import FakeTransport, closed, connect, reply_to
 
 # --- wheel
 

@@ -37,7 +37,8 @@ from odradek.wire.events import (
     StartWorkflow,
     TerminateWorkflow,
 )
-from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to, started
+from tests.support.transport import FakeTransport, closed, connect, reply_to, started
+from tests.support.until import until_async
 
 
 @pytest.fixture
@@ -311,15 +312,6 @@ async def test_full_producer_is_tried_again() -> None:
     await client.start_workflow("W", id="w", task_queue="q")
 
 
-async def _until(condition: Callable[[], bool], hint: Callable[[], None] = lambda: None) -> None:
-    """With a hint again and again: who asked less than half a second ago takes none."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        hint()
-        await asyncio.sleep(0.01)
-
-
 async def test_a_long_poll_is_asked_once(fast: None) -> None:
     """Silence is what it waits in; a new owner is asked at once, one that nobody can see fails
     it early, patience asked for is short.
@@ -343,9 +335,9 @@ async def test_a_long_poll_is_asked_once(fast: None) -> None:
     assert len(polls()) == 1
     task = ask(30.0)
     await asyncio.sleep(0.6)
-    await _until(lambda: len(polls()) == 3, lambda: transport.on_owners({"q"}))
+    await until_async(lambda: len(polls()) == 3, step=lambda: transport.on_owners({"q"}))
     transport.reply(reply_to(polls()[-1], outcomes.UNAVAILABLE))
-    await _until(lambda: len(polls()) == 4)
+    await until_async(lambda: len(polls()) == 4)
     transport.living.clear()
     with pytest.raises(call_module.Unanswered):
         await asyncio.wait_for(task, 20)
@@ -424,7 +416,7 @@ async def test_new_owner_is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     waiting = asyncio.create_task(client.execute_workflow("W", id="w", task_queue="q"))
     await asyncio.sleep(0.6)
     assert not transport.records(AwaitResult)
-    await _until(waiting.done, lambda: transport.on_owners({"q"}))
+    await until_async(waiting.done, step=lambda: transport.on_owners({"q"}))
     assert await waiting == 1
 
 
@@ -436,7 +428,7 @@ async def test_start_is_not_repeated_into_a_log_that_nobody_reads(fast: None) ->
     asking = asyncio.create_task(
         connect(transport, rpc_timeout=600).start_workflow("W", id="w2", task_queue="q")
     )
-    await _until(
+    await until_async(
         lambda: len(transport.records(StartWorkflow)) > 2
     )  # an owner that is not known of may be there
     asking.cancel()
@@ -462,7 +454,7 @@ async def test_cancelled_caller_leaves_nothing_behind() -> None:
         asyncio.create_task(client.execute_workflow("W", id="w", task_queue="q")),
         asyncio.create_task(client.get_workflow_handle("w", task_queue="q").signal("s")),
     ]
-    await _until(lambda: client.statistics().waiting == 2)
+    await until_async(lambda: client.statistics().waiting == 2)
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
@@ -499,7 +491,7 @@ async def test_close_is_idempotent_and_ends_what_waits() -> None:
     transport.serve("q", lambda _, r: None)
     client = connect(transport)
     waiting = asyncio.create_task(client.execute_workflow("W", id="w", task_queue="q"))
-    await _until(lambda: client.statistics().waiting == 1)
+    await until_async(lambda: client.statistics().waiting == 1)
     client.close()
     client.close()
     with pytest.raises(ClientMisuseError, match="closed"):
@@ -711,5 +703,5 @@ async def test_polls_do_not_fill_a_log_that_nobody_reads(fast: None) -> None:
     await asyncio.sleep(1.2)
     assert len(transport.records(AwaitResult)) == 1
     transport.serve("q", lambda _, r: closed(r, value=4))
-    await _until(waiting.done, lambda: transport.on_owners({"q"}))
+    await until_async(waiting.done, step=lambda: transport.on_owners({"q"}))
     assert await waiting == 4

@@ -19,7 +19,7 @@ from odradek.client.verdicts import noting_pending
 from odradek.wire import outcomes
 from odradek.wire.events import DescribeWorkflow
 from odradek.wire.outcomes import LaneStatus, MemberStatus
-from tests.unit.client_fakes import FakeTransport, connect, reply_to
+from tests.support.transport import FakeTransport, connect, reply_to
 
 CHANGES = ("signal", "cancel", "terminate", "delete", "unpark")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from odradek.kafka.admin import EndAnswer
 from odradek.processor import offsets
 from odradek.processor.offsets import EndOffsets
+from tests.support.until import until
 
 NO_LEADER = RuntimeError("no leader")
 
@@ -59,13 +60,6 @@ class Bench:
     def wait_for_requests(self, count: int) -> list[list[int]]:
         until(lambda: len(self.admin.requests) >= count)
         return self.admin.requests[:count]  # type: ignore[no-any-return]
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from odradek.wire.events import StartWorkflow
 from odradek.wire.history import HistoryEvent, WorkflowExecutionCompleted
 from odradek.wire.payload import Payload
 from odradek.wire.standard_json import loads
-from tests.unit.client_fakes import FakeTransport, closed, connect, reply_to
+from tests.support.transport import FakeTransport, closed, connect, reply_to
 from tests.unit.web_server import COMPLETED, START_MS, WebServer, completed_history, summary
 
 API, OURS = "/api/v1/namespaces/default", "/api/odradek/v1"

@@ -18,6 +18,7 @@ from odradek.kafka import producer as producer_module
 from odradek.kafka import windows as windows_module
 from odradek.kafka.producer import BURSTS, PlainProducer
 from odradek.wire.partitioner import partition_for
+from tests.support.until import until
 
 
 class FakeClient:
@@ -97,13 +98,6 @@ class FakeMessage:
 
     def value(self) -> bytes:
         return self._value
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 class Bench:

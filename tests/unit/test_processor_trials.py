@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,6 +15,7 @@ from odradek.processor import trials
 from odradek.processor.errors import Stopping
 from odradek.processor.services import LaneServices
 from odradek.processor.trials import OF_PROCESS, SPREAD_SECONDS, Trials, moment
+from tests.support.until import until
 
 
 def goes_on() -> None:
@@ -26,14 +26,6 @@ def goes_on() -> None:
 def at(partition: int, queue: str = "q") -> object:
     """In place of that lane."""
     return object()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it, ten seconds at most."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_steps_of_lanes_run_beside_each_other() -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 
 from odradek.processor import supervisor as supervisor_module
 from odradek.processor.supervisor import Supervisor
+from tests.support.until import until
 
 STREAMS = Path(__file__).parents[2] / "streams"
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -41,13 +42,6 @@ class Runs(threading.Thread):
     def ended(self) -> int | None:
         self.join(40)
         return self.status
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture

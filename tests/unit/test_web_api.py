@@ -41,7 +41,7 @@ from odradek.wire.events import UnparkWorkflow
 from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
 from odradek.wire.outcomes import ExecutionSummary, LaneStatus, MemberStatus
 from odradek.wire.partitioner import partition_for
-from tests.unit.client_fakes import reply_to
+from tests.support.transport import reply_to
 from tests.unit.web_server import (
     COMPLETED,
     START_MS,

@@ -7,13 +7,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import unescape
-from pathlib import Path
 
 import httpx
-import pytest
 
 from odradek.web.ui.run_filter import RunFilter
 from odradek.wire.events import TerminateWorkflow
@@ -23,13 +21,6 @@ from tests.unit.web_ui import UiServer, text_of
 
 API = "/api/v1/namespaces/default"
 NOW = START_MS + 100_000
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[UiServer]:
-    made = UiServer(tmp_path)
-    yield made
-    made.store.close()
 
 
 @asynccontextmanager

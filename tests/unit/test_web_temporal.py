@@ -19,7 +19,7 @@ from odradek.web.temporal.shorthand import read_payload, read_payloads, shorten
 from odradek.wire.events import CancelWorkflow, SignalWorkflow, StartWorkflow, TerminateWorkflow
 from odradek.wire.outcomes import WorkflowDescription
 from odradek.wire.payload import Payload
-from tests.unit.client_fakes import reply_to
+from tests.support.transport import reply_to
 from tests.unit.web_server import (
     COMPLETED,
     START_MS,

@@ -12,7 +12,7 @@ import pytest
 from odradek.web.batch import RUNNING_MAX
 from odradek.wire.events import CancelWorkflow, DeleteWorkflow, SignalWorkflow, TerminateWorkflow
 from odradek.wire.payload import Payload
-from tests.unit.client_fakes import reply_to
+from tests.support.transport import reply_to
 from tests.unit.temporal_shapes import problems
 from tests.unit.web_server import COMPLETED, START_MS, WebServer, ok, summary
 

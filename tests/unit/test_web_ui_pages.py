@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import unescape
 from html.parser import HTMLParser
@@ -39,19 +39,12 @@ from odradek.wire.events import (
 from odradek.wire.history import ActivityTaskScheduled, ActivityTaskStartedEvent, HistoryEvent
 from odradek.wire.outcomes import COMPLETED, FAILED, WorkflowDescription
 from odradek.wire.payload import Failure, Payload
-from tests.unit.client_fakes import reply_to
+from tests.support.transport import reply_to
 from tests.unit.web_server import START_MS, busy_description, completed_history, plain, summary
 from tests.unit.web_ui import UiServer, long_history, text_of
 
 RUN = "/workflows/order-1/run-of-order-1"
 EVIL = "<script>alert(1)</script>"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[UiServer]:
-    made = UiServer(tmp_path)
-    yield made
-    made.store.close()
 
 
 def filled(server: UiServer) -> UiServer:

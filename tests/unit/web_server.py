@@ -70,7 +70,7 @@ from odradek.wire.outcomes import (
 )
 from odradek.wire.payload import Failure, Payload
 from odradek.wire.topics import Topics
-from tests.unit.client_fakes import FakeTransport, reply_to
+from tests.support.transport import FakeTransport, reply_to
 
 START_MS = 1_790_000_000_000
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from odradek.wire.payload import Failure, Payload
-from tests.unit.client_fakes import reply_to
+from tests.support.transport import reply_to
 from tests.unit.web_server import plain, summary
 from tests.unit.web_ui import long_history
 from tests.web.conftest import Site

@@ -17,7 +17,8 @@ import pytest
 from odradek.client import WorkflowFailureError
 from odradek.config import Settings
 from odradek.exceptions import CancelledError, TerminatedError
-from tests.kafka.server_commands import get, until
+from tests.support.server import get
+from tests.support.until import until
 from tests.web.on_kafka import QUEUE, OrderSaga, RefundSaga, Seen, seen
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]

@@ -17,6 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.support.until import until
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -109,10 +113,11 @@ def accepted(
     return done, times
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    """The first true value of `condition`."""
-    deadline_s = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline_s, f"it did not happen within {timeout_s:g} s"
-        time.sleep(0.05)
-    return found
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Any]:
+    """A server of the HTTP API and its pages: a real store, a scripted owner, no Kafka."""
+    from tests.unit.web_ui import UiServer  # imports the whole server
+
+    made = UiServer(tmp_path)
+    yield made
+    made.store.close()

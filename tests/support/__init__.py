@@ -1,0 +1,1 @@
+"""What tests share: a broker, settings, clients, workers, records, waiting, a clock, a server."""
