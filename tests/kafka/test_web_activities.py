@@ -16,7 +16,8 @@ from odradek.client import Client
 from odradek.common import RetryPolicy
 from odradek.config import Settings
 from odradek.worker import Worker
-from tests.kafka.test_web_server import answer, server, until
+from tests.kafka.test_web_server import answer, server
+from tests.support.until import until_async
 
 pytestmark = pytest.mark.timeout(180)
 QUEUE = "approvals"
@@ -77,13 +78,13 @@ async def test_completed_over_http(settings: Settings, tmp_path: Path) -> None:
                 else None
             )
 
-        await until(lambda: pending("approval-1", 1))
+        await until_async(lambda: pending("approval-1", 1))
         assert answer(await http.post(f"{path}/heartbeat", json={"details": ["asked"]})) == {}
 
         async def heard() -> Any:
             return (await pending("approval-1", 1) or {}).get("heartbeatDetails") == ["asked"]
 
-        await until(heard)
+        await until_async(heard)
         assert (
             answer(
                 await http.post(
@@ -93,7 +94,7 @@ async def test_completed_over_http(settings: Settings, tmp_path: Path) -> None:
             )
             == {}
         )
-        again = await until(lambda: pending("approval-1", 2))  # the engine decided to try again
+        again = await until_async(lambda: pending("approval-1", 2))  # the engine decided to try again
         assert again["lastFailure"]["message"] == "not now"
         assert answer(await http.post(f"{path}/complete", json={"result": ["yes"]})) == {}
         assert await by_id.result() == "yes"
@@ -102,7 +103,7 @@ async def test_completed_over_http(settings: Settings, tmp_path: Path) -> None:
         by_token = await client.start_workflow(
             Approval.run, "mug", id="approval-2", task_queue=QUEUE
         )
-        await until(lambda: pending("approval-2", 1))
+        await until_async(lambda: pending("approval-2", 1))
         body = {"taskToken": base64.b64encode(TOKENS[-1]).decode(), "result": ["of course"]}
         assert answer(await http.post(f"{api}/activity-complete", json=body)) == {}
         assert await by_token.result() == "of course"
@@ -122,5 +123,5 @@ async def test_completed_over_http(settings: Settings, tmp_path: Path) -> None:
             )["workers"]
             return found if len(found) == 2 else None
 
-        assert {one["workerIdentity"] for one in await until(both)} == {"tester"}
+        assert {one["workerIdentity"] for one in await until_async(both)} == {"tester"}
     client.close()

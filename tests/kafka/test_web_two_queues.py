@@ -13,7 +13,8 @@ import pytest
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.worker import Worker
-from tests.kafka.test_web_server import Counter, answer, server, until
+from tests.kafka.test_web_server import Counter, answer, server
+from tests.support.until import until_async
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -73,7 +74,7 @@ async def test_both_servers_refuse_it_at_once(settings: Settings, tmp_path: Path
                     ), response.text
 
         for client_ in (http, there):
-            await until(lambda client=client_: both_live(client))  # type: ignore[misc]
+            await until_async(lambda client=client_: both_live(client))  # type: ignore[misc]
         for number in range(5):  # before either read side can know of the second one
             workflow_id = f"twice-{number}"
             await start(http, workflow_id, "first")
@@ -106,7 +107,7 @@ async def test_both_servers_refuse_it_at_once(settings: Settings, tmp_path: Path
             async def one_is_left(client: httpx.AsyncClient = client_) -> bool:
                 return (await client.get(f"{api}/workflows/twice-0")).status_code == 200
 
-            await until(one_is_left)
+            await until_async(one_is_left)
             assert (
                 answer(
                     await client_.post(f"{api}/workflows/twice-0/signal/add", json={"input": [1]})

@@ -24,7 +24,7 @@ from confluent_kafka.admin import (
 
 from odradek.broker.ports import free_ports
 from services.avro_wire import Schemas, schemas_folder
-from tests.kafka import server_commands
+from tests.support import server as odradek_server
 from tests.services.payments_wire import SCHEMAS, Wire, outcomes, wire_on
 from tests.support.until import until
 
@@ -92,7 +92,7 @@ def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
     assert json.loads(get("/health/live")) == {"status": "live"}
     until(
         lambda: (
-            server_commands.get(f"http://127.0.0.1:{port}/health/ready")
+            odradek_server.get(f"http://127.0.0.1:{port}/health/ready")
             == (200, {"status": "ready"})
         )
     )
