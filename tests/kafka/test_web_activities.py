@@ -94,7 +94,9 @@ async def test_completed_over_http(settings: Settings, tmp_path: Path) -> None:
             )
             == {}
         )
-        again = await until_async(lambda: pending("approval-1", 2))  # the engine decided to try again
+        again = await until_async(
+            lambda: pending("approval-1", 2)
+        )  # the engine decided to try again
         assert again["lastFailure"]["message"] == "not now"
         assert answer(await http.post(f"{path}/complete", json={"result": ["yes"]})) == {}
         assert await by_id.result() == "yes"

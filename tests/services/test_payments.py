@@ -24,8 +24,8 @@ from confluent_kafka.admin import (
 
 from odradek.broker.ports import free_ports
 from services.avro_wire import Schemas, schemas_folder
-from tests.support import server as odradek_server
 from tests.services.payments_wire import SCHEMAS, Wire, outcomes, wire_on
+from tests.support import server as odradek_server
 from tests.support.until import until
 
 #: A body that is none, behind the prefix of a schema that is known.
