@@ -16,7 +16,7 @@ from confluent_kafka.admin import ListOffsetsResultInfo
 
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError
-from odradek.kafka import admin
+from odradek.kafka import admin, clients
 from odradek.kafka.admin import ClusterAdmin
 
 TOPIC = "odradek.default.replies"
@@ -121,7 +121,7 @@ def made(
 ) -> tuple[ClusterAdmin, Brokers]:
     """A request has longer than this machine ever stands for, and is sent again soon all the same."""
     brokers = Brokers(*answers)
-    monkeypatch.setattr(admin, "AdminClient", lambda config: brokers)
+    monkeypatch.setattr(clients, "AdminClient", lambda config: brokers)
     monkeypatch.setattr(admin, "_UNLED_PAUSE_S", 0.02)
     asked = ClusterAdmin(Settings(address="127.0.0.1:1"), request_timeout_s=timeout_s)
     asked._again_s = min(asked._again_s, 0.5)
@@ -183,6 +183,6 @@ def test_what_has_no_leader_is_not_waited_for_and_the_others_are_purged(
 
 def test_a_look_makes_no_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[dict[str, Any]] = []
-    monkeypatch.setattr(admin, "AdminClient", given.append)
+    monkeypatch.setattr(clients, "AdminClient", given.append)
     ClusterAdmin(Settings(address="127.0.0.1:1"))
     assert given[0]["allow.auto.create.topics"] is False

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, OdradekError
-from odradek.kafka import admin
+from odradek.kafka import clients
 from odradek.kafka.admin import ClusterAdmin
 
 
@@ -33,7 +33,7 @@ class Reader:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> ClusterAdmin:
-    monkeypatch.setattr(admin, "Consumer", Reader)
+    monkeypatch.setattr(clients, "Consumer", Reader)
     Reader.made = 0
     return ClusterAdmin(Settings(address="127.0.0.1:1"), request_timeout_s=60)
 

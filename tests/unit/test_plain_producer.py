@@ -7,7 +7,8 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -16,6 +17,7 @@ from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, OdradekError, RecordTooLargeError
 from odradek.kafka import producer as producer_module
 from odradek.kafka import windows as windows_module
+from odradek.kafka.clients import KafkaClients
 from odradek.kafka.producer import BURSTS, PlainProducer
 from odradek.wire.partitioner import partition_for
 from tests.support.until import until
@@ -103,7 +105,10 @@ class FakeMessage:
 class Bench:
     def __init__(self) -> None:
         self.clients: list[FakeClient] = []
-        self.producer = PlainProducer(Settings(address="nowhere:1"), new_producer=self._new)  # type: ignore[arg-type]
+        self.producer = PlainProducer(
+            Settings(address="nowhere:1"),
+            clients=cast(KafkaClients, SimpleNamespace(producer=self._new)),
+        )
         self.results: list[tuple[bytes, BaseException | None]] = []
 
     def _new(self, config: dict[str, Any]) -> FakeClient:

@@ -9,14 +9,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer
 
 from odradek.client.members import MembersReader
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
+from odradek.kafka.clients import KafkaClients
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.processor.members import MemberReports
@@ -166,7 +167,7 @@ def test_the_reader_of_schemas(
             pass
 
     settings = Settings(address="127.0.0.1:1")
-    new_consumer = cast("Callable[[dict[str, Any]], Consumer]", lambda config: Reader())
-    with SchemasTopic(settings, cast(ClusterAdmin, Admin()), new_consumer=new_consumer):
+    clients = cast(KafkaClients, SimpleNamespace(consumer=lambda config: Reader()))
+    with SchemasTopic(settings, cast(ClusterAdmin, Admin()), clients=clients):
         assert Reader.poll_once.went_on.wait(10)
     assert DEFECT in caplog.text

@@ -15,7 +15,7 @@ from confluent_kafka.admin import ConfigResource
 
 from odradek.config import Settings
 from odradek.exceptions import TopicMissingError
-from odradek.kafka import admin
+from odradek.kafka import admin, clients
 from odradek.kafka.admin import ClusterAdmin
 
 TOPIC = "odradek.default.replies"
@@ -79,7 +79,7 @@ READS: dict[str, Callable[[ClusterAdmin], Any]] = {
 
 def made(monkeypatch: pytest.MonkeyPatch, *knows: bool) -> tuple[ClusterAdmin, Brokers]:
     brokers = Brokers(*knows)
-    monkeypatch.setattr(admin, "AdminClient", lambda config: brokers)
+    monkeypatch.setattr(clients, "AdminClient", lambda config: brokers)
     return ClusterAdmin(Settings(address="127.0.0.1:1"), request_timeout_s=5), brokers
 
 

@@ -24,7 +24,7 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, get_args
 
-from confluent_kafka import Consumer, KafkaError, Producer, ShareConsumer, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from odradek.activities.answers import Answers
 from odradek.activities.attempt import OwnedPartition
@@ -54,6 +54,7 @@ from odradek.kafka.client_config import (
     reader_config,
     share_consumer_config,
 )
+from odradek.kafka.clients import ConfluentKafka, KafkaClients
 from odradek.kafka.clock_watch import ClockWatch
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
@@ -105,6 +106,7 @@ class ActivityHost:
         ),
         client: Any = None,
         codec: Codec | None = None,
+        clients: KafkaClients | None = None,
         metric_meter: MetricMeter = MetricMeter.noop,
         on_fatal: Callable[[BaseException], None] | None = None,
     ) -> None:
@@ -130,8 +132,9 @@ class ActivityHost:
             else None
         )
         self._data_converter = data_converter
-        self._admin = ClusterAdmin(settings)
-        self._schemas = SchemasTopic(settings, self._admin)
+        self._clients = clients or ConfluentKafka()
+        self._admin = ClusterAdmin(settings, clients=self._clients)
+        self._schemas = SchemasTopic(settings, self._admin, clients=self._clients)
         self._codec = codec or make_codec(settings, self._schemas)
         self._topics = self._admin.topics
         # Two polls further apart than half of the session: the process was stopped, and has to
@@ -249,7 +252,7 @@ class ActivityHost:
         found[dead_letters].require("Write", "DescribeConfigs")
         found[names.members].require("Write")
         self._schemas.open()
-        with PlainProducer(self._settings) as producer:
+        with PlainProducer(self._settings, clients=self._clients) as producer:
             self._schemas.publish(producer, RECORD_TYPES)
         # What it writes and what it reads: a registry is asked now, not in the middle.
         self._codec.prepare(
@@ -282,7 +285,7 @@ class ActivityHost:
         )
         config = producer_config(settings)
         answers = self._answers = Answers(
-            Producer(config | {"error_cb": self._note_error}),
+            self._clients.producer(config | {"error_cb": self._note_error}),
             self._codec,
             limit_of=self._limit_of,
             undeliverable=self._undeliverable,
@@ -303,7 +306,7 @@ class ActivityHost:
             rate=self._rate,
         )
         control = ControlReader(
-            Consumer(reader_config(settings, partition_eof=True)),
+            self._clients.consumer(reader_config(settings, partition_eof=True)),
             names.control(self.task_queue),
             self._codec,
         )
@@ -345,7 +348,7 @@ class ActivityHost:
             commands.on_commit(error, places)
 
         commands = CommandConsumer(
-            lambda: Consumer(config | {"on_commit": on_commit}),
+            lambda: self._clients.consumer(config | {"on_commit": on_commit}),
             self._admin,
             topic,
             instance_id=instance_id or self.identity,
@@ -363,7 +366,7 @@ class ActivityHost:
         members, records = members_for(self._slots_total)
         config = share_consumer_config(self._settings, group, max_poll_records=records)
         return ShareCommands(
-            lambda: ShareConsumer(config),
+            lambda: self._clients.share_consumer(config),
             topic,
             group,
             members=members,

@@ -30,6 +30,7 @@ from odradek.client.unapplied import queues_with_requests
 from odradek.config import Settings
 from odradek.exceptions import ClockError, OdradekError, RecordTooLargeError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
+from odradek.kafka.clients import ConfluentKafka, KafkaClients
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
@@ -73,13 +74,17 @@ class KafkaTransport:
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         codec: Codec | None = None,
+        clients: KafkaClients | None = None,
     ) -> None:
         self._settings = settings
+        self._clients = clients or ConfluentKafka()
         self._connect_timeout_s = connect_timeout_s
         self._client_id = uuid.uuid4().hex
-        self._admin = ClusterAdmin(settings, request_timeout_s=connect_timeout_s)
+        self._admin = ClusterAdmin(
+            settings, request_timeout_s=connect_timeout_s, clients=self._clients
+        )
         self._topics = self._admin.topics
-        self._schemas = SchemasTopic(settings, self._admin)
+        self._schemas = SchemasTopic(settings, self._admin, clients=self._clients)
         self._codec = codec or make_codec(settings, self._schemas)
         self._queues: dict[str, _Queue] = {}
         self._topic_ids: dict[str, str] = {}  # of `events`, as the producer knows them
@@ -139,8 +144,9 @@ class KafkaTransport:
             weak_method(self._readable),
             weak_method(self._deliver),
             weak_method(self._gap),
+            self._clients,
         )
-        self._producer = PlainProducer(self._settings)
+        self._producer = PlainProducer(self._settings, clients=self._clients)
         with _open_lock:
             forsaken = [other for other in _open if other.is_forsaken]
             _open.add(self)
@@ -364,6 +370,7 @@ class KafkaTransport:
                 self._codec,
                 partial(_end_of, self._admin, topic, 0, committed=True),
                 weak_method(self._owners_changed),
+                self._clients,
             )
         return self._members
 

@@ -25,6 +25,7 @@ from confluent_kafka import (
 from odradek.client.transport import SILENCE_S, Owner
 from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import reader_config
+from odradek.kafka.clients import ConfluentKafka, KafkaClients
 from odradek.kafka.registry import SchemaRegistryUnreachableError
 from odradek.kafka.settings import KafkaSettings
 from odradek.wire.codec import Codec
@@ -131,9 +132,11 @@ class MembersReader:
         codec: Codec,
         end: Callable[[], int],
         on_owners: Callable[[set[str]], object],
+        clients: KafkaClients | None = None,
     ) -> None:
         self.view = MembersView()
         self._settings = settings
+        self._clients = clients or ConfluentKafka()
         self._topic = topic
         self._codec = codec
         self._end = end
@@ -190,7 +193,7 @@ class MembersReader:
         self._last = self._end() - 1
         if self._last < 0:
             self._complete()
-        consumer = Consumer(reader_config(self._settings, partition_eof=True))
+        consumer = self._clients.consumer(reader_config(self._settings, partition_eof=True))
         try:
             consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
             while not self._stop.is_set():

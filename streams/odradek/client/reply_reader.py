@@ -19,7 +19,6 @@ from functools import partial
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    Consumer,
     KafkaError,
     KafkaException,
     Message,
@@ -28,6 +27,7 @@ from confluent_kafka import (
 
 from odradek.exceptions import OdradekError
 from odradek.kafka.client_config import reader_config
+from odradek.kafka.clients import ConfluentKafka, KafkaClients
 from odradek.kafka.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class ReplyReader:
         readable: Callable[[bytes], bool | None],
         on_values: Callable[[list[bytes]], object],
         on_gap: Callable[[None], object],
+        clients: KafkaClients | None = None,
     ) -> None:
         self._place = (topic, partition)
         self._key = key
@@ -71,7 +72,9 @@ class ReplyReader:
         self._from = end(partition)
         self._begun = threading.Event()
         self._anew = threading.Event()
-        self._consumer = Consumer(reader_config(settings, read_uncommitted=True))
+        self._consumer = (clients or ConfluentKafka()).consumer(
+            reader_config(settings, read_uncommitted=True)
+        )
         self._thread = threading.Thread(target=self._run, name="odradek-replies", daemon=True)
         self._thread.start()
 

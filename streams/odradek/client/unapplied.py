@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import reader_config
+from odradek.kafka.clients import KafkaClients
 from odradek.kafka.settings import KafkaSettings
 from odradek.wire.partitioner import partition_for
 
@@ -33,7 +34,7 @@ def queues_with_requests(
     key = workflow_id.encode()
     try:
         left = _places(admin, task_queues, key)
-        return _read(settings, left, key, timeout_s) if left else set()
+        return _read(settings, admin.clients, left, key, timeout_s) if left else set()
     except (KafkaException, OdradekError) as error:
         logger.debug("what lies unapplied in %s cannot be seen: %s", task_queues, error)
         return set(task_queues)
@@ -60,13 +61,14 @@ def _places(
 
 def _read(
     settings: KafkaSettings,
+    clients: KafkaClients,
     left: dict[tuple[str, int], tuple[str, int, int]],
     key: bytes,
     timeout_s: float,
 ) -> set[str]:
     found: set[str] = set()
     deadline_s = time.monotonic() + timeout_s
-    consumer = Consumer(reader_config(settings, partition_eof=True))
+    consumer = clients.consumer(reader_config(settings, partition_eof=True))
     try:
         consumer.assign(
             [

@@ -45,6 +45,7 @@ from odradek.exceptions import (
 )
 from odradek.kafka.asking import BrokerAwayError, first_answered, given_up
 from odradek.kafka.client_config import admin_config, consumer_config, topics_of
+from odradek.kafka.clients import ConfluentKafka, KafkaClients
 from odradek.kafka.closed import Closed
 from odradek.kafka.errors import UNREACHABLE, kafka_error, missing_acl, translate, unreachable
 from odradek.kafka.refused import check_kafka_settings
@@ -148,8 +149,13 @@ class ClusterAdmin:
     """
 
     def __init__(
-        self, settings: KafkaSettings, *, request_timeout_s: float = REQUEST_TIMEOUT_S
+        self,
+        settings: KafkaSettings,
+        *,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        clients: KafkaClients | None = None,
     ) -> None:
+        self.clients = clients or ConfluentKafka()
         self._settings = settings
         self._timeout_s = request_timeout_s
         self._again_s = request_timeout_s * _AGAIN_SHARE
@@ -157,7 +163,7 @@ class ClusterAdmin:
         # the last thing librdkafka said about the brokers: the cause behind a bare time-out
         self._reason = ""
         check_kafka_settings(settings)  # whoever uses a cluster has one of these first
-        self._admin = AdminClient(
+        self._admin = self.clients.admin(
             admin_config(settings) | {"error_cb": weak_method(self._on_error)}
         )
         self._others_at = (
@@ -414,7 +420,7 @@ class ClusterAdmin:
             with self._readers_lock:
                 reader = self._readers.get(group_id)
                 if reader is None:
-                    reader = self._readers[group_id] = Consumer(
+                    reader = self._readers[group_id] = self.clients.consumer(
                         consumer_config(self._settings, group_id)
                     )
             try:

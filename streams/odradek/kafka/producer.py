@@ -25,13 +25,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from odradek.exceptions import BrokerUnreachableError, OdradekError, RecordTooLargeError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import PRODUCER_MESSAGE_MAX_BYTES, producer_config
+from odradek.kafka.clients import ConfluentKafka, KafkaClients
 from odradek.kafka.closed import Closed
 from odradek.kafka.errors import kafka_error, translate
 from odradek.kafka.settings import KafkaSettings
@@ -102,16 +103,17 @@ class PlainProducer:
     """Sends records. `close` (or `with`) ends its thread; records that were not delivered by
     then are reported as failed.
 
-    new_producer: makes the confluent producer; tests give their own.
+    clients: where the confluent producer comes from.
     """
 
     def __init__(
         self,
         settings: KafkaSettings,
         *,
-        new_producer: Callable[[dict[str, Any]], Producer] = Producer,
+        clients: KafkaClients | None = None,
     ) -> None:
         self._settings = settings
+        self._clients = clients or ConfluentKafka()
         self._reason = ""
         #: Topic -> its `max.message.bytes`, as far as the host knows it
         #: (`ClusterAdmin.max_message_bytes`).
@@ -123,7 +125,7 @@ class PlainProducer:
         self._windows: Windows[_Record] = Windows(
             _size, batch=batch_bytes(config), limits=self.limits, held_max=BACKLOG_MAX
         )
-        self._producer = new_producer(config | {"error_cb": weak_method(self._on_error)})
+        self._producer = self._clients.producer(config | {"error_cb": weak_method(self._on_error)})
         self._admin: ClusterAdmin | None = None  # made when it is needed
         self._gate = (
             threading.Lock()
@@ -556,7 +558,9 @@ class PlainProducer:
         """
         try:
             if self._admin is None:
-                self._admin = ClusterAdmin(self._settings, request_timeout_s=LIMIT_TIMEOUT_S)
+                self._admin = ClusterAdmin(
+                    self._settings, request_timeout_s=LIMIT_TIMEOUT_S, clients=self._clients
+                )
             return self._admin.max_message_bytes([topic])[topic]
         except Exception as error:  # no right to ask, most likely
             logger.warning("what topic %s takes is not known: %s", topic, error)

@@ -19,13 +19,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import reader_config
+from odradek.kafka.clients import ConfluentKafka, KafkaClients
 from odradek.kafka.errors import unreachable
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.settings import KafkaSettings
@@ -59,14 +59,14 @@ class SchemasTopic:
         *,
         patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = time.monotonic,
-        new_consumer: Callable[[dict[str, Any]], Consumer] = Consumer,
+        clients: KafkaClients | None = None,
     ) -> None:
         self._settings = settings
         self._admin = admin
         self._topic = admin.topics.schemas
         self._patience_s = patience_s
         self._clock = clock
-        self._new_consumer = new_consumer
+        self._clients = clients or ConfluentKafka()
         self._schemas: dict[bytes, str] = {}
         self._asked_s: dict[bytes, float] = {}
         self._published: set[bytes] = set()  # that the topic holds as it is now
@@ -81,7 +81,7 @@ class SchemasTopic:
         facts = self._admin.ensure([self._topic])[self._topic].require("Read", "Write")
         starts = self._admin.start_offsets(self._topic, range(facts.partitions))
         ends = self._admin.end_offsets(self._topic, range(facts.partitions), committed=True)
-        consumer = self._new_consumer(reader_config(self._settings))
+        consumer = self._clients.consumer(reader_config(self._settings))
         consumer.assign(
             [TopicPartition(self._topic, partition, offset) for partition, offset in starts.items()]
         )
@@ -264,7 +264,7 @@ class SchemasTopic:
         if not lacking:
             return
         failures: list[BaseException] = []
-        with PlainProducer(self._settings) as producer:
+        with PlainProducer(self._settings, clients=self._clients) as producer:
             for known, schema in lacking:
                 record = PublishedSchema(known.hex(), str(json.loads(schema)["name"]), schema)
                 key = record.fingerprint.encode()

@@ -28,6 +28,7 @@ from odradek.kafka.client_config import (
     topics_of,
     transactional_producer_config,
 )
+from odradek.kafka.clients import ConfluentKafka, KafkaClients
 from odradek.kafka.clock_watch import ClockWatch
 from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
@@ -101,6 +102,7 @@ class Processor:
         engine_factory: EngineFactory | None = None,
         codec: Codec | None = None,
         instance: str | None = None,
+        clients: KafkaClients | None = None,
         members_every_seconds: float | None = None,
         purge_every_seconds: float | None = None,
         unended_every_seconds: float | None = None,
@@ -113,6 +115,7 @@ class Processor:
         self._on_lane_failed = on_lane_failed
         self._engine_factory = engine_factory
         self._given_codec = codec
+        self._clients = clients or ConfluentKafka()
         self._instance = instance
         self._members_every_seconds = members_every_seconds
         self._purge_every_seconds = purge_every_seconds
@@ -153,7 +156,7 @@ class Processor:
 
     def _start(self) -> None:
         settings, queue = self._settings, self._task_queue
-        admin = self._admin = ClusterAdmin(settings)
+        admin = self._admin = ClusterAdmin(settings, clients=self._clients)
         admin.cluster_id()  # whether a broker answers at all
         topics = admin.topics
         events_facts, state_facts = admin.ensure_queue(queue)
@@ -181,8 +184,8 @@ class Processor:
             self._slot.directory,
             time.time_ns() // 1_000_000 - admin.tombstone_retention_ms(topics.state(queue)),
         )
-        self._producer = PlainProducer(settings)
-        self._schemas = SchemasTopic(settings, admin)
+        self._producer = PlainProducer(settings, clients=self._clients)
+        self._schemas = SchemasTopic(settings, admin, clients=self._clients)
         self._schemas.open()
         self._schemas.publish(self._producer, RECORD_TYPES)
         codec = (
@@ -214,10 +217,10 @@ class Processor:
             restorer=Restorer(topics.state(queue), self._restore_consumer, restoring),
             restoring=restoring,
             new_reader=self._restore_consumer,
-            new_uncommitted_reader=lambda: Consumer(
+            new_uncommitted_reader=lambda: self._clients.consumer(
                 reader_config(self._settings, read_uncommitted=True, partition_eof=True)
             ),
-            new_offsets_consumer=lambda: Consumer(
+            new_offsets_consumer=lambda: self._clients.consumer(
                 consumer_config(self._settings, topics.processor_group(queue))
             ),
             new_engine=self._new_engine,
@@ -442,10 +445,10 @@ class Processor:
         )
         config["queue.buffering.max.messages"] = 1_000_000
         config["batch.size"] = batch
-        return Producer(config)
+        return self._clients.producer(config)
 
     def _restore_consumer(self) -> Consumer:
-        return Consumer(
+        return self._clients.consumer(
             {"fetch.wait.max.ms": 50} | reader_config(self._settings, partition_eof=True)
         )
 
@@ -460,7 +463,7 @@ class Processor:
             "heartbeat.interval.ms": max(100, session_ms // 4),
         }
         config = _GROUP_TUNING | config
-        return lambda: Consumer(config)
+        return lambda: self._clients.consumer(config)
 
     def _running_positions(self) -> dict[int, int]:
         group = self._group
