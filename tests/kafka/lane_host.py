@@ -223,7 +223,6 @@ def main() -> int:
     values = json.loads(sys.argv[1])
     queue = values.pop("queue")
     file_size_limit = values.pop("file_size_limit", 0)
-    unended_every_seconds = values.pop("unended_every_seconds", None)
     instance = values.pop("instance", None)
     intake.INPUTS_MAX = values.pop(
         "batch", intake.INPUTS_MAX
@@ -245,7 +244,6 @@ def main() -> int:
     options = {
         "on_fatal": on_fatal,
         "on_lane_failed": on_lane_failed,
-        "unended_every_seconds": unended_every_seconds,
         "instance": instance,
     }
     processor = make_processor(Settings(**values), queue, **options)

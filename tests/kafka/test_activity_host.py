@@ -19,7 +19,6 @@ from odradek import activity
 from odradek.activities import ActivityHost, commands, timers
 from odradek.exceptions import BrokerUnreachableError, DuplicateIdentityError, TopicMissingError
 from odradek.kafka.client_config import topics_of
-from odradek.wire import nothing
 from odradek.wire.dead_letters import parse_dead_letter
 from odradek.wire.headers import HANDED_ON_FROM, header, headers_for
 from odradek.wire.partitioner import partition_for
@@ -57,22 +56,6 @@ async def test_short_activity_is_answered_by_one_record_on_the_workflows_partiti
     async with running(engine):  # it was acknowledged: whoever comes next does not see it
         await answered(engine)
     assert ran.count("hello") == 1
-
-
-@both_groups
-async def test_record_that_says_nothing_is_acknowledged_and_skipped(engine: Engine) -> None:
-    async with running(engine):
-        engine.write(engine.commands, nothing.KEY, None, nothing.HEADERS, partition=0)
-        engine.schedule(task := engine.task("note", "behind"), partition=0)
-        await engine.answers(task, "ActivityTaskCompleted")
-    async with running(engine):  # both were acknowledged
-        await answered(engine)
-    assert ran.count("behind") == 1
-    assert not any(
-        engine.admin.end_offsets(
-            engine.topics.dead_letters(ACTIVITIES), [0], committed=False
-        ).values()
-    )
 
 
 async def test_what_is_committed_is_within_the_log(engine: Engine) -> None:

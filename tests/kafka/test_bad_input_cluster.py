@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewPartitions
 
 from odradek import activity, workflow
 from odradek.broker.ports import free_ports
@@ -275,51 +274,6 @@ async def test_changed_partition_count(settings: Settings) -> None:
         with pytest.raises(PartitionCountError) as caught:
             await Worker(client, task_queue=QUEUE, workflows=[Doubles]).run()
         assert (caught.value.expected, caught.value.found) == (3, 2)
-
-
-async def test_partitions_added_to_a_living_queue(settings: Settings) -> None:
-    """Kafka takes none away: the queue lives on. Clients write where its runs are, and nothing
-    on the new partitions.
-    """
-    admin, cluster = AdminClient({"bootstrap.servers": settings.address}), ClusterAdmin(settings)
-    events = cluster.topics.events(QUEUE)
-    ids = [f"waits-{number}" for number in range(12)]
-
-    async def signal_all(client: Client, value: int) -> None:
-        for name in ids:
-            await client.get_workflow_handle(name, task_queue=QUEUE).signal(Waits.go, value)
-
-    async with (
-        connected(settings) as client,
-        Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]),
-    ):
-        await neighbours_complete(client)
-        for name in ids:
-            await client.start_workflow(Waits.run, id=name, task_queue=QUEUE)
-        admin.create_partitions([NewPartitions(events, 5)])[events].result(20)
-
-        async def grown() -> bool:
-            return cluster.describe([events])[events].partitions == 5
-
-        await until_async(grown)
-        async with connected(settings) as late:
-            await signal_all(client, 1)
-            await signal_all(late, 2)
-            for name in ids:
-                assert await late.get_workflow_handle(name, task_queue=QUEUE).query(
-                    Waits.given
-                ) == [1, 2]
-    async with (
-        connected(settings) as client,
-        Worker(client, task_queue=QUEUE, workflows=[Doubles, Waits], activities=[double]),
-    ):
-        await signal_all(client, 0)
-        for name in ids:
-            assert await client.get_workflow_handle(name, task_queue=QUEUE).result() == [1, 2, 0]
-        await client.start_workflow(
-            Doubles.run, 4, id="afterwards", task_queue=QUEUE
-        )  # services hash over all: its outcome is forwarded
-        assert await client.get_workflow_handle("afterwards", task_queue=QUEUE).result() == 8
 
 
 async def test_worker_started_twice_on_one_host(settings: Settings) -> None:

@@ -30,7 +30,6 @@ from odradek.config import Settings
 from odradek.exceptions import ActivityError, RecordTooLargeError, TimeoutError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
-from odradek.wire import nothing
 from odradek.wire.dead_letters import parse_dead_letter
 from odradek.wire.partitioner import partition_for
 from odradek.worker import Worker
@@ -312,19 +311,6 @@ async def test_record_that_nobody_can_use(
         told = parse_dead_letter(letter.headers())
         assert (told.reason, told.topic, told.partition) == (reason, wire.events, partition)
         assert told.message and letter.value() == value
-
-
-async def test_record_that_says_nothing_is_skipped(client: Client, tmp_path: Path) -> None:
-    """And only one whose header says so: a record that lost its value is a dead letter."""
-    wire = Wire(client.settings.address, client.settings.namespace, tmp_path)
-    async with Worker(client, task_queue=QUEUE, workflows=[Doubles], activities=[double]):
-        await neighbours_complete(client)
-        wire.send_raw(nothing.KEY, None, nothing.HEADERS)
-        wire.send_raw(nothing.KEY, None)
-        wire.flush()
-        (letter,) = await until_async(lambda: asyncio.to_thread(wire.read, wire.dead_letters))
-        told = parse_dead_letter(letter.headers())
-        assert (told.reason, told.message) == ("UNDECODABLE", "the record has no value")
 
 
 async def test_start_with_payloads_that_do_not_decode(client: Client) -> None:

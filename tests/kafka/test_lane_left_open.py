@@ -14,11 +14,8 @@ from confluent_kafka import Producer
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.kafka.client_config import transactional_producer_config
 from odradek.processor import faults
-from odradek.wire import nothing
-from odradek.wire.codec import encode
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.state import Row
-from odradek.wire.tasks import ActivityTask
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Host, Wire, key_for
 from tests.kafka.lost_markers import forget_markers
@@ -117,85 +114,3 @@ def test_one_without_a_position_row_is_aborted(
     assert {key: row for key, row in after.items() if key != position} == {
         key: row for key, row in before.items() if key != position
     }
-
-
-def test_readers_of_commands_do_not_wait_for_the_next_one(
-    broker: LocalBroker, namespace: str, tmp_path: Path
-) -> None:
-    """The command of the last input: nothing more comes in, the lane writes a record that says
-    nothing, and readers pass.
-    """
-    wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
-    wire.admin.ensure_queue(QUEUE)
-    with Host(
-        wire, fault=f"{faults.AFTER_FLUSH}:kill:2"
-    ) as first:  # the first is the position row of an own
-        first.line("ready")
-        _send(wire, 0, 1)
-        first.wait_killed()
-    forget_markers(broker.bootstrap, wire.topics.transactional_id(QUEUE, 0))
-    broker.kill()
-    broker.start()
-    reached, end = _bounds(wire, wire.commands, 0)
-    assert reached < end
-    with Host(wire, unended_every_seconds=0.5) as second:
-        second.line("ready")
-        wire.assert_exactly_once(1, 1)
-        assert second.drain() == 0
-    task, *said = wire.read(wire.commands)
-    assert task.value() is not None and said
-    assert all(
-        nothing.says_nothing(one.value(), one.headers()) and one.key() == nothing.KEY
-        for one in said
-    )
-
-
-def test_a_running_lane_says_nothing_where_readers_stand_still(
-    bootstrap: str, namespace: str, tmp_path: Path
-) -> None:
-    """Once, and goes on with its work; whose transaction it is, it cannot know. This one is
-    somebody else's.
-    """
-    wire = Wire(bootstrap, namespace, tmp_path / "state", partitions=1)
-    processor = make_processor(wire.settings, QUEUE, unended_every_seconds=0.3)
-    processor.start()
-    try:
-        wire.signals(1, 1)
-        until(lambda: wire.counts() == {"w0": [1]})
-        stranger = Producer(
-            {"bootstrap.servers": bootstrap, "transactional.id": f"{namespace}-stranger"}
-        )
-        stranger.init_transactions(20)
-        stranger.begin_transaction()
-        stranger.produce(wire.commands, None, nothing.KEY, 0, headers=nothing.HEADERS)
-        stranger.flush(20)
-        before = processor.statistics().totals.transactions
-        until(lambda: processor.statistics().totals.transactions > before)
-        wire.signals(5, 1)
-        until(lambda: processor.statistics().totals.inputs == 6)
-        assert wire.counts() == {"w0": [1]}  # readers wait for the stranger
-        stranger.commit_transaction(20)
-        wire.assert_exactly_once(6, 1)
-        said = [one for one in wire.read(wire.commands) if one.value() is None]
-        assert len(said) == 2
-    finally:
-        processor.stop()
-
-
-def test_one_that_was_aborted_is_aborted_everywhere(
-    broker: LocalBroker, namespace: str, tmp_path: Path
-) -> None:
-    """`state` tells that it was not whole: what it left on other topics never was."""
-    wire = Wire(broker.bootstrap, namespace, tmp_path / "state", partitions=1)
-    key = key_for(wire, 0)
-    task = ActivityTask(namespace, QUEUE, key, key, "T", QUEUE, "999", "ChargeCard", 999)
-    _left_by_an_owner_that_died(wire, broker, encode(task))
-    processor = make_processor(wire.settings, QUEUE, unended_every_seconds=0.5)
-    processor.start()
-    try:
-        processor.wait_ready(30)
-        until(lambda: len(set(_bounds(wire, wire.commands, 0))) == 1)
-    finally:
-        processor.stop()
-    assert {task.activity_type for task in wire.records(wire.commands)} == {"count"}
-    wire.assert_exactly_once(20, 5)

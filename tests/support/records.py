@@ -14,7 +14,6 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config, reader_config, topics_of
 from odradek.wire.codec import decode, decode_row, encode
 from odradek.wire.headers import headers_for
-from odradek.wire.nothing import says_nothing
 from odradek.wire.rows import parse_state_key
 from odradek.wire.state import Row
 from tests.support.settings import settings_for
@@ -94,9 +93,7 @@ class Records:
         return messages
 
     def records(self, topic: str) -> list[Any]:
-        return [
-            decode(m.value()) for m in self.read(topic) if not says_nothing(m.value(), m.headers())
-        ]
+        return [decode(m.value()) for m in self.read(topic)]
 
     def rows(self) -> dict[tuple[str, str], Row]:
         """The tables as the changelog has them."""

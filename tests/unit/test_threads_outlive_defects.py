@@ -22,7 +22,6 @@ from odradek.kafka.producer import PlainProducer
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.processor.members import MemberReports
 from odradek.processor.purge import Purger
-from odradek.processor.unended import UnendedTransactions
 from odradek.wire.codec import Codec
 from odradek.wire.topics import Topics
 
@@ -98,23 +97,6 @@ def test_the_purge_of_events(caplog: pytest.LogCaptureFixture) -> None:
             every_seconds=OFTEN_S,
         ),
         positions,
-    )
-    assert DEFECT in caplog.text
-
-
-def test_the_look_for_unended_transactions(caplog: pytest.LogCaptureFixture) -> None:
-    class Cluster:
-        topics = Topics("n")
-        topic_names = Calls([])
-
-        def describe(self, names: list[str]) -> dict[str, TopicFacts]:
-            return {}
-
-    started(
-        UnendedTransactions(
-            cast(ClusterAdmin, Cluster()), lambda places: None, every_seconds=OFTEN_S
-        ),
-        Cluster.topic_names,
     )
     assert DEFECT in caplog.text
 

@@ -92,7 +92,6 @@ def test_partitions_are_counted_anew_where_it_is_worth_it(monkeypatch: pytest.Mo
         return {name: SimpleNamespace(partitions=partitions) for name in names if partitions}
 
     monkeypatch.setattr(admin, "describe", describe)
-    monkeypatch.setattr(admin, "hashed_over", lambda facts: facts.partitions, raising=False)
     reader = QueueReader(settings, admin, Board(), clock_s=lambda: now_s)  # type: ignore[arg-type]
     try:
         assert reader.partition_count("orders") == 0

@@ -33,7 +33,6 @@ from odradek.wire import dead_letters
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UndecodableRecord, UnknownSchemaError
 from odradek.wire.headers import HANDED_ON_FROM, place
-from odradek.wire.nothing import says_nothing
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
 
 logger = logging.getLogger("odradek.activities")
@@ -203,9 +202,6 @@ class ConsumerThread:
     def _read(self, message: Message, owner: OwnedPartition, cell: Cell, now: float) -> None:
         value = message.value()
         headers: Any = message.headers()
-        if value is None and says_nothing(None, headers):
-            cell.acknowledged = True
-            return
         try:
             task = self._codec.decode(value or b"")
         except UnknownSchemaError as error:

@@ -16,7 +16,6 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import get_args
 
@@ -237,7 +236,6 @@ class KafkaTransport:
                     events, reason="no worker and no start has ever used this task queue"
                 )
             facts = self._admin.ensure([events, self._topics.state(task_queue)])[events]
-        facts = replace(facts, partitions=self._admin.hashed_over(facts))
         limit = self._admin.max_message_bytes([facts.require("Write", "DescribeConfigs").name])[
             events
         ]

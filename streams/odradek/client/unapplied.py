@@ -49,13 +49,11 @@ def _places(
     topics = {admin.topics.events(queue): queue for queue in task_queues}
     places: dict[tuple[str, int], tuple[str, int, int]] = {}
     for topic, facts in admin.describe(topics).items():
-        for partition in {
-            partition_for(key, count) for count in (facts.partitions, admin.hashed_over(facts))
-        }:
-            start = admin.start_offsets(topic, [partition])[partition]
-            end = admin.end_offsets(topic, [partition], committed=True)[partition]
-            if start < end:
-                places[topic, partition] = (topics[topic], start, end)
+        partition = partition_for(key, facts.partitions)
+        start = admin.start_offsets(topic, [partition])[partition]
+        end = admin.end_offsets(topic, [partition], committed=True)[partition]
+        if start < end:
+            places[topic, partition] = (topics[topic], start, end)
     return places
 
 

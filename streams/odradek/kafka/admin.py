@@ -40,7 +40,6 @@ from odradek.exceptions import (
     BrokerUnreachableError,
     OdradekError,
     PartitionCountError,
-    TopicError,
     TopicMissingError,
 )
 from odradek.kafka.asking import BrokerAwayError, first_answered, given_up
@@ -52,7 +51,6 @@ from odradek.kafka.refused import check_kafka_settings
 from odradek.kafka.settings import KafkaSettings
 from odradek.weak_method import weak_method
 from odradek.wire.topic_configs import topic_config
-from odradek.wire.topics import EVENTS
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -287,41 +285,16 @@ class ClusterAdmin:
         return found[events], found[state]
 
     def check_partitions(self, events: TopicFacts, state: TopicFacts) -> None:
-        """Workflow ids of the queue are hashed over the setting's number of partitions, or
-        somebody has added some since then.
-
-        More partitions of `events` are forwarded from. More of `state`, if those that count have
-        been written and the others never, are nothing. Raises PartitionCountError, naming both
-        numbers: never a silent re-hash.
+        """Workflow ids of the queue are hashed over the setting's number of partitions. Raises
+        PartitionCountError, naming both numbers: never a silent re-hash.
         """
         count = self._settings.partitions
-        if state.partitions < count:
+        if state.partitions != count:
             raise PartitionCountError(state.name, expected=count, found=state.partitions)
-        if events.partitions < count:
+        if events.partitions != count:
             raise PartitionCountError(
                 events.name, expected=count, found=events.partitions, beside_state=True
             )
-        if state.partitions > count:
-            ends = self.end_offsets(state.name, range(state.partitions), committed=False)
-            if not all(ends[number] for number in range(count)) or any(
-                ends[number] for number in range(count, state.partitions)
-            ):
-                raise PartitionCountError(state.name, expected=count, found=state.partitions)
-
-    def hashed_over(self, topic: TopicFacts) -> int:
-        """How many partitions keys of a topic are hashed over: all; of a queue's `events` those
-        that its `state` has too, since somebody may have added some. A hint: what lies on
-        another partition is forwarded. Raises what the cluster raises.
-        """
-        parsed = self.topics.parse(topic.name)
-        if parsed is None or parsed.kind != EVENTS:
-            return topic.partitions
-        name = self.topics.state(parsed.task_queue)
-        try:
-            state = self.describe([name]).get(name)
-        except TopicError:  # not for this principal to see
-            return topic.partitions
-        return topic.partitions if state is None else min(topic.partitions, state.partitions)
 
     def max_message_bytes(self, topics: Iterable[str]) -> dict[str, int]:
         """`max.message.bytes` of topics that exist; compare with `odradek.wire.record_size`."""

@@ -43,7 +43,6 @@ from odradek.wire.events import (
     UnparkWorkflow,
 )
 from odradek.wire.json_input import decode_json, is_json
-from odradek.wire.nothing import says_nothing
 from odradek.wire.outcomes import INVALID_ARGUMENT, Reply
 from odradek.wire.partitioner import partition_for
 from odradek.wire.payload import Failure
@@ -142,9 +141,6 @@ class Sorter:
         for message in messages:
             written_ms = message.timestamp()[1]
             latest_ms = max(latest_ms, min(written_ms, now_ms))
-            if message.value() is None and says_nothing(None, _headers(message)):
-                result.taken += 1
-                continue
             try:
                 event = self._read(message)
             except UnknownSchemaError as error:

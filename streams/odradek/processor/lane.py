@@ -26,7 +26,6 @@ import logging
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -76,7 +75,6 @@ from odradek.processor.timers import Timers
 from odradek.processor.transaction import POSITION_KEY, Transactions
 from odradek.processor.trials import moment
 from odradek.processor.tripwires import first_start, known_start
-from odradek.processor.unended import Place, open_ends, says_nothing_at
 from odradek.processor.unreadable_rows import UnreadableRows
 from odradek.processor.work import (
     CLUSTER_ERRORS,
@@ -170,7 +168,6 @@ class Lane(threading.Thread):
         self._pacing = Pacing()
         self._unreadable = UnreadableRows(services, partition)
         self._defects = 0  # in a row, without progress
-        self._unended: deque[Place] = deque()
         self._restore_remaining = 0
         self._transactions = self._new_transactions()
         # What an own gives and a drop takes.
@@ -232,11 +229,6 @@ class Lane(threading.Thread):
     def gap(self, error: OdradekError) -> None:
         """The consumer found records deleted that were not read: stop with this error."""
         self._gap = error
-        self.inbox.wake()
-
-    def end_at(self, places: list[Place]) -> None:
-        """Readers stand still there: if it is for a transaction of this lane, end it."""
-        self._unended.extend(places)
         self.inbox.wake()
 
     def follow(self, stopped: Lane) -> None:
@@ -500,10 +492,6 @@ class Lane(threading.Thread):
         one; the same one wherever it reached.
         """
         services = self._services
-        try:
-            others = list(open_ends(services.admin))
-        except (KafkaException, OdradekError) as error:
-            raise Dropped(f"ends of topics: {error}", blameless=True) from error
         producer = self._transactions.producer
         end_left_open(
             producer,
@@ -512,7 +500,6 @@ class Lane(threading.Thread):
             start,
             end,
             self.partition,
-            others,
         )
 
     # ------------------------------------------------------------------------------------------------
@@ -523,8 +510,6 @@ class Lane(threading.Thread):
         while True:
             self._check_stop()
             self._transactions.widen(time.monotonic() - self._owned_at)
-            if self._unended:
-                self._end_unended()
             parked = self._take_parked()
             if parked is not None:
                 self._take(parked)
@@ -959,20 +944,6 @@ class Lane(threading.Thread):
         ) or now - self._transactions.committed_at >= IDLE_COMMIT_SECONDS:
             self._commit_position()
         self._store.flush_if_older(STORE_FLUSH_SECONDS)
-
-    def _end_unended(self) -> None:
-        """A record that says nothing on each place: the end of its transaction ends one of ours
-        that has none there.
-        """
-        places = dict.fromkeys(self._unended.popleft() for _ in range(len(self._unended)))
-        self._touched = []  # those of the last step stand: nothing of it is undone with this
-        try:
-            self._transactions.commit(
-                {}, [[says_nothing_at(place) for place in places]], self.position, self._care
-            )
-        except Refused as refusal:
-            self._abort(refusal)
-            self._become(LaneState.RUNNING)
 
     def _alarm(self, now: float) -> None:
         """Nothing to read, and due timers wait for inputs that are there: somebody left a

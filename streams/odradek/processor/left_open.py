@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from odradek.engine import ports
 from odradek.processor.errors import Dropped
-from odradek.processor.unended import Place, says_nothing_at
 from odradek.processor.work import dropped, key_of, offset_of
 from odradek.wire.rows import state_key
 
@@ -40,7 +39,6 @@ def end_left_open(
     start: int,
     end: int,
     partition: int,
-    others: Iterable[Place],
 ) -> None:
     """End what `producer` may have left open from `start` on (what readers of committed records
     reach) to `end`; the lane has fenced.
@@ -51,8 +49,7 @@ def end_left_open(
     a transaction that was whole on this partition is taken for a commit; it needs a lane and a
     broker that are killed within milliseconds of each other.
 
-    others: where readers of other topics stand still too. A record that says nothing goes there
-    with it, so that the transaction ends in one way on all of them.  new_reader: makes a reader
+    new_reader: makes a reader
     of uncommitted records with end-of-partition events. Raises Dropped.
     """
     whole = _holds_position_row(new_reader, topic, partition, start, end)
@@ -64,9 +61,6 @@ def end_left_open(
     try:
         producer.begin_transaction()
         producer.produce(topic, None, _NOTHING, partition)
-        for place in others:
-            said = says_nothing_at(place)
-            producer.produce(said.topic, said.value, said.key, said.partition, headers=said.headers)
         if whole:
             producer.commit_transaction(_END_SECONDS)
         else:

@@ -2,8 +2,7 @@
 underneath, no asyncio.
 
 Threads: one that polls the group's consumer, one a lane, one that asks ends for due timers, one
-for member reports, one that purges, one that looks for transactions without an end, and those of
-librdkafka. `start` returns once the cluster answered and the topics are there; `wait_ready`
+for member reports, one that purges, and those of librdkafka. `start` returns once the cluster answered and the topics are there; `wait_ready`
 waits for the lanes.
 """
 
@@ -37,7 +36,6 @@ from odradek.kafka.settling import Settling
 from odradek.kafka.slots import Slot, take_slot
 from odradek.kafka.upkeep import TopicUpkeep
 from odradek.kafka.windows import batch_bytes
-from odradek.processor.forwarding import ForwardingLane
 from odradek.processor.group import Group
 from odradek.processor.held import Held, HoldingActivator
 from odradek.processor.lane import Lane, Seat
@@ -59,7 +57,6 @@ from odradek.processor.statistics import (
 )
 from odradek.processor.store import prune
 from odradek.processor.tally import Tallies
-from odradek.processor.unended import SLACK_SECONDS, Place, UnendedTransactions
 from odradek.wire.codec import Codec
 from odradek.wire.outcomes import LaneStatus
 from odradek.wire.schema import RECORD_TYPES
@@ -105,7 +102,6 @@ class Processor:
         clients: KafkaClients | None = None,
         members_every_seconds: float | None = None,
         purge_every_seconds: float | None = None,
-        unended_every_seconds: float | None = None,
     ) -> None:
         self._settings = settings
         self._task_queue = task_queue
@@ -119,9 +115,6 @@ class Processor:
         self._instance = instance
         self._members_every_seconds = members_every_seconds
         self._purge_every_seconds = purge_every_seconds
-        self._unended_every_seconds = (
-            unended_every_seconds or settings.transaction_timeout.total_seconds() + SLACK_SECONDS
-        )
         self._fatal: BaseException | None = None
         self._started = False
         self._stop_lock = threading.Lock()
@@ -135,7 +128,6 @@ class Processor:
         self._group: Group | None = None
         self._members: MemberReports | None = None
         self._purger: Purger | None = None
-        self._unended: UnendedTransactions | None = None
         self._upkeep: TopicUpkeep | None = None
         self._clock_watch: ClockWatch | None = None
 
@@ -220,9 +212,6 @@ class Processor:
             new_uncommitted_reader=lambda: self._clients.consumer(
                 reader_config(self._settings, read_uncommitted=True, partition_eof=True)
             ),
-            new_offsets_consumer=lambda: self._clients.consumer(
-                consumer_config(self._settings, topics.processor_group(queue))
-            ),
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
             batch_bytes=batch_bytes(transactional_producer_config(settings, "")),
@@ -230,10 +219,6 @@ class Processor:
         )
         events = topics.events(queue)
         instance = self._instance or self._slot.instance_id
-        if events_facts.partitions > settings.partitions:
-            # Another member than before they were added: one that comes back under its name gets
-            # what it had, and nobody the new ones.
-            instance = f"{instance}-of-{events_facts.partitions}"
         group = self._group = Group(
             self._group_consumer(instance),
             events,
@@ -273,10 +258,6 @@ class Processor:
             **({"every_seconds": self._purge_every_seconds} if self._purge_every_seconds else {}),
         )
         self._purger.start()
-        self._unended = UnendedTransactions(
-            admin, self._end_unended, every_seconds=self._unended_every_seconds
-        )
-        self._unended.start()
         shared = [topics.members, topics.replies, topics.schemas, topics.results, topics.executions]
         self._upkeep = TopicUpkeep(admin, [found[topic] for topic in shared], self._made_anew)
         self._upkeep.start()
@@ -303,7 +284,6 @@ class Processor:
             self._clock_watch,
             self._members,
             self._purger,
-            self._unended,
             self._services.ends if self._services else None,
         ):
             if thread is not None:
@@ -414,8 +394,7 @@ class Processor:
 
     def _new_lane(self, partition: int, seat: Seat) -> Lane:
         assert self._services is not None
-        kind = Lane if partition < self._services.partitions else ForwardingLane
-        return kind(partition, self._services, seat, self._note_lane_failed)
+        return Lane(partition, self._services, seat, self._note_lane_failed)
 
     def _new_engine(self, held: Held, tally: ActivationTally) -> Engine:
         settings = self._settings
@@ -473,10 +452,6 @@ class Processor:
             for p, lane in lanes.items()
             if lane.state is LaneState.RUNNING and lane.position > 0
         }
-
-    def _end_unended(self, places: list[Place]) -> None:
-        for lane in list(self._group.lanes.values()) if self._group is not None else ():
-            lane.end_at(places)
 
     # --- errors
 

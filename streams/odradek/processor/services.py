@@ -53,7 +53,6 @@ class LaneServices:
     restorer: Restorer
     new_reader: Callable[[], Consumer]
     new_uncommitted_reader: Callable[[], Consumer]
-    new_offsets_consumer: Callable[[], Consumer]  # knows the group, never joins it
     new_engine: Callable[[Held, ActivationTally], Engine]
     transactional_producer: Callable[
         [int, int], Producer

@@ -42,7 +42,6 @@ from odradek.exceptions import (
     StateStoreError,
 )
 from odradek.kafka.registry import SchemaRegistryUnreachableError
-from odradek.processor.manifest import DamagedFileError, check_files, is_open
 from odradek.wire.codec import decode_row
 from odradek.wire.errors import NewerFormatError, UndecodableRecord, UnknownSchemaError
 from odradek.wire.state import FORMAT, Row
@@ -293,16 +292,6 @@ class LaneStore:
     def _open_existing(cls, path: Path, identity: StoreIdentity) -> LaneStore | None:
         if not (path / "CURRENT").exists():
             return None
-        try:
-            check_files(path)
-        except DamagedFileError as error:
-            if is_open(path):
-                raise StoreLockedError(
-                    str(path), "another process or thread has it open"
-                ) from error
-            raise StoreCorruptError(str(path), str(error)) from error
-        except OSError as error:
-            raise translate(error, path) from error
         db = _open_db(path)
         try:
             raw_identity, raw_applied = db.get(_IDENTITY), db.get(_APPLIED)

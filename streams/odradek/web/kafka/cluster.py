@@ -112,7 +112,7 @@ class QueueReader:
         topic = self.topics.events(name)
         try:
             facts = self._admin.describe([topic]).get(topic)
-            found = 0 if facts is None else self._admin.hashed_over(facts)
+            found = 0 if facts is None else facts.partitions
         except (BrokerUnreachableError, KafkaException):
             if not count:
                 raise

@@ -172,7 +172,7 @@ class DeadLetterReader:
         where it stood, if that is there.
         """
         if key is not None:
-            return partition_for(key, self._admin.hashed_over(facts))
+            return partition_for(key, facts.partitions)
         return origin if 0 <= origin < facts.partitions else 0
 
     def _offset_of(

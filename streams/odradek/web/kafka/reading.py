@@ -23,7 +23,6 @@ from odradek.wire.codec import Codec
 from odradek.wire.errors import WireError
 from odradek.wire.headers import KIND
 from odradek.wire.json_input import decode_json, is_json
-from odradek.wire.nothing import says_nothing
 from odradek.wire.topics import DEAD_LETTERS, EVENTS, Topics
 
 _POLL_S = 0.2
@@ -197,7 +196,7 @@ def record_view(message: Message, topics: Topics, codec: Codec) -> RecordView:
         offset=message.offset() or 0,
         time_ms=max(0, message.timestamp()[1]),
         key=key_text(message),
-        kind=kind if value is not None or says_nothing(value, headers_of(message)) else "tombstone",
+        kind=kind if value is not None else "tombstone",
         headers=headers,
         value=shown,
         size_bytes=len(value or b""),

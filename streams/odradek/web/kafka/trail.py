@@ -314,12 +314,8 @@ class RecordReader:
                 partitions = range(facts.partitions)
             else:
                 # `executions` too: its key has the run id besides, its partition is the workflow
-                # id's. Of `events` that somebody has added partitions to, where its owner has it
-                # and where others write it.
-                partitions = {
-                    partition_for(workflow_id.encode(), count)
-                    for count in (facts.partitions, self._admin.hashed_over(facts))
-                }
+                # id's.
+                partitions = [partition_for(workflow_id.encode(), facts.partitions)]
             places += [(name, partition) for partition in partitions]
         return places
 
