@@ -73,7 +73,7 @@ test: $(STAMP)
 docs: $(STAMP)
 	@mkdir -p build/docs
 	@$(PY) -m odradek.config > build/docs/settings.md
-	@$(PY) -m odradek.telemetry.catalog > build/docs/metrics.md
+	@$(PY) -m odradek.telemetry.metrics > build/docs/metrics.md
 	@$(PY) -m odradek.cli.page > build/docs/cli.md
 	@$(PY) -m tests.promises > build/docs/promises.md
 	@echo "==> build/docs"; ls build/docs

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+from odradek.processor.tally import Tally
+from odradek.statistics import Histogram
+
 from odradek.engine.activation import Activation, Commands
 from odradek.engine.ports import (
     COMMANDS,
@@ -26,9 +29,7 @@ from odradek.engine.ports import (
 )
 from odradek.processor.inputs import Sorted
 from odradek.processor.measured import ActivationTally, MeasuringActivator
-from odradek.processor.tally import Tally
 from odradek.processor.work import Work
-from odradek.statistics import Histogram
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.history import HistoryEvent, WorkflowExecutionSignaled, WorkflowTask
 from odradek.wire.outcomes import COMPLETED, ExecutionSummary, WorkflowResult

@@ -95,11 +95,14 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
             ),
             stat(
                 "Lag",
-                f"sum(odradek_lane_lag{{{WHERE}}})",
+                f"sum(odradek_partition_lag{{{WHERE}}})",
                 text="Records of events not applied yet.",
             ),
-            stat("Lanes not running", f"count(odradek_lane_running{{{WHERE}}} == 0) or vector(0)"),
-            stat("Runs that fail or are parked", f"sum(odradek_lane_failing_runs{{{WHERE}}})"),
+            stat(
+                "Lanes not running",
+                f"count(odradek_partition_running{{{WHERE}}} == 0) or vector(0)",
+            ),
+            stat("Runs that fail or are parked", f"sum(odradek_partition_failing_runs{{{WHERE}}})"),
             stat("Dead letters", f"sum(odradek_queue_dead_letters{{{WHERE}}})"),
         ],
     ),
@@ -150,10 +153,13 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
                 "Failing, parked, dead letters",
                 [
                     (
-                        total("odradek_lane_failing_runs", "task_queue"),
+                        total("odradek_partition_failing_runs", "task_queue"),
                         "failing runs {{task_queue}}",
                     ),
-                    (rate("odradek_lane_parked_total", "task_queue"), "parked / s {{task_queue}}"),
+                    (
+                        rate("odradek_partition_quarantined_total", "task_queue"),
+                        "parked / s {{task_queue}}",
+                    ),
                     (
                         rate("odradek_dead_letters_total", "kind, reason"),
                         "dead letters / s {{kind}} {{reason}}",
@@ -169,49 +175,52 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
                 "Lag by partition",
                 [
                     (
-                        total("odradek_lane_lag", "task_queue, partition"),
+                        total("odradek_partition_lag", "task_queue, partition"),
                         "{{task_queue}}/{{partition}}",
                     )
                 ],
             ),
             panel(
                 "Age of inputs",
-                quantiles("odradek_lane_input_age_seconds"),
+                quantiles("odradek_partition_input_age_seconds"),
                 "s",
                 "Of the oldest input of a transaction: the lag in time.",
             ),
             panel(
                 "Inputs",
-                [(rate("odradek_lane_inputs_total", "task_queue"), "{{task_queue}}")],
+                [(rate("odradek_partition_inputs_total", "task_queue"), "{{task_queue}}")],
                 "ops",
             ),
             panel(
                 "Transactions and what they hold",
                 [
                     (
-                        rate("odradek_lane_transactions_total", "task_queue"),
+                        rate("odradek_partition_transactions_total", "task_queue"),
                         "transactions / s {{task_queue}}",
                     ),
-                    (quantile("odradek_lane_batch_inputs", 0.5), "inputs in one, p50"),
+                    (quantile("odradek_partition_batch_inputs", 0.5), "inputs in one, p50"),
                     (
-                        rate("odradek_lane_records_written_total", "task_queue"),
+                        rate("odradek_partition_records_written_total", "task_queue"),
                         "records written / s {{task_queue}}",
                     ),
                 ],
             ),
             panel(
                 "Commit",
-                quantiles("odradek_lane_commit_seconds"),
+                quantiles("odradek_partition_commit_seconds"),
                 "s",
                 "Begin of a transaction until it is applied.",
             ),
-            panel("Engine step", quantiles("odradek_lane_step_seconds"), "s"),
+            panel("Engine step", quantiles("odradek_partition_step_seconds"), "s"),
             panel(
                 "Queue in memory, timers, long polls",
                 [
-                    (total("odradek_lane_queue_depth", "task_queue"), "queued {{task_queue}}"),
-                    (total("odradek_lane_timers", "task_queue"), "timers {{task_queue}}"),
-                    (total("odradek_lane_long_polls", "task_queue"), "long polls {{task_queue}}"),
+                    (total("odradek_partition_queue_depth", "task_queue"), "queued {{task_queue}}"),
+                    (total("odradek_partition_timers", "task_queue"), "timers {{task_queue}}"),
+                    (
+                        total("odradek_partition_long_polls", "task_queue"),
+                        "long polls {{task_queue}}",
+                    ),
                 ],
             ),
             panel(
@@ -220,7 +229,7 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
                     (
                         (
                             "max by (task_queue, partition)"
-                            f" (odradek_lane_timers_late_seconds{{{WHERE}}})"
+                            f" (odradek_partition_timers_late_seconds{{{WHERE}}})"
                         ),
                         "{{task_queue}}/{{partition}}",
                     )
@@ -231,11 +240,11 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
                 "Restore",
                 [
                     (
-                        total("odradek_lane_restore_remaining", "task_queue, partition"),
+                        total("odradek_partition_restore_remaining", "task_queue, partition"),
                         "left {{task_queue}}/{{partition}}",
                     ),
                     (
-                        rate("odradek_lane_restored_rows_total", "task_queue"),
+                        rate("odradek_partition_restored_rows_total", "task_queue"),
                         "rows / s {{task_queue}}",
                     ),
                 ],
@@ -243,10 +252,16 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
             panel(
                 "Dropped, refused, forwarded",
                 [
-                    (rate("odradek_lane_dropped_total", "task_queue"), "dropped {{task_queue}}"),
-                    (rate("odradek_lane_refused_total", "task_queue"), "refused {{task_queue}}"),
                     (
-                        rate("odradek_lane_forwarded_total", "task_queue"),
+                        rate("odradek_partition_resets_total", "task_queue"),
+                        "dropped {{task_queue}}",
+                    ),
+                    (
+                        rate("odradek_partition_rejected_batches_total", "task_queue"),
+                        "refused {{task_queue}}",
+                    ),
+                    (
+                        rate("odradek_partition_forwarded_total", "task_queue"),
                         "forwarded {{task_queue}}",
                     ),
                 ],
@@ -498,10 +513,10 @@ def dashboard() -> dict[str, Any]:
         "timezone": "browser",
         "templating": {
             "list": [
-                variable("namespace", "label_values(odradek_lane_running, namespace)"),
+                variable("namespace", "label_values(odradek_partition_running, namespace)"),
                 variable(
                     "task_queue",
-                    'label_values({__name__=~"odradek_lane_running|odradek_activity_slots",'
+                    'label_values({__name__=~"odradek_partition_running|odradek_activity_slots",'
                     ' namespace=~"$namespace"}, task_queue)',
                 ),
             ]

@@ -27,6 +27,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from odradek.client import (
     Client,
@@ -47,8 +48,6 @@ from odradek.exceptions import (
     WorkflowAlreadyStartedError,
 )
 from odradek.service import RPCError, RPCStatusCode
-from odradek.telemetry.endpoint import renderer
-from odradek.telemetry.sources import Sample, client_samples
 from services.order_api.bodies import JsonRoute
 from services.order_api.shapes import CancelIn, OrderIn, OrderOut, too_large
 from services.orders.models import ORDER_TASK_QUEUE, OrderResult, workflow_id
@@ -77,22 +76,13 @@ CANCEL_ASKED_FOR = (
 
 def create_app(client: Client) -> FastAPI:
     """The ASGI app, for the loop that the client is connected on."""
-    namespace, task_queue = (
-        client.settings.namespace,
-        client.settings.task_queue or ORDER_TASK_QUEUE,
-    )
+    task_queue = client.settings.task_queue or ORDER_TASK_QUEUE
 
     app = FastAPI(title="Orders")
 
-    def samples() -> list[Sample]:
-        return list(client_samples(namespace, asdict(client.statistics())))
-
-    render = renderer([samples])
-
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        status, kind, body = render()
-        return Response(body, status, media_type=kind)
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/health/live", include_in_schema=False)
     @app.get("/health/ready", include_in_schema=False)

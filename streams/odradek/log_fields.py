@@ -1,5 +1,5 @@
 """Ids that log lines of a thread carry (namespace, task queue, partition), for handlers that
-show them: `odradek.telemetry.logs`.
+show them: `odradek.cli.logs`.
 
 Workflow and activity code have ids of their own (`workflow.logger`, `activity.logger`); these
 are for the hosts' lines.

@@ -21,6 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from odradek.telemetry.logs import log_as_set
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
@@ -28,7 +29,6 @@ from odradek import activity, workflow
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.contrib.opentelemetry import TracingInterceptor
-from odradek.telemetry.logs import log_as_set
 from odradek.worker import Worker
 
 SHORT = timedelta(seconds=30)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from odradek.telemetry.logs import JsonFormatter
 
 from odradek import activity, workflow
 from odradek.client import (
@@ -27,7 +28,6 @@ from odradek.client import (
 from odradek.common import RetryPolicy
 from odradek.config import Settings
 from odradek.exceptions import ActivityError, ApplicationError
-from odradek.telemetry.logs import JsonFormatter
 from odradek.worker import Worker
 from tests.kafka.bad_input import PATIENT, described, sent, task_failure
 from tests.support.client import connected

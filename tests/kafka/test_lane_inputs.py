@@ -12,11 +12,11 @@ import time
 from typing import Any
 
 import pytest
+from odradek.telemetry.logs import JsonFormatter
 
 from odradek.processor import Processor
 from odradek.processor.held import HELD_PROBLEMS
 from odradek.processor.inbox import BYTES_MAX
-from odradek.telemetry.logs import JsonFormatter
 from odradek.wire import dead_letters
 from odradek.wire.codec import SINGLE_OBJECT_MARKER, encode
 from odradek.wire.dead_letters import parse_dead_letter

@@ -11,11 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from odradek.telemetry.catalog import CATALOG
 
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
-from odradek.telemetry.catalog import CATALOG
 from odradek.wire.topics import Topics
 from tests.kafka.bad_input import sent
 from tests.kafka.lane_records import open_transaction_of
@@ -68,12 +68,14 @@ async def test_live_while_it_restores_and_ready_only_then(settings: Settings, st
         what=lambda: process.reasons("ready"),
     )
     await until_async(
-        lambda: process.total("odradek_lane_running", partition="1") == 1
+        lambda: process.total("odradek_partition_running", partition="1") == 1
     )  # its neighbour works meanwhile
     assert process.status("live") == 200 and process.status("ready") == 503
-    assert process.total("odradek_lane_running", partition="0") == 0
-    assert process.total("odradek_lane_state", partition="0", state="RESTORING") == 1
-    await until_async(lambda: process.total("odradek_lane_restore_remaining", partition="0") > 0)
+    assert process.total("odradek_partition_running", partition="0") == 0
+    assert process.total("odradek_partition_state", partition="0", state="RESTORING") == 1
+    await until_async(
+        lambda: process.total("odradek_partition_restore_remaining", partition="0") > 0
+    )
     assert (
         process.total("odradek_ready", kind="processor") == 0
         and process.total("odradek_live", kind="processor") == 1
@@ -83,7 +85,7 @@ async def test_live_while_it_restores_and_ready_only_then(settings: Settings, st
     await ready(process)
     await until_async(
         lambda: (
-            process.total("odradek_lane_running") == 2
+            process.total("odradek_partition_running") == 2
             and process.total("odradek_ready", kind="processor") == 1
         )
     )
@@ -94,8 +96,10 @@ async def test_the_server_sees_queues_that_nobody_serves_any_more(
 ) -> None:
     server, process = start("server"), start("processor")
     await asyncio.gather(ready(server), ready(process))
-    await until_async(lambda: sum(name == "odradek_lane_lag" for name, _ in process.metrics()) == 2)
-    assert process.total("odradek_lane_lag") == 0
+    await until_async(
+        lambda: sum(name == "odradek_partition_lag" for name, _ in process.metrics()) == 2
+    )
+    assert process.total("odradek_partition_lag") == 0
     await until_async(lambda: server.total("odradek_queue_processors", task_queue="q") == 1)
     await until_async(lambda: server.total("odradek_queue_partitions_unowned", task_queue="q") == 0)
     process.kill(
@@ -273,7 +277,7 @@ async def test_each_process_of_a_worker_command_serves_at_a_port_of_its_own(star
     def running() -> int:  # both partitions, whoever has them while they move
         text = "".join(command.ask("/metrics", number=number)[1] for number in (0, 1))
         return sum(
-            line.startswith("odradek_lane_running{") and line.endswith("} 1.0")
+            line.startswith("odradek_partition_running{") and line.endswith("} 1.0")
             for line in text.splitlines()
         )
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
+from odradek.telemetry.health import health_of_activities, health_of_processor
 
 from odradek import workflow
 from odradek.client import Client, RPCError, RPCStatusCode
@@ -25,7 +26,6 @@ from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.client_config import admin_config
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.processor import Processor
-from odradek.telemetry.health import health_of_activities, health_of_processor
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.schema import RECORD_TYPES, fingerprint
 from odradek.worker import Worker

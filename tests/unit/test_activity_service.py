@@ -123,6 +123,7 @@ class Bench:
             self.runner,
             self.answers,  # type: ignore[arg-type]
             topics=Topics("ns"),
+            task_queue="q",
             slots_total=slots,
             identity=IDENTITY,
             data_converter=converter,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from odradek.telemetry.logs import JsonFormatter, configure_logging, log_as_set
 
 from odradek.activation.logs import logger as workflow_logger
 from odradek.activities.log import logger as activity_logger
@@ -20,7 +21,6 @@ from odradek.client.transport import Owner
 from odradek.client.verdicts import accept
 from odradek.config import Settings
 from odradek.log_fields import set_log_fields
-from odradek.telemetry.logs import JsonFormatter, configure_logging, log_as_set
 from tests.unit.web_server import WebServer
 
 API = "/api/odradek/v1"

@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from odradek.telemetry.logs import JsonFormatter
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from odradek.cli.app import main
 from odradek.cli.output import print_json
-from odradek.telemetry.logs import JsonFormatter
 from odradek.web.api import operation
 from odradek.web.hub import sse
 from odradek.web.temporal.endpoint import json_response

@@ -15,6 +15,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from odradek.processor.tally import Tallies, Tally
+from odradek.statistics import NAMES_MAX, OTHER, UNKNOWN, Counts, Histogram, Histograms
+from odradek.telemetry.collector import MeterCollector
+from odradek.telemetry.health import Health, health_of_activities, health_of_processor
+from odradek.telemetry.logs import IDS, JsonFormatter, configure_logging
 from prometheus_client import CollectorRegistry, generate_latest
 
 from odradek.activation import Watchdog, WatchedActivator
@@ -35,13 +40,8 @@ from odradek.processor.statistics import (
     Totals,
     partition_totals,
 )
-from odradek.processor.tally import Tallies, Tally
 from odradek.processor.work import Work
-from odradek.statistics import NAMES_MAX, OTHER, UNKNOWN, Counts, Histogram, Histograms
-from odradek.telemetry.collector import MeterCollector
 from odradek.telemetry.endpoint import Endpoint, process_endpoint
-from odradek.telemetry.health import Health, health_of_activities, health_of_processor
-from odradek.telemetry.logs import IDS, JsonFormatter, configure_logging
 from odradek.telemetry.meter import Families, PrometheusMeter
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired, WorkflowTask

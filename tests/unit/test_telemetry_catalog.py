@@ -15,6 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from odradek.processor.tally import Tally
+from odradek.statistics import NAMES_MAX, Distribution, Histogram
+from odradek.telemetry.catalog import CATALOG, COUNTER, HISTOGRAM, Metric
+from odradek.telemetry.collector import new_registry
+from odradek.telemetry.health import Health
+from odradek.telemetry.sources import Sample, activity_samples, disk_samples, processor_samples
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -27,13 +33,7 @@ from odradek.processor.statistics import (
     Totals,
     partition_totals,
 )
-from odradek.processor.tally import Tally
-from odradek.statistics import NAMES_MAX, Distribution, Histogram
 from odradek.telemetry import catalog
-from odradek.telemetry.catalog import CATALOG, COUNTER, HISTOGRAM, Metric
-from odradek.telemetry.collector import new_registry
-from odradek.telemetry.health import Health
-from odradek.telemetry.sources import Sample, activity_samples, disk_samples, processor_samples
 from odradek.visibility.reader import IngestStatistics
 from odradek.web.context import ServerContext
 from odradek.web.kafka.facts import ActivityPartitionView, QueueDetail
@@ -280,7 +280,7 @@ def test_nobody_serves_a_share_group_is_seen_without_its_lag(tmp_path: Path) -> 
     )
     assert "odradek_queue_commands_lag > 0" in classic and "odradek_queue_services == 0" in classic
     assert (
-        "increase(odradek_queue_commands_total[10m]) > 0" in share
+        "increase(odradek_queue_commands_written[10m]) > 0" in share
         and "max_over_time(odradek_queue_services[10m]) == 0" in share
     )
     assert share.endswith("unless odradek_queue_commands_lag")

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from odradek.telemetry.catalog import CATALOG
 from prometheus_client.parser import text_string_to_metric_families
 
 from odradek.config import Settings
 from odradek.exceptions import OdradekError
-from odradek.telemetry.catalog import CATALOG
 from odradek.visibility.reader import IngestStatistics
 from odradek.web.app import create_app
 from odradek.web.context import ServerContext

@@ -15,7 +15,7 @@ from odradek.common import (
     MetricHistogramTimedelta,
     MetricMeter,
 )
-from odradek.statistics import UNKNOWN
+from odradek.telemetry.metrics import UNKNOWN
 
 if TYPE_CHECKING:
     from odradek.activation.context import WorkflowContext

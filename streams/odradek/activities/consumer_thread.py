@@ -310,6 +310,7 @@ class ConsumerThread:
         one is durable.
         """
         self.handed_on += 1
+        self._service.counters.handed_on.inc()
         headers: list[Any] = list(record.headers() or [])
         before = [header for header in headers if header[0] == HANDED_ON_FROM]
         if (

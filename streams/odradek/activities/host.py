@@ -154,7 +154,7 @@ class ActivityHost:
             ),
             on_broken_executor=self._fail,
         )
-        self._refusals = Refusals(self._topics, task_queue, self.identity)
+        self._refusals = Refusals(self._topics, self._settings.namespace, task_queue, self.identity)
         self._limits: dict[str, tuple[int, float]] = {}  # and until when that holds, monotonic
         self._slot: Slot | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -296,6 +296,7 @@ class ActivityHost:
             self._runner,
             answers,
             topics=names,
+            task_queue=self.task_queue,
             slots_total=self._slots_total,
             identity=self.identity,
             data_converter=self._data_converter,
@@ -535,9 +536,8 @@ class ActivityHost:
                 self.task_queue,
                 slots_total=self._slots_total,
                 contact_error=self._contact_error,
-                activity_types=tuple(self.registry.names),
             )
-        now, tally, counts = time.monotonic(), service.tally, service.counts
+        now, counts = time.monotonic(), service.counts
         return ActivityStatistics(
             namespace=self._settings.namespace,
             task_queue=self.task_queue,
@@ -554,23 +554,14 @@ class ActivityHost:
             waiting=len(service.waiting),
             lag=commands.lag,
             handed_on=thread.handed_on,
-            refused=self._refusals.count,
             pauses=self._gate.pauses,
-            heartbeats=tally.heartbeats,
-            cancellations=tally.cancellations,
             answers_pending=answers.pending,
-            starts=tally.starts.copy(),
-            schedule_to_start_seconds=tally.schedule_to_start_seconds.snapshot(),
-            outcomes=tally.outcomes.copy(),
-            run_seconds=tally.run_seconds.snapshot(),
             thread_silent_seconds=now - thread.turned_at if thread.turned_at else 0.0,
             thread_alive=thread.alive,
             loop_silent_seconds=now - self._loop_at if self._loop_at else 0.0,
             contact_seconds=now - self._contact_at if self._contact_at else None,
             contact_error=self._contact_error,
             draining=service.draining,
-            dead_letters=self._refusals.letters.copy(),
-            activity_types=tuple(self.registry.names),
             reports_dropped=self._reports_dropped,
             missing_topic=str(self._upkeep.missing or "") if self._upkeep is not None else "",
         )

@@ -14,7 +14,7 @@ from odradek.activities.acknowledgement import Cell
 from odradek.activities.answers import Answers, OnDurable
 from odradek.activities.attempt import CommandRecord
 from odradek.activities.outcome import failed_by_routing
-from odradek.statistics import OTHER, Counts
+from odradek.telemetry import metrics
 from odradek.wire import dead_letters
 from odradek.wire.errors import UnknownSchemaError
 from odradek.wire.headers import Headers, Routing, parse_headers
@@ -27,14 +27,13 @@ logger = logging.getLogger("odradek.activities")
 class Refusals:
     """Writes what is to be said about records that cannot be dealt with."""
 
-    def __init__(self, topics: Topics, task_queue: str, identity: str) -> None:
+    def __init__(self, topics: Topics, namespace: str, task_queue: str, identity: str) -> None:
         self._commands = topics.commands(task_queue)
         self._topics = topics
         self._dead_letters = topics.dead_letters(task_queue)
         self._identity = identity
-        self.count = 0
-        #: Dead letters that are durable, by reason.
-        self.letters: Counts[str] = Counts(OTHER)
+        self._queue = (namespace, task_queue)
+        self._refused = metrics.COMMANDS_REFUSED.labels(*self._queue)
 
     def command(
         self,
@@ -48,7 +47,7 @@ class Refusals:
         """A record of `commands` that cannot be read. Its activity fails, not retryably: the
         same bytes would come again.
         """
-        self.count += 1
+        self._refused.inc()
         routing = parse_headers(record.headers())
         logger.error(
             "%s[%s]@%d: refused: %s",
@@ -118,7 +117,7 @@ class Refusals:
         on_durable: OnDurable | None,
     ) -> None:
         """An answer whose topic cannot be had: the workflow's queue is gone, or was never there."""
-        self.count += 1
+        self._refused.inc()
         logger.error(
             "%s; the answer goes to %s", why, self._dead_letters, extra=_ids(parse_headers(headers))
         )
@@ -139,7 +138,7 @@ class Refusals:
 
     def _counted(self, reason: str, on_durable: OnDurable | None) -> OnDurable:
         def durable() -> None:
-            self.letters.add(reason)
+            metrics.DEAD_LETTERS.labels(*self._queue, "activities", reason).inc()
             if on_durable is not None:
                 on_durable()
 

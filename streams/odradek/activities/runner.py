@@ -28,7 +28,7 @@ from odradek.activities.thread_cancel import ThreadCanceller
 from odradek.common import MetricMeter, RawValue
 from odradek.converter import ActivitySerializationContext, DataConverter
 from odradek.exceptions import ApplicationError, CancelledError
-from odradek.statistics import UNKNOWN
+from odradek.telemetry.metrics import UNKNOWN
 from odradek.wire.events import ActivityOutcome
 from odradek.wire.tasks import ActivityTask
 

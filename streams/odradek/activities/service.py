@@ -29,7 +29,7 @@ from odradek.activities.outcome import failed, too_large
 from odradek.activities.ownership import StartGate
 from odradek.activities.rate import RateLimit
 from odradek.activities.runner import ActivityRunner
-from odradek.activities.statistics import LEFT_OPEN, ActivityTally
+from odradek.activities.statistics import LEFT_OPEN, ActivityCounters
 from odradek.activities.timers import DEADLINE_GRACE, heartbeat_interval, started_delay
 from odradek.converter import DataConverter
 from odradek.exceptions import RecordTooLargeError
@@ -79,6 +79,7 @@ class Service:
         answers: Answers,
         *,
         topics: Topics,
+        task_queue: str,
         slots_total: int,
         identity: str,
         data_converter: DataConverter,
@@ -102,7 +103,7 @@ class Service:
             "dropped": 0,
             "twins": 0,
         }
-        self.tally = ActivityTally(runner.activity_types)
+        self.counters = ActivityCounters(topics.namespace, task_queue, runner.activity_types)
         self.idle = asyncio.Event()
         self.idle.set()
         self._runner = runner
@@ -178,7 +179,7 @@ class Service:
         self.idle.clear()
         self.counts["started"] += 1
         attempt.started_ms = now_ms = int(time.time() * 1_000)
-        self.tally.started(attempt.task, now_ms)
+        self.counters.started(attempt.task, now_ms)
         attempt.on_heartbeat = functools.partial(self._heartbeat, attempt)
         if attempt.redelivery:
             # If it kills this process, it has cost an attempt: the engine knows that it began.
@@ -257,7 +258,7 @@ class Service:
                     raise  # so it is this coroutine that is being closed
                 outcome = await self._runner.raised(error, attempt)
             if outcome is None:
-                self.tally.ended(
+                self.counters.ended(
                     attempt.task.activity_type, LEFT_OPEN, time.time() - attempt.started_ms / 1_000
                 )
                 self.say_started(
@@ -302,7 +303,7 @@ class Service:
             self._answers.report(topic, outcome, attempt.acknowledge)
         counted = _COUNTED[type(outcome).__name__]
         self.counts[counted] += 1
-        self.tally.ended(
+        self.counters.ended(
             attempt.task.activity_type, counted, time.time() - attempt.started_ms / 1_000
         )
 
@@ -401,7 +402,7 @@ class Service:
 
     def _send_heartbeat(self, attempt: Attempt, details: list[Payload]) -> None:
         self.say_started(attempt)  # the engine counts heartbeats of started attempts
-        self.tally.heartbeats += 1
+        self.counters.heartbeats.inc()
         task = attempt.task
         record = ActivityTaskHeartbeat(
             task.workflow_id,
@@ -465,7 +466,7 @@ class Service:
         if not attempt.entered or attempt.context is None:
             return
         attempt.heard_cancel = True
-        self.tally.cancellations += 1
+        self.counters.cancellations.inc()
         attempt.context.cancellation_details = details
         attempt.context.cancelled_event.set()
         if attempt.is_async and attempt.task_handle is not None:

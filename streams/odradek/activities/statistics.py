@@ -7,63 +7,53 @@ processor, behind its commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
 
-from odradek.statistics import OTHER, SECONDS, Counts, Distribution, Histograms, Labels
+from odradek.telemetry import metrics
+from odradek.wire.dead_letters import SERVICE_REASONS
 from odradek.wire.tasks import ActivityTask
 
 #: An attempt whose outcome comes from outside (`activity.raise_complete_async`).
 LEFT_OPEN = "async"
-#: What `ActivityTally.ended` counts.
+#: What `ActivityCounters.ended` counts.
 OUTCOMES = ("completed", "failed", "canceled", LEFT_OPEN)
 
 
-class ActivityTally:
-    """Counters of a service; the event loop's thread adds to it. `activity_types`: those that
-    are registered.
-    """
+class ActivityCounters:
+    """Counters of a service. activity_types: those that are registered: each counts from 0."""
 
-    __slots__ = (
-        "_labels",
-        "cancellations",
-        "heartbeats",
-        "outcomes",
-        "run_seconds",
-        "schedule_to_start_seconds",
-        "starts",
-    )
-
-    def __init__(self, activity_types: Iterable[str]) -> None:
-        self._labels = Labels(activity_types)
-        #: by activity type
-        self.starts: Counts[str] = Counts(OTHER)
-        self.schedule_to_start_seconds: Histograms[str] = Histograms(OTHER, SECONDS)
-        #: by activity type and outcome
-        self.outcomes: Counts[tuple[str, str]] = Counts((OTHER, OTHER))
-        self.run_seconds: Histograms[str] = Histograms(OTHER, SECONDS)
-        self.heartbeats = 0
-        self.cancellations = 0
+    def __init__(self, namespace: str, task_queue: str, activity_types: Collection[str]) -> None:
+        self._queue = queue = (namespace, task_queue)
+        self._types = frozenset(activity_types)
+        self.heartbeats = metrics.HEARTBEATS.labels(*queue)
+        self.cancellations = metrics.CANCELLATIONS.labels(*queue)
+        self.handed_on = metrics.HANDED_ON.labels(*queue)
+        for kind in activity_types:
+            metrics.ACTIVITY_STARTS.labels(*queue, kind)
+            for outcome in OUTCOMES:
+                metrics.ACTIVITY_OUTCOMES.labels(*queue, kind, outcome)
+        for reason in SERVICE_REASONS:
+            metrics.DEAD_LETTERS.labels(*queue, "activities", reason)
 
     def started(self, task: ActivityTask, now_ms: int) -> None:
         """An attempt has a slot."""
-        kind = self._labels.of(task.activity_type)
-        self.starts.add(kind)
+        kind = metrics.label_of(task.activity_type, self._types)
+        metrics.ACTIVITY_STARTS.labels(*self._queue, kind).inc()
         if task.current_attempt_scheduled_time_ms:
             waited_ms = max(0, now_ms - task.current_attempt_scheduled_time_ms)
-            self.schedule_to_start_seconds.of(kind).observe(waited_ms / 1000)
+            metrics.ACTIVITY_WAIT.labels(*self._queue, kind).observe(waited_ms / 1000)
 
     def ended(self, activity_type: str, outcome: str, seconds: float) -> None:
         """An attempt is over. outcome: completed, failed, canceled, async."""
-        kind = self._labels.of(activity_type)
-        self.outcomes.add((kind, outcome))
-        self.run_seconds.of(kind).observe(max(0.0, seconds))
+        kind = metrics.label_of(activity_type, self._types)
+        metrics.ACTIVITY_OUTCOMES.labels(*self._queue, kind, outcome).inc()
+        metrics.ACTIVITY_SECONDS.labels(*self._queue, kind).observe(max(0.0, seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class ActivityStatistics:
-    """A service of one task queue. dead_letters: written and durable, by reason. activity_types:
-    those that are registered.
+    """A service of one task queue.
 
     running: attempts in slots. waiting: commands read that wait for a slot. lag: commands behind
     what was read, None while unknown. dropped: commands that left with their partition, or that
@@ -89,22 +79,13 @@ class ActivityStatistics:
     dropped: int = 0
     twins: int = 0
     handed_on: int = 0
-    refused: int = 0
     pauses: int = 0
-    heartbeats: int = 0
-    cancellations: int = 0
     answers_pending: int = 0
-    starts: Mapping[str, int] = field(default_factory=dict)
-    schedule_to_start_seconds: Mapping[str, Distribution] = field(default_factory=dict)
-    outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    run_seconds: Mapping[str, Distribution] = field(default_factory=dict)
     thread_silent_seconds: float = 0.0
     thread_alive: bool = False
     loop_silent_seconds: float = 0.0
     contact_seconds: float | None = None
     contact_error: str = ""
     draining: bool = False
-    dead_letters: Mapping[str, int] = field(default_factory=dict)
-    activity_types: tuple[str, ...] = ()
     reports_dropped: int = 0
     missing_topic: str = ""

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from odradek.cli.anywhere import add_each, leaves
+from odradek.cli.logs import configure_logging
 from odradek.cli.output import NONE, visible
 from odradek.cli.parser import Parser
 from odradek.cli.status import COMMON, HELP, Status, status_of, statuses_text
 from odradek.cli.style import styled
-from odradek.telemetry.logs import configure_logging
 
 # Modules that add commands, in the order of `--help`. Each is imported with the parser and must be
 # cheap to import.

@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(
             f"`odradek server` needs {', '.join(missing)}: pip install 'odradek[server]'"
         )
-    from odradek.telemetry.logs import log_as_set
+    from odradek.cli.logs import log_as_set
     from odradek.web.server import main
 
     settings = settings_of(options)

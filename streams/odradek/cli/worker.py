@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import POSITIVE, cluster_options, settings_of
+from odradek.cli.logs import log_as_set
 from odradek.cli.status import SERVING, Status, UsageError, status_of
 from odradek.config import Settings
 from odradek.converter import DataConverter
 from odradek.exceptions import OdradekError
-from odradek.telemetry.logs import log_as_set
 
 if TYPE_CHECKING:
     from odradek.processor.ending import Ending

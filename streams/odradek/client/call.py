@@ -203,7 +203,7 @@ class Call:
         if getattr(self.record, "wait_new_event", False):
             self.resend_at = now + WAIT_INTERVAL_S
         if self.asked:
-            self.channel.asked_again += 1
+            self.channel.count_retry()
         try:
             self.send()
         # the first time it could be sent, so this is news (topic gone, limits lowered): the

@@ -32,6 +32,7 @@ from odradek.client.result_wait import ResultWait
 from odradek.client.transport import Transport
 from odradek.client.wheel import TimerWheel
 from odradek.exceptions import TopicMissingError
+from odradek.telemetry import metrics
 from odradek.weak_method import weak_method
 from odradek.wire.events import AwaitResult, Event, Request, StartWorkflow
 from odradek.wire.outcomes import Reply
@@ -169,11 +170,17 @@ class RequestChannel:
             response_ms=self.response_times.smoothed * 1000,
         )
 
+    def count_retry(self) -> None:
+        """A request was sent once more."""
+        self.asked_again += 1
+        metrics.CLIENT_RETRIES.inc()
+
     # --- asking
 
     def new_request_id(self) -> str:
         """Unique for ever: a random part a client, then a number."""
         self._count += 1
+        metrics.CLIENT_REQUESTS.inc()
         return f"{self._prefix}-{self._count:x}"
 
     def new_run_id(self) -> str:
@@ -356,7 +363,9 @@ class RequestChannel:
         waiting = self._waiting
         for reply in replies:
             matching = [call for call in waiting.get(reply.request_id, ()) if call.awaits(reply)]
-            self.unmatched += not matching
+            if not matching:
+                self.unmatched += 1
+                metrics.CLIENT_UNMATCHED.inc()
             for call in matching:
                 call.replied(reply)
 

@@ -176,7 +176,7 @@ class ResultWait:
             self.interval = next_interval(self.interval)
             self.next_at = now + self.interval
         if self.asked:
-            self.channel.asked_again += 1
+            self.channel.count_retry()
         try:
             self.send()
         # the first time it could be sent, so this is news (topic gone, limits lowered): the

@@ -52,6 +52,7 @@ from odradek.processor.care import (
     SOON_MS,
     Care,
 )
+from odradek.processor.counters import PartitionCounters
 from odradek.processor.errors import Dropped, Refused, Stopping, TooMuch
 from odradek.processor.failed_tasks import log_failed_tasks, log_without_details
 from odradek.processor.held import HeldRuns, held_rows, held_summary
@@ -149,8 +150,9 @@ class Lane(threading.Thread):
         self.epoch = 0
         # a position row is durable: before that a group offset would trip the next first start
         self.has_row = False
-        self.tally = services.tallies.of(partition)
-        self.counters = self.tally.counters
+        self.counters = PartitionCounters(
+            services.namespace, services.task_queue, partition, services.workflow_types
+        )
         self.turned_at = 0.0  # monotonic; the lane's thread last said that it goes on
         self.progress_at = (
             time.monotonic()
@@ -205,7 +207,7 @@ class Lane(threading.Thread):
         return self._transactions.open_runs
 
     def _new_transactions(self) -> Transactions:
-        return Transactions(self._services, self.partition, self.tally, self._fault)
+        return Transactions(self._services, self.partition, self.counters, self._fault)
 
     def _become(self, state: LaneState) -> None:
         check_transition(self._state, state)
@@ -383,7 +385,7 @@ class Lane(threading.Thread):
                 self._restoring,
                 lambda at: self._end_left_open(at, end),
             )
-            self.tally.restored(rows, began)
+            self.counters.restored(rows, time.monotonic() - began)
         if self._fault is not None:
             self._fault(faults.AFTER_RESTORE)
 
@@ -410,7 +412,8 @@ class Lane(threading.Thread):
                 what,
             )
         self._parked_after = ""
-        self._engine = services.new_engine(self._why_held, self.tally.activations)
+        self._engine = services.new_engine(self._why_held, self.counters)
+        self.counters.engine_made()
         self._timers = Timers(store)
         self._take_from(self._timers, identity)
         self._commit_position()
@@ -604,7 +607,7 @@ class Lane(threading.Thread):
                     effects = self._engine.step(
                         StoredTables(self._store), self._services.outlet, batch
                     )
-                self.tally.step_seconds.observe(time.monotonic() - began)
+                self.counters.step_seconds.observe(time.monotonic() - began)
             except TablesError as error:
                 self._withdraw()
                 raise error.reason from None
@@ -655,7 +658,8 @@ class Lane(threading.Thread):
         replies = work.sorted.replies + effects.replies
         if replies:
             self._services.replies.send(replies)
-        self.tally.committed(work, effects, time_ms)
+        self.counters.committed(work, effects, time_ms)
+        self.counters.cache(self._engine.statistics())
         log_failed_tasks(effects.failed_tasks, self._services.namespace, self._services.task_queue)
         log_without_details(
             effects.without_details, self._services.namespace, self._services.task_queue
@@ -693,7 +697,7 @@ class Lane(threading.Thread):
 
     def _abort(self, refusal: Refused) -> None:
         """A record was refused: as if the transaction had never been."""
-        self.counters.refused += 1
+        self.counters.rejected.inc()
         logger.warning(
             "lane %s/%d: refused: %s", self._services.events_topic, self.partition, refusal
         )
@@ -750,10 +754,9 @@ class Lane(threading.Thread):
                 topic=self._services.events_topic,
                 partition=self.partition,
             ) from again
-        self.counters.dead_letters += len(letters)
         for letter in letters:
-            self.tally.dead_letters.add(letter.reason)
-        self.counters.parked += bool(rows)
+            self.counters.dead_letter(letter.reason)
+        self.counters.quarantined.inc(bool(rows))
         if orphan is not None:
             self._timers_note([], [orphan])
         elif work.timers:
@@ -830,7 +833,7 @@ class Lane(threading.Thread):
             self._store, whose, run_id
         ):
             rows = held_rows(self._services.codec, self._hold(whose, run_id, reason))
-            self.counters.parked += bool(rows)
+            self.counters.quarantined.inc(bool(rows))
             if not rows:
                 self._held_runs.from_birth[whose] = reason
         if rows:
@@ -872,7 +875,7 @@ class Lane(threading.Thread):
         """Believe nothing of the last transaction, abort nothing; wait, and make sure that the
         partition is still ours.
         """
-        self.counters.dropped += 1
+        self.counters.resets.inc()
         logger.warning(
             "lane %s/%d dropped: %s", self._services.events_topic, self.partition, reason
         )
@@ -915,7 +918,7 @@ class Lane(threading.Thread):
         self.intake.end()
         self._services.trials.let_go(self)
         if engine is not None:
-            self.tally.engine_gone(engine.statistics())
+            self.counters.cache(engine.statistics())
             engine.evict_all()
         if store is not None:
             store.close()

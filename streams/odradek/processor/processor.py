@@ -36,11 +36,12 @@ from odradek.kafka.settling import Settling
 from odradek.kafka.slots import Slot, take_slot
 from odradek.kafka.upkeep import TopicUpkeep
 from odradek.kafka.windows import batch_bytes
+from odradek.processor.counters import PartitionCounters
 from odradek.processor.group import Group
 from odradek.processor.held import Held, HoldingActivator
 from odradek.processor.lane import Lane, Seat
 from odradek.processor.lane_state import LaneState
-from odradek.processor.measured import ActivationTally, MeasuringActivator
+from odradek.processor.measured import MeasuringActivator
 from odradek.processor.members import MemberReports
 from odradek.processor.offsets import EndOffsets
 from odradek.processor.outlet import TopicOutlet
@@ -50,13 +51,10 @@ from odradek.processor.restore import Places, Restorer
 from odradek.processor.services import RESTORING_AT_A_TIME, LaneServices
 from odradek.processor.statistics import (
     ProcessorStatistics,
-    Totals,
     lane_statistics,
     lane_status,
-    partition_totals,
 )
 from odradek.processor.store import prune
-from odradek.processor.tally import Tallies
 from odradek.wire.codec import Codec
 from odradek.wire.outcomes import LaneStatus
 from odradek.wire.schema import RECORD_TYPES
@@ -204,7 +202,9 @@ class Processor:
             admin=admin,
             codec=codec,
             outlet=outlet,
-            replies=Replies(self._producer, outlet, codec, topics),
+            replies=Replies(
+                self._producer, outlet, codec, topics, self._settings.namespace, self._task_queue
+            ),
             ends=ends,
             restorer=Restorer(topics.state(queue), self._restore_consumer, restoring),
             restoring=restoring,
@@ -215,7 +215,7 @@ class Processor:
             new_engine=self._new_engine,
             transactional_producer=self._transactional_producer,
             batch_bytes=batch_bytes(transactional_producer_config(settings, "")),
-            tallies=Tallies(self._workflow_types),
+            workflow_types=tuple(self._workflow_types),
         )
         events = topics.events(queue)
         instance = self._instance or self._slot.instance_id
@@ -350,14 +350,6 @@ class Processor:
         """
         group, services, members = self._group, self._services, self._members
         lanes = group.lanes if group is not None else {}
-        partitions = (
-            {
-                p: partition_totals(tally, lanes.get(p))
-                for p, tally in services.tallies.all().items()
-            }
-            if services
-            else {}
-        )
         now = time.monotonic()
         return ProcessorStatistics(
             namespace=self._settings.namespace,
@@ -368,10 +360,6 @@ class Processor:
                 p: lane_statistics(lane, group.lag(p) if group is not None else None)
                 for p, lane in sorted(lanes.items())
             },
-            partitions=partitions,
-            totals=sum((found.totals for found in partitions.values()), Totals()),
-            replies=services.replies.sent if services is not None else 0,
-            replies_failed=services.replies.failed if services is not None else 0,
             end_requests=services.ends.requests if services is not None else 0,
             group_silent_seconds=(
                 now - group.turned_at if group is not None and group.turned_at else 0.0
@@ -386,7 +374,6 @@ class Processor:
             contact_error=members.contact_error if members is not None else "",
             fatal=str(self._fatal) if self._fatal is not None else "",
             stopping=self._stopped,
-            workflow_types=tuple(self._workflow_types),
             missing_topic=str(self._upkeep.missing or "") if self._upkeep is not None else "",
         )
 
@@ -396,7 +383,7 @@ class Processor:
         assert self._services is not None
         return Lane(partition, self._services, seat, self._note_lane_failed)
 
-    def _new_engine(self, held: Held, tally: ActivationTally) -> Engine:
+    def _new_engine(self, held: Held, counters: PartitionCounters) -> Engine:
         settings = self._settings
         limits = EngineLimits(
             history_max_events=settings.history_max_events,
@@ -407,7 +394,7 @@ class Processor:
             max_cached_workflows=settings.max_cached_workflows,
             pending_activities_max=settings.pending_activities_max,
         )
-        activator = MeasuringActivator(HoldingActivator(self._activator_factory(), held), tally)
+        activator = MeasuringActivator(HoldingActivator(self._activator_factory(), held), counters)
         if self._engine_factory is not None:
             return self._engine_factory(activator, limits)
         from odradek.engine.engine import WorkflowEngine

@@ -12,6 +12,7 @@ import msgspec
 from odradek.engine.failures import application
 from odradek.kafka.producer import PlainProducer
 from odradek.processor.outlet import OVERHEAD_BYTES, TopicOutlet, header_bytes
+from odradek.telemetry import metrics
 from odradek.wire.codec import Codec
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import QUERY_FAILED, RESOURCE_EXHAUSTED, Reply
@@ -24,15 +25,21 @@ class Replies:
     """Sends replies. From any thread; never blocks, never raises for a reply's sake."""
 
     def __init__(
-        self, producer: PlainProducer, outlet: TopicOutlet, codec: Codec, topics: Topics
+        self,
+        producer: PlainProducer,
+        outlet: TopicOutlet,
+        codec: Codec,
+        topics: Topics,
+        namespace: str,
+        task_queue: str,
     ) -> None:
         self._producer = producer
         self._outlet = outlet
         self._codec = codec
         self._topic = topics.replies
         self._results = topics.results
-        self.sent = 0
-        self.failed = 0
+        self._sent = metrics.REPLIES.labels(namespace, task_queue)
+        self._failed = metrics.REPLIES_FAILED.labels(namespace, task_queue)
 
     def send(self, replies: Iterable[Reply]) -> None:
         """Hand over; instead of a reply that its topic would not take, one that says so:
@@ -47,9 +54,9 @@ class Replies:
                     value = self._codec.encode(reply := self._too_large(reply, size, limit))
                     headers = headers_for(reply)
                 self._producer.produce(self._topic, reply.client_id.encode(), value, headers)
-                self.sent += 1
+                self._sent.inc()
             except Exception as error:  # at most once: the client's own timeout speaks
-                self.failed += 1
+                self._failed.inc()
                 logger.warning("a reply to %s was not sent: %s", reply.client_id, error)
 
     def _too_large(self, reply: Reply, size: int, limit: int) -> Reply:

@@ -16,13 +16,12 @@ from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.errors import TRANSACTION_LIMITS, kafka_error, missing_acl, timeout_refused
 from odradek.kafka.windows import BATCH_BYTES
+from odradek.processor.counters import PartitionCounters
 from odradek.processor.held import Held
-from odradek.processor.measured import ActivationTally
 from odradek.processor.offsets import EndOffsets
 from odradek.processor.outlet import TopicOutlet
 from odradek.processor.replies import Replies
 from odradek.processor.restore import Restorer
-from odradek.processor.tally import Tallies
 from odradek.processor.trials import OF_PROCESS, Trials
 from odradek.wire.codec import Codec
 from odradek.wire.state import PositionRow
@@ -53,12 +52,12 @@ class LaneServices:
     restorer: Restorer
     new_reader: Callable[[], Consumer]
     new_uncommitted_reader: Callable[[], Consumer]
-    new_engine: Callable[[Held, ActivationTally], Engine]
+    new_engine: Callable[[Held, PartitionCounters], Engine]
     transactional_producer: Callable[
         [int, int], Producer
     ]  # of a partition, with batches of so many bytes at most
     batch_bytes: int = BATCH_BYTES  # that the settings allow a batch of it
-    tallies: Tallies = field(default_factory=Tallies)
+    workflow_types: tuple[str, ...] = ()  # that are registered here
     fencing: threading.Semaphore = field(
         default_factory=lambda: threading.Semaphore(FENCING_AT_A_TIME)
     )

@@ -8,81 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from odradek.kafka.producer import ProducerStatistics
 from odradek.processor.lane_state import LaneState
-from odradek.processor.tally import Tally
-from odradek.processor.work import Counters, now_ms
-from odradek.statistics import Distribution
-from odradek.wire.history import (
-    WorkflowTask,
-    WorkflowTaskCompleted,
-    WorkflowTaskScheduled,
-    WorkflowTaskStarted,
-)
+from odradek.processor.work import now_ms
 from odradek.wire.outcomes import LaneStatus
 
 if TYPE_CHECKING:
     from odradek.processor.lane import Lane
 
 RUNNING = (LaneState.RUNNING, LaneState.RETRYING)
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStatistics:
-    """Live runs of a partition. A miss is a run that had to be loaded, also one that is new."""
-
-    size: int
-    hits: int
-    misses: int
-    evictions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What lanes have done since the process began. See `odradek.processor.work.Counters`."""
-
-    inputs: int = 0
-    timers: int = 0
-    transactions: int = 0
-    records: int = 0
-    steps: int = 0
-    forwarded: int = 0
-    expired: int = 0
-    dead_letters: int = 0
-    parked: int = 0
-    refused: int = 0
-    dropped: int = 0
-    restored: int = 0
-
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(
-            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionTotals:
-    """Everything counted for one partition, by whichever lane of this process owned it."""
-
-    totals: Totals
-    cache: CacheStatistics
-    restores: int
-    restore_seconds: float
-    commit_seconds: Distribution
-    step_seconds: Distribution
-    batch_inputs: Distribution
-    input_age_seconds: Distribution
-    starts: Mapping[str, int]
-    closes: Mapping[tuple[str, str], int]
-    run_seconds: Mapping[str, Distribution]
-    events: Mapping[str, int]
-    dead_letters: Mapping[str, int]
-    task_seconds: Mapping[str, Distribution]
-    replay_seconds: Distribution
-    replay_activations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +43,7 @@ class LaneStatistics:
     timer_backlog: int
     timers_late_seconds: float
     waiters: int
+    cached_runs: int
     failing_runs: int
     silent_seconds: float
     alive: bool
@@ -117,8 +55,7 @@ class ProcessorStatistics:
     """A processor of one task queue. `contact_seconds`: since the broker last acknowledged a
     record, None: never yet.
 
-    `workflow_types`: those that are registered. `missing_topic`: the error of a topic of the
-    namespace that is gone.
+    `missing_topic`: the error of a topic of the namespace that is gone.
     """
 
     namespace: str
@@ -126,10 +63,6 @@ class ProcessorStatistics:
     slot: int
     assigned: bool
     lanes: Mapping[int, LaneStatistics]
-    partitions: Mapping[int, PartitionTotals]
-    totals: Totals
-    replies: int
-    replies_failed: int
     end_requests: int
     group_silent_seconds: float
     group_alive: bool
@@ -138,7 +71,6 @@ class ProcessorStatistics:
     contact_error: str
     fatal: str
     stopping: bool
-    workflow_types: tuple[str, ...] = ()
     missing_topic: str = ""
 
 
@@ -159,6 +91,7 @@ def lane_statistics(lane: Lane, lag: int | None) -> LaneStatistics:
         timer_backlog=len(timers) if timers is not None else 0,
         timers_late_seconds=timers.late_ms / 1000 if timers is not None else 0.0,
         waiters=figures.get("waiters", 0),
+        cached_runs=figures.get("cached_runs", 0),
         failing_runs=figures.get("failing_runs", 0),
         silent_seconds=time.monotonic() - lane.turned_at if lane.turned_at else 0.0,
         alive=lane.is_alive(),
@@ -180,53 +113,4 @@ def lane_status(lane: Lane) -> LaneStatus:
         cached_runs=figures.get("cached_runs", 0),
         error=str(lane.error) if lane.error else lane.blocked_text(),
         progress_time_ms=now_ms() - max(0, round((time.monotonic() - lane.progress_at) * 1000)),
-    )
-
-
-#: The row of a workflow task that completed stands for three events
-#: (`odradek.engine.history_json.expand`).
-_TASK_EVENTS = (WorkflowTaskScheduled, WorkflowTaskStarted, WorkflowTaskCompleted)
-
-
-def _by_event_type(counted: Mapping[type, int]) -> dict[str, int]:
-    """Events of histories by Temporal's names."""
-    found: dict[str, int] = {}
-    for attributes, count in counted.items():
-        for kind in _TASK_EVENTS if attributes is WorkflowTask else (attributes,):
-            name = kind.__name__.removesuffix("Event")
-            found[name] = found.get(name, 0) + count
-    return found
-
-
-def totals_of(counters: Counters) -> Totals:
-    """A frozen copy."""
-    return Totals(*(getattr(counters, field.name) for field in fields(Totals)))
-
-
-def partition_totals(tally: Tally, lane: Lane | None) -> PartitionTotals:
-    """What has been counted for a partition; `lane`: the one that has it now."""
-    engine = lane._engine if lane is not None else None
-    figures = engine.statistics() if engine is not None else {}
-    return PartitionTotals(
-        totals=totals_of(tally.counters),
-        cache=CacheStatistics(
-            size=figures.get("cached_runs", 0),
-            hits=tally.cache_hits + figures.get("cache_hits", 0),
-            misses=tally.cache_misses + figures.get("cache_misses", 0),
-            evictions=tally.cache_evictions + figures.get("evictions", 0),
-        ),
-        restores=tally.restores,
-        restore_seconds=tally.restore_seconds,
-        commit_seconds=tally.commit_seconds.snapshot(),
-        step_seconds=tally.step_seconds.snapshot(),
-        batch_inputs=tally.batch_inputs.snapshot(),
-        input_age_seconds=tally.input_age_seconds.snapshot(),
-        starts=tally.starts.copy(),
-        closes=tally.closes.copy(),
-        run_seconds=tally.run_seconds.snapshot(),
-        events=_by_event_type(tally.events.copy()),
-        dead_letters=tally.dead_letters.copy(),
-        task_seconds=tally.activations.task_seconds.snapshot(),
-        replay_seconds=tally.activations.replay_seconds.snapshot(),
-        replay_activations=tally.activations.replay_activations,
     )

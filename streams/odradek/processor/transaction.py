@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from odradek.engine import ports
 from odradek.processor import faults
 from odradek.processor.care import Care
+from odradek.processor.counters import PartitionCounters
 from odradek.processor.delivery_reports import DeliveryReports, Report
 from odradek.processor.errors import Dropped, Refused
 from odradek.processor.outlet import UNBOUNDED, Record
@@ -26,7 +27,6 @@ from odradek.processor.pacing import LONG_SECONDS, ByteBound
 from odradek.processor.released import Released
 from odradek.processor.services import LaneServices
 from odradek.processor.store import LaneStore
-from odradek.processor.tally import Tally
 from odradek.processor.work import dropped, now_ms, offset_of
 from odradek.wire.rows import state_key
 from odradek.wire.state import PositionRow
@@ -61,7 +61,7 @@ class Transactions:
         self,
         services: LaneServices,
         partition: int,
-        tally: Tally,
+        counters: PartitionCounters,
         fault: Callable[[str], None] | None,
     ) -> None:
         self.position = -1
@@ -73,7 +73,7 @@ class Transactions:
         self.identity = PositionRow(offset=0, events_topic_id="", state_topic_id="", partitions=0)
         self._services = services
         self._partition = partition
-        self._tally = tally
+        self._counters = counters
         self._fault = fault
         self._reports = DeliveryReports()
         self._lowered = 0  # the outlet's count when `batch` was found out
@@ -209,9 +209,8 @@ class Transactions:
     def _committed(self, position: int, began: float, records: int) -> None:
         self.position = position
         self.committed_at = time.monotonic()
-        self._tally.commit_seconds.observe(self.committed_at - began)
-        self._tally.counters.transactions += 1
-        self._tally.counters.records += records
+        self._counters.commit_seconds.observe(self.committed_at - began)
+        self._counters.records.inc(records)
 
     def _note_changelog(self, error: KafkaError | None, message: Message) -> None:
         if error is None:

@@ -71,34 +71,6 @@ class Work:
         return offset_of(self.messages[-1]) + 1 if self.messages else position
 
 
-@dataclass(slots=True)
-class Counters:
-    """What a lane has done, for statistics."""
-
-    inputs: int = 0
-    timers: int = 0
-    transactions: int = 0
-    records: int = 0
-    steps: int = 0
-    forwarded: int = 0
-    expired: int = 0
-    dead_letters: int = 0
-    parked: int = 0
-    refused: int = 0
-    dropped: int = 0
-    restored: int = 0
-
-    def note(self, work: Work, *, steps: int, dead_letters: int, parked: int) -> None:
-        """A committed transaction."""
-        self.inputs += len(work.messages)
-        self.timers += len(work.timers)
-        self.forwarded += len(work.sorted.forwards)
-        self.expired += work.sorted.expired
-        self.dead_letters += len(work.sorted.letters) + dead_letters
-        self.steps += steps
-        self.parked += parked
-
-
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 

@@ -11,32 +11,59 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
 from odradek.exceptions import ConfigurationError
-from odradek.telemetry.health import Health
-from odradek.telemetry.sources import Source
+from odradek.telemetry import metrics
 
 logger = logging.getLogger("odradek.telemetry")
 
+
+@dataclass(frozen=True)
+class Health:
+    """Reasons against being live, and against being ready; none: it is."""
+
+    not_live: tuple[str, ...] = ()
+    not_ready: tuple[str, ...] = ()
+
+    @property
+    def live(self) -> bool:
+        """Whether threads go on."""
+        return not self.not_live
+
+    @property
+    def ready(self) -> bool:
+        """Whether it does its work."""
+        return not self.not_ready and not self.not_live
+
+    def __add__(self, other: Health) -> Health:
+        return Health(self.not_live + other.not_live, self.not_ready + other.not_ready)
+
+
 HealthCheck = Callable[[], Health]
+#: Sets gauges to what they are now. Called for each scrape.
+SetGauges = Callable[[], None]
 
 PATHS = ("/metrics", "/health/live", "/health/ready")
 REQUEST_TIMEOUT_S = 10.0
 
 
 class Endpoint:
-    """Serves until `close`. `sources` and `checks` may be added to and taken from at any time."""
+    """Serves until `close`. `gauges` and `checks` may be added to and taken from at any time."""
 
     def __init__(self, host: str, port: int) -> None:
         """port 0: any that is free, see `address`. `ConfigurationError` when it is taken."""
-        self.sources: list[Source] = []
+        self.gauges: list[SetGauges] = []
         self.checks: list[HealthCheck] = []
-        self._render = renderer(self.sources)
         try:
             self._server = _Server((host, port), _Handler, self)
         except OSError as error:
@@ -72,7 +99,7 @@ class Endpoint:
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Status, content type and body of a GET."""
         if path == "/metrics":
-            return self._render()
+            return 200, CONTENT_TYPE_LATEST, render(self.gauges)
         if path == "/health/live":
             return _probe("live", self.health().not_live)
         if path == "/health/ready":
@@ -94,17 +121,32 @@ def _probe(what: str, reasons: tuple[str, ...]) -> tuple[int, str, bytes]:
     )
 
 
-def renderer(sources: list[Source]) -> Callable[[], tuple[int, str, bytes]]:
-    """How `/metrics` is answered: 501 without prometheus-client, which probes do not need."""
-    try:
-        from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+_rendering = threading.Lock()
 
-        from odradek.telemetry.collector import new_registry
-    except ModuleNotFoundError as error:
-        text = f"metrics need {error.name}: pip install 'odradek[telemetry]'\n".encode()
-        return lambda: (501, "text/plain; charset=utf-8", text)
-    registry = new_registry(sources)
-    return lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry))
+
+def render(gauges: Sequence[SetGauges]) -> bytes:
+    """The text of `/metrics`. What cannot be read is logged and missing: one part that is being
+    closed must not hide all others.
+    """
+    with _rendering:
+        for gauge in metrics.GAUGES:
+            gauge.clear()
+        for set_gauges in list(gauges):
+            try:
+                set_gauges()
+            except Exception:
+                logger.exception("some gauges cannot be read and are left out")
+        return generate_latest(REGISTRY)
+
+
+def set_disk_gauges(state_dir: Path) -> None:
+    """Of the file system that the state directory lies on, or will."""
+    folder = state_dir
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    usage = shutil.disk_usage(folder)
+    metrics.DISK_FREE.labels(str(state_dir)).set(usage.free)
+    metrics.DISK_SIZE.labels(str(state_dir)).set(usage.total)
 
 
 class _Server(ThreadingHTTPServer):

@@ -1,20 +1,21 @@
 """Metrics that workflow and activity code records itself: `workflow.metric_meter()`,
-`activity.metric_meter()`, shown at `/metrics`.
+`activity.metric_meter()`, shown at `/metrics` under the names that the code gives.
 
-One meter a process, under the user's own names. Workflow code records nothing at replay
-(`odradek.activation.metrics` sees to that). Attributes are labels, so they must be bounded;
-beyond SERIES_MAX series of a process new ones are dropped, and the log says so once.
+Workflow code records nothing at replay (`odradek.activation.metrics` sees to that). Attributes
+are labels: whoever records keeps them bounded.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Self
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from odradek.common import (
     MetricAttributes,
@@ -27,104 +28,54 @@ from odradek.common import (
     MetricHistogramTimedelta,
     MetricMeter,
 )
-from odradek.statistics import Distribution, Histogram
 
-logger = logging.getLogger("odradek.telemetry")
-
-SERIES_MAX = 5_000
-#: Of integers and milliseconds.
-WHOLE = (
-    1.0,
-    2.0,
-    5.0,
-    10.0,
-    20.0,
-    50.0,
-    100.0,
-    200.0,
-    500.0,
-    1e3,
-    2e3,
-    5e3,
-    1e4,
-    2e4,
-    5e4,
-    1e5,
-    1e6,
-)
-FRACTIONS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0)
-
-Labels = tuple[tuple[str, str], ...]
+#: Bounds of integers and milliseconds.
+WHOLE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6)
+FRACTIONS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 50, 100, 500, 1_000)
 
 
-@dataclass
-class Family:
-    """All series of a name. `kind` is Prometheus'."""
-
-    name: str
-    kind: str
-    help: str
-    bounds: tuple[float, ...] = ()
-    series: dict[Labels, Any] = field(default_factory=dict)  # a number, or a Histogram
-
-
-class Families:
-    """What was recorded in this process. Any thread."""
+class Families(Collector):
+    """What was recorded in this process. One name may be used with several sets of labels, which
+    `prometheus_client` does not allow: one metric is kept for each set, one family is shown.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._found: dict[str, Family] = {}
-        self._count = 0
+        self._found: dict[str, dict[tuple[str, ...], Any]] = {}
 
-    def family(self, name: str, kind: str, help: str, bounds: tuple[float, ...]) -> Family:
-        """The family of a name. `ValueError` when it is of another kind already."""
-        name = re.sub(r"\W", "_", name, flags=re.ASCII)
-        if kind == "counter":
-            name = name.removesuffix("_total")
+    def metric(
+        self, kind: type[Any], name: str, help: str, labels: Mapping[str, str], **options: Any
+    ) -> Any:
+        """The metric of a name with these labels. `ValueError`: it is of another kind already."""
+        name, names = _name(name), tuple(sorted(labels))
         with self._lock:
-            found = self._found.setdefault(name, Family(name, kind, help, bounds))
-        if found.kind != kind:
-            raise ValueError(f"metric {name} is a {found.kind} already and cannot be a {kind}")
-        return found
+            family = self._found.setdefault(name, {})
+            for other in family.values():
+                if type(other) is not kind:
+                    kinds = type(other).__name__.lower(), kind.__name__.lower()
+                    raise ValueError(f"metric {name} is a {kinds[0]} and cannot be a {kinds[1]}")
+            if names not in family:
+                family[names] = kind(name, help, names, registry=None, **options)
+        return family[names].labels(**labels) if labels else family[names]
 
-    def record(self, family: Family, labels: Labels, value: float) -> None:
-        """Add to a counter or histogram, set a gauge."""
-        with self._lock:
-            series = family.series
-            if labels not in series:
-                if self._count >= SERIES_MAX:
-                    if self._count == SERIES_MAX:
-                        logger.warning(
-                            "more than %d series of metrics: %s%s and later ones are dropped",
-                            SERIES_MAX,
-                            family.name,
-                            dict(labels),
-                        )
-                        self._count += 1
-                    return
-                self._count += 1
-                series[labels] = Histogram(family.bounds) if family.kind == "histogram" else 0
-            if family.kind == "histogram":
-                series[labels].observe(value)
-            elif family.kind == "counter":
-                series[labels] += value
-            else:
-                series[labels] = value
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: names come with their first use."""
+        return []
 
-    def read(self) -> Iterator[tuple[Family, dict[Labels, float | Distribution]]]:
-        """Every family with its series now."""
+    def collect(self) -> Iterable[Metric]:
+        """A family a name."""
         with self._lock:
-            found = [
-                (
-                    family,
-                    {
-                        labels: one.snapshot() if isinstance(one, Histogram) else one
-                        for labels, one in family.series.items()
-                    },
-                )
-                for family in self._found.values()
-            ]
-        yield from found
+            found = [list(family.values()) for family in self._found.values()]
+        for first, *others in found:
+            [shown] = first.collect()
+            shown.samples.extend(
+                each for one in others for m in one.collect() for each in m.samples
+            )
+            yield shown
+
+
+def _name(text: str) -> str:
+    return re.sub(r"\W", "_", text, flags=re.ASCII)
 
 
 def _labels(attributes: MetricAttributes) -> dict[str, str]:
@@ -135,9 +86,7 @@ def _labels(attributes: MetricAttributes) -> dict[str, str]:
                 f" {type(value).__name__}"
             )
     return {
-        re.sub(r"\W", "_", name, flags=re.ASCII): (
-            str(value).lower() if isinstance(value, bool) else str(value)
-        )
+        _name(name): str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in attributes.items()
     }
 
@@ -145,18 +94,22 @@ def _labels(attributes: MetricAttributes) -> dict[str, str]:
 class _Metric(MetricCommon):
     """One metric with its attributes so far."""
 
+    kind: type[Any]
+    method: str
+    options: Mapping[str, Any] = {}
+
     def __init__(
         self,
         families: Families,
-        family: Family,
-        named: tuple[str, str | None, str | None],
-        labels: dict[str, str],
+        name: str,
+        description: str | None,
+        unit: str | None,
+        labels: Mapping[str, str],
     ) -> None:
         self._families = families
-        self._family = family
-        self._named = named
+        self._named = (name, description, unit)
         self._labels = labels
-        self._key: Labels = tuple(sorted(labels.items()))
+        self._bound = self._bind(labels)
 
     @property
     def name(self) -> str:
@@ -171,40 +124,42 @@ class _Metric(MetricCommon):
         return self._named[2]
 
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> Self:
-        return type(self)(
-            self._families,
-            self._family,
-            self._named,
-            {**self._labels, **_labels(additional_attributes)},
-        )
+        labels = {**self._labels, **_labels(additional_attributes)}
+        return type(self)(self._families, *self._named, labels)
 
-    def _take(self, value: float, attributes: MetricAttributes | None) -> None:
+    def _bind(self, labels: Mapping[str, str]) -> Any:
+        name, description, unit = self._named
+        help = (description or name) + (f" ({unit})" if unit else "")
+        metric = self._families.metric(self.kind, name, help, labels, **self.options)
+        return getattr(metric, self.method)
+
+    def _take(self, value: float, additional_attributes: MetricAttributes | None = None) -> None:
         if value < 0:
             raise ValueError(f"metric {self.name}: {value} is negative")
-        key = (
-            tuple(sorted({**self._labels, **_labels(attributes)}.items()))
-            if attributes
-            else self._key
-        )
-        self._families.record(self._family, key, value)
+        bound = self._bound
+        if additional_attributes:
+            bound = self._bind({**self._labels, **_labels(additional_attributes)})
+        bound(value)
 
 
 class _Counter(_Metric, MetricCounter):
-    def add(self, value: int, additional_attributes: MetricAttributes | None = None) -> None:
-        self._take(value, additional_attributes)
+    kind, method = Counter, "inc"
+    add = _Metric._take
 
 
 class _Histogram(_Metric, MetricHistogram):
-    def record(self, value: int, additional_attributes: MetricAttributes | None = None) -> None:
-        self._take(value, additional_attributes)
+    kind, method, options = Histogram, "observe", {"buckets": WHOLE}
+    record = _Metric._take
 
 
 class _HistogramFloat(_Metric, MetricHistogramFloat):
-    def record(self, value: float, additional_attributes: MetricAttributes | None = None) -> None:
-        self._take(value, additional_attributes)
+    kind, method, options = Histogram, "observe", {"buckets": FRACTIONS}
+    record = _Metric._take
 
 
 class _HistogramTimedelta(_Metric, MetricHistogramTimedelta):
+    kind, method, options = Histogram, "observe", {"buckets": WHOLE}
+
     def record(
         self, value: timedelta, additional_attributes: MetricAttributes | None = None
     ) -> None:
@@ -212,68 +167,52 @@ class _HistogramTimedelta(_Metric, MetricHistogramTimedelta):
 
 
 class _Gauge(_Metric, MetricGauge):
-    def set(self, value: int, additional_attributes: MetricAttributes | None = None) -> None:
-        self._take(value, additional_attributes)
+    kind, method = Gauge, "set"
+    set = _Metric._take
 
 
 class _GaugeFloat(_Metric, MetricGaugeFloat):
-    def set(self, value: float, additional_attributes: MetricAttributes | None = None) -> None:
-        self._take(value, additional_attributes)
+    kind, method = Gauge, "set"
+    set = _Metric._take
 
 
 class PrometheusMeter(MetricMeter):
     """Makes metrics of `families`."""
 
-    def __init__(self, families: Families, labels: dict[str, str] | None = None) -> None:
+    def __init__(self, families: Families, labels: Mapping[str, str] | None = None) -> None:
         self._families = families
         self._labels = labels or {}
-
-    def _parts(
-        self,
-        kind: str,
-        name: str,
-        description: str | None,
-        unit: str | None,
-        bounds: tuple[float, ...] = (),
-    ) -> tuple[Families, Family, tuple[str, str | None, str | None], dict[str, str]]:
-        help = (description or name) + (f" ({unit})" if unit else "")
-        return (
-            self._families,
-            self._families.family(name, kind, help, bounds),
-            (name, description, unit),
-            self._labels,
-        )
 
     def create_counter(
         self, name: str, description: str | None = None, unit: str | None = None
     ) -> MetricCounter:
-        return _Counter(*self._parts("counter", name, description, unit))
+        return _Counter(self._families, name, description, unit, self._labels)
 
     def create_histogram(
         self, name: str, description: str | None = None, unit: str | None = None
     ) -> MetricHistogram:
-        return _Histogram(*self._parts("histogram", name, description, unit, WHOLE))
+        return _Histogram(self._families, name, description, unit, self._labels)
 
     def create_histogram_float(
         self, name: str, description: str | None = None, unit: str | None = None
     ) -> MetricHistogramFloat:
-        return _HistogramFloat(*self._parts("histogram", name, description, unit, FRACTIONS))
+        return _HistogramFloat(self._families, name, description, unit, self._labels)
 
     def create_histogram_timedelta(
         self, name: str, description: str | None = None, unit: str | None = None
     ) -> MetricHistogramTimedelta:
         unit = "ms" if unit in (None, "duration") else unit
-        return _HistogramTimedelta(*self._parts("histogram", name, description, unit, WHOLE))
+        return _HistogramTimedelta(self._families, name, description, unit, self._labels)
 
     def create_gauge(
         self, name: str, description: str | None = None, unit: str | None = None
     ) -> MetricGauge:
-        return _Gauge(*self._parts("gauge", name, description, unit))
+        return _Gauge(self._families, name, description, unit, self._labels)
 
     def create_gauge_float(
         self, name: str, description: str | None = None, unit: str | None = None
     ) -> MetricGaugeFloat:
-        return _GaugeFloat(*self._parts("gauge", name, description, unit))
+        return _GaugeFloat(self._families, name, description, unit, self._labels)
 
     def with_additional_attributes(self, additional_attributes: MetricAttributes) -> MetricMeter:
         return PrometheusMeter(self._families, {**self._labels, **_labels(additional_attributes)})
@@ -281,4 +220,5 @@ class PrometheusMeter(MetricMeter):
 
 #: Of this process.
 families = Families()
+REGISTRY.register(families)
 process_meter = PrometheusMeter(families)

@@ -22,6 +22,7 @@ from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.client_config import reader_config
 from odradek.kafka.errors import UNREACHABLE, translate
+from odradek.telemetry import metrics
 from odradek.visibility.errors import IngestError, PositionsLostError
 from odradek.visibility.store.rows import Change
 from odradek.visibility.store.store import VisibilityStore
@@ -87,6 +88,7 @@ class Ingest:
         self._new_consumer = new_consumer
         self._next: dict[int, int] = {}  # by partition, the offset behind all that was read
         self._missing = 0
+        self._records = metrics.VISIBILITY_RECORDS.labels(settings.namespace)
         self._noted_s = 0.0
 
     def run(self, stopping: threading.Event) -> None:
@@ -148,7 +150,9 @@ class Ingest:
         ]
         ends = {partition: messages[-1].offset() or 0 for partition, messages in records.items()}
         self._store.apply(changes, ends)
-        self._progress.records += sum(map(len, records.values()))
+        count = sum(map(len, records.values()))
+        self._progress.records += count
+        self._records.inc(count)
         self._progress.batches += 1
 
     def _raise(self, error: KafkaError) -> None:
@@ -225,7 +229,10 @@ class SummaryDecoder:
     logged and skipped.
     """
 
-    def __init__(self, codec: Codec, wait_for_schema: WaitForSchema, progress: Progress) -> None:
+    def __init__(
+        self, codec: Codec, wait_for_schema: WaitForSchema, progress: Progress, namespace: str
+    ) -> None:
+        self._undecodable = metrics.VISIBILITY_UNDECODABLE.labels(namespace)
         self._codec = codec
         self._wait_for_schema = wait_for_schema
         self._progress = progress
@@ -243,6 +250,7 @@ class SummaryDecoder:
                 summary = None if value is None else self._summary(key, value)
             except UndecodableRecord as error:
                 self._progress.undecodable += 1
+                self._undecodable.inc()
                 logger.error(
                     "executions/%d/%d cannot be read and is left out of lists: %s",
                     partition,

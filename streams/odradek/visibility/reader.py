@@ -25,6 +25,7 @@ from odradek.exceptions import BrokerUnreachableError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.registry import SchemaRegistryUnreachableError, make_codec
 from odradek.kafka.schemas_topic import PATIENCE_S, SchemasTopic
+from odradek.telemetry import metrics
 from odradek.visibility.errors import PositionsLostError, StoreNotOpenError
 from odradek.visibility.ingest import Ingest, Progress, SummaryDecoder
 from odradek.visibility.store.store import Listener, Source, VisibilityStore
@@ -296,6 +297,7 @@ class VisibilityReader:
                 make_codec(self._settings, schemas),
                 lambda schema_id: self._wait_for_schema(schemas, schema_id),
                 self._progress,
+                self._settings.namespace,
             )
             ingest = Ingest(
                 self._settings, self.store, topic, decoder, self._progress, self._on_progress
@@ -313,6 +315,7 @@ class VisibilityReader:
     def _note_failure(self, error: Exception) -> None:
         self._progress.lag = None
         self._restarts += 1
+        metrics.VISIBILITY_RESTARTS.labels(self._settings.namespace).inc()
         self._error = self._last_failure = f"{type(error).__name__}: {error}"
         if isinstance(error, PositionsLostError):
             self._rebuild_because = "the topic no longer has what follows its positions"

@@ -64,7 +64,7 @@ def create_app(
         routes=routes,
         middleware=[
             Middleware(EncodedSlashes),
-            Middleware(CountRequests, tally=server.requests),
+            Middleware(CountRequests),
             Middleware(Gate, options=server.options, problem=_problem),
             Middleware(EndAtTheLimit, problem=_problem),
             Middleware(CutAtTheEnd, open_requests=server.open_requests, problem=_problem),

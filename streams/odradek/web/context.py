@@ -19,15 +19,25 @@ from odradek.web.hub import Hub
 from odradek.web.kafka.backlog import Backlog
 from odradek.web.kafka.cluster import QueueReader
 from odradek.web.kafka.dead_letters import DeadLetterReader
+from odradek.web.kafka.facts import QueueDetail
 from odradek.web.kafka.follower import Board
 from odradek.web.kafka.trail import RecordReader
 from odradek.web.open_requests import OpenRequests
 from odradek.web.options import ServerOptions
 from odradek.web.ports import Owners, Visibility
-from odradek.web.request_tally import RequestTally
 from odradek.wire.topics import Topics
 
 T = TypeVar("T")
+
+
+@dataclass
+class KnownQueues:
+    """What brokers and members last said of the queues, for `/metrics`."""
+
+    queues: list[QueueDetail] = field(default_factory=list)
+    #: Open runs by task queue, as the read side has them; None while it does not tell.
+    open_runs: dict[str, int] | None = None
+    read_at: float = float("-inf")  # monotonic
 
 
 @dataclass
@@ -57,7 +67,7 @@ class ServerContext:
     cluster_id: str = ""
     #: Named facts of readiness: "" is ready, anything else says what is missing.
     readiness: dict[str, Callable[[], str]] = field(default_factory=dict)
-    requests: RequestTally = field(default_factory=RequestTally)
+    known_queues: KnownQueues = field(default_factory=KnownQueues)
     open_requests: OpenRequests = field(default_factory=OpenRequests)
     #: Batches of the UI and of Temporal's API: of this process, gone with it.
     batches: BatchJobs = field(default_factory=BatchJobs)

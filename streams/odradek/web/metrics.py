@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from odradek.log_fields import log_fields, set_log_fields
-from odradek.statistics import OTHER
-from odradek.telemetry import catalog as m
-from odradek.telemetry.health import Health
-from odradek.telemetry.sources import Sample, client_samples, disk_samples
+from odradek.telemetry import metrics
+from odradek.telemetry.endpoint import Health, process_endpoint, render, set_disk_gauges
 from odradek.web.context import ServerContext, server_of
 from odradek.web.kafka.facts import QueueDetail
-from odradek.web.request_tally import RequestTally
 from odradek.web.threads import in_kafka_thread, in_thread
 
 if TYPE_CHECKING:
@@ -45,9 +43,8 @@ class CountRequests:
     lines of the log name the request.
     """
 
-    def __init__(self, app: ASGIApp, tally: RequestTally) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -69,10 +66,11 @@ class CountRequests:
         try:
             await self._app(scope, receive, send_and_see)
         finally:
-            method = scope["method"] if scope["method"] in _METHODS else OTHER
+            method = scope["method"] if scope["method"] in _METHODS else "(other)"
             route = getattr(scope.get("route"), "path", _NO_ROUTE)
-            self._tally.requests.add((method, route, str(seen[0] or 500)))
-            self._tally.seconds.of((method, route)).observe(seen[1] or time.perf_counter() - began)
+            took = seen[1] or time.perf_counter() - began
+            metrics.HTTP_REQUESTS.labels(method, route, str(seen[0] or 500)).inc()
+            metrics.HTTP_SECONDS.labels(method, route).observe(took)
 
 
 def metrics_routes() -> list[BaseRoute]:
@@ -83,31 +81,26 @@ def metrics_routes() -> list[BaseRoute]:
 async def _metrics(request: Request) -> Response:
     server = server_of(request)
     await refresh_queues(server)
-    tally = server.requests
-    if tally.rendering is None:  # at the first scrape, as it needs the extra `telemetry`
-        from odradek.telemetry.endpoint import renderer
-
-        tally.rendering = renderer([lambda: server_samples(server)])
-    status, kind, body = tally.rendering()
-    return PlainTextResponse(body, status, media_type=kind)
+    text = render([lambda: set_server_gauges(server)])
+    return PlainTextResponse(text, media_type=CONTENT_TYPE_LATEST)
 
 
 async def refresh_queues(server: ServerContext) -> None:
     """Ask read side, brokers and members, unless that was done just now. No answer in time:
     nothing is known of queues.
     """
-    tally, reader = server.requests, server.queues
-    if reader is None or time.monotonic() - tally.queues_at < _QUEUES_EVERY_S:
+    known, reader = server.known_queues, server.queues
+    if reader is None or time.monotonic() - known.read_at < _QUEUES_EVERY_S:
         return
-    tally.queues_at = time.monotonic()
+    known.read_at = time.monotonic()
     asked = in_kafka_thread(_read_queues, reader), in_thread(_open_runs, server)
     # An error: no broker, no read side yet, or not in time. Said by /health/ready, and by the
     # metrics that are missing.
     queues, runs = await asyncio.gather(
         *(asyncio.wait_for(one, _QUEUES_TIMEOUT_S) for one in asked), return_exceptions=True
     )
-    tally.queues = queues if isinstance(queues, list) else []
-    tally.open_runs = runs if isinstance(runs, dict) else None
+    known.queues = queues if isinstance(queues, list) else []
+    known.open_runs = runs if isinstance(runs, dict) else None
 
 
 def _open_runs(server: ServerContext) -> dict[str, int] | None:
@@ -121,73 +114,55 @@ def _read_queues(reader: QueueReader) -> list[QueueDetail]:
     return [reader.queue(name) for name in reader.kinds()]
 
 
-def server_samples(server: ServerContext) -> Iterator[Sample]:
+def set_server_gauges(server: ServerContext) -> None:
     """Everything that the server knows, without asking anybody."""
-    tally, namespace = server.requests, server.settings.namespace
-    for (method, route, status), count in tally.requests.copy().items():
-        yield Sample(m.HTTP_REQUESTS, (method, route, status), count)
-    for asked, distribution in tally.seconds.snapshot().items():
-        yield Sample(m.HTTP_SECONDS, asked, distribution)
-    yield Sample(m.HTTP_STREAMS, (), server.hub.statistics()["streams"])
+    namespace, known = server.settings.namespace, server.known_queues
+    metrics.HTTP_STREAMS.set(server.hub.statistics()["streams"])
     if (kept := server.statistics.get("histories")) is not None:
         histories = kept()
-        yield Sample(m.KEPT_HISTORIES, (), histories["histories"])
-        yield Sample(m.KEPT_EVENTS, (), histories["events"])
-        yield Sample(m.KEPT_BYTES, (), histories["bytes"])
-        yield Sample(m.KEPT_LOOKUPS, ("hit",), histories["hits"])
-        yield Sample(m.KEPT_LOOKUPS, ("miss",), histories["misses"])
-        yield Sample(m.KEPT_DROPPED, (), histories["dropped"])
+        metrics.KEPT_HISTORIES.set(histories["histories"])
+        metrics.KEPT_BYTES.set(histories["bytes"])
     if (requests := server.statistics.get("requests")) is not None:
-        yield from client_samples(namespace, requests())
+        found = requests()
+        metrics.CLIENT_WAITING.labels(namespace).set(found["waiting"])
+        metrics.CLIENT_RESPONSE.labels(namespace).set(found["response_ms"] / 1000)
     if (read_side := server.statistics.get("read side")) is not None:
-        yield from _read_side(server, read_side())
-    for queue in tally.queues:
-        yield from _queue(namespace, queue)
-        if tally.open_runs is not None:
-            yield Sample(
-                m.QUEUE_OPEN_RUNS, (namespace, queue.name), tally.open_runs.get(queue.name, 0)
-            )
-    yield from disk_samples(server.settings.state_dir)
+        _set_read_side(server, read_side())
+    for queue in known.queues:
+        _set_queue((namespace, queue.name), queue)
+        if known.open_runs is not None:
+            count = known.open_runs.get(queue.name, 0)
+            metrics.QUEUE_OPEN_RUNS.labels(namespace, queue.name).set(count)
+    set_disk_gauges(server.settings.state_dir)
 
 
-def _read_side(server: ServerContext, found: dict[str, Any]) -> Iterator[Sample]:
+def _set_read_side(server: ServerContext, found: dict[str, Any]) -> None:
     from odradek.visibility.reader import store_path
 
-    where = (server.settings.namespace,)
-    yield Sample(m.VISIBILITY_RUNNING, where, found["state"] == "RUNNING")
+    namespace = server.settings.namespace
+    metrics.VISIBILITY_RUNNING.labels(namespace).set(found["state"] == "RUNNING")
     if found["lag"] is not None:
-        yield Sample(m.VISIBILITY_LAG, where, found["lag"])
-    yield Sample(m.VISIBILITY_RECORDS, where, found["records"])
-    yield Sample(m.VISIBILITY_BATCHES, where, found["batches"])
-    yield Sample(m.VISIBILITY_ROWS, (*where, "written"), found["rows_written"])
-    yield Sample(m.VISIBILITY_ROWS, (*where, "deleted"), found["rows_deleted"])
-    yield Sample(m.VISIBILITY_SKIPPED, where, found["records_skipped"])
-    yield Sample(m.VISIBILITY_UNDECODABLE, where, found["undecodable"])
-    yield Sample(m.VISIBILITY_RESTARTS, where, found["restarts"])
+        metrics.VISIBILITY_LAG.labels(namespace).set(found["lag"])
     path = store_path(server.settings)
     files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
-    yield Sample(
-        m.VISIBILITY_STORE_BYTES, where, sum(file.stat().st_size for file in files if file.exists())
-    )
+    size = sum(file.stat().st_size for file in files if file.exists())
+    metrics.VISIBILITY_STORE_BYTES.labels(namespace).set(size)
 
 
-def _queue(namespace: str, queue: QueueDetail) -> Iterator[Sample]:
-    where = (namespace, queue.name)
-    if queue.lag is not None:
-        yield Sample(m.QUEUE_LAG, where, queue.lag)
-    yield Sample(
-        m.QUEUE_COMMANDS,
-        where,
-        sum(partition.end_offset for partition in queue.activity_partitions),
-    )
-    if queue.activity_lag is not None:
-        yield Sample(m.QUEUE_COMMANDS_LAG, where, queue.activity_lag)
-    yield Sample(
-        m.QUEUE_UNOWNED, where, sum(1 for partition in queue.partitions if not partition.owner)
-    )
-    yield Sample(m.QUEUE_PROCESSORS, where, queue.processors)
-    yield Sample(m.QUEUE_SERVICES, where, queue.services)
-    yield Sample(m.QUEUE_DEAD_LETTERS, where, queue.dead_letters)
+def _set_queue(where: tuple[str, str], queue: QueueDetail) -> None:
+    unowned = sum(1 for partition in queue.partitions if not partition.owner)
+    written = sum(partition.end_offset for partition in queue.activity_partitions)
+    for gauge, value in (
+        (metrics.QUEUE_LAG, queue.lag),
+        (metrics.QUEUE_COMMANDS, written),
+        (metrics.QUEUE_COMMANDS_LAG, queue.activity_lag),
+        (metrics.QUEUE_UNOWNED, unowned),
+        (metrics.QUEUE_PROCESSORS, queue.processors),
+        (metrics.QUEUE_SERVICES, queue.services),
+        (metrics.QUEUE_DEAD_LETTERS, queue.dead_letters),
+    ):
+        if value is not None:
+            gauge.labels(*where).set(value)
 
 
 @asynccontextmanager
@@ -199,8 +174,6 @@ async def server_telemetry(server: ServerContext) -> AsyncIterator[None]:
     if settings.telemetry_port is None:
         yield
         return
-    from odradek.telemetry.endpoint import process_endpoint
-
     loop = asyncio.get_running_loop()
     beaten = [time.monotonic()]
     liveness_s = settings.liveness_timeout.total_seconds()
@@ -217,13 +190,13 @@ async def server_telemetry(server: ServerContext) -> AsyncIterator[None]:
         ]
         return Health(dead, tuple(missing))
 
-    def samples() -> Iterator[Sample]:
+    def set_gauges() -> None:
         asked = asyncio.run_coroutine_threadsafe(refresh_queues(server), loop)
         try:
             asked.result(_QUEUES_TIMEOUT_S + 1)
         except TimeoutError:  # the event loop is busy: what it knew last
             asked.cancel()
-        yield from server_samples(server)
+        set_server_gauges(server)
 
     async def beat() -> None:
         while True:
@@ -232,11 +205,11 @@ async def server_telemetry(server: ServerContext) -> AsyncIterator[None]:
 
     beating = loop.create_task(beat())
     with process_endpoint(settings.telemetry_host, settings.telemetry_port) as endpoint:
-        endpoint.sources.append(samples)
+        endpoint.gauges.append(set_gauges)
         endpoint.checks.append(health)
         try:
             yield
         finally:
-            endpoint.sources.remove(samples)
+            endpoint.gauges.remove(set_gauges)
             endpoint.checks.remove(health)
             beating.cancel()

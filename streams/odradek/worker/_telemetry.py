@@ -6,17 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from odradek.activities import ActivityHost
+from odradek.activities.statistics import ActivityStatistics
 from odradek.common import MetricMeter
 from odradek.config import Settings
 from odradek.processor import Processor
+from odradek.processor.statistics import ProcessorStatistics
 from odradek.processor.supervisor import process_number
-
-if TYPE_CHECKING:
-    from odradek.telemetry.health import Health
-    from odradek.telemetry.sources import Sample
+from odradek.telemetry import metrics
+from odradek.telemetry.endpoint import Health, process_endpoint, set_disk_gauges
+from odradek.telemetry.meter import process_meter
+from odradek.worker._health import health_of_activities, health_of_processor
 
 
 def meter_of(settings: Settings) -> MetricMeter:
@@ -25,8 +26,6 @@ def meter_of(settings: Settings) -> MetricMeter:
     """
     if settings.telemetry_port is None:
         return MetricMeter.noop
-    from odradek.telemetry.meter import process_meter
-
     return process_meter
 
 
@@ -40,19 +39,16 @@ def telemetry_of(
     if settings.telemetry_port is None:
         yield
         return
-    from odradek.telemetry.endpoint import process_endpoint
-    from odradek.telemetry.health import Health, health_of_activities, health_of_processor
-    from odradek.telemetry.sources import activity_samples, disk_samples, processor_samples
-
     liveness_s = settings.liveness_timeout.total_seconds()
 
-    def samples() -> Iterator[Sample]:
+    def set_gauges() -> None:
+        set_disk_gauges(settings.state_dir)
         if processor is not None:
             found = processor.statistics()
-            yield from processor_samples(found, health_of_processor(found, liveness_s))
+            _set_processor(found, health_of_processor(found, liveness_s))
         if activities is not None:
             serving = activities.statistics()
-            yield from activity_samples(serving, health_of_activities(serving, liveness_s))
+            _set_activities(serving, health_of_activities(serving, liveness_s))
 
     def health() -> Health:
         found = Health()
@@ -62,17 +58,57 @@ def telemetry_of(
             found += health_of_activities(activities.statistics(), liveness_s)
         return found
 
-    def disk() -> Iterator[Sample]:
-        return disk_samples(settings.state_dir)
-
     port = settings.telemetry_port + process_number() if settings.telemetry_port else 0
     with process_endpoint(settings.telemetry_host, port) as endpoint:
-        if not endpoint.sources:
-            endpoint.sources.append(disk)  # once a process
-        endpoint.sources.append(samples)
+        endpoint.gauges.append(set_gauges)
         endpoint.checks.append(health)
         try:
             yield
         finally:
-            endpoint.sources.remove(samples)
+            endpoint.gauges.remove(set_gauges)
             endpoint.checks.remove(health)
+
+
+def _set_processor(found: ProcessorStatistics, health: Health) -> None:
+    queue = (found.namespace, found.task_queue)
+    for partition, lane in found.lanes.items():
+        where = (*queue, str(partition))
+        metrics.PARTITION_STATE.labels(*where, lane.state).set(1)
+        if lane.lag is not None:
+            metrics.PARTITION_LAG.labels(*where).set(lane.lag)
+        for gauge, value in (
+            (metrics.PARTITION_RUNNING, lane.running),
+            (metrics.PARTITION_QUEUE, lane.queued),
+            (metrics.PARTITION_SILENT, lane.silent_seconds),
+            (metrics.RESTORE_REMAINING, lane.restore_remaining),
+            (metrics.OPEN_RUNS, lane.open_runs),
+            (metrics.TIMERS, lane.timer_backlog),
+            (metrics.TIMERS_LATE, lane.timers_late_seconds),
+            (metrics.FAILING, lane.failing_runs),
+            (metrics.WAITERS, lane.waiters),
+            (metrics.CACHE_SIZE, lane.cached_runs),
+        ):
+            gauge.labels(*where).set(value)
+    metrics.PRODUCER_PENDING.labels(*queue).set(found.producer.pending)
+    _set_member((*queue, "processor"), found.contact_seconds, health)
+
+
+def _set_activities(found: ActivityStatistics, health: Health) -> None:
+    queue = (found.namespace, found.task_queue)
+    if found.lag is not None:
+        metrics.ACTIVITY_LAG.labels(*queue).inc(found.lag)
+    for gauge, value in (  # `inc`: several services of a queue in one process add up
+        (metrics.SLOTS, found.slots_total),
+        (metrics.SLOTS_USED, found.running),
+        (metrics.ACTIVITY_WAITING, found.waiting),
+        (metrics.ANSWERS_PENDING, found.answers_pending),
+    ):
+        gauge.labels(*queue).inc(value)
+    _set_member((*queue, "activities"), found.contact_seconds, health)
+
+
+def _set_member(who: tuple[str, ...], contact_seconds: float | None, health: Health) -> None:
+    if contact_seconds is not None:
+        metrics.CONTACT.labels(*who).set(contact_seconds)
+    metrics.READY.labels(*who).set(health.ready)
+    metrics.LIVE.labels(*who).set(health.live)

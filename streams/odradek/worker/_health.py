@@ -8,37 +8,15 @@ this process was given is owned, restored and working, and the broker answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from odradek.activities.statistics import ActivityStatistics
 from odradek.processor.statistics import ProcessorStatistics
+from odradek.telemetry.endpoint import Health
 
 #: Members report every 3 s; three reports without an acknowledgement are an outage.
 CONTACT_SECONDS = 10.0
 #: Lanes in other states wait for the broker, for their turn, or for a person; their thread need not
 #: go round.
 _WORKING = ("RUNNING", "RETRYING")
-
-
-@dataclass(frozen=True)
-class Health:
-    """Reasons against, by what they are about; none: it is."""
-
-    not_live: tuple[str, ...] = ()
-    not_ready: tuple[str, ...] = ()
-
-    @property
-    def live(self) -> bool:
-        """Whether threads go on."""
-        return not self.not_live
-
-    @property
-    def ready(self) -> bool:
-        """Whether it does its work."""
-        return not self.not_ready and not self.not_live
-
-    def __add__(self, other: Health) -> Health:
-        return Health(self.not_live + other.not_live, self.not_ready + other.not_ready)
 
 
 def health_of_processor(
