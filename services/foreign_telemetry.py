@@ -17,9 +17,10 @@ from typing import Any
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
-    REGISTRY,
+    CollectorRegistry,
     Counter,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -32,18 +33,24 @@ STUCK_SECONDS = 30.0
 
 # `x_created` beside each: nobody asks for it
 disable_created_metrics()  # type: ignore[no-untyped-call]
-RECORDS = Counter("foreign_records_total", "Records read.", ["service"])
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+RECORDS = Counter("foreign_records_total", "Records read.", ["service"], registry=REGISTRY)
 OUTCOMES = Counter(
     "foreign_outcomes_total",
     "What became of them, by kind of work and outcome.",
     ["service", "kind", "outcome"],
+    registry=REGISTRY,
 )
-SECONDS = Histogram("foreign_work_seconds", "Time that the work took.", ["service", "kind"])
+SECONDS = Histogram(
+    "foreign_work_seconds", "Time that the work took.", ["service", "kind"], registry=REGISTRY
+)
 #: Under the name and labels of Odradek's own (`make docs`), so that one alarm sees them all.
 DEAD_LETTERS = Counter(
     "odradek_dead_letters_total",
     "Records written to dead-letters, by the reason in their headers.",
     ["namespace", "task_queue", "kind", "reason"],
+    registry=REGISTRY,
 )
 
 

@@ -18,6 +18,7 @@ from odradek.broker.progress import StderrProgress
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.worker import Worker
+from tests.support.metrics import totals
 from tests.support.until import until_async
 
 BYTES_PER_SECOND = 2_000_000
@@ -85,13 +86,13 @@ async def test_a_batch_that_takes_too_long_is_done_in_parts(tmp_path: Path) -> N
             worker = Worker(client, task_queue="q", workflows=[Large])
             async with worker:
                 assert worker._processor is not None
-                totals = worker._processor.statistics
+                processor = worker._processor
                 await until_async(
-                    lambda: totals().totals.inputs >= STARTS,
+                    lambda: totals(processor).inputs >= STARTS,
                     150,
-                    what=lambda: str(totals().totals),
+                    what=lambda: str(totals(processor)),
                 )
-                assert totals().totals.dropped > 0, (
+                assert totals(processor).dropped > 0, (
                     "this test means nothing unless a batch took too long"
                 )
                 for number in range(STARTS):

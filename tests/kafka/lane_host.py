@@ -33,6 +33,7 @@ from odradek.wire.outcomes import OK, Reply
 from odradek.wire.payload import Payload
 from odradek.wire.state import HistoryRow, Row, RunRow, TimerRow, WorkflowRow
 from odradek.wire.tasks import ActivityTask
+from tests.support.metrics import watched
 
 # Signal names. Anything else just counts.
 TIMER = "timer:"  # timer:250 starts a timer of 250 ms; when it fires, it counts as an input does
@@ -194,13 +195,14 @@ class NoActivator:
 
 def make_processor(settings: Settings, queue: str, **options: Any) -> Processor:
     """A processor with the counting engine."""
-    return Processor(
+    processor = Processor(
         settings,
         task_queue=queue,
         activator_factory=NoActivator,
         engine_factory=lambda activator, limits: CountingEngine(settings.namespace, queue),
         **options,
     )
+    return watched(processor)
 
 
 def host_arguments(settings: Settings, queue: str, **more: Any) -> list[str]:

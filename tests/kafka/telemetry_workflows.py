@@ -21,11 +21,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from odradek.telemetry.logs import log_as_set
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from odradek import activity, workflow
+from odradek.cli.logs import log_as_set
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.contrib.opentelemetry import TracingInterceptor

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from odradek.telemetry.logs import JsonFormatter
 
 from odradek import activity, workflow
+from odradek.cli.logs import JsonFormatter
 from odradek.client import (
     Client,
     RPCError,

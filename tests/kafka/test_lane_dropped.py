@@ -21,6 +21,7 @@ from odradek.processor.group import Group
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -40,7 +41,7 @@ def processor(wire: Wire) -> Iterator[Processor]:
 
 
 def _dropped(processor: Processor) -> int:
-    return int(processor.statistics().totals.dropped)
+    return int(totals(processor).dropped)
 
 
 @pytest.mark.promise("exactly-once")
@@ -49,7 +50,7 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
     restart, the process does not.
     """
     wire.signals(100, 10)
-    until(lambda: processor.statistics().totals.inputs == 100)
+    until(lambda: totals(processor).inputs == 100)
     for partition in range(2):
         other = Producer(
             transactional_producer_config(
@@ -62,7 +63,7 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
     wire.flush()
     wire.assert_exactly_once(200, 10)
     assert _dropped(processor) == 2
-    assert processor.statistics().totals.refused == 0
+    assert totals(processor).refused == 0
 
 
 @pytest.mark.promise("exactly-once")

@@ -50,6 +50,7 @@ from odradek.wire.payload import Failure, Payload
 from odradek.wire.rows import state_key
 from odradek.wire.state import HistoryRow, RunRow
 from tests.kafka.lane_records import Wire, key_for
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -172,7 +173,7 @@ def test_command_too_large_fails_its_run_alone(wire: Wire) -> None:
         }
         failure = next(result.failure for result in results if result.workflow_id == "large")
         assert "max.message.bytes" in f"{failure.message} {failure.cause and failure.cause.message}"
-        assert processor.statistics().totals.refused == 0  # it never came to a transaction
+        assert totals(processor).refused == 0  # it never came to a transaction
     finally:
         processor.stop()
 
@@ -285,7 +286,7 @@ def test_held_run_waits_for_an_operator(wire: Wire) -> None:
         wire.send(SignalWorkflow("w", "one"))
         wire.send(SignalWorkflow(key_for(wire, 0, "other"), "x"))
         wire.flush()
-        until(lambda: processor.statistics().totals.inputs == 2)
+        until(lambda: totals(processor).inputs == 2)
         assert ran == []
     finally:
         processor.stop()
@@ -346,7 +347,7 @@ def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> N
         wire.send(StartWorkflow("w", "T", run_id="run"))
         wire.flush()
         until(lambda: len(tries) >= 3, 30)  # 0.5 s, then 1 s
-        assert processor.statistics().totals.parked == 1
+        assert totals(processor).parked == 1
         spins[0] = False
         until(
             lambda: [result.workflow_id for result in wire.records(wire.topics.results)] == ["w"],
@@ -362,7 +363,7 @@ def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> N
         for name in names:
             wire.send(StartWorkflow(name, "T", run_id=f"run-{name}"))
         wire.flush()
-        until(lambda: processor.statistics().totals.parked == 25)
+        until(lambda: totals(processor).parked == 25)
     finally:
         processor.stop()
     wire.send(StartWorkflow("other", "T", run_id="run-other"))
@@ -375,7 +376,7 @@ def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> N
         assert sorted(tries) == ["other", *names] and "other" in tries[:-1], (
             "an input waits for a few of them, not for all"
         )
-        assert processor.statistics().totals.parked == 0, "they were parked already"
+        assert totals(processor).parked == 0, "they were parked already"
         spins[0] = False
     finally:
         processor.stop()
@@ -485,8 +486,8 @@ def test_output_that_the_broker_refuses_ends_its_run_and_keeps_the_input(
         wire.flush()
         (result,) = until(lambda: wire.records(wire.topics.results))
         assert result.status == FAILED and "max.message.bytes" in result.failure.message
-        totals = processor.statistics().totals
-        assert (totals.refused, totals.dropped) == (1, 1)
+        found = totals(processor)
+        assert (found.refused, found.dropped) == (1, 1)
         history = [found for (table, _), found in wire.rows().items() if table == "history"]
         kinds = [type(event.attributes).__name__ for found in history for event in found.events]
         assert kinds.count("ActivityTaskCompletedEvent") == 1 and "WorkflowTaskFailed" not in kinds
@@ -542,8 +543,8 @@ def test_a_narrow_topic_costs_a_lane_neither_work_done_twice_nor_its_batches(
         until(lambda: len(wire.records(other)) == expected)
         if dropped == 2:
             monkeypatch.setattr(transaction, "NARROW_SECONDS", 0.0)
-        until(lambda: processor.statistics().totals.dropped == dropped)
-        assert processor.statistics().totals.refused == 0
+        until(lambda: totals(processor).dropped == dropped)
+        assert totals(processor).refused == 0
         if not dropped:
             assert stepped == [401], "each input once"
         [lane] = processor._group.lanes.values()
@@ -585,8 +586,8 @@ def test_a_limit_that_another_lane_found_lowered_is_nobodys_fault(
         wire.send(ActivityTaskCompleted("w", "run-w", task.scheduled_event_id, "1", 1))
         wire.flush()
         until(lambda: len(wire.records(wire.commands)) == 61)
-        totals = processor.statistics().totals
-        assert (totals.refused, totals.dropped, totals.dead_letters) == (1, 1, 0)
+        found = totals(processor)
+        assert (found.refused, found.dropped, found.dead_letters) == (1, 1, 0)
         histories = [row for row in wire.rows().values() if isinstance(row, HistoryRow)]
         assert not [
             event
@@ -621,7 +622,7 @@ def test_a_part_that_is_refused_before_the_last_blames_as_any_other(
         wire.send(ActivityTaskCompleted("w", "run-w", task.scheduled_event_id, "1", 1))
         wire.flush()
         until(lambda: len(wire.records(wire.commands)) == 41)
-        totals = processor.statistics().totals
-        assert (totals.refused, totals.dropped, totals.dead_letters) == (1, 1, 0)
+        found = totals(processor)
+        assert (found.refused, found.dropped, found.dead_letters) == (1, 1, 0)
     finally:
         processor.stop()

@@ -17,6 +17,7 @@ from odradek.wire.events import SignalWorkflow
 from tests.facts.expiring_broker import expiring_broker, wait_until_expired
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -37,7 +38,7 @@ def test_it_is_dropped_and_nothing_is_aborted(
     try:
         processor.wait_ready(30)
         wire.signals(100, 10)
-        until(lambda: processor.statistics().totals.inputs == 100)
+        until(lambda: totals(processor).inputs == 100)
         ids = [wire.topics.transactional_id(QUEUE, partition) for partition in range(2)]
         for each in ids:  # somebody else owned the partitions since, and rests as well
             Producer(transactional_producer_config(wire.settings, each)).init_transactions(10)
@@ -49,9 +50,9 @@ def test_it_is_dropped_and_nothing_is_aborted(
         # Each lane once; on a machine that stands still for a second, the id that it owned anew is
         # forgotten before its first transaction.
         over_ids = caplog.text.count("dropped: INVALID_PRODUCER_ID_MAPPING")
-        assert processor.statistics().totals.dropped == over_ids >= 2
+        assert totals(processor).dropped == over_ids >= 2
         assert all(f".events/{partition} dropped: INVALID" in caplog.text for partition in range(2))
-        assert (aborts, processor.statistics().totals.refused) == ([], 0)
+        assert (aborts, totals(processor).refused) == ([], 0)
     finally:
         processor.stop()
 
@@ -69,7 +70,7 @@ def test_a_lane_that_rests_keeps_its_id_by_a_commit_now_and_then(
     try:
         processor.wait_ready(30)
         wire.signals(20, 10)
-        until(lambda: processor.statistics().totals.inputs == 20)
+        until(lambda: totals(processor).inputs == 20)
         silent = Producer(
             transactional_producer_config(wire.settings, f"{wire.settings.namespace}-silent")
         )
@@ -79,6 +80,6 @@ def test_a_lane_that_rests_keeps_its_id_by_a_commit_now_and_then(
             wire.send(SignalWorkflow(f"w{number % 10}", "count"))
         wire.flush()
         wire.assert_exactly_once(40, 10)
-        assert processor.statistics().totals.dropped == 0
+        assert totals(processor).dropped == 0
     finally:
         processor.stop()

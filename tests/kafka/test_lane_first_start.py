@@ -13,6 +13,7 @@ from odradek.processor import lane as lane_module
 from odradek.processor.group import Group
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -62,7 +63,7 @@ def test_group_offset_never_comes_before_the_position_row(
     try:
         processor.wait_ready(30)
         wire.signals(20, 4)
-        until(lambda: processor.statistics().totals.inputs == 20)
+        until(lambda: totals(processor).inputs == 20)
         until(
             lambda: (
                 len(ClusterAdmin(wire.settings).committed_offsets(group, wire.events, range(2)))

@@ -12,8 +12,8 @@ import time
 from typing import Any
 
 import pytest
-from odradek.telemetry.logs import JsonFormatter
 
+from odradek.cli.logs import JsonFormatter
 from odradek.processor import Processor
 from odradek.processor.held import HELD_PROBLEMS
 from odradek.processor.inbox import BYTES_MAX
@@ -32,6 +32,7 @@ from odradek.wire.payload import Payload
 from odradek.wire.state import RunRow, TimerRow
 from tests.kafka.lane_host import CountingEngine, make_processor
 from tests.kafka.lane_records import Wire, key_for
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -64,7 +65,7 @@ def test_wrong_partition_is_forwarded_once(wire: Wire, processor: Processor) -> 
         key_for(wire, 0): list(range(1, 11)),
         key_for(wire, 1): list(range(1, 11)),
     }
-    until(lambda: processor.statistics().totals.forwarded == 20)
+    until(lambda: totals(processor).forwarded == 20)
     assert len(wire.read(wire.events)) == 40
 
 
@@ -224,8 +225,8 @@ def test_query_of_a_client_whose_clock_is_behind_is_applied(
         wire.events, encode(late), b"w1", headers=list(headers_for(late)), timestamp=behind_ms
     )
     wire.flush()
-    until(lambda: processor.statistics().totals.inputs == 1)
-    assert processor.statistics().totals.expired == 0
+    until(lambda: totals(processor).inputs == 1)
+    assert totals(processor).expired == 0
 
 
 def test_expired_query_is_dropped(wire: Wire, processor: Processor) -> None:
@@ -239,7 +240,7 @@ def test_expired_query_is_dropped(wire: Wire, processor: Processor) -> None:
         )
     )
     wire.flush()
-    until(lambda: processor.statistics().totals.expired == 1)
+    until(lambda: totals(processor).expired == 1)
 
 
 @pytest.mark.parametrize("poison", ["defect", "huge-row", "refused-output"])
@@ -290,11 +291,11 @@ def test_one_bad_input_stops_nobody(
         "giving up on" in said["lane"]["message"]
         and said["lane"]["workflow_id"] == said["dead letter"]["workflow_id"] == bad
     )
-    totals = processor.statistics().totals
-    assert totals.parked == 1
+    found = totals(processor)
+    assert found.parked == 1
     # An abort right after a commit may meet a transaction that the coordinator has not begun yet
     # (INVALID_TXN_STATE): then owned anew.
-    assert totals.dropped <= (
+    assert found.dropped <= (
         3 if poison == "refused-output" else 0
     )  # ... with a producer that asks for reports first
 
@@ -321,10 +322,10 @@ def test_output_refused_once_the_metadata_is_there(wire: Wire) -> None:
         (letter,) = _letters(wire, 1)
         assert "Unknown partition" in parse_dead_letter(letter.headers()).message
         until(lambda: wire.counts().get(good) == [1])
-        totals = processor.statistics().totals
-        assert totals.parked == 1
+        found = totals(processor)
+        assert found.parked == 1
         assert (
-            totals.dropped <= 3
+            found.dropped <= 3
         )  # 0 when the new producer had the metadata in time; more than 1: see above
     finally:
         processor.stop()

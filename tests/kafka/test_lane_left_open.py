@@ -19,6 +19,7 @@ from odradek.wire.state import Row
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Host, Wire, key_for
 from tests.kafka.lost_markers import forget_markers
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -54,7 +55,7 @@ def _left_by_an_owner_that_died(
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     wire.signals(20, 5)
-    until(lambda: processor.statistics().totals.inputs >= 20)
+    until(lambda: totals(processor).inputs >= 20)
     processor.stop()
     before = wire.rows()
     owner = Producer(

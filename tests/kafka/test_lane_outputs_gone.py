@@ -16,6 +16,7 @@ from odradek.processor.care import OWNS_BEFORE_CARE
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import CountingEngine, NoActivator, make_processor
 from tests.kafka.lane_records import Wire, key_for
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -44,8 +45,8 @@ def test_deleted_commands_are_made_anew(wire: Wire, partitions: int) -> None:
             wire.send(SignalWorkflow(other, "count"))
         wire.flush()
         until(lambda: wire.counts() == {one: list(range(2, 7)), other: list(range(1, 6))}, 120)
-        totals = processor.statistics().totals
-        assert (totals.parked, totals.dead_letters) == (0, 0)
+        found = totals(processor)
+        assert (found.parked, found.dead_letters) == (0, 0)
     finally:
         processor.stop()
 
@@ -107,7 +108,7 @@ def test_a_careful_lane_that_stops_over_a_missing_topic_blames_no_input(
         until(lambda: processor.statistics().lanes[0].state == "FAILED", 60)
         wire.admin.ensure([executions])
         until(lambda: wire.counts() == {one: [1]}, 60)
-        totals = processor.statistics().totals
-        assert (totals.parked, totals.dead_letters) == (0, 0)
+        found = totals(processor)
+        assert (found.parked, found.dead_letters) == (0, 0)
     finally:
         processor.stop()

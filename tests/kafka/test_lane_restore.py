@@ -38,6 +38,7 @@ from odradek.worker import Worker
 from tests.kafka.client_workflows import Gate
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire, open_transaction_of
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -77,7 +78,7 @@ def _run(wire: Wire, count: int) -> None:
     processor = _ready(wire)
     try:
         wire.signals(count, 5)
-        until(lambda: processor.statistics().totals.inputs >= count)
+        until(lambda: totals(processor).inputs >= count)
     finally:
         processor.stop()
 
@@ -113,7 +114,7 @@ def test_wiped_store_is_restored_equal(wire: Wire) -> None:
     assert sum(map(len, before.values())) == 200 + 5 + 5  # history, run and workflow rows
     shutil.rmtree(wire.settings.state_dir)
     processor = _ready(wire)
-    restored = processor.statistics().totals.restored
+    restored = totals(processor).restored
     processor.stop()
     assert restored >= 210
     assert _rows(wire) == before
@@ -150,7 +151,7 @@ def test_rows_of_an_older_schema_are_read(wire: Wire) -> None:
 def test_kept_store_reads_only_what_it_lacks(wire: Wire) -> None:
     _run(wire, 200)
     processor = _ready(wire)
-    restored = processor.statistics().totals.restored
+    restored = totals(processor).restored
     processor.stop()
     assert restored == 0
 
@@ -215,7 +216,7 @@ def test_a_row_that_the_changelog_has_unreadable_stops_its_lane(
             processor.wait_ready(30)
         wire.send_raw(key, value, partition=0, topic=wire.state)
         wire.signals(20, 5)
-        until(lambda: processor.statistics().totals.inputs == 20)
+        until(lambda: totals(processor).inputs == 20)
     finally:
         processor.stop()
     restored = sum(
@@ -261,7 +262,7 @@ def test_a_row_whose_schema_is_seen_late_is_waited_for_and_a_stop_over_it_passes
         published = PublishedSchema(mark.hex(), "TimerRow", json.dumps(newer))
         wire.send_raw(published.fingerprint.encode(), encode(published), topic=wire.topics.schemas)
         wire.signals(1, 1)
-        until(lambda: processor.statistics().totals.inputs == 1)
+        until(lambda: totals(processor).inputs == 1)
     finally:
         gc.enable()
         processor.stop()
@@ -375,7 +376,7 @@ def test_restore_waits_behind_a_transaction_that_is_open(wire: Wire) -> None:
         foreign.produce(wire.state, b"never committed", b"run/foreign", partition)
     assert foreign.flush(30) == 0
     wire.signals(60, 5)
-    until(lambda: processor.statistics().totals.inputs >= 60)
+    until(lambda: totals(processor).inputs >= 60)
     processor.stop()
     before = _rows(wire)
     assert sum(map(len, before.values())) == 60 + 5 + 5

@@ -27,6 +27,7 @@ from odradek.wire.events import SignalWorkflow
 from odradek.wire.state import FORMAT, PositionRow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Host, Wire
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -70,8 +71,8 @@ def _applied(wire: Wire, *counts: int) -> None:
     made, _lane = _started(wire)
     try:
         until(lambda: wire.counts() == {"w": [*counts, 1 + len(counts)]}, 60)
-        totals = made.statistics().totals
-        assert (totals.parked, totals.dead_letters) == (0, 0)
+        found = totals(made)
+        assert (found.parked, found.dead_letters) == (0, 0)
     finally:
         made.stop()
 

@@ -14,6 +14,7 @@ from odradek.wire.codec import encode
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire, key_for, open_transaction_of
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -191,7 +192,7 @@ def test_many_due_timers_are_one_question(wire: Wire) -> None:
         for number in range(300):
             wire.send(SignalWorkflow(f"w{number}", "timer:500"))
         wire.flush()
-        until(lambda: processor.statistics().totals.timers == 300)
+        until(lambda: totals(processor).timers == 300)
         assert processor.statistics().end_requests < 60
         orders = wire.counts()
         assert all(orders[f"w{number}"] == [1, 2] for number in range(300))

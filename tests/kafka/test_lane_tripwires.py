@@ -29,6 +29,7 @@ from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import CountingEngine, make_processor
 from tests.kafka.lane_records import Wire, commit, key_for, start_error
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -39,7 +40,7 @@ def _applied(wire: Wire, count: int) -> None:
     try:
         processor.wait_ready(30)
         wire.signals(count, 10)
-        until(lambda: processor.statistics().totals.inputs >= count)
+        until(lambda: totals(processor).inputs >= count)
     finally:
         processor.stop()
 

@@ -18,6 +18,7 @@ from odradek.client.connection import Connection
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import reader_config
+from odradek.telemetry import metrics
 from odradek.web.kafka.cluster import COUNT_S, QueueReader
 from odradek.web.kafka.follower import Board
 from odradek.wire.events import ActivityTaskHeartbeat, FetchHistory
@@ -25,6 +26,7 @@ from odradek.wire.partitioner import partition_for
 from tests.kafka.activity_harness import Engine
 from tests.kafka.activity_services import answered, running
 from tests.kafka.fake_owner import FakeOwner
+from tests.support.metrics import counted
 from tests.support.until import until_async
 
 pytestmark = pytest.mark.timeout(120)
@@ -232,20 +234,24 @@ async def test_activity_service_answers_a_queue_that_was_made_anew(
     there was none.
     """
     engine = Engine(bootstrap, namespace, tmp_path)
-    async with running(engine) as host:
+
+    def refused() -> float:
+        return counted(metrics.DEAD_LETTERS, namespace=namespace, kind="activities")
+
+    async with running(engine):
         await answered(engine)
         engine.close()
         await asyncio.to_thread(engine.admin.delete_topics, [engine.events])
         if missed:
             engine.schedule(engine.task("note", "to nobody"))
-            await until_async(lambda: bool(host.statistics().dead_letters), 60)
-        letters = dict(host.statistics().dead_letters)
+            await until_async(lambda: bool(refused()), 60)
+        letters = refused()
         anew = Engine(bootstrap, namespace, tmp_path, partitions=count)
         tasks = [anew.task("note", f"n{number}") for number in range(20)]
         anew.schedule(*tasks)
         for task in tasks:
             await anew.answers(task, "ActivityTaskCompleted", timeout_s=60)
-        assert host.statistics().dead_letters == letters
+        assert refused() == letters
         await until_async(lambda: lies_right(anew, count))
     anew.close()
 

@@ -22,6 +22,7 @@ from odradek.web.kafka.facts import SILENT_AFTER_MS, STALLED_AFTER_MS
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Host, Wire, key_for
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -162,9 +163,9 @@ def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(
         processor.wait_ready(30)
         wire.send(SignalWorkflow(key_for(wire, 0), "count"))
         wire.flush()
-        until(lambda: processor.statistics().totals.dropped >= 2)
+        until(lambda: totals(processor).dropped >= 2)
         first, neighbour = standing()
-        until(lambda: processor.statistics().totals.dropped >= 6)
+        until(lambda: totals(processor).dropped >= 6)
         assert abs(standing()[0] - first) < 50, (
             "each own restored something and committed a position, which is no progress"
         )

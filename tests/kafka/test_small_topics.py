@@ -40,6 +40,7 @@ from odradek.wire.payload import Payload
 from odradek.worker import Worker
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire
+from tests.support.metrics import totals
 from tests.support.until import until
 
 QUEUE = "q"
@@ -249,8 +250,8 @@ def test_forwards_of_added_partitions(bootstrap: str, namespace: str, tmp_path: 
     processor.start()
     try:
         wire.assert_exactly_once(200, 10)
-        totals = processor.statistics().totals
-        assert (totals.refused, totals.dropped, totals.dead_letters) == (0, 0, 0)
+        found = totals(processor)
+        assert (found.refused, found.dropped, found.dead_letters) == (0, 0, 0)
     finally:
         processor.stop()
 

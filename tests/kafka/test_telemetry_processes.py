@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from odradek.telemetry.catalog import CATALOG
 
 from odradek.client import Client
 from odradek.config import Settings
@@ -21,6 +20,7 @@ from tests.kafka.bad_input import sent
 from tests.kafka.lane_records import open_transaction_of
 from tests.kafka.telemetry_process import Process
 from tests.kafka.telemetry_workflows import Asleep, Traced
+from tests.support.metrics import labels_by_name
 from tests.support.until import until_async
 
 Start = Callable[..., Process]
@@ -253,7 +253,7 @@ async def test_a_line_is_logged_once_over_evictions_and_a_killed_owner(
 
 
 async def _only_what_the_catalog_names(*processes: Process) -> None:
-    known = {metric.name: set(metric.labels) for metric in CATALOG}
+    known = labels_by_name()
     for process in processes:
         found = [
             (name, dict(labels))

@@ -26,11 +26,13 @@ from odradek.client import Client
 from odradek.config import Settings
 from odradek.contrib.opentelemetry import TracingInterceptor
 from odradek.kafka.admin import ClusterAdmin
+from odradek.telemetry import metrics
 from odradek.wire.payload import Payload
 from odradek.wire.topics import Topics
 from odradek.wire.tracing import TRACER_DATA
 from odradek.worker import Worker
 from tests.kafka.telemetry_workflows import Traced, greet, span_facts
+from tests.support.metrics import counted
 from tests.support.until import until_async
 
 REPOSITORY = Path(__file__).parents[2]
@@ -107,10 +109,7 @@ async def test_one_trace_from_the_client_over_two_processes_and_replays(
                 assert await handle.query(Traced.said) == "bye"
             asked_again = client.statistics().asked_again
             assert worker._processor is not None
-            replayed = sum(
-                part.replay_activations
-                for part in worker._processor.statistics().partitions.values()
-            )
+            replayed = counted(metrics.REPLAY_ACTIVATIONS, namespace=settings.namespace)
             assert replayed >= 2, "this test means nothing unless runs were replayed"
             await _raw_start_belongs_to_the_producers_trace(settings, memory)
     finally:

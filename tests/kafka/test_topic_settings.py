@@ -23,6 +23,7 @@ from odradek.processor.lane_state import LaneState
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire, key_for
+from tests.support.metrics import totals
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -189,9 +190,9 @@ def test_a_clock_that_is_wrong_is_no_inputs_fault(wire: Wire) -> None:
             wire.send(SignalWorkflow(one, "count"))
             wire.send(SignalWorkflow(other, "count"))
         wire.flush()
-        until(lambda: processor.statistics().totals.dropped >= 2, 60)
-        totals = processor.statistics().totals
-        assert (totals.refused, totals.parked, totals.dead_letters) == (0, 0, 0)
+        until(lambda: totals(processor).dropped >= 2, 60)
+        found = totals(processor)
+        assert (found.refused, found.parked, found.dead_letters) == (0, 0, 0)
     finally:
         processor.stop(drain=False)
 

@@ -17,7 +17,6 @@ from typing import Any
 import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
-from odradek.telemetry.health import health_of_activities, health_of_processor
 
 from odradek import workflow
 from odradek.client import Client, RPCError, RPCStatusCode
@@ -29,11 +28,13 @@ from odradek.processor import Processor
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.schema import RECORD_TYPES, fingerprint
 from odradek.worker import Worker
+from odradek.worker._health import health_of_activities, health_of_processor
 from tests.kafka.activity_harness import ACTIVITIES, Engine
 from tests.kafka.activity_services import running
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire
 from tests.kafka.test_web_server import Counter, Server, answer, charge, server
+from tests.support.metrics import totals
 from tests.support.until import until as comes
 from tests.support.until import until_async as is_so
 
@@ -295,8 +296,8 @@ def test_a_processor_says_which_topic_is_missing(
                 90,
                 f"{sent} signals, the last one while {topic} was missing",
             )
-        totals = processor.statistics().totals
-        assert (totals.parked, totals.dead_letters) == (0, 0)
+        found = totals(processor)
+        assert (found.parked, found.dead_letters) == (0, 0)
     finally:
         processor.stop()
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from odradek.telemetry import catalog
 from services import foreign_telemetry
-from services.foreign_telemetry import DEAD_LETTERS, OUTCOMES, RECORDS, SECONDS, Telemetry
+from services.foreign_telemetry import Telemetry
 
 READY, LIVE = "/health/ready", "/health/live"
 
@@ -130,14 +129,3 @@ def test_a_loop_that_hangs_is_not_live_and_one_that_ends_not_ready(
         [],
         ["payments: it is shutting down"],
     )
-
-
-def test_every_metric_is_documented() -> None:
-    page = catalog.page()
-    for metric in (RECORDS, OUTCOMES, SECONDS, DEAD_LETTERS):
-        name = metric._name if metric._type == "histogram" else f"{metric._name}_total"
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-        (line,) = [
-            line for line in page.splitlines() if line.startswith(f"| `{name}` | {metric._type} |")
-        ]
-        assert f"| {labels} |" in line

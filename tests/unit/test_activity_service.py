@@ -35,6 +35,7 @@ from odradek.activities.service import GATE_AGAIN_S, Service, TimerKind
 from odradek.common import MetricMeter, RawValue
 from odradek.converter import DataConverter, DefaultPayloadConverter, PayloadCodec
 from odradek.exceptions import ApplicationError, ApplicationErrorCategory
+from odradek.telemetry import metrics
 from odradek.telemetry.meter import Families, PrometheusMeter
 from odradek.wire.codec import encode
 from odradek.wire.events import ActivityTaskCanceled, ActivityTaskCompleted, ActivityTaskFailed
@@ -43,6 +44,7 @@ from odradek.wire.payload import Payload
 from odradek.wire.record_size import record_size
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
 from odradek.wire.topics import Topics
+from tests.support.metrics import series
 
 IDENTITY = "me"
 POOL = ThreadPoolExecutor(8)
@@ -744,15 +746,18 @@ async def test_types_that_are_not_registered_are_no_labels() -> None:
     bench = Bench([anything, known], meter=PrometheusMeter(recorded))
     for kind in ("made-up", "known", "other"):
         await bench.run(kind)
-    ((_, series),) = recorded.read()
-    assert series == {
+    (family,) = recorded.collect()
+    assert {(*sample.labels.items(),): sample.value for sample in family.samples} == {
         (("activity_type", "known"),): 1,
         (("activity_type", "(unknown)"),): 2,
     }, "namespace and queue are the host's own, not what a command names"
-    assert bench.service.tally.starts == {"known": 1, "(unknown)": 2}
+    started = series(metrics.ACTIVITY_STARTS, "namespace", "activity_type")
+    assert started["ns", "(unknown)"] >= 2 and started["ns", "known"] >= 1
+    assert ("ns", "made-up") not in started
     refusing = Bench([known])
     await refusing.run("made-up")
-    assert refusing.service.tally.outcomes == {("(unknown)", "failed"): 1}
+    ended = series(metrics.ACTIVITY_OUTCOMES, "activity_type", "outcome")
+    assert ended["(unknown)", "failed"] >= 1
 
 
 async def test_completing_from_outside_says_started_and_nothing_else() -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from odradek.telemetry.logs import JsonFormatter, configure_logging, log_as_set
 
 from odradek.activation.logs import logger as workflow_logger
 from odradek.activities.log import logger as activity_logger
+from odradek.cli.logs import JsonFormatter, configure_logging, log_as_set
 from odradek.client.call import Unanswered
 from odradek.client.transport import Owner
 from odradek.client.verdicts import accept

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from odradek.telemetry.logs import JsonFormatter
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from odradek.cli.app import main
+from odradek.cli.logs import JsonFormatter
 from odradek.cli.output import print_json
 from odradek.web.api import operation
 from odradek.web.hub import sse
