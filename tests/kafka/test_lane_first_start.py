@@ -45,13 +45,7 @@ def test_group_offset_never_comes_before_the_position_row(
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
-        until(
-            lambda: (
-                sum(lane.counters.dropped for lane in processor._group.lanes.values()) >= 2
-                if processor._group
-                else False
-            )
-        )
+        until(lambda: totals(processor).dropped >= 2 if processor._group else False)
     finally:
         processor.stop()  # drained: what is committed at the end counts too
     group = wire.topics.processor_group(QUEUE)

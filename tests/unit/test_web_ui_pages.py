@@ -1275,7 +1275,8 @@ async def test_the_cache_of_histories_is_in_statistics_and_metrics(
             0,
         ) and 0 < kept["bytes"] < kept["bytes_max"]
         assert (
-            f"odradek_http_history_events {kept['events']}" in (await client.get("/metrics")).text
+            f"odradek_http_histories {float(kept['histories'])}"
+            in (await client.get("/metrics")).text
         )
 
 
