@@ -232,36 +232,22 @@ async def test_undecodable_command_fails_its_activity_and_goes_to_dead_letters(
 
 
 @both_groups
-async def test_unknown_schema_is_waited_for_and_then_refused(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("odradek.activities.consumer_thread.SCHEMA_WAIT_S", 3_600.0)
+async def test_unknown_schema_fails_its_activity_at_once(engine: Engine) -> None:
     async with running(engine):
         task = engine.task("note", "never")
-        value = b"\xc3\x01" + b"\x01\x02\x03\x04\x05\x06\x07\x08" + engine.codec.encode(task)[10:]
-        engine.write(engine.commands, task.workflow_id.encode(), value, headers_for(task))
-        behind = engine.task("note", "behind", workflow_id=task.workflow_id)
-        engine.schedule(behind)
-        await engine.answers(behind, "ActivityTaskCompleted")  # is not held up
-        assert not [record for record in engine.reader.records if record.run_id == task.run_id]
-        monkeypatch.setattr(
-            "odradek.activities.consumer_thread.SCHEMA_WAIT_S", 0.0
-        )  # it has waited long enough
-        failed = (await engine.answers(task, "ActivityTaskFailed"))[-1]
-        assert "0102030405060708" in failed.failure.message
-
-
-async def test_registry_framing_without_a_registry_is_refused_at_once(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody could tell its schema: its activity fails now, not after a wait."""
-    monkeypatch.setattr("odradek.activities.consumer_thread.SCHEMA_WAIT_S", 3_600.0)
-    async with running(engine):
-        task = engine.task("note", "never")
-        value = b"\x00\x00\x00\x00\x07" + engine.codec.encode(task)[10:]
-        engine.write(engine.commands, task.workflow_id.encode(), value, headers_for(task))
-        failed = (await engine.answers(task, "ActivityTaskFailed"))[-1]
-        assert "schema_registry_url" in failed.failure.message
+        body = engine.codec.encode(task)[10:]
+        for head, named in (
+            (b"\xc3\x01\x01\x02\x03\x04\x05\x06\x07\x08", "0102030405060708"),
+            (b"\x00\x00\x00\x00\x07", "schema_registry_url"),
+        ):
+            task = engine.task("note", "never")
+            key = task.workflow_id.encode()
+            engine.write(engine.commands, key, head + body, headers_for(task))
+            behind = engine.task("note", "behind", workflow_id=task.workflow_id)
+            engine.schedule(behind)
+            await engine.answers(behind, "ActivityTaskCompleted")
+            failed = (await engine.answers(task, "ActivityTaskFailed"))[-1]
+            assert named in failed.failure.message
 
 
 async def test_other_record_on_commands_is_dead_lettered(engine: Engine) -> None:

@@ -216,9 +216,6 @@ async def test_worker_reads_events_and_everybody_reads_what_it_wrote(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(
-        "odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 3_600.0
-    )  # for what can be read; the others are refused at once
     wire = Wire(settings.address, settings.namespace, settings.state_dir)
     wire.admin.ensure_queue("q")
     async with (

@@ -5,9 +5,7 @@ silently, and neighbours do not notice.
 from __future__ import annotations
 
 import json
-import logging
 import os
-import re
 import time
 from typing import Any
 
@@ -154,62 +152,18 @@ def test_undecodable_request_is_answered(wire: Wire, processor: Processor) -> No
     _letters(wire, 1)
 
 
-def test_unknown_schema_is_waited_for(
-    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fingerprint that nobody published counts as undecodable after the patience; what follows
-    waits, in order.
-    """
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
+def test_unknown_schemas_are_dead_letters_at_once(wire: Wire, processor: Processor) -> None:
+    """A writer publishes before it writes: `schemas` read to its end decides, once a batch."""
     workflow_id = key_for(wire, 0)
     wire.send(SignalWorkflow(workflow_id, "before"))
-    wire.send_raw(workflow_id.encode(), SINGLE_OBJECT_MARKER + b"12345678" + b"data")
-    wire.send(SignalWorkflow(workflow_id, "after"))
-    wire.flush()
-    (letter,) = _letters(wire, 1)
-    assert parse_dead_letter(letter.headers()).reason == dead_letters.UNKNOWN_SCHEMA
-    until(lambda: wire.counts() == {workflow_id: [1, 2]})
-
-
-def test_a_producer_of_unknown_schemas_does_not_hold_its_partition_each_time(
-    wire: Wire,
-    processor: Processor,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The first is waited for; those that follow for a moment: whoever publishes before writing,
-    as the contract asks, needs no more.
-    """
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_MOMENT_SECONDS", 0.25)
-    caplog.set_level(logging.INFO, "odradek.processor.intake")
-    workflow_id = key_for(wire, 0)
     for number in range(4):
         wire.send_raw(workflow_id.encode(), SINGLE_OBJECT_MARKER + b"1234567%d" % number + b"data")
+    wire.send_raw(workflow_id.encode(), b"\x00\x00\x00\x00\x07garbage")  # and no registry
     wire.send(SignalWorkflow(workflow_id, "after"))
     wire.flush()
-    until(lambda: wire.counts() == {workflow_id: [1]})
-    assert re.findall(r"waiting for schema \S+.*?, ([\d.]+) s at most", caplog.text) == [
-        "0.5",
-        "0.25",
-        "0.25",
-        "0.25",
-    ]
-
-
-def test_registry_framing_without_a_registry_is_not_waited_for(
-    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody could tell its schema: a dead letter at once, and its partition goes on."""
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 3_600)
-    workflow_id = key_for(wire, 0)
-    wire.send(SignalWorkflow(workflow_id, "before"))
-    wire.send_raw(workflow_id.encode(), b"\x00\x00\x00\x00\x07garbage")
-    wire.send(SignalWorkflow(workflow_id, "after"))
-    wire.flush()
-    (letter,) = _letters(wire, 1)
-    found = parse_dead_letter(letter.headers())
-    assert found.reason == dead_letters.UNKNOWN_SCHEMA and "schema_registry_url" in found.message
+    found = [parse_dead_letter(letter.headers()) for letter in _letters(wire, 5)]
+    assert {letter.reason for letter in found} == {dead_letters.UNKNOWN_SCHEMA}
+    assert "schema_registry_url" in found[4].message
     until(lambda: wire.counts() == {workflow_id: [1, 2]})
 
 

@@ -185,7 +185,7 @@ def test_a_row_that_the_changelog_has_unreadable_stops_its_lane(
     the lane says what it is, until the row is put back.
     """
     monkeypatch.setattr("odradek.processor.healing.FIRST_SECONDS", 0.1)
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("odradek.processor.unreadable_rows.SCHEMA_PATIENCE_SECONDS", 0.5)
     _run(wire, 20)
     *_, (key, value) = [
         (key, value)
@@ -251,7 +251,7 @@ def test_a_row_whose_schema_is_seen_late_is_waited_for_and_a_stop_over_it_passes
     mark = schema_fingerprint(newer)
     wire.send_raw(key, b"\xc3\x01" + mark + value[10:] + b"\x08good", partition=0, topic=wire.state)
     wire.flush()
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("odradek.processor.unreadable_rows.SCHEMA_PATIENCE_SECONDS", 0.1)
     monkeypatch.setattr("odradek.processor.healing.FIRST_SECONDS", 0.1)
     gc.collect()
     gc.disable()

@@ -115,7 +115,7 @@ def test_unforeseen_error_of_one_record_is_its_dead_letter(
         partitions=1,
     )
     found = sorter.sort(messages, 0)
-    assert [each.offset for each in found.inputs] == [5, 7] and found.taken == 3
+    assert [each.offset for each in found.inputs] == [5, 7]
     (letter,) = found.letters
     assert (letter.reason, letter.message.offset()) == ("UNDECODABLE", 6)
     assert letter.text == "RuntimeError: who would have thought"

@@ -79,8 +79,6 @@ class Registry:
     def find_by_id(self, schema_id: int) -> str | None:
         return self.schemas[schema_id - 1] if 0 < schema_id <= len(self.schemas) else None
 
-    def ask_again(self, schema_id: int) -> None: ...
-
 
 def fastavro_body(schema: Any, fields: Any) -> bytes:
     out = io.BytesIO()

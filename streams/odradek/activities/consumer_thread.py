@@ -28,7 +28,7 @@ from odradek.activities.refusals import Refusals
 from odradek.activities.service import Service, TimerKind
 from odradek.activities.source import CommandSource
 from odradek.activities.timers import TimerHeap
-from odradek.kafka.registry import SchemaRegistryUnreachableError
+from odradek.exceptions import BrokerUnreachableError, OdradekError
 from odradek.wire import dead_letters
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UndecodableRecord, UnknownSchemaError
@@ -48,9 +48,6 @@ HAND_ON_AFTER_S = 1.0
 HAND_ON_DOUBLINGS = 4
 #: Places of former records that a command keeps: the first and the latest.
 HAND_ON_TRAIL = 16
-#: A schema may arrive after the first record written with it; after this time the record counts as
-#: undecodable.
-SCHEMA_WAIT_S = 30.0
 SCHEMA_RETRY_S = 0.5
 #: Bound on the time that giving partitions back may take for saying Started of what runs.
 REVOKE_WAIT_S = 2.0
@@ -199,21 +196,26 @@ class ConsumerThread:
             else:
                 self._read(message, *taken, now)
 
-    def _read(self, message: Message, owner: OwnedPartition, cell: Cell, now: float) -> None:
+    def _read(
+        self,
+        message: Message,
+        owner: OwnedPartition,
+        cell: Cell,
+        now: float,
+        *,
+        catch_up: bool = True,
+    ) -> None:
         value = message.value()
         headers: Any = message.headers()
         try:
             task = self._codec.decode(value or b"")
         except UnknownSchemaError as error:
-            if not error.may_come:
+            if catch_up and error.may_come:
+                self._unread.append((now, message, owner, cell))
+            else:
                 self._refusals.command(self._answers, message, cell, error)
-                return
-            logger.info(
-                "%s[%d]@%d: %s; waiting for it", self._topic, owner.partition, cell.offset, error
-            )
-            self._unread.append((now, message, owner, cell))
             return
-        except SchemaRegistryUnreachableError as error:
+        except BrokerUnreachableError as error:  # a schema registry that is away
             logger.warning(
                 "%s[%d]@%d cannot be read yet: %s", self._topic, owner.partition, cell.offset, error
             )
@@ -234,36 +236,29 @@ class ConsumerThread:
         self._service.waiting.append(Attempt(task, message, owner, cell, now, handed_on=handed_on))
 
     def _read_again(self) -> None:
-        """Commands whose schema was not known when they came. One that nobody published is
-        refused in the end; while a registry is away nobody knows, so they wait as long as they
-        may be held, and go back then.
+        """Commands whose schema was not known when they came: `schemas` is read to its present
+        end, once for all of them, and decides. While a registry or the brokers are away nobody
+        knows, so they wait as long as they may be held, and go back then.
         """
         now = self._clock()
         if now < self._next_unread:
             return
-        self._next_unread = now + SCHEMA_RETRY_S
-        for _ in range(len(self._unread)):
-            received, message, owner, cell = self._unread.popleft()
-            if not owner.owned:
+        caught_up = True
+        try:
+            self._codec.catch_up()
+        except OdradekError as error:
+            caught_up = False
+            logger.warning("%s: schemas cannot be read yet: %s", self._topic, error)
+        waiting = list(self._unread)
+        self._unread.clear()
+        for received, message, owner, cell in waiting:
+            if not owner.owned or now - received >= self._commands.hold_max_s:
                 cell.returned = True
-                continue
-            try:
-                self._codec.decode(message.value() or b"")
-            except UnknownSchemaError as error:
-                if now - received < min(SCHEMA_WAIT_S, self._commands.hold_max_s):
-                    self._unread.append((received, message, owner, cell))
-                else:
-                    self._refusals.command(self._answers, message, cell, error)
-            except SchemaRegistryUnreachableError:
-                if now - received < self._commands.hold_max_s:
-                    self._unread.append((received, message, owner, cell))
-                else:
-                    cell.returned = True
-            except UndecodableRecord as error:
-                self._refusals.command(self._answers, message, cell, error)
             else:
-                self._read(message, owner, cell, now)
-                self._loop.call_soon_threadsafe(self._service.pump)
+                self._read(message, owner, cell, received, catch_up=not caught_up)
+        if self._unread:  # brokers or a registry are away
+            self._next_unread = now + SCHEMA_RETRY_S
+        self._loop.call_soon_threadsafe(self._service.pump)
 
     # --- time
 

@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from odradek.exceptions import TopicMissingError
+from odradek.log_limit import LogLimit
 from odradek.wire.codec import Codec
 from odradek.wire.errors import WireError
 from odradek.wire.headers import parse_headers
@@ -34,6 +35,7 @@ class ControlReader:
         self._consumer = consumer
         self._topic = topic
         self._codec = codec
+        self._log_limit = LogLimit()
         self._behind: set[int] = set()  # partitions whose end has not been reached yet
 
     def start(self, timeout: float) -> None:
@@ -105,9 +107,10 @@ class ControlReader:
         try:
             return self._codec.decode(value)
         except WireError as error:  # its schema unknown yet, a registry away, garbage
-            logger.warning(
-                "%s[%s]@%s: %s", self._topic, message.partition(), message.offset(), error
-            )
+            more = self._log_limit.more(type(error).__name__)
+            if more is not None:
+                place = f"{self._topic}/{message.partition()}/{message.offset()}"
+                logger.warning("%s cannot be read: %s%s", place, error, more)
         headers: Any = message.headers()
         said = parse_headers(headers)
         if said.kind != CancelActivityTask.__name__ or not (

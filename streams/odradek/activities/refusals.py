@@ -14,6 +14,7 @@ from odradek.activities.acknowledgement import Cell
 from odradek.activities.answers import Answers, OnDurable
 from odradek.activities.attempt import CommandRecord
 from odradek.activities.outcome import failed_by_routing
+from odradek.log_limit import LogLimit
 from odradek.telemetry import metrics
 from odradek.wire import dead_letters
 from odradek.wire.errors import UnknownSchemaError
@@ -34,6 +35,7 @@ class Refusals:
         self._identity = identity
         self._queue = (namespace, task_queue)
         self._refused = metrics.COMMANDS_REFUSED.labels(*self._queue)
+        self._log_limit = LogLimit()
 
     def command(
         self,
@@ -49,19 +51,23 @@ class Refusals:
         """
         self._refused.inc()
         routing = parse_headers(record.headers())
-        logger.error(
-            "%s[%s]@%d: refused: %s",
-            self._commands,
-            record.partition(),
-            cell.offset,
-            error,
-            extra=_ids(routing),
-        )
         reason = reason or (
             dead_letters.UNKNOWN_SCHEMA
             if isinstance(error, UnknownSchemaError)
             else dead_letters.UNDECODABLE
         )
+        more = self._log_limit.more(reason)
+        if more is not None:
+            logger.error(
+                "dead letter: %s/%s/%d: %s: %s%s",
+                self._commands,
+                record.partition(),
+                cell.offset,
+                reason,
+                error,
+                more,
+                extra=_ids(routing),
+            )
         now_ms = int(time.time() * 1_000)
         routed = bool(
             routing.workflow_task_queue

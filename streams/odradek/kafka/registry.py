@@ -48,10 +48,10 @@ _BACK_OFF_S = 1.0
 #: of his time to a registry that takes connections and says nothing.
 _BACK_OFF_TIMES = 15
 _BACK_OFF_MAX_S = 60.0
-#: An id that it does not have may come. It is asked for again after this (and so many times, as
-#: above), whatever number of records has it.
-_ABSENT_S, _ABSENT_MAX_S = 0.5, 10.0  # its records are refused some 30 s after they came
-_ABSENT_MAX = 1_000  # ids that are remembered so: garbage has any number of them
+#: After an id that it does not have, unknown ids count as absent for so many times as long as the
+#: answer took: forged ids cost a tenth of their reader's time. A sound writer registers first.
+_ABSENT_TIMES = 9
+_ABSENT_MAX_S = 10.0
 _ID_BITS = 32
 
 
@@ -99,7 +99,7 @@ class RegistryFraming:
         self._ids: dict[RecordType, int] = {}
         self._asking = {record_type: threading.Lock() for record_type in RECORD_TYPES}
         self._schemas: dict[int, str] = {}
-        self._absent: dict[int, float] = {}  # until when an id counts as one that it does not have
+        self._absent_until = 0.0  # until then unknown ids count as absent
 
     def schema_id(self, record_type: RecordType) -> int:
         """Register our schema of a record (a registry answers with the id it has, if it has it)
@@ -140,24 +140,16 @@ class RegistryFraming:
         """The schema of an id, None when the registry does not have it."""
         if schema_id not in self._schemas:
             began = self._clock()
-            if began < self._absent.get(schema_id, began):
+            if began < self._absent_until:
                 return None
             self._check()
             found = self._find(schema_id, began)
             if found is None:
-                self._note_absent(schema_id, began)
+                now = self._clock()
+                self._absent_until = now + min(_ABSENT_TIMES * (now - began), _ABSENT_MAX_S)
                 return None
             self._schemas[schema_id] = found
         return self._schemas[schema_id]
-
-    def ask_again(self, schema_id: int) -> None:
-        """The next `find_by_id` asks, however lately the registry did not have it."""
-        self._absent.pop(schema_id, None)
-
-    def _note_absent(self, schema_id: int, began: float) -> None:
-        if len(self._absent) >= _ABSENT_MAX:
-            self._absent.clear()
-        self._absent[schema_id] = self._again_at(_ABSENT_S, _ABSENT_MAX_S, began)
 
     def _find(self, schema_id: int, began: float) -> str | None:
         from confluent_kafka.schema_registry.error import SchemaRegistryError

@@ -1,11 +1,10 @@
 """The `schemas` topic: a writer publishes its schemas before its first record, a reader finds
 those it does not know.
 
-Duties: read the topic in the background and hold what it says (fingerprint -> schema), publish
-ours where they are missing, tell since when a fingerprint has been asked for in vain. `find` is
-the codec's `SchemaLookup`: it answers at once, so a lane puts a record back and asks again;
-after `patience_s` the record counts as undecodable. A topic that was deleted gets all that is
-known.
+Reads the topic in the background and holds what it says (fingerprint -> schema), and publishes
+ours where they are missing. It is the codec's `SchemaLookup`. A writer publishes its schema with
+`acks=all` before its first record, so reading the topic up to its present end (`catch_up`)
+decides whether a record can be read. A topic that was deleted gets all that is known.
 
 Key: the fingerprint as 16 hex digits, its 8 bytes in single-object order. Value:
 `PublishedSchema`, always single-object framed (a reader has nobody to ask about this one, so its
@@ -36,8 +35,8 @@ from odradek.wire.schema import RecordType, fingerprint, schema_fingerprint, sch
 
 logger = logging.getLogger("odradek.kafka")
 
-# a schema that is not there by then was never published: writers do it before their first record
-PATIENCE_S = 30.0
+CATCH_UP_EVERY_S = 0.05  # forged fingerprints cost at most so many questions for the end
+CATCH_UP_MAX_S = 5.0
 _READY_S = 15.0  # to read the topic once, at start
 _POLL_S = 0.2
 _AFTER_DEFECT_S = 0.5
@@ -48,8 +47,7 @@ class SchemasTopic:
     """Reader and writer of the topic. `open` blocks until the topic is read; `close` ends the
     reader's thread.
 
-    patience_s: how long an unknown fingerprint is waited for.  clock: seconds, monotonic; tests
-    give their own.
+    clock: seconds, monotonic; tests give their own.
     """
 
     def __init__(
@@ -57,18 +55,18 @@ class SchemasTopic:
         settings: KafkaSettings,
         admin: ClusterAdmin,
         *,
-        patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = time.monotonic,
         clients: KafkaClients | None = None,
     ) -> None:
         self._settings = settings
         self._admin = admin
         self._topic = admin.topics.schemas
-        self._patience_s = patience_s
         self._clock = clock
         self._clients = clients or ConfluentKafka()
         self._schemas: dict[bytes, str] = {}
-        self._asked_s: dict[bytes, float] = {}
+        self._positions: dict[int, int] = {}  # everything below was read, by partition
+        self._catching_up = threading.Lock()
+        self._caught_up_s = -CATCH_UP_EVERY_S  # when the last look at the end began
         self._published: set[bytes] = set()  # that the topic holds as it is now
         self._changed = threading.Condition()
         self._caught_up = False
@@ -81,10 +79,11 @@ class SchemasTopic:
         facts = self._admin.ensure([self._topic])[self._topic].require("Read", "Write")
         starts = self._admin.start_offsets(self._topic, range(facts.partitions))
         ends = self._admin.end_offsets(self._topic, range(facts.partitions), committed=True)
-        consumer = self._clients.consumer(reader_config(self._settings))
+        consumer = self._clients.consumer(reader_config(self._settings, partition_eof=True))
         consumer.assign(
             [TopicPartition(self._topic, partition, offset) for partition, offset in starts.items()]
         )
+        self._positions = dict.fromkeys(ends, 0)
         self._thread = threading.Thread(
             target=self._read, args=(consumer, ends), name="odradek-schemas", daemon=True
         )
@@ -117,34 +116,31 @@ class SchemasTopic:
     # --- finding
 
     def find(self, fingerprint: bytes) -> str | None:
-        """The schema of a fingerprint, None while nobody has published it. Never waits."""
-        schema = self._schemas.get(fingerprint)
-        if schema is None:
-            self._asked_s.setdefault(fingerprint, self._clock())
-        return schema
+        """The schema of a fingerprint, None while it was not read. Never waits."""
+        return self._schemas.get(fingerprint)
 
-    def waited_s(self, fingerprint: bytes) -> float:
-        """For how long this fingerprint has been asked for in vain; 0 for one that is known or
-        was never asked for.
+    def catch_up(self) -> None:
+        """Read all that the topic holds by now, so that `find` knows every schema that was
+        published before this call. Any thread; those that call together share one look. Blocks
+        for some milliseconds. Raises BrokerUnreachableError or TopicMissingError.
         """
-        asked_s = self._asked_s.get(fingerprint)
-        return 0.0 if asked_s is None or fingerprint in self._schemas else self._clock() - asked_s
-
-    def given_up(self, fingerprint: bytes) -> bool:
-        """Whether a record with this fingerprint counts as undecodable: asked for, and unknown,
-        for longer than the patience.
-        """
-        return self.waited_s(fingerprint) >= self._patience_s
-
-    def wait_for(self, fingerprint: bytes, timeout_s: float | None = None) -> str | None:
-        """As `find`, but waits for it to be published; for hosts that have nothing else to do."""
-        self.find(fingerprint)
-        with self._changed:
-            self._changed.wait_for(
-                lambda: fingerprint in self._schemas,
-                timeout=self._patience_s if timeout_s is None else timeout_s,
-            )
-        return self.find(fingerprint)
+        called_s = self._clock()
+        with self._catching_up:
+            if self._caught_up_s >= called_s:
+                return
+            self._closing.wait(max(0.0, self._caught_up_s + CATCH_UP_EVERY_S - self._clock()))
+            began_s = self._clock()
+            ends = self._admin.end_offsets(self._topic, list(self._positions), committed=True)
+            with self._changed:
+                if not self._changed.wait_for(
+                    lambda: all(self._positions[one] >= end for one, end in ends.items()),
+                    timeout=CATCH_UP_MAX_S,
+                ):
+                    raise unreachable(
+                        self._settings,
+                        f"{self._topic} could not be read to its end in {CATCH_UP_MAX_S:g} s",
+                    )
+            self._caught_up_s = began_s
 
     # --- publishing
 
@@ -195,36 +191,19 @@ class SchemasTopic:
     # --- the reader's thread
 
     def _read(self, consumer: Consumer, ends: dict[int, int]) -> None:
-        positions = dict.fromkeys(ends, 0)
-        behind = {partition for partition, end in ends.items() if end > 0}
         lacking = False  # whether the topic lacks what we know
         try:
             while not self._closing.is_set():
                 try:
                     if self._anew.is_set():
-                        ends = self._begin_anew(consumer)
-                        positions, lacking = dict.fromkeys(ends, 0), True
-                        behind = {partition for partition, end in ends.items() if end > 0}
-                    # an end may be a control record or compacted away: ask for the position, do not
-                    # count records
-                    if behind:
-                        for place in consumer.position(
-                            [TopicPartition(self._topic, partition) for partition in behind]
-                        ):
-                            positions[place.partition] = max(
-                                positions[place.partition], place.offset
-                            )
-                        behind = {
-                            partition
-                            for partition in behind
-                            if positions[partition] < ends[partition]
-                        }
+                        ends, lacking = self._begin_anew(consumer), True
+                    behind = any(self._positions[one] < end for one, end in ends.items())
                     if not behind and not self._caught_up:
                         self._set_caught_up()
                     if not behind and lacking:
                         self._publish_anew()
                         lacking = False
-                    self._read_one(consumer, _POLL_S if not behind else 0.01)
+                    self._read_one(consumer)
                 except (KafkaException, OdradekError) as error:
                     logger.warning(
                         "%s cannot be read, or get anew what it lacks, yet: %s", self._topic, error
@@ -249,6 +228,8 @@ class SchemasTopic:
             [TopicPartition(self._topic, partition, offset) for partition, offset in starts.items()]
         )
         self._published.clear()
+        with self._changed:
+            self._positions = dict.fromkeys(ends, 0)
         self._anew.clear()
         return ends
 
@@ -283,15 +264,24 @@ class SchemasTopic:
             )
         logger.warning("%s was deleted: %d schemas were published anew", self._topic, len(lacking))
 
-    def _read_one(self, consumer: Consumer, timeout_s: float) -> None:
-        message = consumer.poll(timeout_s)
+    def _read_one(self, consumer: Consumer) -> None:
+        message = consumer.poll(_POLL_S)
         if message is None:
             return
-        error = message.error()
-        if error is not None:
-            self._on_error(error)
-        else:
+        error, partition, offset = message.error(), message.partition(), message.offset()
+        if error is None:
             self._take(message.key(), message.value())
+            self._note_position(partition, (offset or 0) + 1)
+        elif error.code() == KafkaError._PARTITION_EOF:  # behind what was compacted away, too
+            self._note_position(partition, offset or 0)
+        else:
+            self._on_error(error)
+
+    def _note_position(self, partition: int | None, position: int) -> None:
+        with self._changed:
+            if partition is not None and self._positions.get(partition, 0) < position:
+                self._positions[partition] = position
+                self._changed.notify_all()
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
         if value is None:

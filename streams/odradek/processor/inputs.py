@@ -5,8 +5,7 @@ reads that nobody waits for any more, and turn what cannot be decoded but can be
 headers into a failure of its activity or request. No run waits for ever on a record that nobody
 could read.
 
-Never: lose a record silently, apply an event where it does not belong, or wait here: a record
-whose schema is unknown is handed back.
+Never: lose a record silently, or apply an event where it does not belong.
 """
 
 from __future__ import annotations
@@ -95,9 +94,7 @@ class Letter:
 
 @dataclass(slots=True)
 class Sorted:
-    """What a list of records came to. `taken` counts those dealt with: the rest begins with one
-    whose schema is not known yet.
-    """
+    """What a list of records came to."""
 
     inputs: list[Input] = field(default_factory=list)
     forwards: list[tuple[Message, str]] = field(
@@ -107,28 +104,24 @@ class Sorted:
     replies: list[Reply] = field(default_factory=list)
     unparks: list[str] = field(default_factory=list)  # workflow ids
     expired: int = 0
-    taken: int = 0
-    unknown_schema: UnknownSchemaError | None = None
 
 
 class Sorter:
-    """Sorts the records of one partition. `give_up` holds schema ids that stayed unknown for too
-    long.
-    """
+    """Sorts the records of one partition."""
 
     def __init__(
         self, codec: Codec, *, topic: str, topic_id: str, partition: int, partitions: int
     ) -> None:
-        self._decode, self._ask_again = codec.decode, codec.ask_again
+        self._codec = codec
+        self._decode = codec.decode
         self._partition = partition
         self._partitions = partitions
         self._topic = topic
         self._origin = f"{topic_id}/{partition}/"
-        self.give_up: set[str] = set()
 
     def sort(self, messages: list[Message], now_ms: int) -> Sorted:
-        """Deal with `messages` in order, up to the first whose schema is unknown (and may still
-        be published).
+        """Deal with `messages` in order. Raises BrokerUnreachableError where nobody can say
+        whether a schema is there.
         """
         result = Sorted()
         inputs, origin, own, partitions = (
@@ -138,15 +131,21 @@ class Sorter:
             self._partitions,
         )
         latest_ms = 0  # when the youngest record so far was written
+        caught_up = False
         for message in messages:
             written_ms = message.timestamp()[1]
             latest_ms = max(latest_ms, min(written_ms, now_ms))
             try:
-                event = self._read(message)
+                try:
+                    event = self._read(message)
+                except UnknownSchemaError as unknown:
+                    if caught_up or not unknown.may_come:
+                        raise
+                    # once for all of the batch: they lay there before
+                    self._codec.catch_up()
+                    caught_up = True
+                    event = self._read(message)
             except UnknownSchemaError as error:
-                if error.may_come and error.schema_id not in self.give_up:
-                    result.unknown_schema = error
-                    return result
                 self._undecodable(message, dead_letters.UNKNOWN_SCHEMA, error, result)
             except UndecodableRecord as error:
                 self._undecodable(message, dead_letters.UNDECODABLE, error, result)
@@ -184,18 +183,7 @@ class Sorter:
                     inputs.append(Input(event, offset, f"{origin}{offset}", written_ms, redriven))
                     if type(event) is UnparkWorkflow:
                         result.unparks.append(event.workflow_id)
-            result.taken += 1
         return result
-
-    def give_up_schema(self, message: Message, schema_id: str, now_ms: int) -> bool:
-        """Of a record with an unknown one: it counts as undecodable from now on, if its schema
-        is not there yet. Whether it is not.
-        """
-        self._ask_again(message.value() or b"")
-        if self.sort([message], now_ms).unknown_schema is None:
-            return False
-        self.give_up.add(schema_id)
-        return True
 
     def _read(self, message: Message) -> Any:
         value = message.value()

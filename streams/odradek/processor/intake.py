@@ -2,8 +2,7 @@
 waits for either.
 
 Duties: bounded batches, in the partition's order; a question for the partition's end when a
-timer falls due (`timers.py`); records whose schema is on its way are waited for; and the first
-record after a seek is the one that was asked for.
+timer falls due (`timers.py`); and the first record after a seek is the one that was asked for.
 
 Never: applies anything, or knows what a transaction is.
 """
@@ -11,12 +10,9 @@ Never: applies anything, or knows what a transaction is.
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from operator import lt
-
-from confluent_kafka import Message
 
 from odradek.processor.errors import Dropped
 from odradek.processor.inbox import Inbox
@@ -24,7 +20,7 @@ from odradek.processor.inputs import Sorted, Sorter
 from odradek.processor.services import LaneServices
 from odradek.processor.timers import Timers
 from odradek.processor.tripwires import check_nothing_skipped
-from odradek.processor.work import Work, now_ms, offset_of
+from odradek.processor.work import CLUSTER_ERRORS, Work, dropped, now_ms, offset_of
 from odradek.wire.state import TimerRow
 
 logger = logging.getLogger(__name__)
@@ -33,11 +29,6 @@ logger = logging.getLogger(__name__)
 # inputs
 INPUTS_MAX = 200
 TIMERS_MAX = 100  # released timers a batch, inputs in between
-
-# For a schema that nobody has published: once in a while as long as this, because a partition
-# waits; and a moment, if another one did not come lately. A sound writer has published before it
-# writes, so that a moment is enough.
-SCHEMA_PATIENCE_SECONDS, SCHEMA_MOMENT_SECONDS, SCHEMA_AGAIN_SECONDS = 30.0, 1.0, 600.0
 
 
 def _check_order(position: int, offsets: list[int]) -> None:
@@ -68,19 +59,16 @@ class Intake:
         self._check_stop = check_stop
         self._timers: Timers | None = None
         self._sorter: Sorter | None = None
-        self._left: list[Message] = []  # taken, and behind one whose schema is waited for
         self._end_answers: deque[tuple[int, int]] = deque()  # (question, end)
         self._question = 0
-        self._gave_up_at = -SCHEMA_AGAIN_SECONDS  # on a schema that did not come
         self._timers_came = False  # where the two come apart: last time
 
     def __len__(self) -> int:
         """Records that wait to be taken."""
-        return len(self.inbox) + len(self._left)
+        return len(self.inbox)
 
     def seeks(self) -> int:
         """A new own: whatever is here or on its way is of the past. The epoch of what comes."""
-        self._left = []
         self.began = False
         return self.inbox.new_epoch()
 
@@ -117,24 +105,19 @@ class Intake:
         if self._timers_came:
             return Work([], Sorted(), released)
         limit = 1 if one_input else INPUTS_MAX
-        messages, self._left = self._left[:limit], self._left[limit:]
-        if not messages:
-            gathering()
-            messages = self.inbox.take(
-                limit, 0.0 if released else self._patience(time_ms, wait_seconds)
-            )
-            if messages:
-                offsets = [offset_of(message) for message in messages]
-                self._check_beginning(position, offsets[0])
-                _check_order(position, offsets)
-        found = self._sorter.sort(messages, now_ms()) if messages else Sorted()
-        if found.unknown_schema is not None:
-            if not found.taken:
-                self._await_schema(messages[0], found.unknown_schema.schema_id)
-            self._left = messages[found.taken :] + self._left
-            messages = messages[: found.taken]
+        gathering()
+        messages = self.inbox.take(
+            limit, 0.0 if released else self._patience(time_ms, wait_seconds)
+        )
         if not messages:
             return Work([], Sorted(), released) if released else None
+        offsets = [offset_of(message) for message in messages]
+        self._check_beginning(position, offsets[0])
+        _check_order(position, offsets)
+        try:
+            found = self._sorter.sort(messages, now_ms())
+        except CLUSTER_ERRORS as error:
+            raise dropped(error) from error
         return Work(messages, found, [] if apart else released)
 
     # ---------------------------------------------------------------- timers
@@ -152,7 +135,7 @@ class Intake:
             timers.asked(time_ms)
             self._question = question = self._question + 1
             self._services.ends.ask(self._partition, lambda end: self._note_end(question, end))
-        settled = self.inbox.settled_position() if not self._left else -1
+        settled = self.inbox.settled_position()
         if settled > position:
             self._check_beginning(position, settled)
         timers.passed(max(position, settled))
@@ -181,23 +164,3 @@ class Intake:
             if offset != position:
                 check_nothing_skipped(self._services, self._partition, position, offset)
             self.began = True
-
-    def _await_schema(self, message: Message, schema_id: str) -> None:
-        """A writer publishes its schema before its first record; `schemas` may be a moment
-        behind. Then it counts as undecodable.
-        """
-        assert self._sorter is not None
-        began = time.monotonic()
-        impatient = began - self._gave_up_at < SCHEMA_AGAIN_SECONDS
-        patience = SCHEMA_MOMENT_SECONDS if impatient else SCHEMA_PATIENCE_SECONDS
-        deadline = began + patience
-        logger.info(
-            "lane %d: waiting for schema %s, %g s at most", self._partition, schema_id, patience
-        )
-        while time.monotonic() < deadline:
-            self.inbox.wait(0.1)
-            self._check_stop()
-            if self._sorter.sort([message], now_ms()).unknown_schema is None:
-                return
-        if self._sorter.give_up_schema(message, schema_id, now_ms()):
-            self._gave_up_at = time.monotonic()

@@ -8,6 +8,7 @@ import logging
 
 from odradek.engine.ports import Effects, RowChange
 from odradek.kafka.log_filter import RepeatedLines
+from odradek.log_limit import LogLimit
 from odradek.processor.errors import Refused
 from odradek.processor.inputs import Letter
 from odradek.processor.outlet import Record
@@ -29,6 +30,7 @@ from odradek.wire.partitioner import partition_for
 from odradek.wire.state import TimerRow
 
 logger = logging.getLogger(__name__)
+_log_limit = LogLimit()
 #: Of events on a wrong partition. Senders that count other partitions than the lanes do so for as
 #: long as they live.
 forwards = logging.getLogger(f"{__name__}.forwards")
@@ -124,9 +126,16 @@ def dead_letter(services: LaneServices, letter: Letter, partition: int) -> Recor
     """
     message = letter.message
     where = f"{services.events_topic}/{partition}/{offset_of(message)}"
-    logger.warning(
-        "dead letter: %s: %s: %s", where, letter.reason, letter.text, extra=log_ids(message)
-    )
+    more = _log_limit.more((services.events_topic, letter.reason))
+    if more is not None:
+        logger.warning(
+            "dead letter: %s: %s: %s%s",
+            where,
+            letter.reason,
+            letter.text,
+            more,
+            extra=log_ids(message),
+        )
     headers = dead_letters.dead_letter_headers(
         letter.reason,
         topic=services.events_topic,

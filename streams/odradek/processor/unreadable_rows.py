@@ -11,11 +11,12 @@ import time
 from typing import TYPE_CHECKING
 
 from odradek.exceptions import OdradekError
-from odradek.processor import intake
 from odradek.processor.store import UnreadableRowError
 
 if TYPE_CHECKING:
     from odradek.processor.services import LaneServices
+
+SCHEMA_PATIENCE_SECONDS = 30.0
 
 NEWER = "most likely a newer version wrote it. Run that version, or a newer one; nothing is lost"
 DAMAGED = (
@@ -44,6 +45,6 @@ class UnreadableRows:
             )
             raise OdradekError(f"{where}: {NEWER if error.unknown_schema else DAMAGED}") from error
         self._rebuilt = not (
-            error.unknown_schema and time.monotonic() - self._since < intake.SCHEMA_PATIENCE_SECONDS
+            error.unknown_schema and time.monotonic() - self._since < SCHEMA_PATIENCE_SECONDS
         )
         return self._rebuilt

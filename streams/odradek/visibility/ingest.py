@@ -39,9 +39,6 @@ _CAUGHT_UP_EVERY_S = 5.0
 _POLL_S = 0.2
 _MISSING_MAX = 3  # polls without the topic: a broker that has just started may not know it yet
 
-#: Waits until a schema is published; whether it was.
-WaitForSchema = Callable[[str], bool]
-
 
 @dataclass(slots=True)
 class Progress:
@@ -229,21 +226,16 @@ class SummaryDecoder:
     logged and skipped.
     """
 
-    def __init__(
-        self, codec: Codec, wait_for_schema: WaitForSchema, progress: Progress, namespace: str
-    ) -> None:
+    def __init__(self, codec: Codec, progress: Progress, namespace: str) -> None:
         self._undecodable = metrics.VISIBILITY_UNDECODABLE.labels(namespace)
         self._codec = codec
-        self._wait_for_schema = wait_for_schema
         self._progress = progress
 
     def changes(self, partition: int, messages: Sequence[Message]) -> list[Change]:
-        """Changes in the order of the records. Waits for schemas that are not known yet."""
+        """Changes in the order of the records."""
         changes = []
         for message in messages:
             key, value, offset = message.key(), message.value(), message.offset() or 0
-            if value is None and key is not None and b"/" not in key:
-                continue  # a no-op record, which ends a transaction
             try:
                 if key is None:
                     raise UndecodableRecord("a record without a key is no summary of a run")
@@ -265,8 +257,9 @@ class SummaryDecoder:
         try:
             record = self._codec.decode(value)
         except UnknownSchemaError as error:
-            if not error.may_come or not self._wait_for_schema(error.schema_id):
+            if not error.may_come:
                 raise
+            self._codec.catch_up()
             record = self._codec.decode(value)
         if type(record) is not ExecutionSummary:
             raise UndecodableRecord(

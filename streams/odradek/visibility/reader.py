@@ -24,7 +24,7 @@ from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError, OdradekError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.registry import SchemaRegistryUnreachableError, make_codec
-from odradek.kafka.schemas_topic import PATIENCE_S, SchemasTopic
+from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.telemetry import metrics
 from odradek.visibility.errors import PositionsLostError, StoreNotOpenError
 from odradek.visibility.ingest import Ingest, Progress, SummaryDecoder
@@ -295,7 +295,6 @@ class VisibilityReader:
             schemas.open()
             decoder = SummaryDecoder(
                 make_codec(self._settings, schemas),
-                lambda schema_id: self._wait_for_schema(schemas, schema_id),
                 self._progress,
                 self._settings.namespace,
             )
@@ -379,17 +378,6 @@ class VisibilityReader:
         self._progress.ready = False
         if not self._stopping.is_set():
             self._open(source, retention_ms, rebuild)
-
-    def _wait_for_schema(self, schemas: SchemasTopic, schema_id: str) -> bool:
-        try:
-            fingerprint = bytes.fromhex(schema_id)
-        except ValueError:  # an id of a registry, which was asked already
-            return False
-        deadline_s = time.monotonic() + PATIENCE_S
-        while not self._stopping.is_set() and time.monotonic() < deadline_s:
-            if schemas.wait_for(fingerprint, timeout_s=0.5) is not None:
-                return True
-        return False
 
     def _on_progress(self) -> None:
         progress = self._progress

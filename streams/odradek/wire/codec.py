@@ -66,9 +66,12 @@ class SchemaLookup(Protocol):
 
     def find(self, fingerprint: bytes) -> str | None:
         """The schema (JSON) of a fingerprint (8 bytes little endian), None while it is not
-        known. Answers at once: lanes call it, and again for a record that they put back. A
-        schema that was found is not asked for again.
+        known. Answers at once. A schema that was found is not asked for again.
         """
+        ...
+
+    def catch_up(self) -> None:
+        """Know every schema that was published before this call. May block for a moment."""
         ...
 
 
@@ -85,10 +88,6 @@ class Framing(Protocol):
         """The schema (JSON) of an id, or None when the registry does not have it, or had not
         lately. Called once an id that is found.
         """
-        ...
-
-    def ask_again(self, schema_id: int) -> None:
-        """The next `find_by_id` asks, however lately the registry did not have it."""
         ...
 
 
@@ -188,13 +187,12 @@ class Codec:
         if head[2:] not in self._own_decoders():
             self._decoder_of(head)
 
-    def ask_again(self, data: bytes) -> None:
-        """The next `decode` of this record asks for its schema, however lately nobody had it:
-        before it is given up.
+    def catch_up(self) -> None:
+        """After UnknownSchemaError: know every schema that was published before this call, so
+        that the next `decode` decides. May block for a moment. Raises BrokerUnreachableError.
         """
-        head = _head(data)
-        if head[:1] == CONFLUENT_MARKER and self._framing is not None:
-            self._framing.ask_again(int.from_bytes(head[1:], "big"))
+        if self._lookup is not None:
+            self._lookup.catch_up()
 
     def _own_decoders(self) -> dict[bytes, Decoder]:
         with self._lock:

@@ -15,6 +15,8 @@ does one that is not UTF-8, wherever.
 from __future__ import annotations
 
 import json
+import re
+import sys
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -88,6 +90,8 @@ _decoder = msgspec.json.Decoder(_Start | _Signal | _Cancel)
 _FIELDS = {"kind"}.union(
     *(struct.__struct_fields__ for struct in (_Start, _Signal, _Cancel, _RetryPolicy))
 )
+_DIGITS_MAX = sys.int_info.default_max_str_digits
+_LONG_NUMBER = re.compile(rb"\d{%d}" % (_DIGITS_MAX + 1))
 _QUOTED_FIELDS = [f'"{name}"'.encode() for name in sorted(_FIELDS)]
 # What reads the fields in their order, those given twice too. Numbers stay text: Python limits
 # their digits.
@@ -121,6 +125,8 @@ def decode_json(data: bytes, key: bytes | None) -> StartWorkflow | SignalWorkflo
     ) as error:  # some thousand brackets; msgspec has no error of its own for it
         raise JsonInputError(f"JSON event: nested too deeply: {error}") from error
     _check_given_once(data)
+    if len(data) > _DIGITS_MAX and _LONG_NUMBER.search(data):
+        _check_numbers(data)
     workflow_id = _workflow_id(parsed.workflow_id, key)
     if isinstance(parsed, _Start):
         return _start(parsed, workflow_id)
@@ -130,6 +136,16 @@ def decode_json(data: bytes, key: bytes | None) -> StartWorkflow | SignalWorkflo
     if isinstance(parsed, _Signal):
         return SignalWorkflow(**fields | {"input": _payloads(parsed.input)})
     return CancelWorkflow(**fields)
+
+
+def _check_numbers(data: bytes) -> None:
+    """JsonInputError for an integer of more digits than Python reads: no workflow could decode
+    its arguments.
+    """
+    try:
+        json.loads(data)
+    except ValueError as error:
+        raise JsonInputError(f"JSON event: {error}") from error
 
 
 def _check_given_once(data: bytes) -> None:
