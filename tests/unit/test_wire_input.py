@@ -146,14 +146,18 @@ def test_wrong_json_names_the_field(text: str, key: str | None, said: str) -> No
 
 
 def test_what_arguments_hold_is_their_own_affair() -> None:
-    """Names of our fields inside them, names given twice, numbers that Python would not read:
-    they travel as they stand.
-    """
-    argument = b'{"reason": 1, "input": {"kind": "a", "kind": "b"}, "n": %s, "x": "\\u00e9"}' % (
-        b"9" * 5_000
-    )
+    """Names of our fields inside them, names given twice: they travel as they stand."""
+    argument = b'{"reason": 1, "input": {"kind": "a", "kind": "b"}, "x": "\\u00e9"}'
     text = b'{"kind": "SignalWorkflow", "signal_name": "s", "input": [%s]}' % argument
     assert decode_json(text, b"w") == SignalWorkflow("w", "s", input=[Payload(JSON, argument)])
+
+
+def test_a_number_that_python_does_not_read_is_refused() -> None:
+    """No workflow could decode its arguments. Digits in a text are no number."""
+    text = b'{"kind": "SignalWorkflow", "signal_name": "s", "input": [%s]}'
+    with pytest.raises(JsonInputError, match="4300 digits"):
+        decode_json(text % (b"9" * 100_000), b"w")
+    assert decode_json(text % (b'"' + b"9" * 100_000 + b'"'), b"w")
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,11 @@ class PartitionCounters:
 
     def cache(self, figures: dict[str, int]) -> None:
         """What the engine of this partition has counted since it was made."""
-        now = (figures["cache_hits"], figures["cache_misses"], figures["evictions"])
+        now = (
+            figures.get("cache_hits", 0),
+            figures.get("cache_misses", 0),
+            figures.get("evictions", 0),
+        )
         for counter, count, before in zip(self._cached, now, self._cache, strict=True):
             counter.inc(count - before)
         self._cache = now
