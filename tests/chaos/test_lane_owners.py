@@ -354,7 +354,8 @@ def test_second_signal_ends_at_once(wire: Wire, tmp_path: Path) -> None:
         supervisor.send_signal(signal.SIGTERM)
         time.sleep(0.2)  # two signals at once may be one
         supervisor.send_signal(signal.SIGTERM)
-        assert supervisor.wait(60) == 128 + signal.SIGTERM
+        # by its own exit, or by the signal itself where its handler is not set any more
+        assert supervisor.wait(60) in (128 + signal.SIGTERM, -signal.SIGTERM)
         assert (
             time.monotonic() - began < STOP_LANES_SECONDS - 1
         )  # as long as a drain waits for that lane

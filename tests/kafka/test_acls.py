@@ -138,7 +138,6 @@ def topics(settings: Any) -> None:
             *queues,
             names.results,
             names.executions,
-            names.windows,
             names.members,
             names.replies,
             names.schemas,
