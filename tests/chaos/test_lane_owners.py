@@ -34,7 +34,7 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
 
 
 def _supervised(wire: Wire, processes: int, log: Path, **more: Any) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(STREAMS)}
+    environment = os.environ | {"PYTHONPATH": f"{STREAMS}:{STREAMS.parent}"}
     command = [
         sys.executable,
         "-m",
@@ -325,7 +325,7 @@ from odradek.processor.supervisor import Supervisor
 supervisor = Supervisor([sys.executable, {str(script)!r}], 1, silence_seconds=2)
 print(supervisor.run(), supervisor.killed)
 """
-    environment = os.environ | {"PYTHONPATH": str(STREAMS)}
+    environment = os.environ | {"PYTHONPATH": f"{STREAMS}:{STREAMS.parent}"}
     environment.pop(PIPE_VARIABLE, None)
     done = subprocess.run(
         [sys.executable, "-c", supervise],

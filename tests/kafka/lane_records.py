@@ -118,7 +118,7 @@ class Host:
     ) -> None:
         environment = os.environ | {
             "ODRADEK_FAULT": fault,
-            "PYTHONPATH": os.pathsep.join([str(STREAMS), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join([str(STREAMS), str(STREAMS.parent)]),
         }
         self._log = open(log or os.devnull, "w")  # noqa: SIM115  # closed with the process
         command = host_arguments(wire.settings, QUEUE, **more)

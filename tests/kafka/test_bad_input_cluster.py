@@ -185,7 +185,7 @@ def _worker_command(tmp_path: Path, address: str, **environment: str) -> str:
     }
     command = [
         "worker",
-        "tests.kafka.bad_input:Doubles",
+        "tests.support.worker:Doubles",
         "--task-queue",
         QUEUE,
         "--address",

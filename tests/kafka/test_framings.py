@@ -148,9 +148,6 @@ async def test_service_reads_commands_and_cancel_requests(
     readable: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "odradek.activities.consumer_thread.SCHEMA_WAIT_S", 3_600.0
-    )  # for what can be read; the others are refused at once
     host = ActivityHost(
         settings,
         task_queue=ACTIVITIES,
@@ -266,7 +263,6 @@ async def test_service_waits_for_a_registry(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("odradek.activities.consumer_thread.SCHEMA_WAIT_S", 0.1)
     host = ActivityHost(
         settings, task_queue=ACTIVITIES, activities=[note], graceful_shutdown_timeout=timedelta(0)
     )

@@ -50,7 +50,7 @@ from odradek.wire.payload import Failure, Payload
 from odradek.wire.rows import state_key
 from odradek.wire.state import HistoryRow, RunRow
 from tests.kafka.lane_records import Wire, key_for
-from tests.support.metrics import totals
+from tests.support.metrics import totals, watched
 from tests.support.records import QUEUE
 from tests.support.until import until
 
@@ -95,7 +95,7 @@ def _running(wire: Wire, script: Script) -> Processor:
     processor = Processor(
         wire.settings, task_queue=QUEUE, activator_factory=lambda: Scripted(script)
     )
-    processor.start()
+    watched(processor).start()
     processor.wait_ready(30)
     return processor
 
