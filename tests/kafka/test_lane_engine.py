@@ -338,7 +338,7 @@ def test_parked_runs_are_tried_by_themselves_and_by_a_new_owner(wire: Wire) -> N
             activator_factory=lambda: Activator(lambda *_: []),
             engine_factory=new_engine,
         )
-        processor.start()
+        watched(processor).start()
         processor.wait_ready(30)
         return processor
 

@@ -19,7 +19,6 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
-    NewPartitions,
     NewTopic,
     ResourceType,
 )
@@ -35,12 +34,9 @@ from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import PRODUCER_MESSAGE_MAX_BYTES, producer_config, reader_config
 from odradek.kafka.producer import PlainProducer
 from odradek.wire.codec import Codec
-from odradek.wire.events import ActivityTaskCompleted, SignalWorkflow
+from odradek.wire.events import ActivityTaskCompleted
 from odradek.wire.payload import Payload
 from odradek.worker import Worker
-from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import Wire
-from tests.support.metrics import totals
 from tests.support.until import until
 
 QUEUE = "q"
@@ -230,30 +226,6 @@ async def test_activities_wait_while_their_commands_would_be_compacted_away(
         resource = ConfigResource(ResourceType.TOPIC, commands, incremental_configs=[entry])
         admin.incremental_alter_configs([resource])[resource].result(20)
         assert await asyncio.wait_for(handle.result(), WAIT_S) == "x"
-
-
-def test_forwards_of_added_partitions(bootstrap: str, namespace: str, tmp_path: Path) -> None:
-    wire = Wire(bootstrap, namespace, tmp_path, partitions=1)
-    wire.admin.ensure_queue(queue := "q")
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_partitions([NewPartitions(wire.events, 2)])[wire.events].result(20)
-    until(lambda: wire.admin.describe([wire.events])[wire.events].partitions == 2)
-    for number in range(200):
-        text = Payload(data=random.randbytes(RECORD))
-        wire.send(
-            SignalWorkflow(f"w{number % 10}", "count", request_id=str(number), input=[text]),
-            partition=1,
-        )
-    wire.flush()
-    set_limit(bootstrap, [wire.events], SMALL)
-    processor = make_processor(wire.settings, queue)
-    processor.start()
-    try:
-        wire.assert_exactly_once(200, 10)
-        found = totals(processor)
-        assert (found.refused, found.dropped, found.dead_letters) == (0, 0, 0)
-    finally:
-        processor.stop()
 
 
 # --- producers
