@@ -37,6 +37,7 @@ from odradek.worker import Worker
 from services.avro_wire import Schemas, schemas_folder
 from services.demo.raw_client import RawProducer
 from tests.kafka import test_queue_remade, test_topics_deleted
+from tests.support.until import until_async
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
@@ -239,7 +240,7 @@ async def test_events_that_a_shell_had_made(
         Worker(client, task_queue=QUEUE, workflows=[W]),
     ):
         for number in range(10):
-            await test_queue_remade.eventually(partial(ended, client, number))
+            await until_async(partial(ended, client, number))
 
 
 async def test_events_that_came_back_beside_a_state(
