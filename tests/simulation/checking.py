@@ -31,3 +31,10 @@ def command(seed: int, mutant: str = "") -> str:
     """Repeats it."""
     text = f"python -m tests.simulation --seed {seed}"
     return f"{text} --mutant {mutant}" if mutant else text
+
+
+def require_seeds(first: int, count: int) -> None:
+    """None of these seeds has a violation."""
+    for seed in range(first, first + count):
+        found = violations(seed)
+        assert not found, "\n".join([f"seed {seed}:", *found, command(seed)])

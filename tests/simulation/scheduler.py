@@ -8,6 +8,7 @@ the code that runs in production.
 
 from __future__ import annotations
 
+import _thread
 import heapq
 import random
 import threading
@@ -278,9 +279,18 @@ def simulated(scheduler: Scheduler) -> Iterator[None]:
     tasks: dict[threading.Thread, Task] = {}
     locals_: dict[int, dict[str, Any]] = {}
 
+    own_thread = _thread.get_ident()
+
+    def here(simulated: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
+        """Other threads of this process (pytest's) keep what they have."""
+        return lambda *args, **kwargs: (simulated if _thread.get_ident() == own_thread else real)(
+            *args, **kwargs
+        )
+
     def start(thread: threading.Thread) -> None:
         current = scheduler.current
-        assert current is not None
+        if current is None:
+            raise AssertionError("a thread outside of every process")
         tasks[thread] = scheduler.spawn(current.process, thread.run, thread)
         thread._started.set()  # type: ignore[attr-defined]
 
@@ -327,25 +337,27 @@ def simulated(scheduler: Scheduler) -> Iterator[None]:
         mock.patch.object(threading.Thread, "start", start),
         mock.patch.object(threading.Thread, "join", join),
         mock.patch.object(threading.Thread, "is_alive", is_alive),
+        mock.patch.object(threading, "local", Local),
     ]
-    for name, value in {
+    of_threads: dict[str, Callable[..., Any]] = {
         "Lock": lock,
         "RLock": rlock,
         "_allocate_lock": lock,
         "_time": scheduler.monotonic,
         "get_ident": ident,
         "current_thread": current_thread,
-        "local": Local,
-    }.items():
-        patches.append(mock.patch.object(threading, name, value))
-    for name, value in {
+    }
+    of_time: dict[str, Callable[..., Any]] = {
         "monotonic": scheduler.monotonic,
         "perf_counter": scheduler.monotonic,
         "time": lambda: START_S + scheduler.now_s,
         "time_ns": lambda: int((START_S + scheduler.now_s) * 1_000_000_000),
         "sleep": sleep,
-    }.items():
-        patches.append(mock.patch.object(time, name, value))
+    }
+    for module, values in ((threading, of_threads), (time, of_time)):
+        for name, value in values.items():
+            real = getattr(module, name)
+            patches.append(mock.patch.object(module, name, here(value, real)))
     state = random.getstate()
     random.seed(scheduler.random.random())
     for patch in patches:

@@ -57,7 +57,7 @@ _CALLS = (
     "list_offsets",
     "describe_topics",
 )
-_ACTIONS = ("kill", "kill", "freeze", "lose", "time_out", "wipe")
+_ACTIONS = ("kill", "kill", "freeze", "freeze", "lose", "time_out", "wipe")
 
 
 def payload(value: object) -> Payload:
@@ -171,7 +171,7 @@ class World:
         time is over; what the audit says then.
         """
         with _quiet(self):
-            self.workers = [Worker(self, number) for number in range(self.chance.choice([1, 2]))]
+            self.workers = [Worker(self, number) for number in range(self.chance.choice([1, 2, 2]))]
             for worker in self.workers:
                 worker.start()
             service = ActivityService(self)
@@ -339,7 +339,7 @@ class World:
             Fault(
                 chance.choice(_CALLS[:5]) if chance.random() < 0.7 else chance.choice(_CALLS),
                 chance.random() < 0.5,
-                chance.choice([1, 2, 3, 5, 8, 13, 21, 34]),
+                chance.choice([1, 2, 3, 4, 5, 6, 8, 10, 13, 21]),
                 chance.choice(_ACTIONS),
                 chance.choice([0.1, 1.0, 7.0, 15.0]),
             )
@@ -350,7 +350,7 @@ class World:
         """Of every call of a worker's client."""
         self.check(client.process.sim.process)
         for fault in self.faults:
-            if fault.call == name and fault.after == done:
+            if fault.call == name and fault.after == done and getattr(client, "_id", "-"):
                 fault.left -= 1
                 if fault.left == 0:
                     self.faults.remove(fault)
@@ -397,7 +397,11 @@ class World:
         clients.silence()
 
         def thaw() -> None:
-            self.scheduler.block(seconds)
+            self.scheduler.block(seconds / 2)
+            if seconds > 10.0:  # as if it were a week: transactional ids expire
+                with self.kafka.cluster.lock:
+                    self.kafka.cluster.forget_producer_ids()
+            self.scheduler.block(seconds / 2)
             self.note(f"thaw {worker.name}")
             if not process.dead:
                 clients.resume()
