@@ -5,6 +5,7 @@
 #   make bench     throughput and latency; JSON to $BENCH_OUT
 #   make lint      ruff, mypy --strict, import-linter
 #   make facts     what Kafka and Faust really do: the facts that the design stands on
+#   make simulate  random programs and faults on a simulated Kafka: SEEDS=10000, from SEED=2000 on
 #   make chaos     the long kill -9 loops
 #   make slow      every test that make test leaves out for its length
 #   make cluster   three Kafka brokers on this machine until Ctrl-C
@@ -13,7 +14,7 @@
 #   make clean     remove .venv and caches (not the cached Kafka jars)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv docs test demo bench lint format kafka facts slow chaos cluster dev clean
+.PHONY: help venv docs test demo bench lint format kafka facts slow simulate chaos cluster dev clean
 
 # The first that really runs, is new enough and can make a venv: a name on the PATH alone proves nothing (pyenv's shims).
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -83,6 +84,11 @@ facts: kafka
 
 slow: kafka
 	@$(PY) -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+SEED ?= 2000
+SEEDS ?= 10000
+simulate: $(STAMP)
+	@PYTHONPATH=streams:. $(PY) -m tests.simulation --seed $(SEED) --seeds $(SEEDS)
 
 chaos: kafka
 	@$(PY) -m pytest tests/chaos $(ARGS)

@@ -26,11 +26,14 @@ _CHECK_SECONDS = 20.0
 def first_start(services: LaneServices, partition: int, store: LaneStore) -> int:
     """Offset 0, and only if nobody was here before. These are tripwires, never a seek."""
     try:
-        state_start, _ = services.bounds(services.state_topic, partition)
+        state_start, state_end = services.bounds(services.state_topic, partition)
         start, _ = services.bounds(services.events_topic, partition)
         committed = services.group_offset(partition)
     except CLUSTER_ERRORS as error:
         raise dropped(error) from error
+    if state_end > store.changelog_offset:
+        # This process stood still since it fenced: somebody else has begun the partition.
+        raise Dropped(f"{services.state_topic} was written meanwhile", fenced=True, blameless=True)
     signs = []
     if state_start > 0 or next(store.items(), None) is not None:
         signs.append(f"{services.state_topic} was written (it begins at offset {state_start})")

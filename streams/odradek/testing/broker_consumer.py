@@ -28,6 +28,9 @@ from odradek.testing.broker_state import (
 )
 
 
+_FENCED = "Broker: Static consumer fenced by other consumer with same group.instance.id"
+
+
 class SimulatedConsumer:
     """Assigned by hand, or a member of a classic group with cooperative-sticky assignment."""
 
@@ -134,8 +137,8 @@ class SimulatedConsumer:
             group = self._cluster.groups[self._group_id]
             gone = [p for p, m in group.owned.items() if m is member and group.target.get(p) != m]
         if member.fenced:
-            text = "Broker: Static consumer fenced by other consumer with same group.instance.id"
-            error = KafkaError(KafkaError.FENCED_INSTANCE_ID, text, True)
+            text = f"Fatal error: {_FENCED}: Fatal consumer error: {_FENCED}"
+            error = KafkaError(KafkaError._FATAL, text)
             return Message(error=error)
         if not known:
             if self._fetch:

@@ -40,6 +40,7 @@ class SimulatedProducer:
         self._producer_id, self._epoch = 0, -1
         self._state = "new"  # ready, open, abortable, committed (without an answer), fatal
         self._error: KafkaException | None = None
+        self._skipped: set[Place] = set()  # where a record was rejected: sequence numbers lack
         process.clients.append(self)
 
     def __len__(self) -> int:
@@ -162,9 +163,17 @@ class SimulatedProducer:
         if self._id:
             identity = self._identity()
             self._cluster.log(place)
+            if place in self._skipped:
+                self._skipped.remove(place)
+                raise failure(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "skipped sequence numbers")
             record.producer_id = self._producer_id
             self._cluster.join_transaction(identity, place)
-        self._cluster.append(place, record)
+        try:
+            self._cluster.append(place, record)
+        except KafkaException:
+            if self._id:
+                self._skipped.add(place)
+            raise
 
     def _note(self, raised: KafkaException) -> None:
         if not self._id:

@@ -348,7 +348,7 @@ class Cluster:
         group = self.groups.setdefault(group_id, Group())
         if member is not None:
             if member.fenced:
-                raise failure(KafkaError.FENCED_INSTANCE_ID, "Broker: Static consumer fenced")
+                raise failure(KafkaError._FATAL, "Commit failed: Local: Fatal error")
             if not self.is_member(group_id, member):
                 raise failure(KafkaError.UNKNOWN_MEMBER_ID, "Broker: Unknown member")
         group.offsets.update(offsets)

@@ -1,0 +1,12 @@
+"""Random programs and faults: the last 500 of 2,000 seeds; a file each, so that workers share them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.checking import require_seeds
+
+
+@pytest.mark.parametrize("first", range(1500, 2000, 50))
+def test_nothing_is_lost_doubled_or_early(first: int) -> None:
+    require_seeds(first, 50)
