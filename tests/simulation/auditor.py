@@ -159,7 +159,10 @@ class Auditor:
             self.require(row.next_event_id == expected_id, f"{run_id}: its row is of another time")
             self.require(ends == (row.status != "RUNNING"), f"{run_id}: {ends} ends")
             activator = PythonActivator([Program], namespace=NAMESPACE, task_queue=QUEUE)
-            problem = replay_history(events, activator)
+            try:
+                problem: object = replay_history(events, activator)
+            except ValueError as error:  # no history at all
+                problem = error
             self.require(problem is None, f"{run_id}: its replay differs: {problem}")
         else:
             self.require(False, f"{run_id}: a history without a run")

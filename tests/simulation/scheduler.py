@@ -283,7 +283,7 @@ def simulated(scheduler: Scheduler) -> Iterator[None]:
 
     def here(simulated: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
         """Other threads of this process (pytest's) keep what they have."""
-        return lambda *args, **kwargs: (simulated if _thread.get_ident() == own_thread else real)(
+        return lambda *args, **kwargs: (simulated if _thread.get_ident() == own_thread else real)(  # noqa: PLW0108 - whose thread it is shows at the call
             *args, **kwargs
         )
 

@@ -27,7 +27,6 @@ from odradek.testing.broker_state import (
     failure,
 )
 
-
 _FENCED = "Broker: Static consumer fenced by other consumer with same group.instance.id"
 
 
