@@ -1,12 +1,12 @@
-"""The one consumer of a processor: it holds the group membership and says which lanes exist.
+"""The one consumer of a processor: it holds the group membership and says which partitions are
+owned here.
 
 Classic protocol, cooperative-sticky, session 6 s, static identity. A partition is assigned with
-an explicit offset and paused at once; the lane says where to seek when it is ready. Records
-carry the lane's epoch: what was dispatched before a seek is dropped by the inbox. A full lane
-pauses its partition, and only that. Group offsets are committed once a second, for lag tools and
-the tripwire of a first start; nothing is ever read from them.
+an explicit offset and paused at once; `Partition` says where to seek when it is ready. A full
+partition is paused, and only that. Group offsets are committed once a second, for lag tools and
+the check of a first start; nothing is ever read from them.
 
-Never: create a lane for anything but an assignment, reset an offset silently, or decide
+Never: own a partition for anything but an assignment, reset an offset silently, or decide
 ownership (the broker's fencing does).
 """
 
@@ -24,9 +24,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
 from odradek.kafka.errors import FORBIDDEN, SESSION_LIMITS, missing_acl, timeout_refused
 from odradek.kafka.settling import Settling
-from odradek.processor.healing import Healing
-from odradek.processor.inbox import Together
-from odradek.processor.lane import Lane, Seat
+from odradek.processor.partition import PartitionThread
+from odradek.processor.partition_state import PartitionControl
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ POLL_SECONDS = 0.02  # also how long a lane's request to seek or resume may wait
 CONSUME_MAX = 1_000
 COMMIT_EVERY_SECONDS = 1.0
 # a running transaction ends in milliseconds; a slow activation may take the deadlock timeout
-STOP_LANES_SECONDS = 10.0
+STOP_SECONDS = 10.0
 MEMBERSHIP_SECONDS = 10.0
 FENCED_MAX, FENCED_WINDOW_SECONDS = 3, 60.0
 SEEK_TRIES = 50  # turns of the thread
@@ -49,8 +48,9 @@ class _FencedError(Exception):
 
 
 class Group(threading.Thread):
-    """Runs until `stop`. `new_lane(partition, seat)` makes and starts lanes; `fatal` is told why
-    the membership ended for good.
+    """Runs until `stop`. `new_partition(number, control)` makes a partition with its thread, not
+    started; `fatal` is told why the membership ended for good. threads: those of the partitions
+    that the group has assigned.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Group(threading.Thread):
         consumer: Callable[[], Consumer],
         topic: str,
         instance_id: str,
-        new_lane: Callable[[int, Seat], Lane],
+        new_partition: Callable[[int, PartitionControl], PartitionThread],
         start_offsets: Callable[[list[int]], dict[int, int]],
         fatal: Callable[[OdradekError], None],
         *,
@@ -69,7 +69,7 @@ class Group(threading.Thread):
         self._new_consumer = consumer
         self._topic = topic
         self._instance_id = instance_id
-        self._new_lane = new_lane
+        self._new_partition = new_partition
         self._start_offsets = start_offsets
         self._fatal = fatal
         self._settling = settling
@@ -78,7 +78,8 @@ class Group(threading.Thread):
         self._stopping = threading.Event()
         self.assigned_once = threading.Event()
         self.turned_at = 0.0  # monotonic
-        self.lanes: dict[int, Lane] = {}  # replaced as a whole by this thread, read by others
+        # replaced as a whole by this thread, read by others
+        self.threads: dict[int, PartitionThread] = {}
         self._epochs: dict[
             int, int
         ] = {}  # partitions that deliver, with the epoch their records get
@@ -88,7 +89,6 @@ class Group(threading.Thread):
             int, tuple[int, int]
         ] = {}  # end of the partition and how far the consumer has read
         self._committed_at = 0.0
-        self._healing = Healing()
         self._lost_at = float("-inf")
         self._fenced: deque[float] = deque(maxlen=FENCED_MAX)
         self._consumer: Consumer | None = None
@@ -122,18 +122,17 @@ class Group(threading.Thread):
         """End: lanes finish their transaction, partitions are given back, the thread returns."""
         self._stopping.set()
 
-    def lag(self, partition: int) -> int | None:
-        """Records behind a lane's position, by the end that came with a fetch, a second old at
-        most. None while nothing was fetched.
+    def lag(self, number: int) -> int | None:
+        """Records behind a partition's position, by the end that came with a fetch, a second old
+        at most. None while nothing was fetched.
         """
-        lane, (end, read) = self.lanes.get(partition), self._ends.get(partition, (-1, -1))
-        if lane is None or lane.position < 0 or end < 0:
+        thread, (end, read) = self.threads.get(number), self._ends.get(number, (-1, -1))
+        if thread is None or thread.partition.position < 0 or end < 0:
             return None
-        if (
-            partition in self._epochs and read >= 0
-        ):  # by the consumer's position, which steps over the markers of transactions
-            return max(0, end - read) + len(lane.inbox)
-        return max(0, end - lane.position)
+        if number in self._epochs and read >= 0:
+            # by the consumer's position, which steps over the markers of transactions
+            return max(0, end - read) + len(thread.partition.queue)
+        return max(0, end - thread.partition.position)
 
     # --- the thread
 
@@ -163,7 +162,7 @@ class Group(threading.Thread):
             while not self._stopping.is_set():
                 self._turn(consumer)
         finally:
-            self._stop_lanes(list(self.lanes), lost=False)
+            self._stop_partitions(list(self.threads), lost=False)
             self._commit_offsets(final=True)
             self._settling.end()
             try:
@@ -171,7 +170,7 @@ class Group(threading.Thread):
             except (KafkaException, RuntimeError) as error:
                 logger.warning("closing the consumer of %s: %s", self._topic, error)
             self._drain_requests(run=False)
-            self._forget(list(self.lanes))
+            self._forget(list(self.threads))
 
     def _join(self, consumer: Consumer) -> None:
         consumer.subscribe(
@@ -229,39 +228,21 @@ class Group(threading.Thread):
         if now - self._committed_at >= COMMIT_EVERY_SECONDS:
             self._committed_at = now
             self._commit_offsets()
-            self._heal(now)
             self._note_ends(consumer)
-            if self._settling.must_rejoin(self.lanes, self._partitions):
+            if self._settling.must_rejoin(self.threads, self._partitions):
                 self._rejoin(consumer)
 
     def _note_ends(self, consumer: Consumer) -> None:
         """Ends that came with fetches: no request. Here and not where they are asked for: the
         call from another thread waits for `poll`.
         """
-        places = [TopicPartition(self._topic, partition) for partition in self.lanes]
+        places = [TopicPartition(self._topic, partition) for partition in self.threads]
         try:
             for place in consumer.position(places) if places else ():
                 found = consumer.get_watermark_offsets(place, cached=True)
                 self._ends[place.partition] = (found[1], place.offset) if found else (-1, -1)
         except KafkaException as error:  # figures are not worth a membership
             logger.debug("ends of %s: %s", self._topic, error)
-
-    def _heal(self, now: float) -> None:
-        """A lane that stopped over something that may have passed gets a successor while the
-        partition is ours.
-        """
-        for partition in self._healing.due(self.lanes, now):
-            logger.warning(
-                "lane %s/%d is owned anew, it had stopped: %s",
-                self._topic,
-                partition,
-                self.lanes[partition].error,
-            )
-            self._do_hold(partition)
-            lane = self._new_lane(partition, self)
-            lane.follow(self.lanes[partition])
-            self.lanes = self.lanes | {partition: lane}
-            lane.start()
 
     def _drain_requests(self, *, run: bool) -> None:
         for _ in range(len(self._requests)):  # not those that they leave for the next turn
@@ -281,25 +262,17 @@ class Group(threading.Thread):
                 by_partition[partition] = [message]
             else:
                 found.append(message)
-        full = [
-            partition for partition, found in by_partition.items() if self._put(partition, found)
-        ]
-        together = self._together()
-        full += [
-            partition
-            for partition in by_partition
-            if partition in self._epochs and together.full(self.lanes[partition].inbox)
-        ]
-        for partition in full:
-            self._pause(partition)
-            self._paused_full.add(partition)
+        for partition, found in by_partition.items():
+            if self._put(partition, found):
+                self._pause(partition)
+                self._paused_full.add(partition)
 
-    def _put(self, partition: int, messages: list[Message]) -> bool:
-        lane, epoch = self.lanes.get(partition), self._epochs.get(partition)
-        return lane is not None and epoch is not None and lane.inbox.put(epoch, messages)
-
-    def _together(self) -> Together:
-        return Together([lane.inbox for lane in self.lanes.values()])
+    def _put(self, number: int, messages: list[Message]) -> bool:
+        """Whether the partition is full now."""
+        thread, epoch = self.threads.get(number), self._epochs.get(number)
+        if thread is None or epoch is None:
+            return False
+        return thread.partition.queue.put(epoch, messages)
 
     def _on_error(self, message: Message) -> None:
         error = message.error()
@@ -312,12 +285,12 @@ class Group(threading.Thread):
             and partition is not None
             and partition in self._epochs
         ):
-            # One event, then silence for ever: the lane stops loudly now.
-            lane = self.lanes[partition]
+            # One event, then silence for ever: the partition stops loudly now.
+            owner = self.threads[partition].partition
             del self._epochs[partition]
-            position = lane.position
+            position = owner.position
             start = self._log_start(partition, position)
-            lane.gap(
+            owner.fail_over_gap(
                 InputGapError(
                     position=position, log_start=start, topic=self._topic, partition=partition
                 )
@@ -357,13 +330,13 @@ class Group(threading.Thread):
     def _do_hold(self, partition: int) -> None:
         self._epochs.pop(partition, None)
         self._paused_full.discard(partition)
-        if partition in self.lanes:
+        if partition in self.threads:
             self._pause(partition)
 
     def _do_seek(self, partition: int, offset: int, epoch: int, *, tries: int = 0) -> None:
         assert self._consumer is not None
-        lane = self.lanes.get(partition)
-        if lane is None or lane.epoch != epoch:
+        thread = self.threads.get(partition)
+        if thread is None or thread.partition.epoch != epoch:
             return
         place = TopicPartition(self._topic, partition, offset)
         try:
@@ -385,21 +358,22 @@ class Group(threading.Thread):
 
     def _membership(self, partition: int) -> bool | None:
         assert self._consumer is not None
-        lane = self.lanes.get(partition)
-        if lane is None:
+        thread = self.threads.get(partition)
+        if thread is None:
             return False
-        if not lane.has_row:
+        if not thread.partition.has_row:
             return True  # never owned yet: nothing to commit; init_transactions decides
         try:
             self._consumer.commit(
-                offsets=[TopicPartition(self._topic, partition, lane.position)], asynchronous=False
+                offsets=[TopicPartition(self._topic, partition, thread.partition.position)],
+                asynchronous=False,
             )
         except KafkaException as error:
             inner = error.args[0]
             if inner.fatal() or inner.code() == KafkaError.FENCED_INSTANCE_ID:
                 raise self._fatal_error(inner) from error
             return False if inner.code() in _FOREIGN_MEMBER else None
-        return partition in self.lanes
+        return partition in self.threads
 
     def _pause(self, partition: int) -> None:
         assert self._consumer is not None
@@ -409,38 +383,34 @@ class Group(threading.Thread):
             logger.debug("pause of %s/%d: %s", self._topic, partition, error)
 
     def _resume_drained(self, consumer: Consumer) -> None:
-        together = self._together() if self._paused_full else None
-        for partition in list(self._paused_full):
-            lane = self.lanes.get(partition) if partition in self._epochs else None
-            if (
-                lane is not None
-                and together is not None
-                and not (lane.inbox.drained() and together.drained(lane.inbox))
-            ):
+        for number in list(self._paused_full):
+            thread = self.threads.get(number) if number in self._epochs else None
+            if thread is not None and not thread.partition.queue.drained():
                 continue
-            self._paused_full.discard(partition)
-            if lane is not None:
-                consumer.resume([TopicPartition(self._topic, partition)])
+            self._paused_full.discard(number)
+            if thread is not None:
+                consumer.resume([TopicPartition(self._topic, number)])
 
     def _report_positions(self, consumer: Consumer) -> None:
-        """Lanes whose due timers wait for an end: the consumer's position steps over control
-        records, the last input's offset does not.
+        """Partitions whose due timers wait for an end: the consumer's position steps over
+        control records, the last input's offset does not.
         """
-        for partition, lane in self.lanes.items():
-            end, epoch = lane.intake.awaited_end, self._epochs.get(partition)
-            if end < 0 or epoch is None:
+        for number, thread in self.threads.items():
+            partition, epoch = thread.partition, self._epochs.get(number)
+            if partition.awaited_end < 0 or epoch is None:
                 continue
-            found = consumer.position([TopicPartition(self._topic, partition)])[0].offset
-            if found >= end:
-                lane.inbox.put_position(epoch, found)
-                lane.intake.awaited_end = -1
+            found = consumer.position([TopicPartition(self._topic, number)])[0].offset
+            if found >= partition.awaited_end:
+                partition.queue.put_position(epoch, found)
+                partition.awaited_end = -1
 
     def _commit_offsets(self, *, final: bool = False) -> None:
         assert self._consumer is not None
         changed = {
-            p: lane.position
-            for p, lane in self.lanes.items()
-            if lane.has_row and self._group_offsets.get(p) != lane.position
+            number: thread.partition.position
+            for number, thread in self.threads.items()
+            if thread.partition.has_row
+            and self._group_offsets.get(number) != thread.partition.position
         }
         if not changed:
             return
@@ -474,12 +444,12 @@ class Group(threading.Thread):
         consumer.incremental_assign(places)
         if places:
             consumer.pause(places)
-        lanes = dict(self.lanes)
+        threads = dict(self.threads)
         for place in places:
-            lanes[place.partition] = self._new_lane(place.partition, self)
-        self.lanes = lanes
+            threads[place.partition] = self._new_partition(place.partition, self)
+        self.threads = threads
         for place in places:
-            lanes[place.partition].start()
+            threads[place.partition].start()
         self.assigned_once.set()
 
     def _log_starts(self, partitions: list[int]) -> dict[int, int]:
@@ -501,7 +471,7 @@ class Group(threading.Thread):
         numbers = [p.partition for p in partitions]
         logger.info("%s: %s %s", self._topic, "lost" if lost else "gave back", sorted(numbers))
         self._settling.moved()
-        self._stop_lanes(numbers, lost=lost)
+        self._stop_partitions(numbers, lost=lost)
         if lost:
             self._lost_at = time.monotonic()
         else:
@@ -510,25 +480,26 @@ class Group(threading.Thread):
         consumer.incremental_unassign(partitions)
 
     def _forget(self, numbers: list[int]) -> None:
-        lanes = dict(self.lanes)
+        threads = dict(self.threads)
         for number in numbers:
-            lanes.pop(number, None)
+            threads.pop(number, None)
             self._epochs.pop(number, None)
             self._group_offsets.pop(number, None)
             self._ends.pop(number, None)
             self._paused_full.discard(number)
-        self.lanes = lanes
+        self.threads = threads
 
-    def _stop_lanes(self, partitions: list[int], *, lost: bool) -> None:
-        stopping = [self.lanes[p] for p in partitions if p in self.lanes]
-        for lane in stopping:
-            lane.stop()
-        deadline = time.monotonic() + STOP_LANES_SECONDS
-        for lane in stopping:
-            while lane.is_alive() and time.monotonic() < deadline:
-                self._drain_requests(run=not lost)  # a lane may be asking us just now
-                lane.join(0.01)
-            if lane.is_alive():
+    def _stop_partitions(self, partitions: list[int], *, lost: bool) -> None:
+        stopping = [self.threads[p] for p in partitions if p in self.threads]
+        for thread in stopping:
+            thread.partition.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in stopping:
+            while thread.is_alive() and time.monotonic() < deadline:
+                self._drain_requests(run=not lost)  # a partition may be asking us just now
+                thread.join(0.01)
+            if thread.is_alive():
                 logger.warning(
-                    "lane %s/%d does not end; its successor fences it", self._topic, lane.partition
+                    "partition %s/%d does not end; its successor fences it",
+                    *(self._topic, thread.partition.number),
                 )

@@ -1,9 +1,9 @@
-"""`Processor`: one member of a task queue's group, with all that its lanes share. Threads
+"""`Processor`: one member of a task queue's group, with all that its partitions share. Threads
 underneath, no asyncio.
 
-Threads: one that polls the group's consumer, one a lane, one that asks ends for due timers, one
-for member reports, one that purges, and those of librdkafka. `start` returns once the cluster answered and the topics are there; `wait_ready`
-waits for the lanes.
+Threads: one that polls the group's consumer, one a partition, one for member reports, one that
+purges, one that looks after topics, and those of librdkafka. `start` returns once the cluster
+answered and the topics are there; `wait_ready` waits for the partitions.
 """
 
 from __future__ import annotations
@@ -14,40 +14,27 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer
-
+from odradek.common.clock import Clock, SystemClock
 from odradek.config import Settings
 from odradek.engine.activation import Activator
 from odradek.engine.ports import Engine, EngineLimits
 from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
-from odradek.kafka.client_config import (
-    consumer_config,
-    reader_config,
-    topics_of,
-    transactional_producer_config,
-)
-from odradek.kafka.clients import ConfluentKafka, KafkaClients
-from odradek.kafka.clock_watch import ClockWatch
+from odradek.kafka.client_config import consumer_config, topics_of
+from odradek.kafka.clients import ConfluentKafka, Consumer, KafkaClients
 from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.settling import Settling
 from odradek.kafka.slots import Slot, take_slot
 from odradek.kafka.upkeep import TopicUpkeep
-from odradek.kafka.windows import batch_bytes
+from odradek.processor.context import PartitionContext, make_context
+from odradek.processor.crash_recorder import CrashRecorder, RecordingActivator
 from odradek.processor.group import Group
-from odradek.processor.held import Held, HoldingActivator
-from odradek.processor.lane import Lane, Seat
-from odradek.processor.lane_state import LaneState
-from odradek.processor.measured import ActivationTally, MeasuringActivator
 from odradek.processor.members import MemberReports
-from odradek.processor.offsets import EndOffsets
-from odradek.processor.outlet import TopicOutlet
+from odradek.processor.partition import Partition, PartitionThread
+from odradek.processor.partition_state import PartitionControl, PartitionState
 from odradek.processor.purge import Purger
-from odradek.processor.replies import Replies
-from odradek.processor.restore import Places, Restorer
-from odradek.processor.services import RESTORING_AT_A_TIME, LaneServices
 from odradek.processor.statistics import (
     ProcessorStatistics,
     Totals,
@@ -56,7 +43,6 @@ from odradek.processor.statistics import (
     partition_totals,
 )
 from odradek.processor.store import prune
-from odradek.processor.tally import Tallies
 from odradek.wire.codec import Codec
 from odradek.wire.outcomes import LaneStatus
 from odradek.wire.schema import RECORD_TYPES
@@ -102,6 +88,7 @@ class Processor:
         clients: KafkaClients | None = None,
         members_every_seconds: float | None = None,
         purge_every_seconds: float | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings
         self._task_queue = task_queue
@@ -115,6 +102,7 @@ class Processor:
         self._instance = instance
         self._members_every_seconds = members_every_seconds
         self._purge_every_seconds = purge_every_seconds
+        self._clock = clock or SystemClock()
         self._fatal: BaseException | None = None
         self._started = False
         self._stop_lock = threading.Lock()
@@ -124,12 +112,12 @@ class Processor:
         self._producer: PlainProducer | None = None
         self._admin: ClusterAdmin | None = None
         self._schemas: SchemasTopic | None = None
-        self._services: LaneServices | None = None
+        self._recorder: CrashRecorder | None = None
+        self._context: PartitionContext | None = None
         self._group: Group | None = None
         self._members: MemberReports | None = None
         self._purger: Purger | None = None
         self._upkeep: TopicUpkeep | None = None
-        self._clock_watch: ClockWatch | None = None
 
     # --- life
 
@@ -172,10 +160,10 @@ class Processor:
             / f"{settings.topic_prefix}{escape(settings.namespace)}.{escape(queue)}"
         )
         self._slot = take_slot(base)
-        prune(
-            self._slot.directory,
-            time.time_ns() // 1_000_000 - admin.tombstone_retention_ms(topics.state(queue)),
-        )
+        directory = self._slot.directory
+        retention_ms = admin.tombstone_retention_ms(topics.state(queue))
+        prune(directory, self._clock.time_ms() - retention_ms)
+        self._recorder = CrashRecorder(directory / "executing", settings.partitions)
         self._producer = PlainProducer(settings, clients=self._clients)
         self._schemas = SchemasTopic(settings, admin, clients=self._clients)
         self._schemas.open()
@@ -187,51 +175,33 @@ class Processor:
         )
         codec.prepare(RECORD_TYPES)  # a registry is asked now, not in the middle
 
-        outlet = TopicOutlet(admin, codec, topics, queue)
-        outlet.look_at(found[topics.schemas])
-        ends = EndOffsets(admin, topics.events(queue))
-        ends.start()
-        restoring = Places(RESTORING_AT_A_TIME)
-        self._services = LaneServices(
-            namespace=settings.namespace,
-            task_queue=queue,
-            events_topic=topics.events(queue),
-            state_topic=topics.state(queue),
-            group_id=topics.processor_group(queue),
-            identity=settings.identity,
-            partitions=settings.partitions,
-            store_base=self._slot.directory,
+        context = self._context = make_context(
+            settings,
+            queue,
             admin=admin,
+            clients=self._clients,
             codec=codec,
-            outlet=outlet,
-            replies=Replies(self._producer, outlet, codec, topics),
-            ends=ends,
-            restorer=Restorer(topics.state(queue), self._restore_consumer, restoring),
-            restoring=restoring,
-            new_reader=self._restore_consumer,
-            new_uncommitted_reader=lambda: self._clients.consumer(
-                reader_config(self._settings, read_uncommitted=True, partition_eof=True)
-            ),
             new_engine=self._new_engine,
-            transactional_producer=self._transactional_producer,
-            batch_bytes=batch_bytes(transactional_producer_config(settings, "")),
-            tallies=Tallies(self._workflow_types),
+            store_base=directory,
+            producer=self._producer,
+            clock=self._clock,
+            recorder=self._recorder,
+            workflow_types=self._workflow_types,
         )
+        context.topic_limits.look_at(found[topics.schemas])
         events = topics.events(queue)
         instance = self._instance or self._slot.instance_id
-        group = self._group = Group(
+        self._group = Group(
             self._group_consumer(instance),
             events,
             instance,
-            self._new_lane,
+            self._new_partition,
             lambda partitions: admin.start_offsets(events, partitions),
             self._note_fatal,
-            settling=Settling(self._slot.directory, settings.session_timeout.total_seconds() / 2),
+            settling=Settling(directory, settings.session_timeout.total_seconds() / 2),
             partitions=events_facts.partitions,
         )
         self._group.start()
-        self._clock_watch = ClockWatch(lambda: group.turned_at, self._note_fatal)
-        self._clock_watch.start()
         self._members = MemberReports(
             self._producer,
             codec,
@@ -251,7 +221,7 @@ class Processor:
         self._members.start()
         self._purger = Purger(
             admin,
-            self._restore_consumer,
+            context.new_reader,
             topics.events(queue),
             audit_window_ms=int(settings.audit_window.total_seconds() * 1000),
             positions=self._running_positions,
@@ -280,12 +250,7 @@ class Processor:
                 logger.warning(
                     "the processor of %s did not drain in %g s", self._task_queue, STOP_SECONDS
                 )
-        for thread in (
-            self._clock_watch,
-            self._members,
-            self._purger,
-            self._services.ends if self._services else None,
-        ):
+        for thread in (self._members, self._purger):
             if thread is not None:
                 thread.stop()
                 if drain:
@@ -297,6 +262,8 @@ class Processor:
         if self._producer is not None:
             self._producer.close(5.0 if drain else 0.5)
         if self._group is None or not self._group.is_alive():
+            if self._recorder is not None:
+                self._recorder.close()
             if self._slot is not None:
                 self._slot.release()
             if self._admin is not None:
@@ -312,18 +279,15 @@ class Processor:
                 raise self._fatal
             group = self._group
             if group is not None and group.assigned_once.is_set():
-                lanes = list(group.lanes.values())
-                failed = next(
-                    (lane.error for lane in lanes if lane.state is LaneState.FAILED and lane.error),
-                    None,
-                )
-                if failed is not None:
-                    raise failed
-                if all(lane.state in (LaneState.RUNNING, LaneState.RETRYING) for lane in lanes):
+                partitions = [thread.partition for thread in group.threads.values()]
+                for partition in partitions:
+                    if partition.state is PartitionState.FAILED and partition.error:
+                        raise partition.error
+                if all(partition.state is PartitionState.RUNNING for partition in partitions):
                     return
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"the lanes of {self._task_queue} are not ready after {timeout:g} s:"
+                    f"the partitions of {self._task_queue} are not ready after {timeout:g} s:"
                     f" {self.statistics().lanes}"
                 )
             time.sleep(_READY_POLL_SECONDS)
@@ -337,25 +301,20 @@ class Processor:
 
     def lane_statuses(self) -> list[LaneStatus]:
         """One a partition that the group gave to this process."""
-        group = self._group
-        return (
-            [lane_status(lane) for _, lane in sorted(group.lanes.items())]
-            if group is not None
-            else []
-        )
+        return [lane_status(partition) for _, partition in sorted(self._partitions().items())]
 
     def statistics(self) -> ProcessorStatistics:
         """Figures for people, metrics and probes; `totals` sums every partition that was here.
         Waits for nobody.
         """
-        group, services, members = self._group, self._services, self._members
-        lanes = group.lanes if group is not None else {}
+        group, context, members = self._group, self._context, self._members
+        owned = self._partitions()
         partitions = (
             {
-                p: partition_totals(tally, lanes.get(p))
-                for p, tally in services.tallies.all().items()
+                number: partition_totals(tally, owned.get(number))
+                for number, tally in context.tallies.all().items()
             }
-            if services
+            if context
             else {}
         )
         now = time.monotonic()
@@ -365,14 +324,19 @@ class Processor:
             slot=self._slot.number if self._slot is not None else -1,
             assigned=group is not None and group.assigned_once.is_set(),
             lanes={
-                p: lane_statistics(lane, group.lag(p) if group is not None else None)
-                for p, lane in sorted(lanes.items())
+                number: lane_statistics(
+                    partition,
+                    group.lag(number) if group is not None else None,
+                    alive=group is not None
+                    and (thread := group.threads.get(number)) is not None
+                    and thread.is_alive(),
+                )
+                for number, partition in sorted(owned.items())
             },
             partitions=partitions,
             totals=sum((found.totals for found in partitions.values()), Totals()),
-            replies=services.replies.sent if services is not None else 0,
-            replies_failed=services.replies.failed if services is not None else 0,
-            end_requests=services.ends.requests if services is not None else 0,
+            replies=context.replies.sent if context is not None else 0,
+            replies_failed=context.replies.failed if context is not None else 0,
             group_silent_seconds=(
                 now - group.turned_at if group is not None and group.turned_at else 0.0
             ),
@@ -390,13 +354,20 @@ class Processor:
             missing_topic=str(self._upkeep.missing or "") if self._upkeep is not None else "",
         )
 
-    # --- what lanes need made
+    def _partitions(self) -> dict[int, Partition]:
+        threads = self._group.threads if self._group is not None else {}
+        return {number: thread.partition for number, thread in threads.items()}
 
-    def _new_lane(self, partition: int, seat: Seat) -> Lane:
-        assert self._services is not None
-        return Lane(partition, self._services, seat, self._note_lane_failed)
+    # --- what partitions need made
 
-    def _new_engine(self, held: Held, tally: ActivationTally) -> Engine:
+    def _new_partition(self, number: int, control: PartitionControl) -> PartitionThread:
+        assert self._context is not None
+        partition = Partition(number, self._context, control, self._note_partition_failed)
+        fields = {"namespace": self._settings.namespace, "task_queue": self._task_queue}
+        return PartitionThread(partition, fields)
+
+    def _new_engine(self, partition: int) -> Engine:
+        assert self._recorder is not None
         settings = self._settings
         limits = EngineLimits(
             history_max_events=settings.history_max_events,
@@ -407,7 +378,7 @@ class Processor:
             max_cached_workflows=settings.max_cached_workflows,
             pending_activities_max=settings.pending_activities_max,
         )
-        activator = MeasuringActivator(HoldingActivator(self._activator_factory(), held), tally)
+        activator = RecordingActivator(self._activator_factory(), self._recorder, partition)
         if self._engine_factory is not None:
             return self._engine_factory(activator, limits)
         from odradek.engine.engine import WorkflowEngine
@@ -416,26 +387,9 @@ class Processor:
             activator, namespace=settings.namespace, task_queue=self._task_queue, limits=limits
         )
 
-    def _transactional_producer(self, partition: int, batch: int) -> Producer:
-        transactional_id = topics_of(self._settings).transactional_id(self._task_queue, partition)
-        config = transactional_producer_config(self._settings, transactional_id)
-        config["transaction.timeout.ms"] = int(
-            self._settings.transaction_timeout.total_seconds() * 1000
-        )
-        config["queue.buffering.max.messages"] = 1_000_000
-        config["batch.size"] = batch
-        return self._clients.producer(config)
-
-    def _restore_consumer(self) -> Consumer:
-        return self._clients.consumer(
-            {"fetch.wait.max.ms": 50} | reader_config(self._settings, partition_eof=True)
-        )
-
     def _group_consumer(self, instance: str) -> Callable[[], Consumer]:
-        assert self._services is not None
-        config = consumer_config(
-            self._settings, self._services.group_id, group_instance_id=instance
-        )
+        assert self._context is not None
+        config = consumer_config(self._settings, self._context.group_id, group_instance_id=instance)
         session_ms = int(self._settings.session_timeout.total_seconds() * 1000)
         config |= {
             "session.timeout.ms": session_ms,
@@ -445,12 +399,10 @@ class Processor:
         return lambda: self._clients.consumer(config)
 
     def _running_positions(self) -> dict[int, int]:
-        group = self._group
-        lanes = group.lanes if group is not None else {}
         return {
-            p: lane.position
-            for p, lane in lanes.items()
-            if lane.state is LaneState.RUNNING and lane.position > 0
+            number: partition.position
+            for number, partition in self._partitions().items()
+            if partition.state is PartitionState.RUNNING and partition.position > 0
         }
 
     # --- errors
@@ -462,14 +414,14 @@ class Processor:
             self._schemas.made_anew()
         elif topic.name == topics.members and self._members is not None:
             self._members.made_anew()
-        if self._services is not None:
-            self._services.outlet.doubt()  # it may have another number of partitions
+        if self._context is not None:
+            self._context.topic_limits.invalidate()  # it may have another number of partitions
 
     def _note_fatal(self, error: OdradekError) -> None:
         self._fatal = error
         if self._on_fatal is not None:
             self._on_fatal(error)
 
-    def _note_lane_failed(self, partition: int, error: OdradekError) -> None:
+    def _note_partition_failed(self, partition: int, error: OdradekError) -> None:
         if self._on_lane_failed is not None:
             self._on_lane_failed(partition, error)

@@ -11,7 +11,7 @@ import msgspec
 
 from odradek.engine.failures import application
 from odradek.kafka.producer import PlainProducer
-from odradek.processor.outlet import OVERHEAD_BYTES, TopicOutlet, header_bytes
+from odradek.processor.topic_limits import OVERHEAD_BYTES, TopicLimits, header_bytes
 from odradek.wire.codec import Codec
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import QUERY_FAILED, RESOURCE_EXHAUSTED, Reply
@@ -24,10 +24,10 @@ class Replies:
     """Sends replies. From any thread; never blocks, never raises for a reply's sake."""
 
     def __init__(
-        self, producer: PlainProducer, outlet: TopicOutlet, codec: Codec, topics: Topics
+        self, producer: PlainProducer, limits: TopicLimits, codec: Codec, topics: Topics
     ) -> None:
         self._producer = producer
-        self._outlet = outlet
+        self._limits = limits
         self._codec = codec
         self._topic = topics.replies
         self._results = topics.results
@@ -38,7 +38,7 @@ class Replies:
         """Hand over; instead of a reply that its topic would not take, one that says so:
         RESOURCE_EXHAUSTED, for a query QUERY_FAILED.
         """
-        limit = self._outlet.limit(self._topic) - OVERHEAD_BYTES
+        limit = self._limits.limit(self._topic) - OVERHEAD_BYTES
         for each in replies:
             reply = each
             try:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 from odradek.kafka.producer import ProducerStatistics
-from odradek.processor.lane_state import LaneState
-from odradek.processor.tally import Tally
-from odradek.processor.work import Counters, now_ms
+from odradek.processor.partition import Partition
+from odradek.processor.partition_state import PartitionState
+from odradek.processor.tally import Counters, Tally
 from odradek.statistics import Distribution
 from odradek.wire.history import (
     WorkflowTask,
@@ -23,11 +22,6 @@ from odradek.wire.history import (
     WorkflowTaskStarted,
 )
 from odradek.wire.outcomes import LaneStatus
-
-if TYPE_CHECKING:
-    from odradek.processor.lane import Lane
-
-RUNNING = (LaneState.RUNNING, LaneState.RETRYING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +76,6 @@ class PartitionTotals:
     dead_letters: Mapping[str, int]
     task_seconds: Mapping[str, Distribution]
     replay_seconds: Distribution
-    replay_activations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +123,6 @@ class ProcessorStatistics:
     totals: Totals
     replies: int
     replies_failed: int
-    end_requests: int
     group_silent_seconds: float
     group_alive: bool
     producer: ProducerStatistics
@@ -142,45 +134,53 @@ class ProcessorStatistics:
     missing_topic: str = ""
 
 
-def lane_statistics(lane: Lane, lag: int | None) -> LaneStatistics:
-    """See `LaneStatistics`."""
-    engine, timers = lane._engine, lane._timers
-    figures = engine.statistics() if engine is not None else {}
-    state = lane.state
+def lane_statistics(partition: Partition, lag: int | None, *, alive: bool) -> LaneStatistics:
+    """See `LaneStatistics`. alive: its thread is."""
+    timers, figures, state = partition.timers, _figures(partition), partition.state
     return LaneStatistics(
-        partition=lane.partition,
+        partition=partition.number,
         state=state.name,
-        running=state in RUNNING,
-        position=lane.position,
-        queued=len(lane.intake),
+        running=state is PartitionState.RUNNING,
+        position=partition.position,
+        queued=len(partition.queue),
         lag=lag,
-        restore_remaining=lane._restore_remaining if state is LaneState.RESTORING else 0,
-        open_runs=lane.open_runs,
+        restore_remaining=_remaining(partition),
+        open_runs=partition.open_runs,
         timer_backlog=len(timers) if timers is not None else 0,
         timers_late_seconds=timers.late_ms / 1000 if timers is not None else 0.0,
         waiters=figures.get("waiters", 0),
         failing_runs=figures.get("failing_runs", 0),
-        silent_seconds=time.monotonic() - lane.turned_at if lane.turned_at else 0.0,
-        alive=lane.is_alive(),
-        error=str(lane.error) if lane.error else lane.blocked_text(),
+        silent_seconds=time.monotonic() - partition.turned_at,
+        alive=alive,
+        error=str(partition.error) if partition.error else partition.blocked_text(),
     )
 
 
-def lane_status(lane: Lane) -> LaneStatus:
+def lane_status(partition: Partition) -> LaneStatus:
     """For `members`."""
-    engine, timers = lane._engine, lane._timers
-    figures = engine.statistics() if engine is not None else {}
+    timers = partition.timers
+    idle_ms = max(0, round((time.monotonic() - partition.progress_at) * 1000))
     return LaneStatus(
-        partition=lane.partition,
-        state=lane.state.wire,
-        position=max(0, lane.position),
-        restore_remaining=lane._restore_remaining if lane.state is LaneState.RESTORING else 0,
+        partition=partition.number,
+        state=partition.state.wire,
+        position=max(0, partition.position),
+        restore_remaining=_remaining(partition),
         timer_backlog=len(timers) if timers is not None else 0,
-        open_runs=lane.open_runs,
-        cached_runs=figures.get("cached_runs", 0),
-        error=str(lane.error) if lane.error else lane.blocked_text(),
-        progress_time_ms=now_ms() - max(0, round((time.monotonic() - lane.progress_at) * 1000)),
+        open_runs=partition.open_runs,
+        cached_runs=_figures(partition).get("cached_runs", 0),
+        error=str(partition.error) if partition.error else partition.blocked_text(),
+        progress_time_ms=time.time_ns() // 1_000_000 - idle_ms,
     )
+
+
+def _figures(partition: Partition | None) -> dict[str, int]:
+    engine = partition.engine if partition is not None else None
+    return engine.statistics() if engine is not None else {}
+
+
+def _remaining(partition: Partition) -> int:
+    restoring = partition.state is PartitionState.RESTORING
+    return partition.restore_remaining if restoring else 0
 
 
 #: The row of a workflow task that completed stands for three events
@@ -203,10 +203,9 @@ def totals_of(counters: Counters) -> Totals:
     return Totals(*(getattr(counters, field.name) for field in fields(Totals)))
 
 
-def partition_totals(tally: Tally, lane: Lane | None) -> PartitionTotals:
-    """What has been counted for a partition; `lane`: the one that has it now."""
-    engine = lane._engine if lane is not None else None
-    figures = engine.statistics() if engine is not None else {}
+def partition_totals(tally: Tally, owner: Partition | None) -> PartitionTotals:
+    """What has been counted for a partition; `owner`: who has it now."""
+    figures = _figures(owner)
     return PartitionTotals(
         totals=totals_of(tally.counters),
         cache=CacheStatistics(
@@ -226,7 +225,6 @@ def partition_totals(tally: Tally, lane: Lane | None) -> PartitionTotals:
         run_seconds=tally.run_seconds.snapshot(),
         events=_by_event_type(tally.events.copy()),
         dead_letters=tally.dead_letters.copy(),
-        task_seconds=tally.activations.task_seconds.snapshot(),
-        replay_seconds=tally.activations.replay_seconds.snapshot(),
-        replay_activations=tally.activations.replay_activations,
+        task_seconds=tally.task_seconds.snapshot(),
+        replay_seconds=tally.replay_seconds.snapshot(),
     )

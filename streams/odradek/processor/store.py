@@ -1,4 +1,4 @@
-"""A lane's local store: RocksDB, one small instance a partition, a copy of what is committed in
+"""A partition's local store: RocksDB, one small instance a partition, a copy of what is committed in
 `state`.
 
 Duties: serve the engine's reads (`Tables`), take the rows of a committed transaction together
@@ -33,7 +33,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from odradek.engine.ports import OutletUnavailableError
+from odradek.engine.ports import TablesError
 from odradek.exceptions import (
     DiskFullError,
     LaneError,
@@ -42,14 +42,12 @@ from odradek.exceptions import (
     StateStoreError,
 )
 from odradek.kafka.registry import SchemaRegistryUnreachableError
-from odradek.wire.codec import decode_row
+from odradek.processor.errors import TopicUnavailableError
+from odradek.wire.codec import decode_row as default_decode_row
 from odradek.wire.errors import NewerFormatError, UndecodableRecord, UnknownSchemaError
 from odradek.wire.state import FORMAT, Row
 
 logger = logging.getLogger(__name__)
-
-# a store whose last write is later than now, by more than clocks differ, may be of any age
-_AHEAD_MS = 3_600_000
 
 STORE_FORMAT = 1  # of the store's own keys; a row's is `wire.state.FORMAT`
 
@@ -80,17 +78,7 @@ class StoreIdentity(msgspec.Struct, frozen=True):
 
 
 class StoreCorruptError(StateStoreError):
-    """The files are damaged. The lane deletes the store and restores it."""
-
-
-class UnreadableRowError(StoreCorruptError):
-    """A row that is damaged, or of a schema that nobody published (`unknown_schema`), or not
-    yet. If `state` has it so, the store is no better for being rebuilt.
-    """
-
-    def __init__(self, path: str, reason: str, *, unknown_schema: bool = False) -> None:
-        super().__init__(path, reason)
-        self.unknown_schema = unknown_schema
+    """The files are damaged. The partition deletes the store and restores it."""
 
 
 class StoreLockedError(StateStoreError):
@@ -106,18 +94,19 @@ _decode_identity = msgspec.json.Decoder(StoreIdentity).decode
 _decode_applied = msgspec.msgpack.Decoder(_Applied).decode
 
 
-class LaneStore:
-    """An open store. Reads and writes come from the lane's thread alone.
+class PartitionStore:
+    """An open store. Reads and writes come from the partition's thread alone.
 
     `changelog_offset` is the next offset of `state` to apply; `as_of_ms` when it last stood
-    there, by this host's clock. `decode_row`: the lane's codec, which also knows rows that
-    another version wrote, or that carry a registry's framing.
+    there, by this host's clock. `decode_row`: the codec's, which also knows rows that carry a
+    registry's framing.
     """
 
-    decode_row: Callable[[bytes], Row] = staticmethod(decode_row)
-
-    def __init__(self, path: Path, db: Rdict, applied: _Applied) -> None:
+    def __init__(
+        self, path: Path, db: Rdict, applied: _Applied, decode_row: Callable[[bytes], Row]
+    ) -> None:
         self.path = path
+        self.decode_row = decode_row
         self.changelog_offset = applied.changelog_offset
         self.as_of_ms = applied.time_ms
         self._db = db
@@ -148,10 +137,9 @@ class LaneStore:
         start: str = "",
         limit: int = 0,
         reverse: bool = False,
-        failed: Callable[[LaneError], Exception] | None = None,
     ) -> Iterator[tuple[str, Row]]:
         """Rows whose key begins with `prefix`, from key `start` on, in key order; reverse: from
-        `start` (or the end) down. 0: no limit. failed: what an error of the store is raised as.
+        `start` (or the end) down. 0: no limit.
         """
         head = f"{table}/".encode()
         low, begin, cut, found = head + prefix.encode(), head + start.encode(), len(head), 0
@@ -189,10 +177,6 @@ class LaneStore:
                 cursor.status()
             except Exception as error:
                 raise translate(error, self.path) from error
-        except LaneError as error:
-            if failed is None:
-                raise
-            raise failed(error) from error
         finally:
             cursor = None  # not with this frame, which an error's traceback may keep
             held.clear()
@@ -257,7 +241,14 @@ class LaneStore:
     # --- opening
 
     @classmethod
-    def open(cls, path: Path, identity: StoreIdentity, *, oldest_ms: int = 0) -> LaneStore:
+    def open(
+        cls,
+        path: Path,
+        identity: StoreIdentity,
+        decode_row: Callable[[bytes], Row] = default_decode_row,
+        *,
+        oldest_ms: int = 0,
+    ) -> PartitionStore:
         """Open the store at `path`, or begin a new one there.
 
         One that belongs to something else, is damaged, or last stood before `oldest_ms` (older
@@ -267,16 +258,11 @@ class LaneStore:
         """
         reason = ""
         try:
-            store = cls._open_existing(path, identity)
+            store = cls._open_existing(path, identity, decode_row)
             if store is not None:
-                if oldest_ms <= store.as_of_ms <= time.time() * 1000 + _AHEAD_MS:
+                if store.as_of_ms >= oldest_ms:
                     return store
-                young = store.as_of_ms >= oldest_ms
-                reason = (
-                    "it was written by a clock that was ahead"
-                    if young
-                    else "it is older than the retention of tombstones"
-                )
+                reason = "it is older than the retention of tombstones"
                 store.close()
                 del store  # with the files, which a close that failed keeps
             elif path.exists():
@@ -286,10 +272,12 @@ class LaneStore:
         if reason:
             logger.warning("the local store at %s is rebuilt from the changelog: %s", path, reason)
         destroy(path)
-        return cls._create(path, identity)
+        return cls._create(path, identity, decode_row)
 
     @classmethod
-    def _open_existing(cls, path: Path, identity: StoreIdentity) -> LaneStore | None:
+    def _open_existing(
+        cls, path: Path, identity: StoreIdentity, decode_row: Callable[[bytes], Row]
+    ) -> PartitionStore | None:
         if not (path / "CURRENT").exists():
             return None
         db = _open_db(path)
@@ -306,15 +294,17 @@ class LaneStore:
         if found != identity or applied is None:
             _close(db, path)
             return None
-        return cls(path, db, applied)
+        return cls(path, db, applied, decode_row)
 
     @classmethod
-    def _create(cls, path: Path, identity: StoreIdentity) -> LaneStore:
+    def _create(
+        cls, path: Path, identity: StoreIdentity, decode_row: Callable[[bytes], Row]
+    ) -> PartitionStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise translate(error, path) from error
-        store = cls(path, _open_db(path), _Applied(0, 0))
+        store = cls(path, _open_db(path), _Applied(0, 0), decode_row)
         try:
             store.apply([(_IDENTITY, msgspec.json.encode(identity))], 0, int(time.time() * 1000))
             # there is no log: a store that was never flushed would be nobody's after a crash
@@ -329,18 +319,39 @@ class LaneStore:
             return self.decode_row(raw)
         except NewerFormatError as error:
             raise StateFormatError(found=error.found, supported=error.known) from error
-        except (
-            SchemaRegistryUnreachableError
-        ) as error:  # what newer or older code wrote, and this process has not met yet
-            raise OutletUnavailableError(str(error)) from error
+        except SchemaRegistryUnreachableError as error:
+            raise TopicUnavailableError(str(error)) from error
         except UnknownSchemaError as error:
-            raise UnreadableRowError(
-                str(self.path), f"row {key!r} cannot be read: {error}", unknown_schema=True
+            raise StoreCorruptError(
+                str(self.path),
+                f"row {key!r} cannot be read: {error}. Most likely a newer version wrote it: run"
+                " that version, or a newer one; nothing is lost",
             ) from error
         except UndecodableRecord as error:
-            raise UnreadableRowError(
+            raise StoreCorruptError(
                 str(self.path), f"row {key!r} cannot be read: {error}"
             ) from error
+
+
+class StoredTables:
+    """`Tables` over a store. Raises TablesError, whose `reason` is the store's error."""
+
+    def __init__(self, store: PartitionStore) -> None:
+        self._store = store
+
+    def get(self, table: str, key: str) -> Row | None:
+        try:
+            return self._store.get(table, key)
+        except (LaneError, TopicUnavailableError) as error:
+            raise TablesError(error) from error
+
+    def scan(
+        self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False
+    ) -> Iterator[tuple[str, Row]]:
+        try:
+            yield from self._store.scan(table, prefix, start=start, limit=limit, reverse=reverse)
+        except (LaneError, TopicUnavailableError) as error:
+            raise TablesError(error) from error
 
 
 def destroy(path: Path) -> None:

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects
-from odradek.processor.measured import ActivationTally
-from odradek.processor.work import Counters, Work
+from confluent_kafka import Message
+
+from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, StepResult
+from odradek.processor.decoder import DecodedBatch
 from odradek.statistics import (
     COUNTS,
     OTHER,
@@ -30,9 +32,28 @@ from odradek.statistics import (
 )
 from odradek.wire import dead_letters
 from odradek.wire.outcomes import WorkflowResult
+from odradek.wire.state import TimerRow
 
 #: Runs may last for weeks.
 RUN_SECONDS = (*SECONDS, 21_600.0, 86_400.0, 604_800.0)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a lane has done, for statistics."""
+
+    inputs: int = 0
+    timers: int = 0
+    transactions: int = 0
+    records: int = 0
+    steps: int = 0
+    forwarded: int = 0
+    expired: int = 0
+    dead_letters: int = 0
+    parked: int = 0
+    refused: int = 0
+    dropped: int = 0
+    restored: int = 0
 
 
 class Tally:
@@ -40,7 +61,6 @@ class Tally:
 
     __slots__ = (
         "_labels",
-        "activations",
         "batch_inputs",
         "cache_evictions",
         "cache_hits",
@@ -51,22 +71,26 @@ class Tally:
         "dead_letters",
         "events",
         "input_age_seconds",
+        "replay_seconds",
         "restore_seconds",
         "restores",
         "run_seconds",
         "starts",
         "step_seconds",
+        "task_seconds",
     )
 
     def __init__(self, workflow_types: Iterable[str]) -> None:
         self.counters = Counters()
-        self.activations = ActivationTally(workflow_types)
         self._labels = Labels(workflow_types)
         #: by workflow type
         self.starts: Counts[str] = Counts(OTHER)
         #: by workflow type and status
         self.closes: Counts[tuple[str, str]] = Counts((OTHER, OTHER))
         self.run_seconds: Histograms[str] = Histograms(OTHER, RUN_SECONDS)
+        #: time that workflow code took for a task, by workflow type, and to bring one run back
+        self.task_seconds: Histograms[str] = Histograms(OTHER, SHORT_SECONDS)
+        self.replay_seconds = Histogram(SHORT_SECONDS)
         #: history events by the class of their attributes
         self.events: dict[type, int] = {}
         #: by reason
@@ -82,29 +106,41 @@ class Tally:
         # Of engines that are gone; the present one has its own.
         self.cache_hits = self.cache_misses = self.cache_evictions = 0
 
-    def committed(self, work: Work, effects: Effects, now_ms: int) -> None:
+    def committed(
+        self,
+        messages: list[Message],
+        decoded: DecodedBatch,
+        timers: list[TimerRow],
+        result: StepResult,
+        now_ms: int,
+    ) -> None:
         """A transaction is durable. `now_ms`: of its engine step."""
-        self.counters.note(
-            work,
-            steps=effects.steps,
-            dead_letters=len(effects.dead_letters),
-            parked=len(effects.parked),
-        )
-        if work.messages:
-            self.batch_inputs.observe(len(work.messages))
-            if work.sorted.inputs and (written_ms := work.sorted.inputs[0].time_ms) > 0:
+        counters = self.counters
+        counters.inputs += len(messages)
+        counters.timers += len(timers)
+        counters.forwarded += len(decoded.forwards)
+        counters.expired += decoded.expired
+        counters.dead_letters += len(decoded.letters) + len(result.dead_letters)
+        counters.steps += result.steps
+        counters.parked += len(result.parked)
+        if messages:
+            self.batch_inputs.observe(len(messages))
+            if decoded.inputs and (written_ms := decoded.inputs[0].time_ms) > 0:
                 self.input_age_seconds.observe(max(0, now_ms - written_ms) / 1000)
-        for output in effects.outputs:
+        for output in result.outputs:
             kind = output.kind
             if kind == EXECUTIONS:
-                # A run's first step writes its first summary; the value is None when the run
-                # leaves.
-                if output.record.state_transition_count == 1 and output.value is not None:
+                # A run's first step writes its first summary; a tombstone when the run leaves.
+                if output.record.state_transition_count == 1 and not output.tombstone:
                     self.starts.add(self._labels.of(output.record.workflow_type))
             elif kind == RESULTS:
                 self._closed(output.record)
+        for workflow_type, seconds in result.task_seconds:
+            self.task_seconds.of(self._labels.of(workflow_type)).observe(seconds)
+        for seconds in result.replay_seconds:
+            self.replay_seconds.observe(seconds)
         events = self.events
-        for change in effects.rows:
+        for change in result.rows:
             if change.table == HISTORY and change.row is not None:
                 # rows of this table are HistoryRows
                 for event in change.row.events:  # type: ignore[union-attr]
@@ -113,9 +149,9 @@ class Tally:
                         events[attributes] += 1
                     else:
                         events[attributes] = 1
-        for letter in work.sorted.letters:
+        for letter in decoded.letters:
             self.dead_letters.add(letter.reason)
-        for unapplied in effects.dead_letters:
+        for unapplied in result.dead_letters:
             self.dead_letters.add(
                 dead_letters.REJECTED if unapplied.rejected else dead_letters.NOT_APPLIED
             )

@@ -2,33 +2,50 @@
 
 Duties: hold the next minutes of the time-ordered `timer` table in memory (the rest stays in the
 store), and let a due timer go only after every input that was in the partition when it fell due:
-the host asks for the partition's *uncommitted* end at that moment (`ends.py`) and releases once
-the position has passed it. Partition order decides, no clock does.
+the partition's *uncommitted* end is asked for at that moment, and the timer goes once the
+position has passed it. Partition order decides, no clock does.
 
-Never: fire by the clock alone or, however it is set back, before it; cache an end; or read the
-head of the table again (its deleted keys would be walked each time).
+Never: fire by the clock alone; cache an end; or read the head of the table again (its deleted
+keys would be walked each time).
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
 
+from odradek.common.clock import Clock
 from odradek.engine.keys import timer_key
 from odradek.engine.ports import TIMER, RowChange, Tables
 from odradek.wire.state import TimerRow
+
+logger = logging.getLogger(__name__)
 
 HORIZON_MS = 5 * 60_000
 ROWS_MAX = 10_000  # in memory; more than that wait in the store even when they are near
 POSTPONE_MS = 60_000
 _MARGIN_MS = 60_000
+AGAIN_SECONDS = 1.0  # between two questions for an end, when one failed
+
+Answer = Callable[[int | Exception], None]
 
 
 class Timers:
-    """Timers of one lane. Every key below `_horizon` is in memory, none at or above it."""
+    """Timers of one partition. Every key below `_horizon` is in memory, none at or above it.
 
-    def __init__(self, tables: Tables) -> None:
+    ask: have the partition's uncommitted end told to a callback, from any thread. late_ms: how
+    long due timers have waited for the inputs before them; 0: they do not.
+    """
+
+    def __init__(self, tables: Tables, ask: Callable[[Answer], None], clock: Clock) -> None:
+        self.late_ms = 0
         self._tables = tables
+        self._ask = ask
+        self._clock = clock
+        self._answers: deque[int | Exception] = deque()
+        self._again_at = 0.0  # monotonic; no question before
         self._rows: dict[str, TimerRow] = {}
         self._heap: list[str] = []
         self._horizon = ""  # first key that is not in memory; keys sort by due time
@@ -36,7 +53,6 @@ class Timers:
         self._released_until_ms = -1
         self._asked_ms = -1  # an end has been asked for at this moment; -1: none
         self._end = -1  # the answer; -1: not yet
-        self.late_ms = 0  # how long due timers have waited for their inputs; 0: they do not
         self._postponed: list[tuple[int, str, TimerRow]] = []
 
     def __len__(self) -> int:
@@ -104,56 +120,54 @@ class Timers:
 
     # --- release
 
-    def wants_end(self, now_ms: int) -> bool:
-        """True when a timer is due that no answer covers yet and none is under way: ask for the
-        end now, then call `asked`.
+    def due(self, now_ms: int, position: int, limit: int) -> list[TimerRow]:
+        """Up to `limit` timers, in order, that have seen every input that lay in the partition
+        when they fell due; every input below `position` is applied. They stay until `forget`.
         """
-        self._follow(now_ms)
+        while self._answers:
+            self._note_end(self._answers.popleft())
+        if self._wants_end(now_ms):
+            self._asked_ms, self._end = now_ms, -1
+            self._ask(self._answers.append)
+            while self._answers:  # a simulated broker answers at once
+                self._note_end(self._answers.popleft())
+        if self._asked_ms >= 0 and 0 <= self._end <= position:
+            self._released_until_ms = self._asked_ms
+            self._asked_ms = self._end = -1
+        return self._take(limit)
+
+    def wait_seconds(self, now_ms: int) -> float:
+        """Until something may have to be done here, if nobody wakes the partition before."""
+        due_ms = None if self._asked_ms >= 0 else self.next_due_ms(now_ms)
+        if due_ms is None:
+            return HORIZON_MS / 1000
+        wait_s = max((due_ms - now_ms) / 1000, self._again_at - self._clock.monotonic())
+        return max(0.0, wait_s)
+
+    def _wants_end(self, now_ms: int) -> bool:
+        """A timer is due that no answer covers yet, and no question is open."""
         if self._asked_ms >= 0:
             self.late_ms = now_ms - self._asked_ms
             return False
         self.late_ms = 0
-        due = self.next_due_ms(now_ms)
-        return due is not None and due <= now_ms and due > self._released_until_ms
+        due_ms = self.next_due_ms(now_ms)
+        if due_ms is None or not self._released_until_ms < due_ms <= now_ms:
+            return False
+        return self._clock.monotonic() >= self._again_at
 
-    def _follow(self, now_ms: int) -> None:
-        """A clock that was set back takes what was asked and released with it: those moments lie
-        in its past, whatever it calls them.
-        """
-        self._released_until_ms = min(self._released_until_ms, now_ms)
-        self._asked_ms = min(self._asked_ms, now_ms)
-
-    def asked(self, now_ms: int) -> None:
-        """An end is being asked for; the question left after `now_ms`."""
-        self._asked_ms, self._end = now_ms, -1
-
-    def answered(self, end: int) -> None:
-        """The partition's uncommitted end, or -1: the question failed, ask again."""
-        if end < 0:
-            self._asked_ms = -1
-        else:
+    def _note_end(self, end: int | Exception) -> None:
+        if isinstance(end, int):
             self._end = end
-
-    @property
-    def asking(self) -> bool:
-        """A question is open: its answer, or the position, will wake the lane."""
-        return self._asked_ms >= 0
+        else:
+            logger.warning("the end of a partition cannot be had, its timers wait: %s", end)
+            self._asked_ms = -1
+            self._again_at = self._clock.monotonic() + AGAIN_SECONDS
 
     def awaited_end(self) -> int:
         """The end that the position has to pass before anything is released; -1: none."""
         return self._end if self._asked_ms >= 0 else -1
 
-    def passed(self, position: int) -> None:
-        """The lane has applied every input below `position`."""
-        if self._asked_ms >= 0 and 0 <= self._end <= position:
-            self._released_until_ms = self._asked_ms
-            self._asked_ms = self._end = -1
-
-    def take(self, limit: int, now_ms: int) -> list[TimerRow]:
-        """Up to `limit` released timers, in order. They stay held until their rows are deleted
-        by a commit.
-        """
-        self._follow(now_ms)
+    def _take(self, limit: int) -> list[TimerRow]:
         if self._released_until_ms < 0 or not self._heap:
             return []
         bound = f"{self._released_until_ms + 1:015d}"
@@ -166,11 +180,13 @@ class Timers:
             if row is not None and (not keys or keys[-1] != key):
                 taken.append(row)
                 keys.append(key)
-        for key in keys:
-            heapq.heappush(
-                heap, key
-            )  # still there if the transaction fails; gone from `rows` once it commits
+        for key in keys:  # still there if the transaction fails; gone from `rows` once it commits
+            heapq.heappush(heap, key)
         return taken
+
+    def forget(self, timer: TimerRow) -> None:
+        """It has been applied."""
+        self._rows.pop(timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id), None)
 
     def postpone(self, timer: TimerRow, now_ms: int) -> None:
         """Keep a timer that could not be applied out of the way for a minute. Its row stays."""

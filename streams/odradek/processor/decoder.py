@@ -5,8 +5,7 @@ reads that nobody waits for any more, and turn what cannot be decoded but can be
 headers into a failure of its activity or request. No run waits for ever on a record that nobody
 could read.
 
-Never: lose a record silently, apply an event where it does not belong, or wait here: a record
-whose schema is unknown is handed back.
+Never: lose a record silently, apply an event where it does not belong, or wait.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Me
 from odradek.engine.keys import derived_run_id
 from odradek.engine.ports import Input
 from odradek.exceptions import OdradekError
+from odradek.processor.records import headers_of
 from odradek.wire import dead_letters, headers
 from odradek.wire.codec import Codec
 from odradek.wire.errors import JsonInputError, UndecodableRecord, UnknownSchemaError
@@ -75,7 +75,7 @@ CLOCKS_APART_MS = 120_000
 BACKLOG = (
     100  # records that came at once: then what is late is old, and has its own clock's word alone
 )
-_PATIENCE_MS = 10_000  # of a writer whose clock is not known: `rpc_timeout` of our clients
+_TIMEOUT_MS = 10_000  # of a writer whose clock is not known: `rpc_timeout` of our clients
 
 UNDECODABLE_TYPE = (  # `Failure.type` of an activity whose report nobody could read
     "UndecodableRecord"
@@ -94,43 +94,32 @@ class Letter:
 
 
 @dataclass(slots=True)
-class Sorted:
-    """What a list of records came to. `taken` counts those dealt with: the rest begins with one
-    whose schema is not known yet.
-    """
+class DecodedBatch:
+    """What a list of records came to."""
 
     inputs: list[Input] = field(default_factory=list)
-    forwards: list[tuple[Message, str]] = field(
-        default_factory=list
-    )  # with the workflow id whose partition is the right one
+    # with the workflow id whose partition is the right one
+    forwards: list[tuple[Message, str]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
-    unparks: list[str] = field(default_factory=list)  # workflow ids
     expired: int = 0
-    taken: int = 0
-    unknown_schema: UnknownSchemaError | None = None
 
 
-class Sorter:
-    """Sorts the records of one partition. `give_up` holds schema ids that stayed unknown for too
-    long.
-    """
+class Decoder:
+    """Decodes the records of one partition."""
 
     def __init__(
         self, codec: Codec, *, topic: str, topic_id: str, partition: int, partitions: int
     ) -> None:
-        self._decode, self._ask_again = codec.decode, codec.ask_again
+        self._decode = codec.decode
         self._partition = partition
         self._partitions = partitions
         self._topic = topic
         self._origin = f"{topic_id}/{partition}/"
-        self.give_up: set[str] = set()
 
-    def sort(self, messages: list[Message], now_ms: int) -> Sorted:
-        """Deal with `messages` in order, up to the first whose schema is unknown (and may still
-        be published).
-        """
-        result = Sorted()
+    def decode(self, messages: list[Message], now_ms: int) -> DecodedBatch:
+        """Deal with `messages` in order."""
+        result = DecodedBatch()
         inputs, origin, own, partitions = (
             result.inputs,
             self._origin,
@@ -144,18 +133,12 @@ class Sorter:
             try:
                 event = self._read(message)
             except UnknownSchemaError as error:
-                if error.may_come and error.schema_id not in self.give_up:
-                    result.unknown_schema = error
-                    return result
                 self._undecodable(message, dead_letters.UNKNOWN_SCHEMA, error, result)
             except UndecodableRecord as error:
                 self._undecodable(message, dead_letters.UNDECODABLE, error, result)
             except JsonInputError as error:
                 self._undecodable(message, dead_letters.INVALID_JSON, error, result)
-            except (
-                OdradekError,
-                MemoryError,
-            ):  # a registry is away, no memory: not the record's fault
+            except (OdradekError, MemoryError):  # a registry is away: not the record's fault
                 raise
             # a defect of ours, found by one record: it must not take its partition along
             except Exception as error:
@@ -182,20 +165,7 @@ class Sorter:
                     offset = typing.cast(int, message.offset())
                     redriven = type(event) in _CHANGING and _take_redriven(event, message)
                     inputs.append(Input(event, offset, f"{origin}{offset}", written_ms, redriven))
-                    if type(event) is UnparkWorkflow:
-                        result.unparks.append(event.workflow_id)
-            result.taken += 1
         return result
-
-    def give_up_schema(self, message: Message, schema_id: str, now_ms: int) -> bool:
-        """Of a record with an unknown one: it counts as undecodable from now on, if its schema
-        is not there yet. Whether it is not.
-        """
-        self._ask_again(message.value() or b"")
-        if self.sort([message], now_ms).unknown_schema is None:
-            return False
-        self.give_up.add(schema_id)
-        return True
 
     def _read(self, message: Message) -> Any:
         value = message.value()
@@ -206,11 +176,11 @@ class Sorter:
             return decode_json(data, message.key())
         return self._decode(data)
 
-    def _misplaced(self, message: Message, workflow_id: str, result: Sorted) -> None:
+    def _misplaced(self, message: Message, workflow_id: str, result: DecodedBatch) -> None:
         """Forward once. One that was forwarded already would go round in circles: writers
         disagree on the number of partitions.
         """
-        came_from = headers.header(_headers(message), headers.FORWARDED_FROM)
+        came_from = headers.header(headers_of(message), headers.FORWARDED_FROM)
         if not came_from:
             result.forwards.append((message, workflow_id))
             return
@@ -221,8 +191,10 @@ class Sorter:
         )
         result.letters.append(Letter(message, dead_letters.WRONG_PARTITION, text))
 
-    def _undecodable(self, message: Message, reason: str, error: Exception, result: Sorted) -> None:
-        routing = headers.parse_headers(_headers(message))
+    def _undecodable(
+        self, message: Message, reason: str, error: Exception, result: DecodedBatch
+    ) -> None:
+        routing = headers.parse_headers(headers_of(message))
         if (
             routing.workflow_id
             and partition_for(routing.workflow_id.encode(), self._partitions) != self._partition
@@ -282,17 +254,17 @@ def _expired(
     if not 0 < event.deadline_ms < now_ms:
         return False
     kind, written_ms = message.timestamp()
-    patience_ms = event.deadline_ms - written_ms if kind == TIMESTAMP_CREATE_TIME else _PATIENCE_MS
-    if patience_ms <= 0:
+    timeout_ms = event.deadline_ms - written_ms if kind == TIMESTAMP_CREATE_TIME else _TIMEOUT_MS
+    if timeout_ms <= 0:
         return True
-    if now_ms - latest_ms > patience_ms:  # it may be as old as that
+    if now_ms - latest_ms > timeout_ms:  # it may be as old as that
         if (
             backlog
             or kind == TIMESTAMP_LOG_APPEND_TIME
             or now_ms - event.deadline_ms > CLOCKS_APART_MS
         ):
             return True
-    event.deadline_ms = now_ms + patience_ms
+    event.deadline_ms = now_ms + timeout_ms
     return False
 
 
@@ -306,7 +278,10 @@ def _take_trace(event: StartWorkflow | SignalWorkflow | QueryWorkflow, message: 
     """The trace of a producer that knows record headers alone goes into the payload headers,
     which histories keep.
     """
-    if TRACER_DATA not in event.headers and (payload := tracer_data(_headers(message))) is not None:
+    if (
+        TRACER_DATA not in event.headers
+        and (payload := tracer_data(headers_of(message))) is not None
+    ):
         event.headers = {**event.headers, TRACER_DATA: payload}
         if type(event) is StartWorkflow and event.signal_name:
             event.signal_headers = {**event.signal_headers, TRACER_DATA: payload}
@@ -317,7 +292,7 @@ def _take_redriven(event: _Changing, message: Message) -> bool:
     those of the letter, not of this record: put back again it is the same request. Of a letter
     that became another one each time the first place counts.
     """
-    for name, raw in _headers(message):
+    for name, raw in headers_of(message):
         if name == headers.REDRIVEN_FROM and raw:
             place = raw if isinstance(raw, bytes) else raw.encode()
             break
@@ -331,10 +306,3 @@ def _take_redriven(event: _Changing, message: Message) -> bool:
     if type(event) is StartWorkflow:
         event.run_id = event.run_id or letter
     return True
-
-
-RawHeaders = list[tuple[str, bytes | str | None]]
-
-
-def _headers(message: Message) -> RawHeaders:
-    return typing.cast(RawHeaders, message.headers() or [])
