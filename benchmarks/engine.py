@@ -14,8 +14,8 @@ from typing import Any
 
 from odradek.engine.activation import Activation, Commands, FailWorkflow, ScheduleActivity
 from odradek.engine.engine import WorkflowEngine
-from odradek.engine.memory import MemoryOutlet, MemoryTables
-from odradek.engine.ports import COMMANDS, Batch, Effects, EngineLimits, Input
+from odradek.engine.memory import MemoryTables
+from odradek.engine.ports import COMMANDS, Batch, EngineLimits, Input, StepResult
 from odradek.wire.events import ActivityTaskCompleted, Event, StartWorkflow
 from odradek.wire.payload import Failure, Payload
 
@@ -67,7 +67,6 @@ class Lane:
             Activator(), namespace="default", task_queue="q", limits=limits
         )
         self.tables = MemoryTables()
-        self.outlet = MemoryOutlet()
         self.offset = 0
         self.spent_ns = 0
         self.tasks = 0
@@ -80,14 +79,14 @@ class Lane:
         self.offset += len(events)
         batch = Batch(NOW_MS, inputs)
         begin = time.thread_time_ns()
-        effects = self.engine.step(self.tables, self.outlet, batch)
+        effects = self.engine.step(self.tables, batch)
         self.spent_ns += time.thread_time_ns() - begin
         self.tasks += effects.steps
         self.tables.apply(effects.rows)
         return answers(effects)
 
 
-def answers(effects: Effects) -> list[Event]:
+def answers(effects: StepResult) -> list[Event]:
     tasks: list[Any] = [output.record for output in effects.outputs if output.kind == COMMANDS]
     return [
         ActivityTaskCompleted(

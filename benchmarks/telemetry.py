@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, cast
 
-from odradek.engine.activation import Activation, Commands
 from odradek.engine.ports import (
     COMMANDS,
     EXECUTIONS,
     HISTORY,
     RESULTS,
     RUN,
-    Effects,
     Input,
     Output,
     RowChange,
+    StepResult,
 )
-from odradek.processor.inputs import Sorted
-from odradek.processor.measured import ActivationTally, MeasuringActivator
+from odradek.processor.decoder import DecodedBatch
 from odradek.processor.tally import Tally
-from odradek.processor.work import Work
 from odradek.statistics import Histogram
 from odradek.wire.events import SignalWorkflow
 from odradek.wire.history import HistoryEvent, WorkflowExecutionSignaled, WorkflowTask
@@ -48,13 +44,13 @@ def microseconds(call: Callable[[], Any]) -> float:
     return best * 1e6
 
 
-def transaction(*, closes: bool) -> tuple[Work, Effects]:
+def transaction(*, closes: bool) -> tuple[Any, StepResult]:
     """One as a lane commits it: a step on the way, or the one that closes the run."""
     events = [
         HistoryEvent(5, 1, WorkflowExecutionSignaled("s", [], {}, "", "")),
         HistoryEvent(6, 1, WorkflowTask(1)),
     ]
-    outputs = [Output(COMMANDS, "q", "w", None, b"")]
+    outputs = [Output(COMMANDS, "q", "w", None)]
     if closes:
         summary = ExecutionSummary(
             "default", "q", "w", "r", "OrderSaga", COMPLETED, state_transition_count=4
@@ -63,52 +59,33 @@ def transaction(*, closes: bool) -> tuple[Work, Effects]:
             "default", "q", "w", "r", "OrderSaga", COMPLETED, start_time_ms=1, close_time_ms=900
         )
         outputs = [
-            Output(EXECUTIONS, "", "w/r", summary, b""),
-            Output(RESULTS, "", "w", result, b""),
+            Output(EXECUTIONS, "", "w/r", summary),
+            Output(RESULTS, "", "w", result),
         ]
     rows = [
         RowChange(RUN, "r", RunRow("w", "r", "OrderSaga", "r")),
         RowChange(HISTORY, "r/5", HistoryRow(events)),
     ]
-    effects = Effects(rows=rows, outputs=outputs, steps=1)
-    work = Work([cast(Any, None)], Sorted(inputs=[Input(SignalWorkflow("w", "s"), 3, "x/0/3", 1)]))
+    effects = StepResult(rows=rows, outputs=outputs, steps=1)
+    inputs = [Input(SignalWorkflow("w", "s"), 3, "x/0/3", 1)]
+    work = ([cast(Any, None)], DecodedBatch(inputs=inputs), [])
     return work, effects
-
-
-class _Idle:
-    def create(self, **_: str) -> Any:
-        return self
-
-    def activate(self, activation: Activation) -> Commands:
-        return _NOTHING
-
-
-_NOTHING = Commands([])
 
 
 def main() -> None:
     """Print a line each."""
     tally, histogram = Tally(["T"]), Histogram()
     (work, effects), (last, closing) = transaction(closes=False), transaction(closes=True)
-    plain = _Idle()
-    measured = MeasuringActivator(cast(Any, plain), ActivationTally(["T"])).create(
-        workflow_id="w", run_id="r", workflow_type="T"
-    )
-    activation = cast(Any, SimpleNamespace(is_replaying=False))
     nothing = microseconds(lambda: None)
-    commit = microseconds(lambda: tally.committed(work, effects, 500)) - nothing
-    close = microseconds(lambda: tally.committed(last, closing, 500)) - nothing
+    commit = microseconds(lambda: tally.committed(*work, effects, 500)) - nothing
+    close = microseconds(lambda: tally.committed(*last, closing, 500)) - nothing
     clocks = microseconds(lambda: (time.monotonic(), time.monotonic(), time.monotonic())) - nothing
     observe = microseconds(lambda: histogram.observe(0.003)) - nothing
-    activations = microseconds(lambda: measured.activate(activation)) - microseconds(
-        lambda: plain.activate(activation)
-    )
     beside = clocks + 2 * observe
     print(f"a histogram's value          {observe:6.2f} µs")
-    print(f"an activation                {activations:6.2f} µs")
     print(f"a committed transaction      {commit + beside:6.2f} µs")
     print(f"... that closes a run        {close + beside:6.2f} µs")
-    print(f"a saga: 7, 1, 8 activations  {7 * commit + close + 8 * (beside + activations):6.2f} µs")
+    print(f"a saga: 7, 1, 8 activations  {7 * commit + close + 8 * beside:6.2f} µs")
 
 
 if __name__ == "__main__":

@@ -283,11 +283,6 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
                 ],
             ),
             panel("Replay of one run", quantiles("odradek_replay_seconds"), "s"),
-            panel(
-                "Replayed activations",
-                [(rate("odradek_replay_activations_total", "task_queue"), "{{task_queue}}")],
-                "ops",
-            ),
         ],
     ),
     (

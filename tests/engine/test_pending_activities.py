@@ -10,14 +10,12 @@ import pytest
 
 from odradek.engine import retry
 from odradek.engine.activities import CANCEL_GRACE_MS, WAITING_RETRY_MS
-from odradek.engine.failures import COMMAND_TOO_LARGE
-from odradek.engine.ports import COMMANDS, EngineLimits, Refusal
+from odradek.engine.ports import COMMANDS, EngineLimits, Output
 from odradek.wire.clean import LINKS_MAX
 from odradek.wire.events import TerminateWorkflow
 from odradek.wire.history import (
     ActivityTaskCanceledEvent,
     ActivityTaskFailedEvent,
-    ActivityTaskScheduled,
     ActivityTaskStartedEvent,
 )
 from odradek.wire.payload import Failure, RetryPolicy
@@ -396,7 +394,6 @@ def test_heartbeat_details_of_a_failure_reach_the_next_attempt() -> None:
     assert values(w.last_task().heartbeat_details) == [7]
 
 
-@pytest.mark.promise("attempts")
 def test_fencing() -> None:
     w = one(start_to_close_timeout_ms=5_000)
     first = w.last_task()
@@ -414,7 +411,6 @@ def test_fencing() -> None:
     assert outcome(w) == "right"
 
 
-@pytest.mark.promise("attempts")
 def test_everything_may_arrive_twice() -> None:
     w = one()
     task = w.last_task()
@@ -681,46 +677,26 @@ def test_pending_activities_are_told_when_the_run_closes() -> None:
 # ---------------------------------------------------------------- refused outputs
 
 
-def test_too_large_a_command_fails_that_activity_alone() -> None:
-    def caught(ctx: Any) -> Any:
-        try:
-            yield ctx.activity("huge", "x" * 100, task_queue="other")
-        except ActivityFailure as error:
-            return [
-                error.failure.retry_state,
-                error.failure.cause.message,
-                error.failure.cause.non_retryable,
-            ]  # type: ignore[union-attr]
-
-    w = World(ScriptActivator(caught=caught))
-    w.outlet.refusals[COMMANDS, "other"] = Refusal(
-        "record of 2,000,000 bytes; odradek.default.other.commands takes 1,048,588", size=2_000_000
-    )
-    w.step(w.start("caught"))
-    state, message, non_retryable = outcome(w)
-    assert state == "NON_RETRYABLE_FAILURE" and "2,000,000 bytes" in message and non_retryable
+def test_a_command_that_is_rejected_fails_the_task() -> None:
+    w = World(ScriptActivator(one=_on_other_queue))
+    w.unwritable = lambda output: "ActivityTask takes 2 MB" if output.kind == COMMANDS else ""
+    w.step(w.start("one"))
+    failure = w.run().task_failure
     assert w.activities() == [] and w.tasks == []
-    scheduled = w.history()[2].attributes
-    assert isinstance(scheduled, ActivityTaskScheduled) and scheduled.input == []
+    assert failure is not None and "2 MB" in failure.message
 
 
 def limited(w: World, limit: int) -> None:
     """`commands` takes so many bytes of payloads."""
-    check = w.outlet.check
 
-    def look(kind: str, task_queue: str, record: Any) -> bytes | Refusal:
-        size = (
-            sum(len(each.data) for each in [*record.input, *record.heartbeat_details])
-            if kind == COMMANDS
-            else 0
-        )
-        return (
-            Refusal(f"{size} bytes are too many", size=size, limit=limit)
-            if size > limit
-            else check(kind, task_queue, record)
-        )
+    def unwritable(output: Output) -> str:
+        if output.kind != COMMANDS:
+            return ""
+        task = output.record
+        size = sum(len(each.data) for each in [*task.input, *task.heartbeat_details])
+        return f"{size} bytes are too many" if size > limit else ""
 
-    w.outlet.check = look  # type: ignore[method-assign]
+    w.unwritable = unwritable
 
 
 def test_details_that_do_not_fit_beside_the_input_stay_behind_and_the_activity_is_tried_again() -> (
@@ -757,32 +733,16 @@ def test_details_that_do_not_fit_beside_the_input_stay_behind_and_the_activity_i
     assert outcome(w) == "done"
 
 
-def test_input_that_does_not_fit_any_more_ends_the_activity_with_or_without_details() -> None:
-    w = one()
-    first = w.last_task()
-    limited(w, 0)
-    w.step(started(first), heartbeat(first, "x"))
-    w.step(failed(first, "again"))
-    w.advance(1_000)
-    kind, state, _ = outcome(w)
-    assert (kind, state) == ("ACTIVITY", "NON_RETRYABLE_FAILURE") and cause(
-        w
-    ).type == COMMAND_TOO_LARGE
-    assert all(effects.without_details == [] for effects in w.effects)
-
-
 def test_a_topic_that_cannot_be_had_makes_the_activity_wait() -> None:
     w_activator = ScriptActivator(one=_on_other_queue)
     w = World(w_activator)
-    w.outlet.refusals[COMMANDS, "other"] = Refusal(
-        "topic cannot be created: not authorized", retryable=True
-    )
+    w.missing_queues["other"] = "topic cannot be created: not authorized"
     w.step(w.start("one"))
     row = w.activities()[0]
     assert (row.state, row.waiting_reason) == ("WAITING", "topic cannot be created: not authorized")
     w.advance(WAITING_RETRY_MS)
     assert w.activities()[0].state == "WAITING" and w.tasks == []
-    w.outlet.refusals.clear()
+    w.missing_queues.clear()
     w.advance(WAITING_RETRY_MS)
     assert (
         w.activities()[0].state == "SCHEDULED"
@@ -803,7 +763,7 @@ def _on_other_queue(ctx: Any) -> Any:
 
 def test_waiting_ends_with_schedule_to_start() -> None:
     w = World(ScriptActivator(one=_on_other_queue))
-    w.outlet.refusals[COMMANDS, "other"] = Refusal("no such topic", retryable=True)
+    w.missing_queues["other"] = "no such topic"
     w.step(w.start("one"))
     w.advance(12_000)
     assert outcome(w) == "activity ScheduleToStart timeout"

@@ -400,15 +400,15 @@ def test_an_aborted_step_changes_no_long_poll() -> None:
     from odradek.engine.ports import Batch, Input
 
     batch = Batch(w.now_ms, [Input(w.signal("finish"), 90, "t/0/90")])
-    aborted = w.engine.step(w.tables, w.outlet, batch)
+    aborted = w.engine.step(w.tables, batch)
     assert [reply.kind for reply in aborted.replies] == ["SignalWorkflow", "AwaitResult"]
     w.engine.evict(aborted.touched)
     assert w.engine.statistics()["waiters"] == 1
-    again = w.engine.step(w.tables, w.outlet, batch)
+    again = w.engine.step(w.tables, batch)
     assert [reply.kind for reply in again.replies] == ["SignalWorkflow", "AwaitResult"]
     batch = Batch(w.now_ms, [Input(poll(deadline_ms=w.now_ms + 9), 91, "t/0/91")])
     w.tables.apply(again.rows)
-    assert w.engine.step(w.tables, w.outlet, batch).replies[0].result is not None
+    assert w.engine.step(w.tables, batch).replies[0].result is not None
     assert w.engine.statistics()["waiters"] == 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import odradek.engine.engine as engine_module
-from odradek.engine.ports import EXECUTIONS, EngineLimits, Refusal, RowChange
+from odradek.engine.ports import EngineLimits
 from odradek.wire.events import DescribeWorkflow, TerminateWorkflow, UnparkWorkflow
 from odradek.wire.history import WorkflowTaskFailed
 from odradek.wire.outcomes import ExecutionSummary
@@ -56,7 +56,6 @@ def said(w: World) -> list[list[str]]:
     return [summary.reported_problems for summary in w.summaries]
 
 
-@pytest.mark.promise("failing-task")
 def test_from_the_second_failure_in_a_row_until_the_task_succeeds() -> None:
     w, code = begun(RuntimeError("bug"))
     assert said(w) == [[]], "a first failure may be nothing"
@@ -172,54 +171,12 @@ def test_a_step_that_does_not_commit_says_it_again() -> None:
     assert said(w) == [[], [TASK_FAILED, UNHANDLED]]
 
 
-def test_while_the_topic_of_lists_cannot_be_had_it_waits_and_nothing_else_does() -> None:
-    """The run is retried, goes on, and is listed at its next task: no news about a task may cost
-    a task.
-    """
-    w, code = begun(RuntimeError("bug"))
-    refusal = Refusal("topic executions is missing", retryable=True)
-    w.outlet.refusals[EXECUTIONS, ""] = refusal
-    w.advance(20_000)
-    tries = w.run().task_attempt
-    assert (
-        tries > 4
-        and w.run().task_retry_due_ms > w.now_ms
-        and w.run().parked_reason == ""
-        and said(w) == [[]]
-    )
-    w.outlet.refusals.clear()
-    w.advance(60_000)
-    assert said(w) == [[], [TASK_FAILED, UNHANDLED]]
-    w.outlet.refusals[EXECUTIONS, ""] = refusal
-    code.error = None
-    w.advance(60_000)
-    assert w.run().task_failure is None and len(w.summaries) == 2
-    w.outlet.refusals.clear()
-    w.step(w.signal("note"))
-    assert said(w)[2:] == [[]]
-
-
 def test_describe_says_what_lists_say() -> None:
     w, _ = begun(RuntimeError("bug"))
     w.advance(1_000)
     w.step(DescribeWorkflow("w", reply_to="c"))
     assert w.replies[-1].description is not None
     assert w.replies[-1].description.summary.reported_problems == [TASK_FAILED, UNHANDLED]
-
-
-def test_a_row_of_an_engine_that_did_not_know_it_is_caught_up_at_the_next_failure() -> None:
-    """Old writer, new reader: the row of a run that fails since long lacks the field, and lists
-    learn of it at its next try.
-    """
-    w, _ = begun(RuntimeError("bug"))
-    w.advance(60_000)
-    row = w.run()
-    row.reported_problems = []
-    w.tables.apply([RowChange("run", row.run_id, row)])
-    before = len(w.summaries)
-    w.restart()
-    w.step(w.signal("x"))
-    assert said(w)[before:] == [[TASK_FAILED, UNHANDLED]]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from odradek.engine.keys import request_key, request_prefix
 from odradek.engine.ports import EngineLimits, RowChange
 from odradek.wire import outcomes
 from odradek.wire.events import (
@@ -30,7 +29,6 @@ from odradek.wire.history import (
     WorkflowExecutionTerminated,
 )
 from odradek.wire.payload import RetryPolicy
-from odradek.wire.state import RequestRow
 from tests.engine.script import Canceled, ScriptActivator, payloads, values
 from tests.engine.world import T0, World, completed
 
@@ -82,7 +80,6 @@ def test_run_id_of_the_client_is_kept_and_seed_is_stored() -> None:
     assert event.random_seed > 0 and event.first_execution_run_id == "run-1"
 
 
-@pytest.mark.promise("requests")
 def test_repeated_start_gets_the_same_verdict_and_starts_nothing() -> None:
     w = world()
     start = w.start("waiting", request_id="r", run_id="run-1")
@@ -102,7 +99,6 @@ def test_repeated_start_gets_the_same_verdict_and_starts_nothing() -> None:
     assert len(w.results) == 1
 
 
-@pytest.mark.promise("unique-id")
 def test_second_start_of_an_open_id_is_already_exists_and_stays_so() -> None:
     w = world()
     w.step(w.start("waiting", run_id="run-1"))
@@ -337,7 +333,6 @@ def test_first_execution_run_id_guards_a_later_chain(kind: Any) -> None:
     assert w.replies[-1].status == outcomes.OK and w.run().status in ("CANCELED", "TERMINATED")
 
 
-@pytest.mark.promise("requests")
 def test_repeated_signal_is_delivered_once_also_by_the_next_owner() -> None:
     w = world()
     w.step(w.start("waiting"))
@@ -376,7 +371,6 @@ def chained(ctx: Any) -> Any:
     return None
 
 
-@pytest.mark.promise("requests")
 @pytest.mark.parametrize("restart", [False, True])
 def test_repeated_request_is_known_over_any_number_of_continued_runs(restart: bool) -> None:
     """Bounded by age and number, as within one run; not by how often the workflow went on as a
@@ -403,7 +397,6 @@ def test_repeated_request_is_known_over_any_number_of_continued_runs(restart: bo
     assert w.run_id() != last, "older than the window"
 
 
-@pytest.mark.promise("requests")
 def test_ring_outlives_the_runs_that_filled_it_and_goes_with_the_last() -> None:
     w = World(ScriptActivator(chained=chained), limits=EngineLimits(retention_ms=5_000))
     w.step(w.start("chained"))
@@ -573,7 +566,6 @@ def test_one_id_in_two_chains_of_a_workflow_is_two_requests(restart: bool, deadl
             w.restart()
 
 
-@pytest.mark.promise("requests")
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize(
     "of",
@@ -670,39 +662,6 @@ def test_deletion_under_an_id_that_a_deletion_before_had_is_another() -> None:
     assert [reply.status for reply in w.replies[-2:]] == [outcomes.OK] * 2 and not w.tables.table(
         "run"
     )
-
-
-@pytest.mark.parametrize("kind", ["SignalWorkflow", "CancelWorkflow", "StartWorkflow"])
-def test_requests_that_a_former_version_remembered_are_known(kind: str) -> None:
-    """Its rows do not say of which chain they are: an id counts for all chains then, as it did
-    for that version.
-    """
-    w = world(encoded=True)
-    w.step(w.start("waiting", run_id="run-1"))
-    next_chain(w, "run-2")
-    run = w.run()
-    row = RequestRow("old", kind, outcomes.OK, seq=0, time_ms=w.now_ms, run_id="run-1")
-    run.request_seq = 1
-    w.tables.apply([RowChange("request", request_key("w", 0), row), RowChange("run", "run-2", run)])
-    w.restart()
-    requests: dict[str, list[Any]] = {
-        "SignalWorkflow": [w.signal("tick", request_id="old")],
-        "CancelWorkflow": [CancelWorkflow("w", request_id="old", reply_to="client")],
-        # It wrote the same kind for both.
-        "StartWorkflow": [
-            w.start("waiting", request_id="old", id_conflict_policy="USE_EXISTING", **more)
-            for more in ({}, {"signal_name": "tick"})
-        ],
-    }
-    for request in requests[kind]:
-        w.step(request)
-        assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-1")
-    assert signals(w) == 0 and not w.run().cancel_requested
-    for other in [other for other in ("SignalWorkflow", "CancelWorkflow") if other != kind]:
-        w.step(*requests[other])
-        assert (w.replies[-1].status, w.replies[-1].run_id) == (outcomes.OK, "run-2"), (
-            "another kind is another request"
-        )
 
 
 def test_cancel_is_a_state_not_an_event() -> None:
@@ -962,7 +921,6 @@ def test_repeated_start_without_an_ear_is_one_start_and_no_dead_letter() -> None
     assert [len(w.step(refused).dead_letters) for _ in range(2)] == [1, 0]
 
 
-@pytest.mark.promise("requests")
 @pytest.mark.parametrize("again_ms", [0, 2 * 3_600_000])
 @pytest.mark.parametrize("signal", [{}, {"signal_name": "tick"}])
 def test_start_that_was_put_back_makes_one_run(signal: dict[str, Any], again_ms: int) -> None:
@@ -977,7 +935,6 @@ def test_start_that_was_put_back_makes_one_run(signal: dict[str, Any], again_ms:
     assert w.run_id() == "later" and "WorkflowExecutionSignaled" not in w.names()
 
 
-@pytest.mark.promise("requests")
 def test_start_that_was_refused_may_be_put_back_once_nothing_is_in_its_way() -> None:
     w = world()
     w.step(w.start("waiting", run_id="first"))
@@ -991,7 +948,6 @@ def test_start_that_was_refused_may_be_put_back_once_nothing_is_in_its_way() -> 
         assert w.run_id() == f"of-{request_id}"
 
 
-@pytest.mark.promise("requests")
 def test_request_that_was_put_back_does_not_reach_the_next_chain() -> None:
     w = world()
     signal = SignalWorkflow("w", "tick", request_id="redriven-00000000-0000-5000-8000-000000000000")
@@ -1051,39 +1007,6 @@ def ring_of_run(w: World) -> None:
     w.restart()
 
 
-def test_a_ring_that_an_older_version_kept_with_the_run_still_counts() -> None:
-    w = world(encoded=True)
-    w.step(w.start("waiting", request_id="start"), w.signal("tick", request_id="one"))
-    ring_of_run(w)
-    w.step(w.signal("tick", request_id="one"), w.signal("tick", request_id="two"))
-    w.restart()
-    for request_id in ("one", "two"):
-        w.step(w.signal("tick", request_id=request_id))
-    assert w.names().count("WorkflowExecutionSignaled") == 2
-    assert {key.split("/")[0] for key in w.tables.table("request")} == {
-        request_prefix("w").rstrip("/")
-    }, "nothing is left of it"
-
-
-def test_a_ring_that_an_older_version_kept_with_the_run_goes_with_it() -> None:
-    w = world(encoded=True)
-    w.step(w.start("waiting", request_id="start"), w.signal("tick", request_id="one"))
-    ring_of_run(w)
-    w.step(TerminateWorkflow("w"))
-    w.advance(w.limits.retention_ms)
-    assert w.tables.table("run") == {} and w.tables.table("request") == {}
-
-
-def test_a_request_to_a_closed_run_hides_no_ring_of_the_one_that_runs() -> None:
-    w = world(encoded=True)
-    w.step(w.start("waiting", request_id="s1"), w.signal("finish", request_id="end"))
-    closed = w.run_id()
-    w.step(w.start("waiting", request_id="s2"), w.signal("tick", request_id="one"))
-    ring_of_run(w)
-    w.step(w.signal("tick", request_id="x", run_id=closed), w.signal("tick", request_id="one"))
-    assert w.names().count("WorkflowExecutionSignaled") == 1
-
-
 def continuing(ctx: Any) -> Any:
     yield lambda: any(name == "next" for name, _ in ctx.signals)
     ctx.continue_as_new()
@@ -1114,65 +1037,6 @@ def signals_of(w: World) -> int:
     return sum(
         w.names(run_id).count("WorkflowExecutionSignaled") for run_id in w.tables.table("run")
     )
-
-
-@pytest.mark.parametrize("continued", [1, 12])
-def test_a_ring_of_a_run_that_continues_after_the_upgrade_goes_on(continued: int) -> None:
-    """No request has asked for it before."""
-    w = World(ScriptActivator(continuing=continuing), encoded=True)
-    w.step(w.start("continuing"), w.signal("tick", request_id="one"))
-    ring_of_run(w)
-    for _ in range(continued):
-        w.step(w.signal("next", request_id=""))
-        w.restart()
-    before = signals_of(w)
-    w.step(w.signal("tick", request_id="one"), w.signal("tick", request_id="two"))
-    w.restart()
-    w.step(w.signal("tick", request_id="two"))
-    assert signals_of(w) == before + 1
-    assert w.run().request_seq == len(w.tables.table("request"))
-    assert {key.split("/")[0] for key in w.tables.table("request")} == {
-        request_prefix("w").rstrip("/")
-    }
-
-
-def test_rings_of_runs_before_that_continued_before_the_upgrade_are_looked_into() -> None:
-    w, runs = World(ScriptActivator(continuing=continuing), encoded=True), dict[str, str]()
-    w.step(w.start("continuing"))
-    for number in range(5):
-        runs[f"id-{number}"] = w.run_id()
-        w.step(w.signal("tick", request_id=f"id-{number}"))
-        w.step(w.signal("next", request_id=""))
-    assert len(set(runs.values())) == 5
-    of_the_version_before(w, runs)
-    before = signals_of(w)
-    for again in (False, True):
-        w.step(
-            *[w.signal("tick", request_id=request_id) for request_id in runs],
-            w.signal("tick", request_id="new"),
-        )
-        assert signals_of(w) == before + 1
-        rows = w.tables.table("request").values()
-        assert sorted(row.seq for row in rows) == list(
-            range(len(rows))
-        ) and w.run().request_seq == len(rows)
-        assert len(rows) == len(runs) + (2 if again else 1) - again
-        w.restart()
-
-
-def test_a_ring_of_the_version_before_hides_no_request_to_another_chain() -> None:
-    w = world(encoded=True)
-    w.step(
-        w.start("waiting"),
-        w.signal("tick", request_id="one"),
-        w.signal("tick", request_id=MADE_ONCE[0]),
-    )
-    first = w.run_id()
-    w.step(w.signal("finish", request_id=""))
-    w.step(w.start("waiting"))
-    of_the_version_before(w, {"one": first, MADE_ONCE[0]: first})
-    w.step(w.signal("tick", request_id="one"), w.signal("tick", request_id=MADE_ONCE[0]))
-    assert w.names().count("WorkflowExecutionSignaled") == 1, "nobody makes the other one twice"
 
 
 @pytest.mark.parametrize("ids", [101, 150, 199, 250])

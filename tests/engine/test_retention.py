@@ -10,7 +10,7 @@ import pytest
 
 import odradek.engine.retention as retention_module
 from odradek.engine.keys import request_prefix
-from odradek.engine.ports import COMMANDS, EXECUTIONS, EngineLimits, Refusal
+from odradek.engine.ports import COMMANDS, EXECUTIONS, EngineLimits
 from odradek.wire import outcomes
 from odradek.wire.events import AwaitResult, DeleteWorkflow, DescribeWorkflow, QueryWorkflow
 from odradek.wire.outcomes import ExecutionSummary, Reply
@@ -60,7 +60,7 @@ def test_tombstone_is_a_null_value_that_names_the_run() -> None:
     w = closed_world()
     w.advance(DAY)
     (output,) = w.effects[-1].outputs
-    assert (output.kind, output.key, output.value) == (EXECUTIONS, "w/run-1", None)
+    assert (output.kind, output.key, output.tombstone) == (EXECUTIONS, "w/run-1", True)
     assert isinstance(output.record, ExecutionSummary)
     assert (output.record.workflow_id, output.record.run_id, output.record.status) == (
         "w",
@@ -99,7 +99,7 @@ def test_open_run_is_terminated_first() -> None:
     )
     assert [summary.status for summary in w.summaries] == ["RUNNING", "TERMINATED"]
     kinds = [
-        (output.kind, output.value is None)
+        (output.kind, output.tombstone)
         for output in w.effects[-1].outputs
         if output.kind == EXECUTIONS
     ]
@@ -184,19 +184,6 @@ def test_large_run_goes_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert w.tables.table("history") == {} and w.tombstones == ["w/run-1"]
     w.advance(HOUR)
     assert w.tables.snapshot() == {}
-
-
-def test_topic_that_cannot_be_had_postpones_the_end() -> None:
-    w = closed_world()
-    w.outlet.refusals[EXECUTIONS, ""] = Refusal("topic executions is missing", retryable=True)
-    w.step(delete())
-    assert answer(w, "delete-1").status == outcomes.UNAVAILABLE
-    assert "topic executions is missing" in answer(w, "delete-1").message
-    w.advance(DAY)
-    assert w.tombstones == [] and w.run().run_id == "run-1"
-    w.outlet.refusals.clear()
-    w.advance(retention_module.RETENTION_RETRY_MS)
-    assert w.tombstones == ["w/run-1"] and w.tables.snapshot() == {}
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 
 import odradek.engine.engine as engine_module
 from odradek.engine.activation import Commands
-from odradek.engine.ports import RESULTS, Batch, EngineLimits, Refusal
+from odradek.engine.ports import RESULTS, Batch, EngineLimits
 from odradek.wire import outcomes
-from odradek.wire.events import DescribeWorkflow, QueryWorkflow, UnparkWorkflow
+from odradek.wire.events import DescribeWorkflow, QueryWorkflow, TerminateWorkflow, UnparkWorkflow
 from odradek.wire.history import TimerStarted, WorkflowExecutionSignaled, WorkflowTaskFailed
 from tests.engine.script import Parked, ScriptActivator, WorkflowFailure, payload, values
 from tests.engine.world import World, completed
@@ -134,7 +134,7 @@ def test_an_aborted_retry_does_not_count_as_one() -> None:
     w, switch = failing(RuntimeError("bug"))
     w.now_ms += 1_000
     switch.error = None
-    aborted = w.engine.step(w.tables, w.outlet, Batch(w.now_ms, [], w.due()))
+    aborted = w.engine.step(w.tables, Batch(w.now_ms, [], w.due()))
     assert aborted.steps == 1
     w.engine.evict(aborted.touched)
     w.step(w.signal("one"), timers=False)
@@ -542,75 +542,49 @@ def test_upserts_are_history_and_summary() -> None:
 # ---------------------------------------------------------------- refused results, defects
 
 
-def test_result_that_no_topic_takes_fails_the_run() -> None:
+def test_a_result_that_is_rejected_fails_the_task() -> None:
     w = World(ScriptActivator(steady=steady))
     w.step(w.start("steady"), w.signal("x", request_id="1"))
-    calls = []
-
-    def check(kind: str, queue: str, record: Any) -> Any:
-        if kind == RESULTS and record.status == "COMPLETED":
-            calls.append(record)
-            return Refusal("record of 2 MB, odradek.default.results takes 1 MB")
-        return b""
-
-    w.outlet.check = check  # type: ignore[method-assign]
+    w.unwritable = lambda output: "WorkflowResult takes 2 MB" if output.kind == RESULTS else ""
     w.step(w.signal("y", request_id="2"))
-    assert calls and w.results[0].status == "FAILED"
-    assert w.results[0].failure is not None and "2 MB" in w.results[0].failure.message
-    w.restart()
-    w.step(QueryWorkflow("w", "unknown", reply_to="c"))
-    assert "unknown query" in w.replies[-1].message, "the closed run still replays"
-
-
-@pytest.mark.parametrize("how", ["terminate", "cancel", "fail"])
-def test_too_large_an_end_closes_the_run_with_less(how: str) -> None:
-    from odradek.wire.events import CancelWorkflow, TerminateWorkflow
-
-    def code(ctx: Any) -> Any:
-        yield lambda: bool(ctx.signals) or ctx.cancel_requested
-        if ctx.cancel_requested:
-            from odradek.engine.activation import CancelWorkflowExecution
-
-            ctx.commands.append(CancelWorkflowExecution(details=[payload("y" * 500)]))
-            yield lambda: False
-        raise WorkflowFailure("x" * 2_000, "T")
-
-    def check(kind: str, queue: str, record: Any) -> Any:
-        failure = getattr(record, "failure", None)
-        too_large = (
-            kind == RESULTS and failure and (len(failure.message) > 1_500 or failure.details)
-        )
-        return Refusal("record takes 2 MB, the topic 1 MB") if too_large else b""
-
-    w = World(ScriptActivator(code=code))
-    w.step(w.start("code"))
-    w.outlet.check = check  # type: ignore[method-assign]
-    if how == "terminate":
-        w.step(TerminateWorkflow("w", reason="why", details=[payload("z")], reply_to="c"))
-    else:
-        w.step(CancelWorkflow("w") if how == "cancel" else w.signal("x"))
-    assert (
-        w.run().status == {"terminate": "TERMINATED", "cancel": "CANCELED", "fail": "FAILED"}[how]
-    )
-    failure = w.results[0].failure
-    assert failure is not None and failure.details == [] and len(w.results) == 1
-    if how != "cancel":
-        assert "1 MB" in failure.message
-
-
-def test_result_that_cannot_be_written_now_fails_the_task() -> None:
-    w = World(ScriptActivator(steady=steady))
-    w.step(w.start("steady"), w.signal("x", request_id="1"))
-    w.outlet.refusals[RESULTS, None] = Refusal("results topic is not there", retryable=True)
-    w.step(w.signal("y", request_id="2"))
-    assert (
-        w.run().status == "RUNNING"
-        and w.run().task_failure is not None
-        and "not there" in w.run().task_failure.message
-    )
-    w.outlet.refusals.clear()
+    failure = w.run().task_failure
+    assert w.run().status == "RUNNING" and w.results == []
+    assert failure is not None and "2 MB" in failure.message and failure.type == "Rejected"
+    w.unwritable = lambda output: ""
     w.advance(1_000)
     assert outcome(w) == ["x", "y"]
+
+
+def test_a_termination_that_is_rejected_closes_the_run_with_less() -> None:
+    w = World(ScriptActivator(steady=steady))
+    w.step(w.start("steady"))
+    w.unwritable = lambda output: (
+        "WorkflowResult takes 2 MB"
+        if output.kind == RESULTS and output.record.failure.details
+        else ""
+    )
+    w.step(TerminateWorkflow("w", reason="why", details=[payload("z")], reply_to="c"))
+    failure = w.results[0].failure
+    assert w.run().status == "TERMINATED" and failure is not None
+    assert failure.details == [] and "2 MB" in failure.message
+
+
+def test_a_summary_that_is_rejected_goes_without_memo() -> None:
+    w = World(ScriptActivator(steady=steady))
+    w.unwritable = lambda output: "too large" if getattr(output.record, "memo", None) else ""
+    w.step(w.start("steady", memo={"note": payload("x")}))
+    assert w.summaries[-1].memo == {} and w.run().memo
+
+
+def test_one_workflow_that_is_rejected_leaves_its_neighbours_alone() -> None:
+    w = World(ScriptActivator(steady=steady))
+    w.step(w.start("steady"), w.start("steady", workflow_id="other"))
+    w.unwritable = lambda output: (
+        "no" if output.kind == RESULTS and output.record.workflow_id == "w" else ""
+    )
+    for workflow_id in ("w", "other"):
+        w.step(*(w.signal(n, request_id=n, workflow_id=workflow_id) for n in "xy"))
+    assert (w.run().status, w.run("other").status) == ("RUNNING", "COMPLETED")
 
 
 def test_defect_on_one_input_parks_that_run_and_dead_letters_the_input(

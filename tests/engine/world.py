@@ -9,22 +9,22 @@ give the same effects.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from odradek.engine.engine import WorkflowEngine
-from odradek.engine.memory import MemoryOutlet, MemoryTables
+from odradek.engine.memory import MemoryTables
 from odradek.engine.ports import (
     COMMANDS,
     CONTROL,
     EXECUTIONS,
     RESULTS,
     Batch,
-    Effects,
     EngineLimits,
     Input,
-    Refusal,
+    Output,
     RowChange,
+    StepResult,
 )
 from odradek.engine.task_timer import marks
 from odradek.wire.codec import Codec
@@ -58,6 +58,7 @@ class EncodedTables(MemoryTables):
                 change.table,
                 change.key,
                 CODEC.encode_row(change.row) if change.row is not None else None,
+                change.workflow_id,
             )
             for change in changes
         ]  # type: ignore[arg-type]
@@ -80,14 +81,6 @@ class EncodedTables(MemoryTables):
         return {name: self.table(name) for name in super().snapshot()}
 
 
-class EncodingOutlet(MemoryOutlet):
-    """Encodes each output, as the outlet of a lane does."""
-
-    def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal:
-        refusal = super().check(kind, task_queue, record)
-        return refusal if isinstance(refusal, Refusal) else CODEC.encode(record)
-
-
 class World:
     def __init__(
         self,
@@ -100,13 +93,15 @@ class World:
         self.activator = activator
         self.limits = limits or EngineLimits()
         self.tables = EncodedTables() if encoded else MemoryTables()
-        self.outlet = EncodingOutlet() if encoded else MemoryOutlet()
+        #: why the host cannot write an output; "" when it can
+        self.unwritable: Callable[[Output], str] = lambda output: ""
+        self.missing_queues: dict[str, str] = {}
         self.encoded = encoded
         self.now_ms = T0
         self.offset = 0
         self.twice = twice
         self.dead_letters_allowed = False
-        self.effects: list[Effects] = []
+        self.effects: list[StepResult] = []
         self.tasks: list[ActivityTask] = []
         self.controls: list[CancelActivityTask] = []
         self.results: list[WorkflowResult] = []
@@ -136,7 +131,7 @@ class World:
 
     def step(
         self, *events: Event, timers: bool | list[TimerRow] = True, redriven: bool = False
-    ) -> Effects:
+    ) -> StepResult:
         """One batch: these inputs (dead letters that were put back: `redriven`), and the timers
         that are due, or these.
         """
@@ -148,18 +143,28 @@ class World:
             )
             self.offset += 1
         due = timers if isinstance(timers, list) else self.due() if timers else []
-        batch = Batch(self.now_ms, inputs, due)
+        batch = Batch(self.now_ms, inputs, due, {}, self.missing_queues)
         before = copy.deepcopy(self.tables.snapshot()) if self.twice else None
-        effects = self.engine.step(self.tables, self.outlet, batch)
+        effects = self.engine.step(self.tables, batch)
+        while rejected := self._rejected(effects):
+            self.engine.evict(effects.touched)
+            assert not rejected.keys() & batch.rejected.keys(), "rejected twice"
+            batch.rejected = batch.rejected | rejected
+            effects = self.engine.step(self.tables, batch)
         if self.twice:
             assert self.tables.snapshot() == before, "a step changed rows of the tables"
             first = copy.deepcopy(effects)
             self.engine.evict(effects.touched)
-            effects = self.engine.step(self.tables, self.outlet, batch)
+            effects = self.engine.step(self.tables, batch)
             assert_same(first, effects)
             assert self.tables.snapshot() == before, "a step changed rows of the tables"
         self._take(effects)
         return effects
+
+    def _rejected(self, effects: StepResult) -> dict[str, str]:
+        """Workflow id -> reason, as the encoder of a host tells it."""
+        found = [(each.record.workflow_id, self.unwritable(each)) for each in effects.outputs]
+        return {workflow_id: reason for workflow_id, reason in found if reason}
 
     def due(self) -> list[TimerRow]:
         rows = self.tables.table("timer")
@@ -186,7 +191,7 @@ class World:
             raise AssertionError("timers without end")
         self.now_ms = end
 
-    def _take(self, effects: Effects) -> None:
+    def _take(self, effects: StepResult) -> None:
         defects = [letter for letter in effects.dead_letters if not letter.rejected]
         assert self.dead_letters_allowed or not defects, defects[0].trace
         self.tables.apply(effects.rows)
@@ -195,10 +200,10 @@ class World:
             for reply in effects.replies:
                 assert CODEC.decode(CODEC.encode(reply)) == reply
             for output in effects.outputs:
-                assert output.value is None or CODEC.decode(output.value) == output.record
+                assert CODEC.decode(CODEC.encode(output.record)) == output.record
         self.replies.extend(effects.replies)
         for output in effects.outputs:
-            if output.value is None:
+            if output.tombstone:
                 assert output.kind == EXECUTIONS
                 self.tombstones.append(output.key)
                 continue
@@ -332,7 +337,7 @@ def canceled(task: ActivityTask, *details: Any) -> ActivityTaskCanceled:
     )
 
 
-def assert_same(first: Effects, second: Effects) -> None:
+def assert_same(first: StepResult, second: StepResult) -> None:
     assert first.rows == second.rows
     assert first.outputs == second.outputs
     assert first.replies == second.replies

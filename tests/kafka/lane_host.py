@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from odradek.config import Settings
 from odradek.engine import ports
 from odradek.engine.activation import WorkflowInstance
 from odradek.engine.keys import PARKED_DUE_MS, event_key, timer_key
-from odradek.engine.ports import Batch, Effects, Outlet, Output, Refusal, RowChange, Tables
-from odradek.processor import Processor, intake
-from odradek.processor.work import timer_row_key
+from odradek.engine.ports import Batch, Output, RowChange, StepResult, Tables
+from odradek.processor import Processor, context, partition
+from odradek.processor.encoder import Encoder, Rows
+from odradek.processor.records import timer_row_key
+from odradek.processor.topic_limits import Record
 from odradek.wire.events import ActivityTaskFailed, SignalWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired
 from odradek.wire.outcomes import OK, Reply
@@ -59,8 +62,8 @@ class CountingEngine:
         self.task_queue = task_queue
         self.evicted: list[str] = []
 
-    def step(self, tables: Tables, outlet: Outlet, batch: Batch) -> Effects:
-        effects = Effects()
+    def step(self, tables: Tables, batch: Batch) -> StepResult:
+        effects = StepResult()
         rows: dict[tuple[str, str], Row | None] = {}
         for each in batch.inputs:
             event = each.event
@@ -70,7 +73,6 @@ class CountingEngine:
                     event.workflow_id,
                     event.signal_name,
                     tables,
-                    outlet,
                     rows,
                     effects,
                     f"offset {each.offset}",
@@ -90,7 +92,6 @@ class CountingEngine:
                     event.workflow_id,
                     f"failed:{event.failure.type}",
                     tables,
-                    outlet,
                     rows,
                     effects,
                     f"offset {each.offset}",
@@ -106,10 +107,11 @@ class CountingEngine:
                 ):
                     os.kill(os.getpid(), signal.SIGKILL)
                 continue
-            self._count(
-                timer.workflow_id, "fired", tables, outlet, rows, effects, f"timer {timer.due_ms}"
-            )
-        effects.rows = [RowChange(table, key, row) for (table, key), row in rows.items()]
+            self._count(timer.workflow_id, "fired", tables, rows, effects, f"timer {timer.due_ms}")
+        effects.rows = [
+            RowChange(table, key, row, getattr(row, "workflow_id", key))
+            for (table, key), row in rows.items()
+        ]
         effects.touched = [key for table, key in rows if table == ports.RUN]
         effects.steps = len(batch.inputs) + len(batch.timers)
         return effects
@@ -147,9 +149,8 @@ class CountingEngine:
         workflow_id: str,
         name: str,
         tables: Tables,
-        outlet: Outlet,
         rows: dict[tuple[str, str], Row | None],
-        effects: Effects,
+        effects: StepResult,
         why: str,
     ) -> None:
         run = rows.get((ports.RUN, workflow_id)) or tables.get(ports.RUN, workflow_id)
@@ -165,12 +166,7 @@ class CountingEngine:
             self.namespace, self.task_queue, workflow_id, workflow_id, "Counter", self.task_queue, str(count), name, count,
             input=[Payload(data=why.encode())],
         )  # fmt: skip
-        value = outlet.check(ports.COMMANDS, self.task_queue, task)
-        assert not isinstance(value, Refusal), value
-        partition = 9_999 if name == REFUSED_OUTPUT else -1
-        effects.outputs.append(
-            Output(ports.COMMANDS, self.task_queue, workflow_id, task, value, partition=partition)
-        )
+        effects.outputs.append(Output(ports.COMMANDS, self.task_queue, workflow_id, task))
 
     def evict(self, run_ids: list[str]) -> None:
         self.evicted += run_ids
@@ -185,6 +181,17 @@ class CountingEngine:
         return {}
 
 
+class RefusingEncoder(Encoder):
+    """Sends what is to be rejected by the broker to a partition that is not there."""
+
+    def encode(self, result: StepResult, consumed: Iterable[TimerRow]) -> tuple[Rows, list[Record]]:
+        rows, records = super().encode(result, consumed)
+        for output, record in zip(result.outputs, records, strict=True):
+            if getattr(output.record, "activity_type", "") == REFUSED_OUTPUT:
+                record.partition = 9_999
+        return rows, records
+
+
 class NoActivator:
     """The scripted engine runs no workflow code."""
 
@@ -194,6 +201,7 @@ class NoActivator:
 
 def make_processor(settings: Settings, queue: str, **options: Any) -> Processor:
     """A processor with the counting engine."""
+    context.Encoder = RefusingEncoder  # type: ignore[attr-defined, misc]
     return Processor(
         settings,
         task_queue=queue,
@@ -224,8 +232,8 @@ def main() -> int:
     queue = values.pop("queue")
     file_size_limit = values.pop("file_size_limit", 0)
     instance = values.pop("instance", None)
-    intake.INPUTS_MAX = values.pop(
-        "batch", intake.INPUTS_MAX
+    partition.INPUTS_MAX = values.pop(
+        "batch", partition.INPUTS_MAX
     )  # many small transactions, for faults between them
     if file_size_limit:  # stands for a full disk: writes fail, reads go on
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
@@ -239,21 +247,21 @@ def main() -> int:
         done.set()
 
     def on_lane_failed(partition: int, error: BaseException) -> None:
-        print(f"lane {partition} failed {type(error).__name__}: {error}", flush=True)
+        print(f"partition {partition} failed {type(error).__name__}: {error}", flush=True)
 
     options = {
         "on_fatal": on_fatal,
         "on_lane_failed": on_lane_failed,
         "instance": instance,
     }
-    processor = make_processor(Settings(**values), queue, **options)
-    processor.start()
+    host = make_processor(Settings(**values), queue, **options)
+    host.start()
     try:
-        processor.wait_ready(60)
+        host.wait_ready(60)
         print("ready", flush=True)
         done.wait()
     finally:
-        processor.stop()
+        host.stop()
     if fatal:
         print(f"fatal {type(fatal[0]).__name__}: {fatal[0]}", flush=True)
         return 3

@@ -26,7 +26,7 @@ from odradek.exceptions import (
     TopicMissingError,
 )
 from odradek.kafka.admin import ClusterAdmin
-from odradek.processor import outlet
+from odradek.processor import topic_limits
 from odradek.visibility.reader import VisibilityReader
 from odradek.worker import Worker
 from tests.kafka.secured import Acl, SecuredBroker, listed, secured_broker
@@ -382,7 +382,7 @@ async def test_what_a_topic_takes_cannot_be_told_and_no_input_or_timer_is_lost(
     """Timers fall due and starts come while the lanes do not know what a record may weigh: they
     stop, and do it all afterwards.
     """
-    monkeypatch.setattr(outlet, "KNOWN_FOR_SECONDS", 0.2)
+    monkeypatch.setattr(topic_limits, "KNOWN_FOR_SECONDS", 0.2)
     (acl,) = [
         acl
         for acl in ACLS

@@ -216,9 +216,6 @@ async def test_worker_reads_events_and_everybody_reads_what_it_wrote(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(
-        "odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 3_600.0
-    )  # for what can be read; the others are refused at once
     wire = Wire(settings.address, settings.namespace, settings.state_dir)
     wire.admin.ensure_queue("q")
     async with (
@@ -321,7 +318,7 @@ async def test_client_and_processor_wait_for_a_registry(
         wire.send_raw(b"w", value, headers_for(start))
         wire.flush()
         await until_async(
-            lambda: _says_away(caplog, "odradek.processor.lane"), what=lambda: caplog.text
+            lambda: _says_away(caplog, "odradek.processor.partition"), what=lambda: caplog.text
         )
         registry.start()
         assert await client.get_workflow_handle("w", task_queue="q").result() == []

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +17,6 @@ from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.producer import PlainProducer
-from odradek.processor.offsets import TOGETHER_SECONDS, EndOffsets
 from tests.support.until import until
 
 PARTITIONS = 6
@@ -61,37 +59,6 @@ def halved() -> Iterator[Halved]:
         alive = [partition for partition in range(PARTITIONS) if partition not in dead]
         assert alive
         yield Halved(settings, topic, alive, dead)
-
-
-@pytest.mark.promise("exactly-once")
-@pytest.mark.slow
-def test_ends_of_the_others_come_and_its_own_is_not_known(halved: Halved) -> None:
-    ends = EndOffsets(ClusterAdmin(halved.settings), halved.topic)
-    ends.start()
-    answers: dict[int, list[tuple[int, float]]] = {partition: [] for partition in range(PARTITIONS)}
-
-    def ask(partition: int, asked_at: float) -> None:
-        ends.ask(
-            partition, lambda end: answers[partition].append((end, time.monotonic() - asked_at))
-        )
-
-    try:
-        for partition in answers:
-            ask(partition, time.monotonic())
-        until(lambda: all(answers[partition] for partition in halved.led), 8)
-        # The next time nobody waits for it, not even once.
-        for partition in answers:
-            ask(partition, time.monotonic())
-        until(lambda: all(len(answers[partition]) == 2 for partition in halved.led), 8)
-        assert {end for partition in halved.led for end, _ in answers[partition]} == {0}
-        assert (
-            min(answers[partition][1][1] for partition in halved.led) < TOGETHER_SECONDS
-        )  # one request: all would have waited as long
-        until(lambda: all(answers[partition] for partition in halved.leaderless), 20)
-        assert {end for partition in halved.leaderless for end, _ in answers[partition]} == {-1}
-    finally:
-        ends.stop()
-        ends.join()
 
 
 @pytest.mark.promise("exactly-once")

@@ -26,7 +26,7 @@ from odradek.wire.headers import parse_headers
 from odradek.wire.outcomes import COMPLETED, OK, RUNNING, TERMINATED
 from odradek.wire.partitioner import partition_for
 from tests.kafka.lane_records import Wire
-from tests.kafka.test_lane_engine import Scripted
+from tests.kafka.test_partition_rejected import Scripted
 from tests.support.records import QUEUE
 from tests.support.until import until
 

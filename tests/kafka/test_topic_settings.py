@@ -5,6 +5,7 @@ mend it; then it goes on.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import (
@@ -18,15 +19,18 @@ from confluent_kafka.admin import (
 
 from odradek.exceptions import TopicSettingError
 from odradek.kafka.client_config import admin_config
-from odradek.processor import Processor, outlet
-from odradek.processor.lane_state import LaneState
+from odradek.processor import Processor, topic_limits
+from odradek.processor.partition_state import PartitionState
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
-from tests.kafka.lane_records import Wire, key_for
-from tests.support.records import QUEUE
-from tests.support.until import until
+from tests.kafka.lane_records import QUEUE, Wire, key_for, until
 
 WEEK_MS = 7 * 24 * 3_600_000  # Kafka's own retention
+
+
+@pytest.fixture
+def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Wire:
+    return Wire(bootstrap, namespace, tmp_path)
 
 
 def make(wire: Wire, kind: str, **settings: str | int) -> str:
@@ -51,7 +55,7 @@ def alter(wire: Wire, topic: str, setting: str, value: str) -> None:
 
 def run(processor: Processor) -> bool:
     lanes = processor.statistics().lanes.values()
-    return bool(lanes) and all(lane.state == LaneState.RUNNING.name for lane in lanes)
+    return bool(lanes) and all(lane.state == PartitionState.RUNNING.name for lane in lanes)
 
 
 def counts(wire: Wire) -> None:
@@ -75,7 +79,6 @@ def warnings_of_a_processor(wire: Wire, caplog: pytest.LogCaptureFixture) -> lis
     return [record.getMessage() for record in caplog.records]
 
 
-@pytest.mark.promise("preflight")
 @pytest.mark.parametrize(
     ("kind", "settings", "wanted"),
     [
@@ -117,7 +120,7 @@ def test_what_loses_records_stops_the_lanes_until_it_is_mended(
 def test_state_that_is_to_be_deleted_from_now_on_stops_running_lanes(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "KNOWN_FOR_SECONDS", 0.2)
+    monkeypatch.setattr(topic_limits, "KNOWN_FOR_SECONDS", 0.2)
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
@@ -130,7 +133,7 @@ def test_state_that_is_to_be_deleted_from_now_on_stops_running_lanes(
             wire.send(SignalWorkflow(key, "count"))
             wire.flush()
             lane = processor.statistics().lanes[0]
-            return lane.error if lane.state == LaneState.FAILED.name else ""
+            return lane.error
 
         said = until(why, 60)
         assert f"{wire.state} has cleanup.policy=compact,delete" in said
@@ -142,7 +145,6 @@ def test_state_that_is_to_be_deleted_from_now_on_stops_running_lanes(
         processor.stop()
 
 
-@pytest.mark.promise("preflight")
 @pytest.mark.parametrize(
     ("kind", "settings", "said"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from odradek.activities.gathering import CROWDED_FROM, GATHER_S, Gathering
-from odradek.processor.pacing import ENOUGH, GATHER, Pacing
 
 
 class Clock:
@@ -50,18 +49,3 @@ def test_gathering_ends_with_the_load() -> None:
     gathering, clock = crowded()
     clock.now += 10 * GATHER_S  # the crowd was long ago
     assert not gathering.waits()
-
-
-def test_a_lane_gathers_by_the_load_of_its_last_transaction() -> None:
-    pacing = Pacing()
-    assert pacing.wait_seconds(0.0, 1) == 0.0
-    (many, longer), (some, shorter) = GATHER
-    pacing.committed(some - 1)
-    assert pacing.wait_seconds(0.0, 1) == 0.0
-    pacing.committed(some)
-    assert pacing.wait_seconds(0.0, 1) == shorter
-    pacing.committed(many)
-    assert pacing.wait_seconds(0.0, 1) == longer
-    assert pacing.wait_seconds(longer / 2, 1) == longer / 2
-    assert pacing.wait_seconds(longer, 1) == 0.0
-    assert pacing.wait_seconds(0.0, ENOUGH) == 0.0

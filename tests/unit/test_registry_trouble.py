@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, NoReturn, Self, cast
+from typing import NoReturn, Self
 
 import pytest
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -16,16 +15,10 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from odradek.config import Settings
 from odradek.exceptions import OdradekError
 from odradek.kafka.registry import RegistryFraming, SchemaRegistryUnreachableError, make_codec
-from odradek.processor.inputs import Sorter
-from odradek.processor.intake import Intake
-from odradek.processor.services import LaneServices
-from odradek.processor.timers import Timers
-from odradek.wire import dead_letters
-from odradek.wire.codec import CONFLUENT_MARKER, Codec, encode
+from odradek.wire.codec import CONFLUENT_MARKER, encode
 from odradek.wire.errors import UnknownSchemaError
 from odradek.wire.events import SignalWorkflow
-from odradek.wire.partitioner import partition_for
-from odradek.wire.schema import EVENT_TYPES, RECORD_TYPES, schema_json
+from odradek.wire.schema import EVENT_TYPES, RECORD_TYPES
 from tests.kafka.fake_registry import FakeRegistry, fake_registry
 
 pytest.importorskip("authlib", reason="needs odradek[registry]")
@@ -208,61 +201,6 @@ class Record:
         return 1, 0
 
     def headers(self) -> None: ...
-
-
-class NoTimers:
-    """The tables of a lane without any."""
-
-    def get(self, table: str, key: str) -> None: ...
-
-    def scan(
-        self, table: str, prefix: str, *, start: str = "", limit: int = 0, reverse: bool = False
-    ) -> Iterator[tuple[str, Any]]:
-        return iter(())
-
-
-@pytest.mark.parametrize("after_s", [0.01, 0.1, 1.8])
-@pytest.mark.parametrize("comes", [True, False])
-def test_a_lane_asks_once_more_before_it_gives_a_schema_up(
-    after_s: float, comes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However slowly the registry said that it has none: one that lags may have it by now."""
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.01)
-    client = Without(after_s)
-    codec = Codec(RegistryFraming("http://registry", client=client, clock=lambda: client.now))
-
-    def look() -> None:
-        assert client.asked == 1
-        client.schema_str = schema_json(SignalWorkflow) if comes else None
-
-    partition = partition_for(b"w", 4)
-    intake = Intake(cast(LaneServices, SimpleNamespace()), partition, look)
-    intake.begin(
-        Timers(NoTimers()),
-        Sorter(codec, topic="events", topic_id="t", partition=partition, partitions=4),
-    )
-    intake.inbox.put(
-        intake.seeks(),
-        cast(
-            Any,
-            [
-                Record(
-                    CONFLUENT_MARKER
-                    + (7).to_bytes(4, "big")
-                    + encode(SignalWorkflow("w", "s"))[10:]
-                )
-            ],
-        ),
-    )
-    found = [intake.next(0, wait_seconds=0, gathering=lambda: None) for _ in range(2)]
-    assert found[0] is None and found[1] is not None and client.asked == 2
-    inputs, letters = (
-        [one.event for one in found[1].sorted.inputs],
-        [one.reason for one in found[1].sorted.letters],
-    )
-    assert (inputs, letters) == (
-        ([SignalWorkflow("w", "s")], []) if comes else ([], [dead_letters.UNKNOWN_SCHEMA])
-    )
 
 
 # --- what it says

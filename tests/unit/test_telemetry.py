@@ -21,14 +21,13 @@ from odradek.activation import Watchdog, WatchedActivator
 from odradek.activities.statistics import ActivityStatistics, ActivityTally
 from odradek.config import Settings
 from odradek.engine.activation import Activation
-from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Effects, Input, Output, RowChange
+from odradek.engine.ports import EXECUTIONS, HISTORY, RESULTS, Input, Output, RowChange, StepResult
 from odradek.exceptions import ConfigurationError
 from odradek.kafka.client_config import logger as kafka_logger
 from odradek.kafka.log_filter import MomentaryLines, RepeatedLines
 from odradek.kafka.producer import ProducerStatistics
 from odradek.log_fields import set_log_fields
-from odradek.processor.inputs import Letter, Sorted
-from odradek.processor.measured import ActivationTally, MeasuringActivator
+from odradek.processor.decoder import DecodedBatch, Letter
 from odradek.processor.statistics import (
     LaneStatistics,
     ProcessorStatistics,
@@ -36,7 +35,6 @@ from odradek.processor.statistics import (
     partition_totals,
 )
 from odradek.processor.tally import Tallies, Tally
-from odradek.processor.work import Work
 from odradek.statistics import NAMES_MAX, OTHER, UNKNOWN, Counts, Histogram, Histograms
 from odradek.telemetry.collector import MeterCollector
 from odradek.telemetry.endpoint import Endpoint, process_endpoint
@@ -73,41 +71,40 @@ def test_names_from_outside_are_bounded() -> None:
     assert counts["T3"] == 2
 
 
-def effects(status: str, transitions: int, *, gone: bool = False) -> Effects:
+def effects(status: str, transitions: int, *, gone: bool = False) -> StepResult:
     summary = ExecutionSummary(
         "default", "q", "w", "r", "T", status, state_transition_count=transitions
     )
-    outputs = [Output(EXECUTIONS, "", "w/r", summary, None if gone else b"x")]
+    outputs = [Output(EXECUTIONS, "", "w/r", summary, gone)]
     if status == COMPLETED and not gone:
         result = WorkflowResult(
             "default", "q", "w", "r", "T", status, start_time_ms=1_000, close_time_ms=3_500
         )
-        outputs.append(Output(RESULTS, "", "w", result, b"x"))
+        outputs.append(Output(RESULTS, "", "w", result))
     events = [HistoryEvent(5, 1, TimerFired("1", 4)), HistoryEvent(6, 1, WorkflowTask(1))]
-    return Effects(
+    return StepResult(
         rows=[RowChange(HISTORY, "r/5", HistoryRow(events)), RowChange(HISTORY, "r/1", None)],
         outputs=outputs,
     )
 
 
-def work(**fields: Any) -> Work:
+def work(**fields: Any) -> tuple[list[Any], DecodedBatch, list[Any]]:
     message = cast(Any, None)
     inputs = [
         Input(SignalWorkflow("w", "s"), 3, "x/0/3", 10_000),
         Input(SignalWorkflow("w", "s"), 4, "x/0/4", 11_900),
     ]
-    return Work([message, message], Sorted(inputs=inputs, **fields))
+    return [message, message], DecodedBatch(inputs=inputs, **fields), []
 
 
-@pytest.mark.promise("telemetry")
 def test_a_run_counts_one_start_and_one_close_however_often_its_summary_is_written() -> None:
     tally = Tally(["T"])
-    tally.committed(work(), effects(RUNNING, 1), 12_000)
-    tally.committed(work(), effects(RUNNING, 2), 12_000)
+    tally.committed(*work(), effects(RUNNING, 1), 12_000)
+    tally.committed(*work(), effects(RUNNING, 2), 12_000)
     tally.committed(
-        work(letters=[Letter(cast(Any, None), "undecodable", "")]), effects(COMPLETED, 3), 12_000
+        *work(letters=[Letter(cast(Any, None), "undecodable", "")]), effects(COMPLETED, 3), 12_000
     )
-    tally.committed(Work([], Sorted()), effects(COMPLETED, 3, gone=True), 12_000)  # retention
+    tally.committed([], DecodedBatch(), [], effects(COMPLETED, 3, gone=True), 12_000)  # retention
     found = partition_totals(tally, None)
     assert (found.starts, found.closes) == ({"T": 1}, {("T", COMPLETED): 1})
     tasks = {"WorkflowTaskScheduled": 4, "WorkflowTaskStarted": 4, "WorkflowTaskCompleted": 4}
@@ -121,7 +118,7 @@ def test_a_run_counts_one_start_and_one_close_however_often_its_summary_is_writt
 
 def test_one_that_closes_in_its_first_step_counts_both() -> None:
     tally = Tally(["T"])
-    tally.committed(work(), effects(COMPLETED, 1), 12_000)
+    tally.committed(*work(), effects(COMPLETED, 1), 12_000)
     assert (dict(tally.starts), dict(tally.closes)) == ({"T": 1}, {("T", COMPLETED): 1})
 
 
@@ -130,18 +127,12 @@ def test_workflow_types_that_nobody_registered_are_counted_under_one_name() -> N
     process.
     """
     tally = Tallies(["Registered", "T"]).of(0)
-    inner = SimpleNamespace(activate=lambda _: "done", close=lambda: None)
-    activator = MeasuringActivator(
-        cast(Any, SimpleNamespace(create=lambda **_: inner)), tally.activations
-    )
     for kind in ("T", *(f"U{number}" for number in range(NAMES_MAX + 50))):
         found = effects(COMPLETED, 1)
         for output in found.outputs:
             output.record.workflow_type = kind  # type: ignore[union-attr]
-        tally.committed(work(), found, 12_000)
-        activator.create(workflow_id="w", run_id="r", workflow_type=kind).activate(
-            cast(Any, SimpleNamespace(is_replaying=False))
-        )
+        found.task_seconds = [(kind, 0.001)]
+        tally.committed(*work(), found, 12_000)
     total = partition_totals(tally, None)
     expected = {"T": 1, UNKNOWN: NAMES_MAX + 50}
     assert total.starts == expected and total.closes == {
@@ -186,23 +177,8 @@ def test_a_partition_that_comes_back_goes_on_counting_and_old_engines_are_rememb
     first.engine_gone({"cache_hits": 5, "cache_misses": 2, "evictions": 1})
     assert tallies.of(3) is first and set(tallies.all()) == {3}
     engine = SimpleNamespace(statistics=lambda: {"cached_runs": 7, "cache_hits": 1})
-    cache = partition_totals(first, cast(Any, SimpleNamespace(_engine=engine))).cache
+    cache = partition_totals(first, cast(Any, SimpleNamespace(engine=engine))).cache
     assert (cache.size, cache.hits, cache.misses, cache.evictions) == (7, 6, 2, 1)
-
-
-def test_replayed_activations_are_one_replay_and_no_task() -> None:
-    tally = ActivationTally(["T"])
-    inner = SimpleNamespace(activate=lambda _: "done", close=lambda: None)
-    activator = MeasuringActivator(cast(Any, SimpleNamespace(create=lambda **_: inner)), tally)
-    instance = activator.create(workflow_id="w", run_id="r", workflow_type="T")
-    for replaying in (True, True, False, False):
-        assert instance.activate(cast(Any, SimpleNamespace(is_replaying=replaying))) == "done"
-    assert (tally.replay_activations, tally.replay_seconds.snapshot().count) == (2, 1)
-    assert tally.task_seconds.snapshot()["T"].count == 2
-    abandoned = activator.create(workflow_id="w", run_id="r", workflow_type="T")
-    abandoned.activate(cast(Any, SimpleNamespace(is_replaying=True)))
-    abandoned.close()
-    assert tally.replay_seconds.snapshot().count == 2
 
 
 def test_metrics_of_user_code_are_families_of_their_own() -> None:
@@ -243,7 +219,6 @@ PROCESSOR = ProcessorStatistics(
     {0: LANE},
     {},
     Totals(),
-    0,
     0,
     0,
     0.1,

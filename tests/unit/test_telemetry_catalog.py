@@ -93,7 +93,6 @@ def processor() -> ProcessorStatistics:
         Totals(),
         1,
         0,
-        0,
         0.0,
         True,
         ProducerStatistics(),

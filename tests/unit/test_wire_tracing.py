@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from odradek.processor.inputs import Sorter
+from odradek.processor.decoder import Decoder
 from odradek.wire import codec
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityTaskCompleted, SignalWorkflow, StartWorkflow
@@ -80,7 +80,7 @@ def test_there_and_back() -> None:
 
 
 class Record:
-    """What a Sorter reads of a confluent_kafka.Message."""
+    """What a Decoder reads of a confluent_kafka.Message."""
 
     def __init__(self, value: bytes, headers: list[tuple[str, bytes]], key: bytes = b"w") -> None:
         self._value, self._headers, self._key = value, headers, key
@@ -102,8 +102,8 @@ class Record:
 
 
 def sorted_event(value: bytes, headers: list[tuple[str, bytes]]) -> Any:
-    sorter = Sorter(Codec(), topic="t", topic_id="id", partition=0, partitions=1)
-    (found,) = sorter.sort([Record(value, headers)], 0).inputs  # type: ignore[list-item]
+    decoder = Decoder(Codec(), topic="t", topic_id="id", partition=0, partitions=1)
+    (found,) = decoder.decode([Record(value, headers)], 0).inputs  # type: ignore[list-item]
     return found.event
 
 

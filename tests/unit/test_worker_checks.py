@@ -21,7 +21,6 @@ from odradek.client import Client
 from odradek.common import VersioningBehavior, WorkerDeploymentVersion
 from odradek.config import Settings
 from odradek.converter import DataConverter, PayloadCodec
-from odradek.processor.measured import ActivationTally
 from odradek.wire.payload import Payload
 from odradek.worker import (
     FixedSizeSlotSupplier,
@@ -210,9 +209,7 @@ def test_what_a_worker_is_not_told_is_the_settings() -> None:
         own = client(settings=settings, identity=settings.identity)
         worker = Worker(own, task_queue="q", workflows=[Flow], activities=[work], **arguments)
         assert worker._processor is not None and worker._activity_host is not None
-        engine: Any = worker._processor._new_engine(
-            lambda workflow_id, run_id: "", ActivationTally([])
-        )
+        engine: Any = worker._processor._new_engine(0)
         host: Any = worker._activity_host
         return (
             engine._limits.max_cached_workflows,

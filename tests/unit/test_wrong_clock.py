@@ -19,7 +19,7 @@ from odradek.config import Settings
 from odradek.exceptions import ClockError
 from odradek.kafka.errors import translate
 from odradek.kafka.log_filter import RepeatedLines
-from odradek.processor.errors import Dropped, classify
+from odradek.processor.errors import PartitionReset, classify
 from odradek.wire.codec import Codec
 
 # Of a record alone in its batch, and of several that are all refused.
@@ -49,13 +49,11 @@ def test_a_client_gets_an_rpc_error_that_names_the_clock(code: int) -> None:
     assert status_of(rpc)[0] is Status.UNAVAILABLE
 
 
-def test_a_lane_is_dropped_and_names_the_clock() -> None:
+def test_a_partition_is_reset_and_names_the_clock() -> None:
     found = classify(
-        KafkaException(
-            KafkaError(KafkaError.INVALID_TIMESTAMP, "ProduceRequest for orders.state [2] failed")
-        )
+        KafkaError(KafkaError.INVALID_TIMESTAMP, "ProduceRequest for orders.state [2] failed")
     )
-    assert isinstance(found, Dropped) and found.blameless
+    assert isinstance(found, PartitionReset)
     assert "clock of this machine" in str(found) and "orders.state [2]" in str(found)
 
 

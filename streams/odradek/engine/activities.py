@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from odradek.engine import retry
 from odradek.engine.failures import (
-    COMMAND_TOO_LARGE,
     activity_timeout,
     application,
     no_time_for_retry,
@@ -46,14 +45,13 @@ from odradek.wire.history import (
     ActivityTaskTimedOutEvent,
     Attributes,
 )
-from odradek.wire.payload import Failure, Payload
+from odradek.wire.payload import Failure
 from odradek.wire.state import ActivityRow
 from odradek.wire.tasks import ActivityTask, CancelActivityTask
 
 if TYPE_CHECKING:
     from odradek.engine.activate import ActivityCancellation
     from odradek.engine.activation import ScheduleActivity
-    from odradek.engine.ports import Refusal
     from odradek.engine.run import LiveRun
     from odradek.engine.step import WorkflowStep
 
@@ -123,59 +121,34 @@ def schedule(
         scheduled_time_ms=run.time_ms,
         attempt_scheduled_time_ms=run.time_ms,
     )
-    too_large = _send(step, run, row)
-    if too_large is None:
-        run.append(event)
-        open_activity(run, event_id, command)
-        save(step, run, row)
-        return
-    # The record would not fit into `state` either: history keeps the call without its arguments.
-    event.input, event.headers, event.summary = [], {}, None
+    _send(step, run, row)
     run.append(event)
     open_activity(run, event_id, command)
-    _close(
-        step, run, row, ActivityTaskFailedEvent(event_id, 0, too_large, retry.NON_RETRYABLE_FAILURE)
-    )
+    save(step, run, row)
 
 
-def _send(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> Failure | None:
-    """Put the attempt's command out, or make `row` WAITING. Returns the failure if it can never
-    be sent.
-    """
-    refusal = _emit_command(step, run, row, row.heartbeat_details)
-    if refusal is not None and not refusal.retryable and row.heartbeat_details:
-        # What an attempt said of itself must not make a failure final that its policy retries:
-        # better the next one begins anew.
-        too_large, refusal = refusal, _emit_command(step, run, row, [])
-        if refusal is None:
-            step.without_details.append(
-                CommandWithoutDetails(
-                    row.workflow_id,
-                    row.run_id,
-                    row.activity_type,
-                    row.activity_id,
-                    row.attempt,
-                    too_large.message,
-                )
+def _send(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> None:
+    """Put the attempt's command out, or make `row` WAITING while its queue cannot be had."""
+    row.waiting_reason = step.missing_queues.get(row.task_queue, "")
+    if row.waiting_reason:
+        row.state = WAITING
+        return
+    details = row.heartbeat_details
+    if step.rejected and details:
+        # What an attempt said of itself must not stop the next one: better it begins anew.
+        details = []
+        step.without_details.append(
+            CommandWithoutDetails(
+                row.workflow_id,
+                row.run_id,
+                row.activity_type,
+                row.activity_id,
+                row.attempt,
+                step.rejected,
             )
-    if refusal is None:
-        row.state, row.waiting_reason = SCHEDULED, ""
-        return None
-    if refusal.retryable:
-        row.state, row.waiting_reason = WAITING, refusal.message
-        return None
-    return application(
-        f"Activity {row.activity_type} (id {row.activity_id}) cannot be sent to task queue"
-        f" {row.task_queue}: {refusal.message}",
-        COMMAND_TOO_LARGE,
-        non_retryable=True,
-    )
-
-
-def _emit_command(
-    step: WorkflowStep, run: LiveRun, row: ActivityRow, heartbeat_details: list[Payload]
-) -> Refusal | None:
-    return step.emit(
+        )
+    row.state = SCHEDULED
+    step.emit(
         COMMANDS,
         row.task_queue,
         step.workflow_id,
@@ -192,7 +165,7 @@ def _emit_command(
             row.attempt,
             row.input,
             row.headers,
-            heartbeat_details,
+            details,
             row.scheduled_time_ms,
             row.attempt_scheduled_time_ms,
             row.schedule_to_close_timeout_ms,
@@ -433,18 +406,8 @@ def _try_again(step: WorkflowStep, run: LiveRun, row: ActivityRow, failure: Fail
 def send_again(step: WorkflowStep, run: LiveRun, row: ActivityRow) -> None:
     """Send the command of a BACKOFF or WAITING row."""
     row = copy.copy(row)
-    too_large = _send(step, run, row)
-    if too_large is None:
-        save(step, run, row)
-    else:  # its topic takes less than it did
-        _close(
-            step,
-            run,
-            row,
-            ActivityTaskFailedEvent(
-                row.scheduled_event_id, 0, too_large, retry.NON_RETRYABLE_FAILURE
-            ),
-        )
+    _send(step, run, row)
+    save(step, run, row)
 
 
 def _close(
@@ -602,8 +565,8 @@ def cancel(
 
 
 def _send_cancel(step: WorkflowStep, row: ActivityRow, reason: str = "cancel requested") -> None:
-    """Tell the services of the queue to stop the attempt. If its `control` cannot be had nobody
-    listens, and it is repeated anyway.
+    """Tell the services of the queue to stop the attempt. It is repeated with each Started and
+    heartbeat.
     """
     cancel_task = CancelActivityTask(
         row.workflow_id, row.run_id, row.scheduled_event_id, row.activity_id, row.attempt, reason

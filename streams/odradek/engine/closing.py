@@ -12,15 +12,12 @@ from odradek.engine import retry
 from odradek.engine.activities import abandon_all
 from odradek.engine.chain import next_run_id, start_attributes, start_next
 from odradek.engine.failures import (
-    RESULT_TOO_LARGE,
-    application,
     canceled,
     terminated,
     workflow_timed_out,
 )
 from odradek.engine.keys import event_key
 from odradek.engine.ports import RESULTS, USER_TIMER
-from odradek.engine.step import OutputRefusedError, TaskRefusedError
 from odradek.engine.summaries import result_of
 from odradek.engine.task_timer import set_task_timer
 from odradek.wire import outcomes
@@ -42,11 +39,9 @@ if TYPE_CHECKING:
 
 
 def complete(step: WorkflowStep, run: LiveRun, result: list[Payload], task_event_id: int) -> None:
-    """The workflow returned. A result that `results` does not take fails the run instead. Cron:
-    the next run follows.
-    """
+    """The workflow returned. Cron: the next run follows."""
     new_run_id = next_run_id(run) if run.row.cron_schedule else ""
-    too_large = _close(
+    _close(
         step,
         run,
         outcomes.COMPLETED,
@@ -55,9 +50,7 @@ def complete(step: WorkflowStep, run: LiveRun, result: list[Payload], task_event
         new_run_id=new_run_id,
         in_task=True,
     )
-    if too_large is not None:
-        fail(step, run, too_large, task_event_id)
-    elif new_run_id:
+    if new_run_id:
         start_next(step, run, new_run_id, initiator="CRON_SCHEDULE", last_result=result)
 
 
@@ -69,19 +62,7 @@ def fail(step: WorkflowStep, run: LiveRun, failure: Failure, task_event_id: int)
     again = state == retry.IN_PROGRESS
     new_run_id = next_run_id(run) if again or run.row.cron_schedule else ""
     event = WorkflowExecutionFailed(failure, state, task_event_id, new_run_id)
-    too_large = _close(
-        step, run, outcomes.FAILED, event, failure=failure, new_run_id=new_run_id, in_task=True
-    )
-    if too_large is not None:
-        short = application(
-            f"{failure.message[:1_000]} [{too_large.message}]", failure.type, non_retryable=True
-        )
-        event = WorkflowExecutionFailed(short, retry.NON_RETRYABLE_FAILURE, task_event_id)
-        again, new_run_id = False, ""
-        if _close(step, run, outcomes.FAILED, event, failure=short, in_task=True) is not None:
-            raise OutputRefusedError(
-                f"The result of run {run.row.run_id} cannot be written: {too_large.message}"
-            )
+    _close(step, run, outcomes.FAILED, event, failure=failure, new_run_id=new_run_id, in_task=True)
     if again:
         start_next(step, run, new_run_id, initiator="RETRY", failure=failure, backoff_ms=wait_ms)
     elif new_run_id:
@@ -92,31 +73,17 @@ def cancel(step: WorkflowStep, run: LiveRun, details: list[Payload], task_event_
     """The workflow let its cancellation end it."""
     failure = canceled("Workflow cancelled", details)
     event = WorkflowExecutionCanceled(details, task_event_id)
-    if _close(step, run, outcomes.CANCELED, event, failure=failure, in_task=True) is not None:
-        _close_bare(
-            step,
-            run,
-            outcomes.CANCELED,
-            WorkflowExecutionCanceled([], task_event_id),
-            canceled("Workflow cancelled"),
-        )
+    _close(step, run, outcomes.CANCELED, event, failure=failure, in_task=True)
 
 
 def terminate(
     step: WorkflowStep, run: LiveRun, reason: str, details: list[Payload], identity: str
 ) -> None:
     """The run ends without running workflow code."""
+    if step.rejected:  # there may be no task to blame
+        reason, details = f"{reason[:1_000]} [{step.rejected}]", []
     event = WorkflowExecutionTerminated(reason, details, identity)
-    too_large = _close(step, run, outcomes.TERMINATED, event, failure=terminated(reason, details))
-    if too_large is not None:
-        reason = f"{reason[:1_000]} [{too_large.message}]"
-        _close_bare(
-            step,
-            run,
-            outcomes.TERMINATED,
-            WorkflowExecutionTerminated(reason, [], identity),
-            terminated(reason, []),
-        )
+    _close(step, run, outcomes.TERMINATED, event, failure=terminated(reason, details))
 
 
 def time_out(step: WorkflowStep, run: LiveRun, *, whole_chain: bool) -> None:
@@ -179,15 +146,6 @@ def continue_as_new(
     )
 
 
-def _close_bare(
-    step: WorkflowStep, run: LiveRun, status: str, event: Attributes, failure: Failure
-) -> None:
-    """Close without what made the result too large."""
-    too_large = _close(step, run, status, event, failure=failure)
-    if too_large is not None:
-        raise OutputRefusedError(too_large.message)
-
-
 def _retry(step: WorkflowStep, run: LiveRun, failure: Failure) -> tuple[str, int]:
     row = run.row
     policy = start_attributes(step, run).retry_policy
@@ -210,10 +168,8 @@ def _close(
     failure: Failure | None = None,
     new_run_id: str = "",
     in_task: bool = False,
-) -> Failure | None:
-    """Close the run. Returns why not, if its result is too large for `results` (nothing was
-    changed then).
-    """
+) -> None:
+    """Close the run."""
     row = run.row
     record = result_of(
         step,
@@ -225,14 +181,7 @@ def _close(
         history_length=row.next_event_id,
         close_time_ms=run.time_ms,
     )
-    refusal = step.emit(RESULTS, "", row.workflow_id, record)
-    if refusal is not None:
-        message = f"The result of workflow {row.workflow_id} cannot be written: {refusal.message}"
-        if in_task and refusal.retryable:
-            raise TaskRefusedError(row.run_id, message)
-        if refusal.retryable:
-            raise OutputRefusedError(message)
-        return application(message, RESULT_TOO_LARGE, non_retryable=True)
+    step.emit(RESULTS, "", row.workflow_id, record)
     run.append(event, offset=step.input.offset if step.input is not None and not in_task else -1)
     abandon_all(step, run)
     for timer in list(run.timers.values()):
@@ -255,4 +204,3 @@ def _close(
     step.context.clear_failed(row.run_id)
     run.needs_task = False
     run.summary_dirty = True
-    return None

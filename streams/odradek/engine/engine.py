@@ -12,6 +12,7 @@ dead-lettered, and with timers at hand the step raises: whoever owns them keeps 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from odradek.engine.cache import RunCache
@@ -20,12 +21,10 @@ from odradek.engine.ports import (
     RUN,
     Batch,
     DeadLetter,
-    Effects,
     EngineLimits,
     Input,
-    Outlet,
-    OutletUnavailableError,
     RowChange,
+    StepResult,
     Tables,
     TablesError,
 )
@@ -33,7 +32,7 @@ from odradek.engine.queries import run_queries
 from odradek.engine.reads import answer_reads, expired_reply, settle_waiters
 from odradek.engine.requests import verdict
 from odradek.engine.retention import remove_retired
-from odradek.engine.step import Context, TaskRefusedError, WorkflowStep
+from odradek.engine.step import Context, WorkflowStep
 from odradek.engine.summaries import emit_summary
 from odradek.engine.tasks import enforce_limits, park, run_tasks
 from odradek.engine.timers import apply_timer, set_aside
@@ -58,7 +57,6 @@ class _Work:
         "inputs",
         "no_reads",
         "no_tasks",
-        "refused",
         "timers",
         "trace",
     )
@@ -70,7 +68,6 @@ class _Work:
         self.broken_timers: set[int] = set()
         self.no_tasks = False
         self.no_reads = False
-        self.refused: dict[str, str] = {}
         self.trace = ""
 
 
@@ -84,15 +81,16 @@ class WorkflowEngine:
         namespace: str,
         task_queue: str,
         limits: EngineLimits | None = None,
+        monotonic: Callable[[], float] = float,
     ) -> None:
         self._limits = limits if limits is not None else EngineLimits()
         self._cache = RunCache(self._limits.max_cached_workflows)
         self._waiters = Waiters()
         self._context = Context(
-            activator, namespace, task_queue, self._limits, self._cache, self._waiters
+            activator, namespace, task_queue, self._limits, self._cache, self._waiters, monotonic
         )
 
-    def step(self, tables: Tables, outlet: Outlet, batch: Batch) -> Effects:
+    def step(self, tables: Tables, batch: Batch) -> StepResult:
         """Apply a batch."""
         self._context.begin()
         works: dict[str, _Work] = {}
@@ -107,12 +105,11 @@ class WorkflowEngine:
             if work is None:
                 work = works[timer.workflow_id] = _Work()
             work.timers.append(timer)
-        effects = Effects()
+        result = StepResult()
         for workflow_id, work in works.items():
-            work.refused.update(batch.refused)
-            self._apply(tables, outlet, batch.now_ms, workflow_id, work, effects)
+            self._apply(tables, batch, workflow_id, work, result)
         self._cache.trim()
-        return effects
+        return result
 
     def evict(self, run_ids: list[str]) -> None:
         """The transaction of the last step did not commit: forget what these runs became in it."""
@@ -150,27 +147,18 @@ class WorkflowEngine:
     # ---------------------------------------------------------------- one workflow id
 
     def _apply(
-        self,
-        tables: Tables,
-        outlet: Outlet,
-        now_ms: int,
-        workflow_id: str,
-        work: _Work,
-        effects: Effects,
+        self, tables: Tables, batch: Batch, workflow_id: str, work: _Work, result: StepResult
     ) -> None:
         for _ in range(
             len(work.inputs) + len(work.timers) + 4
         ):  # each try leaves out at least one part more
-            step = WorkflowStep(self._context, tables, outlet, now_ms, workflow_id)
-            step.refused = work.refused
+            step = WorkflowStep(self._context, tables, batch, workflow_id)
             try:
                 done = _try(step, work)
-            except TaskRefusedError as refused:
-                work.refused[refused.run_id] = refused.reason
             except _Broken as broken:
                 broken.note(work)
             else:
-                self._accept(step, work, done, effects)
+                self._accept(step, work, done, result)
                 return
             for run_id in step.runs:
                 self._context.revert(run_id)
@@ -181,43 +169,48 @@ class WorkflowEngine:
                 f"the engine cannot apply the timers of workflow {workflow_id}:"
                 f" {_last_line(work.trace)}\n{work.trace}"
             )
-        step = WorkflowStep(self._context, tables, outlet, now_ms, workflow_id)
+        step = WorkflowStep(self._context, tables, batch, workflow_id)
         for input in work.inputs:
             reason = (
                 f"the engine cannot apply any input of workflow {workflow_id}:"
                 f" {_last_line(work.trace)}"
             )
-            effects.dead_letters.append(DeadLetter(input.offset, reason, work.trace))
+            result.dead_letters.append(DeadLetter(input.offset, reason, work.trace))
             _answer_broken(step, input, work.trace)
-        effects.replies.extend(step.replies)
+        result.replies.extend(step.replies)
 
     def _accept(
-        self, step: WorkflowStep, work: _Work, done: list[Waiter], effects: Effects
+        self, step: WorkflowStep, work: _Work, done: list[Waiter], result: StepResult
     ) -> None:
         for waiter in done:
             self._waiters.remove(waiter)
         for waiter in step.new_waiters:
             self._waiters.add(waiter)
-        effects.rows.extend(
-            [RowChange(table, key, row) for (table, key), row in step.changes.items()]
+        result.rows.extend(
+            [
+                RowChange(table, key, row, step.workflow_id)
+                for (table, key), row in step.changes.items()
+            ]
         )
-        effects.outputs.extend(step.outputs)
-        effects.replies.extend(step.replies)
-        effects.touched.extend(step.runs)
+        result.outputs.extend(step.outputs)
+        result.replies.extend(step.replies)
+        result.touched.extend(step.runs)
         for run_id, run in step.runs.items():
             if not run.is_open:
                 self._cache.release(run_id)
-        effects.parked.extend(step.parked)
+        result.parked.extend(step.parked)
         self._context.parked_tries += step.parked_tries
-        effects.failed_tasks.extend(step.failed_tasks)
-        effects.without_details.extend(step.without_details)
-        effects.steps += step.tasks
-        effects.opened += step.opened
-        effects.dead_letters.extend(
+        result.failed_tasks.extend(step.failed_tasks)
+        result.without_details.extend(step.without_details)
+        result.task_seconds.extend(step.task_seconds)
+        result.replay_seconds.extend(step.replay_seconds)
+        result.steps += step.tasks
+        result.opened += step.opened
+        result.dead_letters.extend(
             [DeadLetter(offset, reason, rejected=True) for offset, reason in step.unheard]
         )
         for position, trace in work.broken_inputs.items():
-            effects.dead_letters.append(
+            result.dead_letters.append(
                 DeadLetter(
                     work.inputs[position].offset,
                     f"defect of the engine: {_last_line(trace)}",
@@ -286,7 +279,7 @@ def _try(step: WorkflowStep, work: _Work) -> list[Waiter]:
         if step.retired:
             remove_retired(step)
         return done
-    except (TaskRefusedError, OutletUnavailableError, TablesError):
+    except TablesError:
         raise
     except Exception as error:
         raise _Broken(part, position) from error

@@ -27,10 +27,6 @@ TIMEOUT_NAMES = {
 # What a cancellation is called, of an activity and of a workflow.
 CANCELED_MESSAGE = "Cancelled"
 
-# Failure.type of an output that its topic does not take.
-COMMAND_TOO_LARGE = "ActivityCommandTooLarge"
-RESULT_TOO_LARGE = "WorkflowResultTooLarge"
-
 
 def application(message: str, type: str, *, non_retryable: bool = False) -> Failure:
     """An application failure raised by the engine."""

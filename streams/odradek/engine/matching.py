@@ -26,7 +26,7 @@ from odradek.engine.activation import (
     UpsertMemo,
     UpsertSearchAttributes,
 )
-from odradek.engine.failures import RESULT_TOO_LARGE, application
+from odradek.engine.failures import application
 from odradek.engine.run import LiveRun, OpenActivity, OpenTimer
 from odradek.wire.history import (
     ActivityTaskCancelRequested,
@@ -184,10 +184,7 @@ def _same(run: LiveRun, event: HistoryEvent, command: TaskCommand) -> bool:
     if isinstance(command, TimerCancellation):
         return isinstance(a, TimerCanceled) and a.started_event_id == command.timer.started_event_id
     if isinstance(command, CompleteWorkflow):
-        # A result that its topic did not take closed the run as failed.
-        return isinstance(a, WorkflowExecutionCompleted) or (
-            isinstance(a, WorkflowExecutionFailed) and a.failure.type == RESULT_TOO_LARGE
-        )
+        return isinstance(a, WorkflowExecutionCompleted)
     return isinstance(a, _PAIRS.get(type(command), ()))
 
 

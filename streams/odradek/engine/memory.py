@@ -1,5 +1,4 @@
-"""Tables in memory and an outlet that takes everything: for tests and for the in-memory host of
-the test environment.
+"""Tables in memory: for tests and for the in-memory host of the test environment.
 
 Rows are kept as they come (the engine never changes a row that it gave away); `apply` is what a
 host does after its commit.
@@ -9,9 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from odradek.engine.ports import Refusal, RowChange
+from odradek.engine.ports import RowChange
 from odradek.wire.state import Row
 
 
@@ -68,20 +66,3 @@ class MemoryTables:
     def snapshot(self) -> dict[str, dict[str, Row]]:
         """A copy of all tables that hold something."""
         return {name: dict(rows) for name, rows in self._rows.items() if rows}
-
-
-class MemoryOutlet:
-    """`Outlet` that takes every record, unless a refusal was set for a kind and task queue
-    (None: any queue).
-    """
-
-    def __init__(self) -> None:
-        self.refusals: dict[tuple[str, str | None], Refusal] = {}
-
-    def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal:
-        """Empty bytes: nothing is encoded in memory."""
-        if self.refusals:
-            refusal = self.refusals.get((kind, task_queue)) or self.refusals.get((kind, None))
-            if refusal is not None:
-                return refusal
-        return b""

@@ -1,5 +1,7 @@
-"""What a host gives the engine and takes from it: `Tables` to read, `Outlet` to check outputs,
-`Batch` in, `Effects` out.
+"""What a host gives the engine and takes from it: `Tables` to read, `Batch` in, `StepResult` out.
+
+The engine emits plain records. The host encodes them after the step; what it cannot write it
+names in the next try of the same batch (`Batch.rejected`, `Batch.missing_queues`).
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ DEAD_LETTERS = "dead-letters"
 
 
 class TablesError(Exception):
-    """The tables cannot be read; `reason` is for the host. No input or timer is to blame: the
-    engine lets it through.
+    """The tables cannot be read, for `reason`. No input or timer is to blame: the engine lets it
+    through, nothing of the step counts, and the host forgets the engine.
     """
 
     def __init__(self, reason: Exception) -> None:
@@ -45,7 +47,7 @@ class TablesError(Exception):
 class Tables(Protocol):
     """Read side of a lane's tables as of the last commit. Keys as documented in `odradek.wire.state`.
 
-    Raises `TablesError` and `OutletUnavailableError`.
+    Raises `TablesError` alone.
     """
 
     def get(self, table: str, key: str) -> Row | None: ...
@@ -56,34 +58,6 @@ class Tables(Protocol):
         """Rows whose key begins with `prefix`, from key `start` on, in key order (or reverse);
         limit 0 = all.
         """
-        ...
-
-
-class Refusal(msgspec.Struct, gc=False):
-    """Why an output cannot be written. `retryable`: the topic cannot be had now (an activity
-    waits); else it is too large for good.
-    """
-
-    message: str
-    retryable: bool = False
-    size: int = 0
-    limit: int = 0
-
-
-class OutletUnavailableError(Exception):
-    """What every run needs (`results`, `executions`, `state`, a schema) cannot be had now: the
-    step cannot be done, nothing of it counts, and no input or timer is to blame. The engine lets
-    it through; its host forgets the engine.
-    """
-
-
-class Outlet(Protocol):
-    """Checks an output before the transaction begins and gives its encoded form back (opaque to
-    the engine).
-    """
-
-    def check(self, kind: str, task_queue: str, record: Any) -> bytes | Refusal:
-        """Raises OutletUnavailableError."""
         ...
 
 
@@ -103,44 +77,47 @@ class Input(msgspec.Struct, gc=False):
 
 
 class Batch(msgspec.Struct, gc=False):
-    """What a lane hands over at once: inputs in offset order, and timers that are due and
+    """What a partition hands over at once: inputs in offset order, and timers that are due and
     released (inputs go first).
 
-    `refused`: run id -> why what its workflow task made in an earlier try of this batch cannot
-    be written. That task fails; inputs append.
+    `rejected`: workflow id -> why a record or row of its cannot be written, as an earlier try of
+    this batch showed. Its workflow tasks fail for that reason; its inputs append.
+
+    `missing_queues`: task queue -> why its `commands` cannot be had. Activities for it wait.
     """
 
     now_ms: int
     inputs: list[Input]
     timers: list[TimerRow] = []
-    refused: dict[str, str] = {}
+    rejected: dict[str, str] = {}
+    missing_queues: dict[str, str] = {}
+    crashed: list[str] = []
+    quarantined: dict[str, str] = {}
 
 
 class RowChange(msgspec.Struct, gc=False):
     """Put (`row`) or delete (None) under `table`/`key`. The last change of a key in a batch
-    counts.
+    counts. `workflow_id`: whose it is.
     """
 
     table: str
     key: str
     row: Row | None
+    workflow_id: str = ""
 
 
 class Output(msgspec.Struct, gc=False):
-    """A record to produce in the transaction. `value` is what `Outlet.check` gave. `key` is
-    text, UTF-8 on the wire.
+    """A record to produce in the transaction. `key` is text, UTF-8 on the wire.
 
-    `value` None: a tombstone. Its key has no record any more; `record` is the last one that it
-    had, for partition and headers.
+    `tombstone`: its key has no record any more; `record` is the last one that it had, for
+    partition and headers.
     """
 
     kind: str
     task_queue: str  # "" for namespace-wide topics
     key: str
-    record: Any
-    value: bytes | None
-    headers: dict[str, str] = {}
-    partition: int = -1  # -1: by key
+    record: Any  # it has a workflow_id
+    tombstone: bool = False
 
 
 class DeadLetter(msgspec.Struct, gc=False):
@@ -165,8 +142,8 @@ class FailedTask(msgspec.Struct, frozen=True, gc=False):
 
 
 class CommandWithoutDetails(msgspec.Struct, frozen=True, gc=False):
-    """A command of a later attempt that left without the heartbeat details: with them it is more
-    than its topic takes (`reason`).
+    """A command of a later attempt that left without the heartbeat details: with them it was
+    rejected (`reason`).
     """
 
     workflow_id: str
@@ -177,21 +154,23 @@ class CommandWithoutDetails(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class Effects(msgspec.Struct, gc=False):
+class StepResult(msgspec.Struct, gc=False):
     """What one step wants done: rows and outputs in one transaction, replies after its commit."""
 
     rows: list[RowChange] = []
     outputs: list[Output] = []
     replies: list[Reply] = []
     dead_letters: list[DeadLetter] = []
-    touched: list[
-        str
-    ] = []  # run ids whose live instances must go if the transaction does not commit
+    # run ids whose live instances must go if the transaction does not commit
+    touched: list[str] = []
     steps: int = 0  # workflow tasks executed, for statistics
     opened: int = 0  # runs that began, less those that closed
     parked: list[str] = []
     failed_tasks: list[FailedTask] = []  # for the log, once committed
     without_details: list[CommandWithoutDetails] = []  # for the log too
+    # (workflow type, seconds) of each activation of new work, and the seconds of each replay
+    task_seconds: list[tuple[str, float]] = []
+    replay_seconds: list[float] = []
 
 
 class EngineLimits(msgspec.Struct, gc=False):
@@ -207,6 +186,8 @@ class EngineLimits(msgspec.Struct, gc=False):
     max_cached_workflows: int = 1_000
     # a page of history; one event or result may be larger: the host checks what `replies` takes
     page_max_bytes: int = 900_000
+    # memo and search attributes in an ExecutionSummary; lists do without larger ones
+    summary_max_bytes: int = 900_000
     # activations of one run inside one step (cancelled activities resolve at once), then the rest
     # next batch
     max_tasks_per_step: int = 10
@@ -224,13 +205,13 @@ class Engine(Protocol):
     """One a lane (never shared between threads). Implemented by
     `odradek.engine.engine.WorkflowEngine`:
 
-    `WorkflowEngine(activator, *, namespace, task_queue, limits: EngineLimits)`.
+    `WorkflowEngine(activator, *, namespace, task_queue, limits, monotonic)`.
     """
 
-    def step(self, tables: Tables, outlet: Outlet, batch: Batch) -> Effects:
+    def step(self, tables: Tables, batch: Batch) -> StepResult:
         """Apply a batch. Never raises for what inputs or workflow code hold: such a run is
         parked, such an input dead-lettered. Live instances already stand at the new state; call
-        `evict(effects.touched)` if the transaction did not commit.
+        `evict(result.touched)` if the transaction did not commit, or before another try.
         """
         ...
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from odradek.engine.summaries import summary_refusal
 from odradek.wire.problems import CAUSE, PARKED, TASK_FAILED, cause_value
 
 if TYPE_CHECKING:
@@ -34,20 +33,15 @@ def report(step: WorkflowStep, run: LiveRun, cause: str = "", *, parked: bool = 
             else [value for value in row.reported_problems if value.startswith(CAUSE)]
         )
         wanted = [TASK_FAILED, *causes, *([PARKED] if parked else [])]
-    _set(step, run, wanted)
+    _set(run, wanted)
 
 
 def clear(step: WorkflowStep, run: LiveRun) -> None:
     """The task succeeded: nothing to report."""
-    _set(step, run, [])
+    _set(run, [])
 
 
-def _set(step: WorkflowStep, run: LiveRun, wanted: list[str]) -> None:
-    """Only if the summary can be written now: such news may wait for the next task, and no task
-    has to fail for them.
-    """
-    if run.row.reported_problems != wanted and (
-        run.summary_dirty or summary_refusal(step, run.row) is None
-    ):
+def _set(run: LiveRun, wanted: list[str]) -> None:
+    if run.row.reported_problems != wanted:
         run.row.reported_problems = wanted
         run.dirty = run.summary_dirty = True

@@ -14,7 +14,7 @@ from odradek.engine import closing
 from odradek.engine.keys import deletion_key, request_prefix, timer_key
 from odradek.engine.ports import HISTORY, REQUEST, RUN, TIMER
 from odradek.engine.requests import answer_again, former_ring, is_same, request_row, target, verdict
-from odradek.engine.summaries import emit_tombstone, summary_refusal
+from odradek.engine.summaries import emit_tombstone
 from odradek.wire import outcomes
 from odradek.wire.state import RequestRow, TimerRow
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 # Rows of a run's history deleted in one step.
 RETENTION_ROWS_MAX = 500
 
-# A retention that ends while `executions` cannot be had is tried again after this.
-RETENTION_RETRY_MS = 60_000
-
 DELETE_REASON = "terminated by DeleteWorkflow"
 
 
@@ -39,9 +36,6 @@ def retire(step: WorkflowStep, timer: TimerRow) -> None:
         _remove_rows(step, timer.run_id, timer.due_ms)
         return
     if row.retention_due_ms != timer.due_ms:
-        return
-    if summary_refusal(step, row) is not None:
-        put_off(step, timer, RETENTION_RETRY_MS)
         return
     _release(step, timer.run_id)
 
@@ -72,16 +66,6 @@ def apply_delete(step: WorkflowStep, event: DeleteWorkflow) -> None:
     if run is None:
         return
     row = run.row
-    refusal = summary_refusal(step, row)
-    if refusal is not None:
-        verdict(
-            step,
-            event,
-            outcomes.UNAVAILABLE,
-            f"workflow {row.workflow_id} cannot be deleted now: {refusal.message}",
-            row=row,
-        )
-        return
     if run.is_open:
         closing.terminate(step, run, DELETE_REASON, [], event.identity)
     step.delete_timer(run, "RETENTION", row.retention_due_ms)

@@ -8,7 +8,7 @@ breaks is thrown away alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from odradek.engine.keys import event_key, timer_key
@@ -20,9 +20,7 @@ from odradek.engine.ports import (
     USER_TIMER,
     WORKFLOW,
     EngineLimits,
-    Outlet,
     Output,
-    Refusal,
     Tables,
 )
 from odradek.engine.run import LiveRun
@@ -41,7 +39,7 @@ from odradek.wire.state import (
 if TYPE_CHECKING:
     from odradek.engine.activation import Activator
     from odradek.engine.cache import RunCache
-    from odradek.engine.ports import CommandWithoutDetails, FailedTask, Input
+    from odradek.engine.ports import Batch, CommandWithoutDetails, FailedTask, Input
     from odradek.engine.waiters import Waiter, Waiters
     from odradek.wire.events import AwaitResult, DescribeWorkflow, FetchHistory, QueryWorkflow
     from odradek.wire.outcomes import Reply
@@ -49,21 +47,6 @@ if TYPE_CHECKING:
 # Events of one step are split over rows of about this size, so that no row of `state` outgrows what
 # a topic takes.
 HISTORY_ROW_BYTES = 256 * 1024
-
-
-class TaskRefusedError(Exception):
-    """An output of a workflow task cannot be written now: the step is done again with that task
-    failing for this reason.
-    """
-
-    def __init__(self, run_id: str, reason: str) -> None:
-        super().__init__(reason)
-        self.run_id = run_id
-        self.reason = reason
-
-
-class OutputRefusedError(Exception):
-    """An output outside of any workflow task cannot be written."""
 
 
 class Context:
@@ -75,6 +58,7 @@ class Context:
         "cache",
         "failed_here",
         "limits",
+        "monotonic",
         "namespace",
         "parked_tries",
         "replays",
@@ -91,6 +75,7 @@ class Context:
         limits: EngineLimits,
         cache: RunCache,
         waiters: Waiters,
+        monotonic: Callable[[], float],
     ) -> None:
         self.activator = activator
         self.namespace = namespace
@@ -98,6 +83,8 @@ class Context:
         self.limits = limits
         self.cache = cache
         self.waiters = waiters
+        #: seconds, to measure activations with; nothing depends on it
+        self.monotonic = monotonic
         #: runs whose task failed in this engine's life: they wait for their back-off; others are
         #: tried at once (new code after a restart)
         self.failed_here: set[str] = set()
@@ -137,14 +124,11 @@ class Context:
 class WorkflowStep:
     """One workflow id in one batch."""
 
-    def __init__(
-        self, context: Context, tables: Tables, outlet: Outlet, now_ms: int, workflow_id: str
-    ) -> None:
+    def __init__(self, context: Context, tables: Tables, batch: Batch, workflow_id: str) -> None:
         self.context = context
         self.limits = context.limits
         self.tables = tables
-        self.outlet = outlet
-        self.now_ms = now_ms
+        self.now_ms = batch.now_ms
         self.workflow_id = workflow_id
         self.changes: dict[tuple[str, str], Row | None] = {}
         self.outputs: list[Output] = []
@@ -158,7 +142,7 @@ class WorkflowStep:
         #: read-only requests, answered last
         self.reads: list[DescribeWorkflow | FetchHistory | AwaitResult] = []
         self.new_waiters: list[Waiter] = []
-        #: offsets of requests that were refused while nobody waits for the answer, with it
+        #: offsets of requests that were rejected while nobody waits for the answer, with it
         self.unheard: list[tuple[int, str]] = []
         self.input: Input | None = None
         self.tasks = 0
@@ -168,8 +152,11 @@ class WorkflowStep:
         self.parked_tries = 0
         self.failed_tasks: list[FailedTask] = []
         self.without_details: list[CommandWithoutDetails] = []
-        #: run ids whose task must fail in this step, with the reason
-        self.refused: dict[str, str] = {}
+        #: why what an earlier try of this step made cannot be written; ""
+        self.rejected = batch.rejected.get(workflow_id, "")
+        self.missing_queues = batch.missing_queues
+        self.task_seconds: list[tuple[str, float]] = []
+        self.replay_seconds: list[float] = []
         self._current: WorkflowRow | None = None
         self._current_known = False
 
@@ -320,19 +307,11 @@ class WorkflowStep:
 
     # ---------------------------------------------------------------- outputs
 
-    def emit(self, kind: str, task_queue: str, key: str, record: Any) -> Refusal | None:
-        """Produce a record, unless the outlet refuses it."""
-        value = self.outlet.check(kind, task_queue, record)
-        if isinstance(value, Refusal):
-            return value
-        self.outputs.append(Output(kind, task_queue, key, record, value))
-        return None
-
-    def emit_tombstone(self, kind: str, task_queue: str, key: str, record: Any) -> None:
-        """Produce a tombstone for a key whose last record was `record`. Its topic was asked for
-        before (`outlet.check`).
-        """
-        self.outputs.append(Output(kind, task_queue, key, record, None))
+    def emit(
+        self, kind: str, task_queue: str, key: str, record: Any, *, tombstone: bool = False
+    ) -> None:
+        """Produce a record, or a tombstone for a key whose last record it was."""
+        self.outputs.append(Output(kind, task_queue, key, record, tombstone))
 
     def flush_history(self, run: LiveRun) -> None:
         """Put the events that this step appended into rows."""

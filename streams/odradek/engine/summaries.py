@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from odradek.engine.ports import EXECUTIONS, Refusal
-from odradek.engine.step import OutputRefusedError
+from odradek.engine.ports import EXECUTIONS
+from odradek.engine.sizes import map_bytes
 from odradek.wire.outcomes import ExecutionSummary, WorkflowResult
 
 if TYPE_CHECKING:
@@ -48,33 +48,20 @@ def emit_summary(step: WorkflowStep, run: LiveRun) -> None:
     """Put the summary out; without memo and search attributes if they make it too large."""
     row = run.row
     record = summary_of(step.context.namespace, step.context.task_queue, row)
-    key = f"{row.workflow_id}/{row.run_id}"
-    refusal = step.emit(EXECUTIONS, "", key, record)
-    if refusal is not None:
+    if (record.memo or record.search_attributes) and (
+        step.rejected
+        or map_bytes(record.memo) + map_bytes(record.search_attributes)
+        > step.limits.summary_max_bytes
+    ):
         record.memo, record.search_attributes = {}, {}
-        refusal = step.emit(EXECUTIONS, "", key, record)
-    if refusal is not None:
-        raise OutputRefusedError(
-            f"The summary of run {row.run_id} cannot be written: {refusal.message}"
-        )
-
-
-def summary_refusal(step: WorkflowStep, row: RunRow) -> Refusal | None:
-    """Why the summary of a run, or its tombstone, cannot be written now; None when it can."""
-    found = step.outlet.check(EXECUTIONS, "", _last_of(step, row))
-    return found if isinstance(found, Refusal) else None
+    step.emit(EXECUTIONS, "", f"{row.workflow_id}/{row.run_id}", record)
 
 
 def emit_tombstone(step: WorkflowStep, row: RunRow) -> None:
-    """The run leaves `executions`."""
-    step.emit_tombstone(EXECUTIONS, "", f"{row.workflow_id}/{row.run_id}", _last_of(step, row))
-
-
-def _last_of(step: WorkflowStep, row: RunRow) -> ExecutionSummary:
-    """What routes a tombstone. Without what can be large: only its headers travel."""
+    """The run leaves `executions`. Only the headers of its last summary travel."""
     record = summary_of(step.context.namespace, step.context.task_queue, row)
     record.memo, record.search_attributes = {}, {}
-    return record
+    step.emit(EXECUTIONS, "", f"{row.workflow_id}/{row.run_id}", record, tombstone=True)
 
 
 def result_of(

@@ -69,15 +69,19 @@ def make_instance(step: WorkflowStep, run: LiveRun) -> TaskFailed | FailWorkflow
     """Replay, if the run has no instance."""
     if run.instance is not None:
         return None
-    step.context.replays += 1
-    return replay(run, step.history(run), step.context.activator)
+    context = step.context
+    context.replays += 1
+    began = context.monotonic()
+    problem = replay(run, step.history(run), context.activator)
+    step.replay_seconds.append(context.monotonic() - began)
+    return problem
 
 
 def _execute(step: WorkflowStep, run: LiveRun) -> None:
     row = run.row
-    refused = step.refused.get(row.run_id)
-    if refused is not None:
-        fail_task(step, run, TaskFailed(application(refused, "OutputRefused"), "UNSPECIFIED"))
+    if step.rejected:
+        failure = application(f"What the workflow made is rejected: {step.rejected}", "Rejected")
+        fail_task(step, run, TaskFailed(failure, "UNSPECIFIED"))
         return
     problem = make_instance(step, run)
     if isinstance(problem, FailWorkflow):
@@ -100,7 +104,9 @@ def _execute(step: WorkflowStep, run: LiveRun) -> None:
     activation = Activation(
         row.run_id, run.time_ms, False, row.next_event_id + 1, row.history_size_bytes, suggest, jobs
     )
+    began = step.context.monotonic()
     result = activate(run, activation)
+    step.task_seconds.append((row.workflow_type, step.context.monotonic() - began))
     if isinstance(result, TaskFailed):
         fail_task(step, run, result)
         return

@@ -499,7 +499,7 @@ class Partition:
         )
         self._acquire_at = now + min(most, first * 2 ** min(self._resets - 1, 10))
         self._ask_group = fenced
-        self.state = PartitionState.RESET
+        self.state = PartitionState.FAILED if slowly else PartitionState.RESET
         self._let_go()
         if running:
             self._context.topic_limits.invalidate()

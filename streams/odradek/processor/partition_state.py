@@ -24,7 +24,7 @@ class PartitionState(Enum):
     RESTORING = "RESTORING"  # the local store catches up with `state`
     RUNNING = "RUNNING"
     RESET = "RESET"  # it is acquired anew, after a pause
-    FAILED = "FAILED"  # it cannot go on without a person
+    FAILED = "FAILED"  # it needs a person; what a retry may mend is tried again, slowly
     CLOSED = "CLOSED"
 
     @property

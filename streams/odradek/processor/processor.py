@@ -367,7 +367,6 @@ class Processor:
         return PartitionThread(partition, fields)
 
     def _new_engine(self, partition: int) -> Engine:
-        assert self._recorder is not None
         settings = self._settings
         limits = EngineLimits(
             history_max_events=settings.history_max_events,
@@ -378,7 +377,9 @@ class Processor:
             max_cached_workflows=settings.max_cached_workflows,
             pending_activities_max=settings.pending_activities_max,
         )
-        activator = RecordingActivator(self._activator_factory(), self._recorder, partition)
+        activator: Activator = self._activator_factory()
+        if self._recorder is not None:
+            activator = RecordingActivator(activator, self._recorder, partition)
         if self._engine_factory is not None:
             return self._engine_factory(activator, limits)
         from odradek.engine.engine import WorkflowEngine

@@ -36,7 +36,7 @@ class CacheStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What lanes have done since the process began. See `odradek.processor.work.Counters`."""
+    """What lanes have done since the process began. See `odradek.processor.tally.Counters`."""
 
     inputs: int = 0
     timers: int = 0

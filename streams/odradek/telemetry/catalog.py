@@ -1,4 +1,5 @@
-"""Every metric that Odradek exports: name, kind, unit, labels, meaning. `make docs`.
+"""Every metric that Odradek exports: name, kind, unit, labels, meaning. `python -m
+odradek.telemetry.catalog > docs/metrics.md`.
 
 A metric that is not here cannot be exported (`sources.py` names them by these objects), and a
 test compares this list with a scrape, the page, the dashboard and the alerts.
@@ -81,13 +82,6 @@ REPLAY_SECONDS = _metric(
     "seconds",
     QUEUE,
     "Time that workflow code ran to bring one evicted run back.",
-)
-REPLAY_ACTIVATIONS = _metric(
-    "replay_activations_total",
-    COUNTER,
-    "activations",
-    QUEUE,
-    "Activations that were done again for replays.",
 )
 HISTORY_EVENTS = _metric(
     "history_events_total",
@@ -558,7 +552,7 @@ DISK_FREE = _metric(
 DISK_SIZE = _metric("state_dir_size_bytes", GAUGE, "bytes", "", "Size of that file system.")
 
 _HEAD = """\
-<!-- Written by `make docs` from streams/odradek/telemetry/catalog.py. -->
+<!-- Written by `python -m odradek.telemetry.catalog > docs/metrics.md`; change streams/odradek/telemetry/catalog.py instead. -->
 # Metrics
 
 A worker serves `/metrics` for Prometheus when it has the setting `telemetry_port` (and the extra: `pip install 'odradek[telemetry]'`);
@@ -591,7 +585,7 @@ payments, as above. `service`: payments, notifications (records alone). `kind`: 
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """The text of docs/metrics.md."""
     parts = [_HEAD]
     for title, text, metrics in _SECTIONS:
         parts.append(

@@ -57,7 +57,6 @@ def processor_samples(found: ProcessorStatistics, health: Health) -> Iterator[Sa
         yield Sample(m.LANE_STEP_SECONDS, queue, _sum(part.step_seconds for part in parts))
         yield Sample(m.LANE_COMMIT_SECONDS, queue, _sum(part.commit_seconds for part in parts))
         yield Sample(m.LANE_INPUT_AGE, queue, _sum(part.input_age_seconds for part in parts))
-    yield Sample(m.REPLAY_ACTIVATIONS, queue, sum(part.replay_activations for part in parts))
     for partition, part in found.partitions.items():
         yield from _partition_samples((*queue, str(partition)), part)
     for partition, lane in found.lanes.items():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -134,7 +135,11 @@ def make_processor(
         if cached_runs is not None:
             limits = msgspec.structs.replace(limits, max_cached_workflows=cached_runs)
         return WorkflowEngine(
-            activator, namespace=settings.namespace, task_queue=task_queue, limits=limits
+            activator,
+            namespace=settings.namespace,
+            task_queue=task_queue,
+            limits=limits,
+            monotonic=time.monotonic,
         )
 
     return Processor(

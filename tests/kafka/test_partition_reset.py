@@ -1,5 +1,5 @@
-"""Errors after which nothing is believed: fenced, outcome unknown, too slow. The lane is
-dropped, no abort, and owned anew if ours.
+"""Errors after which nothing is believed: fenced, outcome unknown, too slow. The partition is
+reset without an abort, and acquired anew if it is still ours.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from confluent_kafka import Producer
 
 from odradek.broker import QUICK_START, LocalBroker
 from odradek.kafka.client_config import transactional_producer_config
-from odradek.processor import Processor, faults, intake, lane, transaction
-from odradek.processor.care import Care
+from odradek.processor import Processor, faults, transaction
+from odradek.processor import partition as partition_module
 from odradek.processor.group import Group
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
@@ -39,14 +39,14 @@ def processor(wire: Wire) -> Iterator[Processor]:
     processor.stop()
 
 
-def _dropped(processor: Processor) -> int:
+def _resets(processor: Processor) -> int:
     return int(processor.statistics().totals.dropped)
 
 
 @pytest.mark.promise("exactly-once")
-def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
-    """Somebody used the transactional ids; the group still gives us the partitions: the lanes
-    restart, the process does not.
+def test_fenced_partition_is_acquired_anew(wire: Wire, processor: Processor) -> None:
+    """Somebody used the transactional ids; the group still gives us the partitions: the
+    partitions are acquired anew, the process goes on.
     """
     wire.signals(100, 10)
     until(lambda: processor.statistics().totals.inputs == 100)
@@ -61,7 +61,7 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
         wire.send(SignalWorkflow(f"w{number % 10}", "count"))
     wire.flush()
     wire.assert_exactly_once(200, 10)
-    assert _dropped(processor) == 2
+    assert _resets(processor) == 2
     assert processor.statistics().totals.refused == 0
 
 
@@ -69,11 +69,11 @@ def test_fenced_lane_owns_anew(wire: Wire, processor: Processor) -> None:
 def test_unknown_outcome_of_a_commit(
     wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit that times out may have happened. Each drop restores from `state` what is true."""
+    """A commit that times out may have happened. Each reset restores from `state` what is true."""
     monkeypatch.setattr(transaction, "COMMIT_TIMEOUT_SECONDS", 0.0005)
-    monkeypatch.setattr(intake, "INPUTS_MAX", 5)
+    monkeypatch.setattr(partition_module, "INPUTS_MAX", 5)
     wire.signals(100, 10)
-    until(lambda: _dropped(processor) >= 4)
+    until(lambda: _resets(processor) >= 4)
     monkeypatch.setattr(transaction, "COMMIT_TIMEOUT_SECONDS", 15.0)
     wire.assert_exactly_once(100, 10)
 
@@ -109,24 +109,24 @@ def test_owner_slower_than_the_transaction_timeout(namespace: str, tmp_path: Pat
                 )
                 until(lambda: ends(partition, committed=True) == ends(partition, committed=False))
 
-            for partition, each in processor._group.lanes.items():
-                each._transactions._fault = partial(stand_still, partition)
+            for number, thread in processor._group.threads.items():
+                thread.partition._transactions._fault = partial(stand_still, number)
             wire.signals(100, 10)
             wire.assert_exactly_once(100, 10, timeout=60)
             assert (
-                stood and _dropped(processor) >= 1
+                stood and _resets(processor) >= 1
             )  # more than once where the machine stood still for as long
         finally:
             processor.stop()
 
 
-def test_defect_of_the_host_drops_the_lane(
+def test_defect_of_the_host(
     wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as an exception of the watchdog that comes late: the lane is owned anew, the position
+    """Such as an exception of the watchdog that comes late: the partition is acquired anew, the position
     tells what is done.
     """
-    real = lane.output_records
+    real = partition_module.input_records
     failures = iter([KeyboardInterrupt("late"), RuntimeError("defect"), None])
 
     def outputs(*arguments: Any) -> Any:
@@ -135,31 +135,10 @@ def test_defect_of_the_host_drops_the_lane(
             raise error
         return real(*arguments)
 
-    monkeypatch.setattr(lane, "output_records", outputs)
+    monkeypatch.setattr(partition_module, "input_records", outputs)
     wire.signals(100, 10)
     wire.assert_exactly_once(100, 10)
-    assert _dropped(processor) == 2
-
-
-def test_defect_in_a_drop_stops_the_lane_and_is_seen(
-    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def outputs(*_: Any) -> Any:
-        raise RuntimeError("first")
-
-    def again(*_: Any, **__: Any) -> None:
-        raise RuntimeError("and once more")
-
-    monkeypatch.setattr(lane, "output_records", outputs)
-    monkeypatch.setattr(Care, "ended", again)
-    wire.signals(10, 10)
-    lanes = processor.statistics
-    until(
-        lambda: all((one.state == "FAILED" and bool(one.error)) for one in lanes().lanes.values())
-    )
-    assert all(
-        "unexpected RuntimeError: and once more" in one.error for one in lanes().lanes.values()
-    )
+    assert _resets(processor) == 2
 
 
 @pytest.mark.parametrize("by", [7, -7], ids=["skips", "goes back"])
@@ -193,7 +172,7 @@ def test_consumer_that_begins_elsewhere_is_noticed(
     processor.start()
     try:
         wire.assert_exactly_once(100, 10)
-        assert _dropped(processor) == 2
+        assert _resets(processor) == 2
     finally:
         processor.stop()
 
@@ -215,6 +194,6 @@ def test_control_records_before_the_first_record(wire: Wire) -> None:
     processor.start()
     try:
         wire.assert_exactly_once(100, 10)
-        assert _dropped(processor) == 0
+        assert _resets(processor) == 0
     finally:
         processor.stop()

@@ -1,6 +1,6 @@
-"""A lane that was idle until the broker forgot its producer id. An abort would give the id back
-to whoever asks first, be it a zombie (`tests/facts/test_expired_producer.py`): so the lane is
-dropped without one, and owned anew only if the group still says that it is ours.
+"""A partition that was idle until the broker forgot its producer id. An abort would give the id back
+to whoever asks first, be it a zombie (`tests/facts/test_expired_producer.py`): so it is
+reset without one, and acquired anew only if the group still says that it is ours.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from odradek.kafka.client_config import transactional_producer_config
-from odradek.processor import lane
+from odradek.processor import partition
 from odradek.wire.events import SignalWorkflow
 from tests.facts.expiring_broker import expiring_broker, wait_until_expired
 from tests.kafka.lane_host import make_processor
@@ -27,11 +27,13 @@ def wire(namespace: str, tmp_path: Path) -> Iterator[Wire]:
         yield Wire(address, namespace, tmp_path)
 
 
-def test_it_is_dropped_and_nothing_is_aborted(
+def test_it_is_reset_and_nothing_is_aborted(
     wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     aborts: list[int] = []
-    monkeypatch.setattr(lane.Lane, "_abort", lambda self, refusal: aborts.append(self.partition))
+    monkeypatch.setattr(
+        partition.Partition, "_undo", lambda self, rejection: aborts.append(self.number)
+    )
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
@@ -46,24 +48,24 @@ def test_it_is_dropped_and_nothing_is_aborted(
             wire.send(SignalWorkflow(f"w{number % 10}", "count"))
         wire.flush()
         wire.assert_exactly_once(200, 10)
-        # Each lane once; on a machine that stands still for a second, the id that it owned anew is
+        # Each once; on a machine that stands still for a second, the id that it owned anew is
         # forgotten before its first transaction.
-        over_ids = caplog.text.count("dropped: INVALID_PRODUCER_ID_MAPPING")
+        over_ids = caplog.text.count("is reset: INVALID_PRODUCER_ID_MAPPING")
         assert processor.statistics().totals.dropped == over_ids >= 2
-        assert all(f".events/{partition} dropped: INVALID" in caplog.text for partition in range(2))
+        assert all(f".events/{number} is reset: INVALID" in caplog.text for number in range(2))
         assert (aborts, processor.statistics().totals.refused) == ([], 0)
     finally:
         processor.stop()
 
 
-def test_a_lane_that_rests_keeps_its_id_by_a_commit_now_and_then(
+def test_an_idle_partition_keeps_its_id_by_a_commit_now_and_then(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A week is some seconds here, a day a tenth: a producer that began with the lanes and is
+    """A week is some seconds here, a day a tenth: a producer that began with the partitions and is
     silent is forgotten, theirs are not.
     """
-    monkeypatch.setattr(lane, "IDLE_COMMIT_SECONDS", 0.1)
-    monkeypatch.setattr(lane, "IDLE_WAKE_SECONDS", 0.1)
+    monkeypatch.setattr(partition, "IDLE_COMMIT_SECONDS", 0.1)
+    monkeypatch.setattr(partition, "TURN_SECONDS", 0.1)
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:

@@ -5,17 +5,14 @@ silently, and neighbours do not notice.
 from __future__ import annotations
 
 import json
-import logging
 import os
-import re
 import time
 from typing import Any
 
 import pytest
 
 from odradek.processor import Processor
-from odradek.processor.held import HELD_PROBLEMS
-from odradek.processor.inbox import BYTES_MAX
+from odradek.processor.input_queue import BYTES_MAX
 from odradek.telemetry.logs import JsonFormatter
 from odradek.wire import dead_letters
 from odradek.wire.codec import SINGLE_OBJECT_MARKER, encode
@@ -29,7 +26,7 @@ from odradek.wire.events import (
 from odradek.wire.headers import headers_for
 from odradek.wire.outcomes import INTERNAL, INVALID_ARGUMENT
 from odradek.wire.payload import Payload
-from odradek.wire.state import RunRow, TimerRow
+from odradek.wire.state import TimerRow
 from tests.kafka.lane_host import CountingEngine, make_processor
 from tests.kafka.lane_records import Wire, key_for
 from tests.support.records import QUEUE
@@ -69,7 +66,7 @@ def test_wrong_partition_is_forwarded_once(wire: Wire, processor: Processor) -> 
 
 
 def test_large_records_wait_on_the_broker(wire: Wire, processor: Processor) -> None:
-    """A lane that stands still over a backlog of large records holds some megabytes of it, not
+    """A partition that stands still over a backlog of large records holds some megabytes of it, not
     2,000 as of small ones.
     """
     CountingEngine.gate.clear()
@@ -83,12 +80,12 @@ def test_large_records_wait_on_the_broker(wire: Wire, processor: Processor) -> N
             wire.send(SignalWorkflow(victim, "count", input=[Payload(data=bytes(800_000))]))
         wire.flush()
         assert processor._group is not None
-        lane = processor._group.lanes[0]
+        queue = processor._group.threads[0].partition.queue
         until(lambda: 0 in processor._group._paused_full if processor._group else False)
-        assert BYTES_MAX <= lane.inbox.size <= BYTES_MAX + PREFETCHED
+        assert BYTES_MAX <= queue._bytes <= BYTES_MAX + PREFETCHED
         wire.send(SignalWorkflow(key_for(wire, 1), "count"))  # the other partition is not held up
         wire.flush()
-        assert len(lane.inbox) < count
+        assert len(queue) < count
     finally:
         CountingEngine.gate.set()
     until(lambda: wire.counts().get(victim) == list(range(1, count + 2)))
@@ -153,13 +150,8 @@ def test_undecodable_request_is_answered(wire: Wire, processor: Processor) -> No
     _letters(wire, 1)
 
 
-def test_unknown_schema_is_waited_for(
-    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fingerprint that nobody published counts as undecodable after the patience; what follows
-    waits, in order.
-    """
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
+def test_unknown_schema_is_a_dead_letter(wire: Wire, processor: Processor) -> None:
+    """What follows is applied, in order."""
     workflow_id = key_for(wire, 0)
     wire.send(SignalWorkflow(workflow_id, "before"))
     wire.send_raw(workflow_id.encode(), SINGLE_OBJECT_MARKER + b"12345678" + b"data")
@@ -167,48 +159,6 @@ def test_unknown_schema_is_waited_for(
     wire.flush()
     (letter,) = _letters(wire, 1)
     assert parse_dead_letter(letter.headers()).reason == dead_letters.UNKNOWN_SCHEMA
-    until(lambda: wire.counts() == {workflow_id: [1, 2]})
-
-
-def test_a_producer_of_unknown_schemas_does_not_hold_its_partition_each_time(
-    wire: Wire,
-    processor: Processor,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The first is waited for; those that follow for a moment: whoever publishes before writing,
-    as the contract asks, needs no more.
-    """
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_MOMENT_SECONDS", 0.25)
-    caplog.set_level(logging.INFO, "odradek.processor.intake")
-    workflow_id = key_for(wire, 0)
-    for number in range(4):
-        wire.send_raw(workflow_id.encode(), SINGLE_OBJECT_MARKER + b"1234567%d" % number + b"data")
-    wire.send(SignalWorkflow(workflow_id, "after"))
-    wire.flush()
-    until(lambda: wire.counts() == {workflow_id: [1]})
-    assert re.findall(r"waiting for schema \S+.*?, ([\d.]+) s at most", caplog.text) == [
-        "0.5",
-        "0.25",
-        "0.25",
-        "0.25",
-    ]
-
-
-def test_registry_framing_without_a_registry_is_not_waited_for(
-    wire: Wire, processor: Processor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody could tell its schema: a dead letter at once, and its partition goes on."""
-    monkeypatch.setattr("odradek.processor.intake.SCHEMA_PATIENCE_SECONDS", 3_600)
-    workflow_id = key_for(wire, 0)
-    wire.send(SignalWorkflow(workflow_id, "before"))
-    wire.send_raw(workflow_id.encode(), b"\x00\x00\x00\x00\x07garbage")
-    wire.send(SignalWorkflow(workflow_id, "after"))
-    wire.flush()
-    (letter,) = _letters(wire, 1)
-    found = parse_dead_letter(letter.headers())
-    assert found.reason == dead_letters.UNKNOWN_SCHEMA and "schema_registry_url" in found.message
     until(lambda: wire.counts() == {workflow_id: [1, 2]})
 
 
@@ -247,7 +197,7 @@ def test_one_bad_input_stops_nobody(
     poison: str, wire: Wire, processor: Processor, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A defect of the engine, a row too large for `state`, an output that the broker refuses:
-    that run is held, its input a dead letter.
+    its input is a dead letter.
     """
     bad, good = key_for(wire, 0, "bad"), key_for(wire, 0, "good")
     wire.send(SignalWorkflow(bad, "first"))
@@ -262,36 +212,20 @@ def test_one_bad_input_stops_nobody(
     assert parse_dead_letter(letter.headers()).reason == dead_letters.NOT_APPLIED
     until(lambda: wire.counts().get(good) == list(range(1, 51)))
     assert wire.counts()[bad] == [1]
-    run = wire.rows()["run", bad]
-    assert isinstance(run, RunRow)
-    assert run.parked_reason.startswith("held: ")
-    place = parse_dead_letter(letter.headers())
-    assert (
-        f"(its input {place.topic}/{place.partition}/{place.offset} was not applied and is a dead"
-        " letter" in run.parked_reason
-    )
-    (listed,) = until(
-        lambda: [one for one in wire.records(wire.topics.executions) if one.workflow_id == bad]
-    )
-    assert (listed.parked_reason, listed.reported_problems) == (
-        run.parked_reason,
-        HELD_PROBLEMS,
-    ), "lists have it before its next input"
     (reply,) = until(lambda: wire.records(wire.topics.replies))
     assert (reply.request_id, reply.status) == ("r", INTERNAL)
     lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
     said = {
         start: line
         for line in lines
-        for start in ("dead letter", "lane")
+        for start in ("dead letter", "partition")
         if line["message"].startswith(start)
     }
     assert (
-        "giving up on" in said["lane"]["message"]
-        and said["lane"]["workflow_id"] == said["dead letter"]["workflow_id"] == bad
+        "giving up on" in said["partition"]["message"]
+        and said["partition"]["workflow_id"] == said["dead letter"]["workflow_id"] == bad
     )
     totals = processor.statistics().totals
-    assert totals.parked == 1
     # An abort right after a commit may meet a transaction that the coordinator has not begun yet
     # (INVALID_TXN_STATE): then owned anew.
     assert totals.dropped <= (
@@ -322,7 +256,6 @@ def test_output_refused_once_the_metadata_is_there(wire: Wire) -> None:
         assert "Unknown partition" in parse_dead_letter(letter.headers()).message
         until(lambda: wire.counts().get(good) == [1])
         totals = processor.statistics().totals
-        assert totals.parked == 1
         assert (
             totals.dropped <= 3
         )  # 0 when the new producer had the metadata in time; more than 1: see above

@@ -9,8 +9,9 @@ import threading
 import pytest
 
 from odradek.kafka.admin import ClusterAdmin
-from odradek.processor import lane as lane_module
+from odradek.processor.errors import PartitionReset
 from odradek.processor.group import Group
+from odradek.processor.partition import Partition
 from tests.kafka.lane_host import make_processor
 from tests.kafka.lane_records import Wire
 from tests.support.records import QUEUE
@@ -26,7 +27,7 @@ def test_group_offset_never_comes_before_the_position_row(
 
     An offset committed before the row would trip the next owner for ever.
     """
-    ordinary = lane_module.Lane._commit_position
+    ordinary = Partition._count_crash
     rounds = threading.Semaphore(0)
     turns = Group._commit_offsets
 
@@ -34,29 +35,23 @@ def test_group_offset_never_comes_before_the_position_row(
         turns(group, final=final)
         rounds.release()
 
-    def slow(lane: lane_module.Lane, *, processing: str = "") -> None:
+    def slow(partition: Partition) -> None:
         for _ in range(4):  # two rounds at least lie between the position's being known and here
-            rounds.acquire(timeout=0 if lane._stopping.is_set() else 2)
-        raise lane_module.Dropped("the first transaction had no time to end")
+            rounds.acquire(timeout=0 if partition._stopping.is_set() else 2)
+        raise PartitionReset("the first transaction had no time to end")
 
     monkeypatch.setattr(Group, "_commit_offsets", commit_offsets)
-    monkeypatch.setattr(lane_module.Lane, "_commit_position", slow)
+    monkeypatch.setattr(Partition, "_count_crash", slow)
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:
-        until(
-            lambda: (
-                sum(lane.counters.dropped for lane in processor._group.lanes.values()) >= 2
-                if processor._group
-                else False
-            )
-        )
+        until(lambda: processor.statistics().totals.dropped >= 2)
     finally:
         processor.stop()  # drained: what is committed at the end counts too
     group = wire.topics.processor_group(QUEUE)
     assert ClusterAdmin(wire.settings).committed_offsets(group, wire.events, range(2)) == {}
 
-    monkeypatch.setattr(lane_module.Lane, "_commit_position", ordinary)
+    monkeypatch.setattr(Partition, "_count_crash", ordinary)
     processor = make_processor(wire.settings, QUEUE)
     processor.start()
     try:

@@ -1,4 +1,4 @@
-"""Lanes that stand still, seen from outside on a real broker: one whose code does not come back,
+"""Partitions that stand still, seen from outside on a real broker: one whose code does not come back,
 and a whole process that is stopped.
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from odradek import cli
-from odradek.processor import lane
-from odradek.processor.errors import Dropped
-from odradek.processor.work import Work
+from odradek.processor.errors import PartitionReset
+from odradek.processor.partition import Partition
+from odradek.processor.partition_state import PartitionBatch
 from odradek.web.kafka.facts import SILENT_AFTER_MS, STALLED_AFTER_MS
 from odradek.wire.events import SignalWorkflow
 from tests.kafka.lane_host import make_processor
@@ -65,7 +65,7 @@ def those(describe: Describe, condition: Callable[[dict[str, Any]], bool]) -> li
     return found if all(map(condition, found)) else []
 
 
-def test_a_lane_whose_code_does_not_come_back(
+def test_a_partition_whose_code_does_not_come_back(
     wire: Wire, describe: Describe, tmp_path: Path
 ) -> None:
     """Its process goes on to report, and its neighbour to work: only the lane's own word tells."""
@@ -134,20 +134,20 @@ def test_a_processor_that_is_stopped(wire: Wire, describe: Describe) -> None:
         until(lambda: wire.counts().get(key_for(wire, 0)) == [1])
 
 
-def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(
+def test_a_partition_that_is_reset_again_and_again_makes_no_progress(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It owns, restores and begins anew each time, and is at the same input all along; its
     neighbour has nothing to do, which is fine.
     """
-    real = lane.Lane._transact
+    real = Partition._commit
 
-    def transact(self: lane.Lane, work: Work, refused: dict[str, str]) -> None:
-        if self.partition == 0 and work.messages:
-            raise Dropped("trouble of the cluster", blameless=True)
-        real(self, work, refused)
+    def commit(self: Partition, batch: PartitionBatch) -> None:
+        if self.number == 0 and batch.messages:
+            raise PartitionReset("trouble of the cluster")
+        real(self, batch)
 
-    monkeypatch.setattr(lane.Lane, "_transact", transact)
+    monkeypatch.setattr(Partition, "_commit", commit)
     processor = make_processor(wire.settings, QUEUE)
 
     def standing() -> list[int]:
@@ -169,7 +169,7 @@ def test_a_lane_that_is_dropped_again_and_again_makes_no_progress(
             "each own restored something and committed a position, which is no progress"
         )
         until(lambda: standing()[1] > neighbour)
-        monkeypatch.setattr(lane.Lane, "_transact", real)
+        monkeypatch.setattr(Partition, "_commit", real)
         until(lambda: wire.counts() == {key_for(wire, 0): [1]})
         until(lambda: standing()[0] > first + 50)
     finally:
