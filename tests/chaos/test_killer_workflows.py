@@ -83,7 +83,7 @@ async def held(run: WorkflowHandle[Any, Any]) -> None:
         except RPCError:  # no owner lives just now
             continue
         assert found.status is WorkflowExecutionStatus.RUNNING
-        reason = found.parked_reason
+        reason = found.quarantine_reason
 
 
 @pytest.mark.promise("quarantine")

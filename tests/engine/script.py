@@ -84,8 +84,8 @@ class ContinueNow(Exception):
         self.command = command
 
 
-class Parked(Exception):
-    """Fails the task and parks the run."""
+class Crashed(Exception):
+    """Fails the task as the watchdog does."""
 
 
 class Handle:
@@ -209,9 +209,9 @@ class ScriptInstance:
         )
         try:
             self._run(activation)
-        except Parked as error:
+        except Crashed as error:
             completion: Completion = TaskFailed(
-                Failure(message=str(error), type="Parked"), park=True
+                Failure(message=str(error), type="Crashed"), crashed=True
             )
         except Exception as error:
             completion = TaskFailed(Failure(message=str(error), type=type(error).__name__))

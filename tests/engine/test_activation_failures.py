@@ -98,7 +98,7 @@ def test_fails_the_task(what: str) -> None:
     failed = run.task_failure(run.initialize())
     assert failed.failure.type == type(RAISES[what]()).__name__
     assert failed.cause == "WORKFLOW_WORKER_UNHANDLED_FAILURE"
-    assert not failed.park
+    assert not failed.crashed
     run.instance.close()
 
 

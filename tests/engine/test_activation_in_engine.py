@@ -226,7 +226,7 @@ def test_a_spinning_workflow_is_parked_and_its_neighbours_go_on() -> None:
             lane.start("Spinning", workflow_id="bad"), lane.start("Order", "1", workflow_id="good")
         )
         assert [task.workflow_id for task in lane.tasks] == ["good"]
-        assert "[TMPRL1101] Potential deadlock detected" in lane.run("bad").parked_reason
+        assert "[TMPRL1101] Potential deadlock detected" in lane.run("bad").quarantine_reason
         lane.step(lane.signal("anything", workflow_id="bad"), completed(lane.last_task(), "ok"))
         assert lane.last_task().activity_type == "reserve"
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 import odradek.engine.engine as engine_module
 from odradek.engine.ports import EngineLimits
-from odradek.wire.events import DescribeWorkflow, TerminateWorkflow, UnparkWorkflow
+from odradek.wire.events import DescribeWorkflow, ReleaseWorkflow, TerminateWorkflow
 from odradek.wire.history import WorkflowTaskFailed
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.problems import (
@@ -135,11 +135,11 @@ def test_a_parked_run_says_so_at_once_and_unparking_takes_it_away() -> None:
     w.restart()
     assert len(w.summaries) == before, "tried by a new engine, parked again for the same reason"
     code.error = RuntimeError("bug")
-    w.step(UnparkWorkflow("w", reply_to="c"))
+    w.step(ReleaseWorkflow("w", reply_to="c"))
     assert said(w)[before:] == [[TASK_FAILED, UNHANDLED]], "not parked any more, but failing"
-    assert w.summaries[-1].parked_reason == ""
+    assert w.summaries[-1].quarantine_reason == ""
     code.error = None
-    w.step(UnparkWorkflow("w", reply_to="c", request_id="u2"))
+    w.step(ReleaseWorkflow("w", reply_to="c", request_id="u2"))
     assert said(w)[before + 1 :] == [[]]
 
 

@@ -18,10 +18,10 @@ from odradek.wire.events import (
     DescribeWorkflow,
     FetchHistory,
     QueryWorkflow,
+    ReleaseWorkflow,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
-    UnparkWorkflow,
 )
 from odradek.wire.history import (
     WorkflowExecutionSignaled,
@@ -834,7 +834,7 @@ BY_RUN: Any = (
     DescribeWorkflow,
     FetchHistory,
     AwaitResult,
-    UnparkWorkflow,
+    ReleaseWorkflow,
     DeleteWorkflow,
 )
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from odradek.engine.keys import PARKED_DUE_MS, timer_key
+from odradek.engine.keys import timer_key
 from odradek.engine.ports import EngineLimits
 from odradek.engine.replay import replay_history
 from odradek.wire.events import (
@@ -37,7 +37,7 @@ from odradek.wire.events import (
 )
 from odradek.wire.payload import RetryPolicy
 from odradek.wire.state import ActivityRow, RunRow, TimerRow, UserTimerRow
-from tests.engine.script import ActivityFailure, Canceled, Parked, ScriptActivator, WorkflowFailure
+from tests.engine.script import ActivityFailure, Canceled, Crashed, ScriptActivator, WorkflowFailure
 from tests.engine.world import World, canceled, completed, failed, heartbeat, started
 
 IDS = ("a", "b")
@@ -117,7 +117,7 @@ class Code:
         elif name == "memo":
             ctx.upsert_memo(value=op[1])
         elif name == "fragile" and self.broken and not ctx.replaying:
-            raise Parked("spins") if self.broken == "park" else RuntimeError("bug")
+            raise Crashed("spins") if self.broken == "crash" else RuntimeError("bug")
         elif name in ("wait", "spawn") and handles:
             handle = handles[op[1] % len(handles)]
             if name == "spawn":
@@ -323,7 +323,7 @@ class Lanes(RuleBasedStateMachine):
             world.now_ms = self.world.now_ms
         self.step()
 
-    @rule(broken=st.sampled_from(["", "", "fail", "park"]))
+    @rule(broken=st.sampled_from(["", "", "fail", "crash"]))
     def change_code(self, broken: str) -> None:
         self.code.broken = broken
 
@@ -394,8 +394,7 @@ def _timers_of(run: RunRow) -> set[str]:
         "RUN_TIMEOUT": run.run_timeout_due_ms,
         "EXECUTION_TIMEOUT": run.execution_timeout_due_ms,
     }
-    mark = {timer_key(PARKED_DUE_MS, run.run_id, "WORKFLOW_TASK")} if run.parked_reason else set()
-    return mark | {timer_key(due, run.run_id, kind) for kind, due in dues.items() if due}
+    return {timer_key(due, run.run_id, kind) for kind, due in dues.items() if due}
 
 
 def _without_cache(limits: EngineLimits) -> EngineLimits:

@@ -240,7 +240,9 @@ def test_command(what: str) -> None:
     event = failed_task(lane)
     assert event.cause == cause and event.failure is not None and named in event.failure.message
     assert (
-        len(lane.tasks) == 1 and lane.run().parked_reason == "" and lane.run().status == "RUNNING"
+        len(lane.tasks) == 1
+        and lane.run().quarantine_reason == ""
+        and lane.run().status == "RUNNING"
     )
 
     lane.step(lane.signal("tell", "still here"))
@@ -299,7 +301,7 @@ def test_error_with_such_a_text(raises: str) -> None:
         assert failure is not None and failure.cause is not None
         assert failure.type == failure.cause.message == "bad-\\udcff"
     assert failure is not None and failure.message == "cannot use bad-\\udcff"
-    assert lane.run().parked_reason == ""
+    assert lane.run().quarantine_reason == ""
 
 
 @pytest.mark.parametrize("fails", ["workflow", "task", "query"])
@@ -437,7 +439,7 @@ def test_defect_with_such_a_text_keeps_the_input(monkeypatch: pytest.MonkeyPatch
     lane.step(lane.start("Does"))
     monkeypatch.setattr("odradek.engine.tasks.commands.apply", breaks_plainly)
     lane.step(completed(lane.last_task(), "paid"))
-    assert "ActivityTaskCompleted" in lane.names() and "bad-\\udcff" in lane.run().parked_reason
+    assert "ActivityTaskCompleted" in lane.names() and "bad-\\udcff" in lane.run().quarantine_reason
     monkeypatch.undo()
     lane.restart()
     assert values(lane.results[0].result) == ["paid"]

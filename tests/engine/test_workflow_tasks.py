@@ -12,7 +12,7 @@ import odradek.engine.engine as engine_module
 from odradek.engine.activation import Commands
 from odradek.engine.ports import RESULTS, Batch, EngineLimits
 from odradek.wire import outcomes
-from odradek.wire.events import DescribeWorkflow, QueryWorkflow, TerminateWorkflow, UnparkWorkflow
+from odradek.wire.events import DescribeWorkflow, QueryWorkflow, ReleaseWorkflow, TerminateWorkflow
 from odradek.wire.history import TimerStarted, WorkflowExecutionSignaled, WorkflowTaskFailed
 from tests.engine.script import Parked, ScriptActivator, WorkflowFailure, payload, values
 from tests.engine.world import World, completed
@@ -156,16 +156,16 @@ def test_a_restart_is_new_code_and_tries_at_the_next_input() -> None:
 def test_parked_run_is_tried_when_an_operator_says_so() -> None:
     w, switch = failing(Parked("spins"))
     run = w.run()
-    assert run.parked_reason.endswith("spins")
-    assert w.summaries[-1].parked_reason == run.parked_reason
+    assert run.quarantine_reason.endswith("spins")
+    assert w.summaries[-1].quarantine_reason == run.quarantine_reason
     assert w.effects[-1].parked == [run.run_id]
     w.step(w.signal("one"))
     assert switch.tries == 1
     switch.error = None
-    w.step(UnparkWorkflow("w", reply_to="c"))
+    w.step(ReleaseWorkflow("w", reply_to="c"))
     assert w.replies[-1].status == outcomes.OK
     assert outcome(w) == ["one"]
-    assert w.summaries[-1].parked_reason == ""
+    assert w.summaries[-1].quarantine_reason == ""
 
 
 def test_parked_runs_are_taken_up_by_the_next_engine_without_any_input() -> None:
@@ -176,14 +176,14 @@ def test_parked_runs_are_taken_up_by_the_next_engine_without_any_input() -> None
     w.restart()
     while w.step().steps:
         pass
-    assert all(w.run(f"w{n}").parked_reason == "" for n in range(120))
+    assert all(w.run(f"w{n}").quarantine_reason == "" for n in range(120))
     assert w.tables.table("timer") == {}
 
 
 def test_a_run_parked_again_by_the_new_code_is_tried_once() -> None:
     w, switch = failing(Parked("spins"))
     w.restart()
-    assert switch.tries == 2 and w.run().parked_reason
+    assert switch.tries == 2 and w.run().quarantine_reason
     w.step()
     w.step(w.signal("x"))
     assert switch.tries == 2
@@ -192,30 +192,30 @@ def test_a_run_parked_again_by_the_new_code_is_tried_once() -> None:
 def test_unpark_retries_a_failing_run_before_its_back_off_and_finds_closed_runs_closed() -> None:
     w, switch = failing(RuntimeError("bug"))
     switch.error = None
-    w.step(UnparkWorkflow("w", reply_to="c"), w.signal("x"))
+    w.step(ReleaseWorkflow("w", reply_to="c"), w.signal("x"))
     assert outcome(w) == ["x"]
-    w.step(UnparkWorkflow("w", reply_to="c"))
+    w.step(ReleaseWorkflow("w", reply_to="c"))
     assert w.replies[-1].status == outcomes.NOT_FOUND
 
 
 def test_unpark_of_a_run_that_is_not_parked_says_so_and_does_nothing() -> None:
     w, switch = failing(Parked("spins"))
     switch.error = None
-    w.step(UnparkWorkflow("w", request_id="1", reply_to="c"))
-    assert w.replies[-1].status == outcomes.OK and not w.run().parked_reason
+    w.step(ReleaseWorkflow("w", request_id="1", reply_to="c"))
+    assert w.replies[-1].status == outcomes.OK and not w.run().quarantine_reason
     tries = switch.tries
     w.step(
-        UnparkWorkflow("w", request_id="1", reply_to="c")
+        ReleaseWorkflow("w", request_id="1", reply_to="c")
     )  # its answer was lost: it is the same request
     assert w.replies[-1].status == outcomes.OK
-    w.step(UnparkWorkflow("w", request_id="2", reply_to="c"))
+    w.step(ReleaseWorkflow("w", request_id="2", reply_to="c"))
     assert (
         w.replies[-1].status == outcomes.FAILED_PRECONDITION
         and "'w' is not parked" in w.replies[-1].message
     )
     assert switch.tries == tries
     w.restart()
-    w.step(UnparkWorkflow("w", request_id="1", reply_to="c"))
+    w.step(ReleaseWorkflow("w", request_id="1", reply_to="c"))
     assert w.replies[-1].status == outcomes.OK and switch.tries == tries
 
 
@@ -614,7 +614,7 @@ def test_defect_on_one_input_parks_that_run_and_dead_letters_the_input(
         "ZeroDivisionError" in effects.dead_letters[0].trace
         and "a defect" in effects.dead_letters[0].reason
     )
-    assert "a defect" in w.run("a").parked_reason and w.run("a").status == "RUNNING"
+    assert "a defect" in w.run("a").quarantine_reason and w.run("a").status == "RUNNING"
     signals = [
         event.attributes.signal_name
         for event in w.history(w.run_id("a"))
@@ -622,7 +622,7 @@ def test_defect_on_one_input_parks_that_run_and_dead_letters_the_input(
     ]
     assert signals == ["one", "two"]
     assert w.run("b").status == "COMPLETED"
-    w.step(UnparkWorkflow("a", reply_to="c"))
+    w.step(ReleaseWorkflow("a", reply_to="c"))
     assert w.run("a").status == "COMPLETED"
 
 
@@ -658,7 +658,7 @@ def test_defect_in_a_task_parks_the_run_and_loses_no_input() -> None:
         ]
     )
     assert w.run("b").status == "COMPLETED"
-    assert "ZeroDivisionError" in w.run("a").parked_reason
+    assert "ZeroDivisionError" in w.run("a").quarantine_reason
     assert w.names(w.run_id("a")) == [
         "WorkflowExecutionStarted",
         "WorkflowExecutionSignaled",
@@ -696,7 +696,7 @@ def test_defect_in_a_query_answers_internal_and_parks_nothing() -> None:
     assert w.replies[-1].status == outcomes.INTERNAL and "in a query" in w.replies[-1].message
     assert (
         w.names()[-2:] == ["WorkflowExecutionSignaled", "WorkflowTask"]
-        and w.run().parked_reason == ""
+        and w.run().quarantine_reason == ""
     )
 
 

@@ -26,7 +26,6 @@ from odradek.engine.ports import (
     RowChange,
     StepResult,
 )
-from odradek.engine.task_timer import marks
 from odradek.wire.codec import Codec
 from odradek.wire.events import (
     ActivityTaskCanceled,
@@ -116,15 +115,13 @@ class World:
             self.activator, namespace="default", task_queue="q", limits=self.limits
         )
 
-    def restart(self) -> None:
-        """Another owner: nothing but the tables is left. It tries parked runs again first, as a
-        lane does.
+    def restart(self, crashed: list[str] | None = None) -> None:
+        """Another owner: nothing but the tables is left. `crashed`: run ids whose code executed
+        when the process died.
         """
         self.engine = self._engine()
-        after = ""
-        while found := list(marks(self.tables, after=after, limit=50)):
-            self.step(timers=[timer for _, timer in found])
-            after = found[-1][0]
+        if crashed:
+            self._take(self.engine.step(self.tables, Batch(self.now_ms, [], crashed=crashed)))
         self.step()
 
     # ---------------------------------------------------------------- steps
@@ -341,7 +338,7 @@ def assert_same(first: StepResult, second: StepResult) -> None:
     assert first.rows == second.rows
     assert first.outputs == second.outputs
     assert first.replies == second.replies
-    assert first.parked == second.parked
+    assert first.quarantined == second.quarantined
     assert [letter.offset for letter in first.dead_letters] == [
         letter.offset for letter in second.dead_letters
     ]

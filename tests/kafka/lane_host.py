@@ -24,11 +24,10 @@ import msgspec
 from odradek.config import Settings
 from odradek.engine import ports
 from odradek.engine.activation import WorkflowInstance
-from odradek.engine.keys import PARKED_DUE_MS, event_key, timer_key
+from odradek.engine.keys import event_key, timer_key
 from odradek.engine.ports import Batch, Output, RowChange, StepResult, Tables
 from odradek.processor import Processor, context, partition
 from odradek.processor.encoder import Encoder, Rows
-from odradek.processor.records import timer_row_key
 from odradek.processor.topic_limits import Record
 from odradek.wire.events import ActivityTaskFailed, SignalWorkflow
 from odradek.wire.history import HistoryEvent, TimerFired
@@ -46,9 +45,6 @@ DIE = "die"  # this process kills itself
 GATE = "gate"  # waits until the test opens `CountingEngine.gate`
 SLOW = "slow:"  # slow:50 takes 50 ms
 HOLD = "hold:"  # hold:/a/file waits until that file is there
-# the run is marked as parked: each new owner tries it, and dies over one whose workflow id begins
-# with `kkiller`
-PARK = "park"
 
 
 class CountingEngine:
@@ -97,16 +93,6 @@ class CountingEngine:
                     f"offset {each.offset}",
                 )
         for timer in batch.timers:
-            if timer.due_ms == PARKED_DUE_MS:
-                rows[ports.TIMER, timer_row_key(timer)] = timer
-                run = tables.get(ports.RUN, timer.run_id)
-                if (
-                    timer.workflow_id.startswith("kkiller")
-                    and isinstance(run, RunRow)
-                    and not run.parked_reason
-                ):
-                    os.kill(os.getpid(), signal.SIGKILL)
-                continue
             self._count(timer.workflow_id, "fired", tables, rows, effects, f"timer {timer.due_ms}")
         effects.rows = [
             RowChange(table, key, row, getattr(row, "workflow_id", key))
@@ -135,9 +121,6 @@ class CountingEngine:
         if name == HUGE_ROW:
             details = [Payload(data=os.urandom(17 * 1024 * 1024))]
             rows[ports.RUN, "huge"] = RunRow("huge", "huge", "T", "huge", static_details=details[0])
-        if name == PARK:
-            mark = TimerRow(PARKED_DUE_MS, event.workflow_id, event.workflow_id, "WORKFLOW_TASK")
-            rows[ports.TIMER, timer_row_key(mark)] = mark
         if name.startswith(TIMER):
             due_ms, run_id = now_ms + int(name.removeprefix(TIMER)), event.workflow_id
             rows[ports.TIMER, timer_key(due_ms, run_id, "USER", 1)] = TimerRow(

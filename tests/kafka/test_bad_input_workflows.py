@@ -294,7 +294,7 @@ async def test_workflow_code_that_makes_what_cannot_be_written(
             assert failed.cause == cause
             await handle.signal(Unwritable.tell, "more")
             description = await handle.describe()
-            assert (description.status, description.parked_reason) == (
+            assert (description.status, description.quarantine_reason) == (
                 WorkflowExecutionStatus.RUNNING,
                 "",
             )
@@ -358,8 +358,8 @@ async def test_workflow_code_that_keeps_its_thread(client: Client, how: str) -> 
     async with Worker(client, task_queue=QUEUE, workflows=[Blocks, Doubles], activities=[double]):
         handle = await client.start_workflow(Blocks.run, how, id=how, task_queue=QUEUE)
         await neighbours_complete(client)
-        description = await described(handle, lambda it: it.parked_reason)
-        assert "Potential deadlock detected" in description.parked_reason
+        description = await described(handle, lambda it: it.quarantine_reason)
+        assert "Potential deadlock detected" in description.quarantine_reason
         assert description.status is WorkflowExecutionStatus.RUNNING
         await neighbours_complete(client, name="later")
         await handle.signal("anything")

@@ -226,7 +226,7 @@ def test_unwritable_row_fails_its_task_and_keeps_the_input(
         until(lambda: wire.records(wire.topics.results))
         until(lambda: wire.rows()["run", "run-w"].task_failure is not None)
         row = wire.rows()["run", "run-w"]
-        assert row.parked_reason == "" and not wire.records(wire.topics.dead_letters(QUEUE))
+        assert row.quarantine_reason == "" and not wire.records(wire.topics.dead_letters(QUEUE))
         assert (
             "fit a long" if what == "number" else "max.message.bytes"
         ) in row.task_failure.message

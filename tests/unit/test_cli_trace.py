@@ -177,10 +177,10 @@ def test_icons_have_colors() -> None:
 
 def described(run: TracedRun, **fields: Any) -> list[str]:
     status = fields.pop("status", "RUNNING")
-    parked = fields.pop("parked_reason", "")
+    parked = fields.pop("quarantine_reason", "")
     run.describe(
         WorkflowDescription(
-            summary("order-1", "run-1", status=status, parked_reason=parked), **fields
+            summary("order-1", "run-1", status=status, quarantine_reason=parked), **fields
         )
     )
     return text(run)
@@ -254,9 +254,9 @@ def test_a_run_that_does_not_get_on() -> None:
     assert described(run, pending_task_attempt=3, pending_task_failure=Failure("bug"))[2:] == [
         failing
     ]
-    assert described(run, parked_reason="it blocks")[2:] == [" │   Does not get on: it blocks"]
+    assert described(run, quarantine_reason="it blocks")[2:] == [" │   Does not get on: it blocks"]
     run.update(HistoryEvent(2, NOW_MS, history.WorkflowExecutionTerminated()))
-    assert described(run, parked_reason="it blocks") == [" ╪ x OrderSaga (1.0 min)", HEAD[1]]
+    assert described(run, quarantine_reason="it blocks") == [" ╪ x OrderSaga (1.0 min)", HEAD[1]]
 
 
 def test_what_is_pending_of_a_run_that_has_closed_is_not_taken() -> None:

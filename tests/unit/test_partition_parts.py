@@ -29,10 +29,10 @@ from odradek.wire.events import (
     CancelWorkflow,
     DeleteWorkflow,
     QueryWorkflow,
+    ReleaseWorkflow,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
-    UnparkWorkflow,
 )
 from odradek.wire.headers import REDRIVEN_FROM
 from odradek.wire.request_ids import is_made_once
@@ -109,7 +109,7 @@ def test_what_is_no_fault_of_the_record_passes(error: Exception) -> None:
         SignalWorkflow("w", "s"),
         CancelWorkflow("w"),
         TerminateWorkflow("w"),
-        UnparkWorkflow("w"),
+        ReleaseWorkflow("w"),
         DeleteWorkflow("w"),
     ],
 )

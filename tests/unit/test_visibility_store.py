@@ -398,7 +398,7 @@ def test_runs_whose_task_keeps_failing_are_found(store: VisibilityStore) -> None
                 2,
                 "parked",
                 reported_problems=["category=WorkflowTaskFailed", "category=Parked"],
-                parked_reason="spins",
+                quarantine_reason="spins",
             ),
         ]
     )

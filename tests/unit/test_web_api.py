@@ -37,7 +37,7 @@ from odradek.web.kafka.facts import QueueView
 from odradek.web.options import ServerOptions
 from odradek.web.runs import Page, RunReader
 from odradek.web.segments import segment, segment_text
-from odradek.wire.events import UnparkWorkflow
+from odradek.wire.events import ReleaseWorkflow
 from odradek.wire.history import ActivityTaskStartedEvent, HistoryEvent
 from odradek.wire.outcomes import ExecutionSummary, LaneStatus, MemberStatus
 from odradek.wire.partitioner import partition_for
@@ -198,7 +198,7 @@ async def test_describe_and_history_with_places(server: WebServer) -> None:
 
 
 async def test_unpark(server: WebServer) -> None:
-    server.add(summary("order-1", parked_reason="bug"))
+    server.add(summary("order-1", quarantine_reason="bug"))
     async with server.client() as client:
         assert ok(
             await client.post(f"{API}/workflows/order-1/unpark", json={"run_id": "run-of-order-1"})
@@ -209,7 +209,7 @@ async def test_unpark(server: WebServer) -> None:
         assert (
             await client.post(f"{API}/workflows/order-1/unpark", json={"run": "x"})
         ).status_code == 400
-    (record,) = server.transport.records(UnparkWorkflow)
+    (record,) = server.transport.records(ReleaseWorkflow)
     assert record.run_id == "run-of-order-1" and record.identity == "anonymous@http"
 
 
@@ -217,7 +217,7 @@ async def test_unpark_of_a_run_that_is_not_parked_says_so(server: WebServer) -> 
     server.add(summary("order-1"))
 
     def answer(queue: str, record: Any) -> Any:
-        if isinstance(record, UnparkWorkflow):
+        if isinstance(record, ReleaseWorkflow):
             return reply_to(
                 record,
                 "FAILED_PRECONDITION",

@@ -121,7 +121,7 @@ async def test_failing_tasks_are_marked_counted_and_found(server: UiServer) -> N
             summary(
                 "held",
                 reported_problems=["category=WorkflowTaskFailed", "category=Parked"],
-                parked_reason="spins",
+                quarantine_reason="spins",
             )
         )
         html = (await client.get("/runs")).text

@@ -32,9 +32,9 @@ from odradek.web.ui.run_pages import METADATA
 from odradek.wire.events import (
     CancelWorkflow,
     QueryWorkflow,
+    ReleaseWorkflow,
     SignalWorkflow,
     TerminateWorkflow,
-    UnparkWorkflow,
 )
 from odradek.wire.history import ActivityTaskScheduled, ActivityTaskStartedEvent, HistoryEvent
 from odradek.wire.outcomes import COMPLETED, FAILED, WorkflowDescription
@@ -187,7 +187,7 @@ async def test_every_page_has_one_heading_and_leaves_no_level_out(server: UiServ
 
 
 async def test_markup_in_data_is_text(server: UiServer) -> None:
-    run = summary(EVIL, "r1", workflow_type=EVIL, memo={EVIL: plain(EVIL)}, parked_reason=EVIL)
+    run = summary(EVIL, "r1", workflow_type=EVIL, memo={EVIL: plain(EVIL)}, quarantine_reason=EVIL)
     server.add(run, completed_history(run))
     async with browser(server) as client:
         base = "/workflows/%3Cscript%3Ealert(1)%3C%2Fscript%3E/r1"
@@ -444,7 +444,7 @@ async def test_old_lists_say_so(server: UiServer) -> None:
 
 
 async def test_a_run(server: UiServer) -> None:
-    run = summary("order-1", parked_reason="stuck for good")
+    run = summary("order-1", quarantine_reason="stuck for good")
     server.add(run)
     server.owner.descriptions["order-1"] = busy_description(run)
     async with browser(server) as client:
@@ -472,7 +472,7 @@ async def test_a_run(server: UiServer) -> None:
 
 async def test_a_parked_run_is_said_to_wait_for_somebody(server: UiServer) -> None:
     """One box, and it says whether the run is tried again by itself, and when."""
-    run = summary("order-1", parked_reason="blocked for 60 s")
+    run = summary("order-1", quarantine_reason="blocked for 60 s")
     server.add(run)
     server.owner.descriptions["order-1"] = WorkflowDescription(
         run, pending_task_attempt=3, pending_task_failure=Failure("stuck", type="Blocked")
@@ -759,7 +759,7 @@ async def test_queries_with_arguments(server: UiServer) -> None:
         ("signal", {"signal_name": "approve", "input": "true null"}, SignalWorkflow, "signaled"),
         ("cancel", {"reason": "changed my mind"}, CancelWorkflow, "canceled"),
         ("terminate", {"reason": "enough"}, TerminateWorkflow, "terminated"),
-        ("unpark", {}, UnparkWorkflow, "unparked"),
+        ("unpark", {}, ReleaseWorkflow, "unparked"),
     ],
 )
 async def test_actions(
@@ -788,7 +788,7 @@ async def test_trying_again_a_run_that_is_not_parked_says_so(server: UiServer) -
     filled(server)
 
     def answer(queue: str, record: Any) -> Any:
-        if isinstance(record, UnparkWorkflow):
+        if isinstance(record, ReleaseWorkflow):
             return reply_to(
                 record,
                 "FAILED_PRECONDITION",

@@ -84,7 +84,7 @@ class Run:
             "RootWorkflowId": ("Keyword", s.root_workflow_id or None),
             "RootRunId": ("Keyword", s.root_run_id or None),
             "FirstExecutionRunId": ("Keyword", s.first_execution_run_id or None),
-            "ParkedReason": ("Keyword", s.parked_reason or None),
+            "ParkedReason": ("Keyword", s.quarantine_reason or None),
             "TemporalReportedProblems": ("KeywordList", s.reported_problems or None),
         }
         if name in columns:

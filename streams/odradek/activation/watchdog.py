@@ -275,7 +275,7 @@ _OWN_FILES = (
 
 class WatchedActivator:
     """An activator whose instances are watched: an activation that exceeds the timeout ends as
-    `TaskFailed(park=True)`.
+    `TaskFailed(crashed=True)`.
     """
 
     def __init__(
@@ -344,13 +344,12 @@ class WatchedInstance:
         message = (
             f"[TMPRL1101] Potential deadlock detected: workflow {self.workflow_type} (id"
             f" {self.workflow_id}) did not yield within {self._watchdog.timeout:g} second(s). It"
-            " was interrupted and parked: it is tried again after a minute or more, with new code,"
-            f" or by `odradek workflow unpark`. It stood at\n{stack}"
+            f" was interrupted, which counts as a crash. It stood at\n{stack}"
         )
         logger.error("%s", message, extra=self.log_ids)
         return TaskFailed(
             Failure(message=message, type="DeadlockError", stack_trace=stack),
-            park=True,
+            crashed=True,
             logged=True,
         )
 

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
 
-from odradek.wire.problems import PARKED
+from odradek.wire.problems import QUARANTINED
 
 COLORS = ("always", "never", "auto")
 TIME_FORMATS = ("relative", "iso", "raw")
@@ -114,7 +114,9 @@ def run_status_text(status: str, problems: Sequence[str] = ()) -> Painted:
     shown = status.title().replace("_", "")
     if not problems:
         return status_text(status, shown)
-    return Painted(f"{shown} (parked)" if PARKED in problems else f"{shown} (task failing)", RED)
+    return Painted(
+        f"{shown} (quarantined)" if QUARANTINED in problems else f"{shown} (task failing)", RED
+    )
 
 
 def event_type_text(name: str) -> Painted:

@@ -156,13 +156,13 @@ class WorkflowExecutionDescription(WorkflowExecution):
         return self.raw_description.pending_timers
 
     @property
-    def parked_reason(self) -> str:
+    def quarantine_reason(self) -> str:
         """Why the run is parked, "" when it is not. A parked run takes inputs and runs no code
         until it is tried again: by its back-off
         (`raw_description.pending_task_next_attempt_time_ms`), by a worker that starts anew, or
         by `unpark`.
         """
-        return self.raw_description.summary.parked_reason
+        return self.raw_description.summary.quarantine_reason
 
     async def static_summary(self) -> str | None:
         """The summary given at the start, if any."""

@@ -72,11 +72,11 @@ from odradek.wire.events import (
     DescribeWorkflow,
     FetchHistory,
     QueryWorkflow,
+    ReleaseWorkflow,
     Request,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
-    UnparkWorkflow,
 )
 from odradek.wire.outcomes import INVALID_ARGUMENT, NOT_FOUND, QUERY_FAILED, QUERY_REJECTED, Reply
 
@@ -437,7 +437,7 @@ class ClientImpl(OutboundInterceptor):
         self, id: str, run_id: str, *, task_queue: str | None, rpc_timeout: timedelta | None
     ) -> None:
         """Has a parked run tried again."""
-        record = UnparkWorkflow(workflow_id=id, run_id=run_id)
+        record = ReleaseWorkflow(workflow_id=id, run_id=run_id)
         await self._change(record, task_queue, f"unpark of workflow {id!r}", rpc_timeout)
 
     async def delete_workflow(

@@ -215,19 +215,19 @@ class TaskFailed(msgspec.Struct, gc=False):
 
     Nothing of it counts.
 
-    `cause` is Temporal's WorkflowTaskFailedCause without prefix. `park`: its code should not run
-    soon: a back-off of minutes, new code or an operator has it tried again. `held`: an operator
-    alone. `logged`: whoever made it has told it, with more than stands here. The instance is of
-    no further use; the engine closes it and replays into a new one.
+    `cause` is Temporal's WorkflowTaskFailedCause without prefix. `crashed`: the code had to be
+    ended, which counts as a crash of the run. `logged`: whoever made it has logged it, with more
+    than stands here. The instance is of no further use; the engine closes it and replays into a
+    new one.
     """
 
     failure: Failure
     cause: str = "WORKFLOW_WORKER_UNHANDLED_FAILURE"
-    park: bool = False
-    held: bool = False
+    crashed: bool = False
     logged: bool = False
 
 
+#: An activator that answers later will add `Pending`: the task then stays in flight.
 Completion = Commands | TaskFailed
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 from odradek.engine import cron
 from odradek.engine.keys import derived_run_id, event_key, random_seed
 from odradek.engine.ports import HISTORY, RUN
-from odradek.engine.requests import take_over_former
 from odradek.engine.run import LiveRun
 from odradek.wire.history import WorkflowExecutionStarted
 from odradek.wire.state import HistoryRow, RunRow, WorkflowRow
@@ -63,7 +62,7 @@ def create_run(
         )
     run = LiveRun(row)
     run.time_ms = now
-    _take_over_ring(step, run)
+    _take_over_window(step, run)
     step.add_run(run)
     step.set_current(WorkflowRow(row.workflow_id, row.run_id, row.first_execution_run_id))
     run.append(started, offset=offset)
@@ -78,12 +77,15 @@ def create_run(
         step.put_timer(run, "FIRST_TASK", row.first_task_due_ms)
     else:
         run.needs_task = True
+    if row.run_id in step.context.crashed_before_start:
+        row.crash_count = 1
+        step.set_task_timer(run, now + step.limits.crash_wait_ms)
     run.summary_dirty = True
     return run
 
 
-def _take_over_ring(step: WorkflowStep, run: LiveRun) -> None:
-    """The ring of request ids belongs to the workflow id: its newest run keeps it."""
+def _take_over_window(step: WorkflowStep, run: LiveRun) -> None:
+    """The deduplication window belongs to the workflow id: its newest run keeps it."""
     current = step.current()
     if current is None:
         run.requests = {}
@@ -93,7 +95,6 @@ def _take_over_ring(step: WorkflowStep, run: LiveRun) -> None:
         before = cast("RunRow | None", step.get(RUN, current.run_id))
         run.row.request_seq = before.request_seq if before is not None else 0
     else:
-        take_over_former(step, live)
         run.row.request_seq = live.row.request_seq
         run.requests, live.requests = live.requests, None
 

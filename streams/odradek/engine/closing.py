@@ -19,7 +19,6 @@ from odradek.engine.failures import (
 from odradek.engine.keys import event_key
 from odradek.engine.ports import RESULTS, USER_TIMER
 from odradek.engine.summaries import result_of
-from odradek.engine.task_timer import set_task_timer
 from odradek.wire import outcomes
 from odradek.wire.history import (
     Attributes,
@@ -189,7 +188,7 @@ def _close(
         step.delete_timer(run, "USER", timer.due_ms, timer.started_event_id)
     run.timers.clear()
     step.delete_timer(run, "FIRST_TASK", row.first_task_due_ms)
-    set_task_timer(step, run, 0)
+    step.set_task_timer(run, 0)
     step.delete_timer(run, "RUN_TIMEOUT", row.run_timeout_due_ms)
     step.delete_timer(run, "EXECUTION_TIMEOUT", row.execution_timeout_due_ms)
     row.status = status
@@ -197,10 +196,9 @@ def _close(
     row.close_time_ms = run.time_ms
     row.new_execution_run_id = new_run_id
     row.first_task_due_ms = 0
-    row.parked_reason, row.reported_problems = "", []
+    row.quarantine_reason, row.crash_count, row.reported_problems = "", 0, []
     row.task_failure, row.task_attempt = None, 1
     row.retention_due_ms = run.time_ms + step.limits.retention_ms
     step.put_timer(run, "RETENTION", row.retention_due_ms)
-    step.context.clear_failed(row.run_id)
     run.needs_task = False
     run.summary_dirty = True

@@ -8,7 +8,6 @@ import msgspec
 
 from odradek.engine.activities import BACKOFF, STARTED
 from odradek.engine.chain import start_attributes
-from odradek.engine.keys import PARKED_DUE_MS
 from odradek.engine.sizes import failure_bytes, payloads_bytes
 from odradek.engine.summaries import summary_of
 from odradek.wire.outcomes import PendingActivity, PendingTimer, WorkflowDescription
@@ -45,9 +44,7 @@ def description_of(step: WorkflowStep, run: LiveRun) -> WorkflowDescription:
         ],
         pending_task_attempt=row.task_attempt if row.task_failure is not None else 0,
         pending_task_failure=row.task_failure,
-        pending_task_next_attempt_time_ms=(
-            row.task_retry_due_ms if row.task_retry_due_ms != PARKED_DUE_MS else 0
-        ),
+        pending_task_next_attempt_time_ms=row.task_retry_due_ms,
         task_timeout_ms=start_attributes(step, run).task_timeout_ms,
         execution_expiration_time_ms=row.execution_timeout_due_ms,
         run_expiration_time_ms=row.run_timeout_due_ms,

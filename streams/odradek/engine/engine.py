@@ -4,7 +4,7 @@ A batch is split by workflow id, and each workflow id is one WorkflowStep, in th
 by offset, due timers, workflow tasks, rows, queries, read-only requests, long polls, runs that
 go. Nothing of a step counts before all of it is done. What breaks in the engine itself (a
 defect, not workflow code) is confined here: the step is thrown away and done again without the
-part that broke; the run is parked, the input dead-lettered with its trace, the timer kept for
+part that broke; the run is quarantined, the input dead-lettered with its trace, the timer kept for
 when the run is tried again, and no other workflow id notices. Where nothing helps, inputs are
 dead-lettered, and with timers at hand the step raises: whoever owns them keeps them.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from odradek.engine.cache import RunCache
 from odradek.engine.inputs import apply_input
@@ -34,13 +34,13 @@ from odradek.engine.requests import verdict
 from odradek.engine.retention import remove_retired
 from odradek.engine.step import Context, WorkflowStep
 from odradek.engine.summaries import emit_summary
-from odradek.engine.tasks import enforce_limits, park, run_tasks
+from odradek.engine.tasks import count_crash, enforce_limits, quarantine, run_tasks
 from odradek.engine.timers import apply_timer, set_aside
 from odradek.engine.waiters import Waiters
 from odradek.wire import outcomes
 from odradek.wire.clean import clean_text
 from odradek.wire.events import ActivityReport
-from odradek.wire.state import TimerRow
+from odradek.wire.state import RunRow, TimerRow
 
 if TYPE_CHECKING:
     from odradek.engine.activation import Activator
@@ -54,9 +54,11 @@ class _Work:
     __slots__ = (
         "broken_inputs",
         "broken_timers",
+        "crashed",
         "inputs",
         "no_reads",
         "no_tasks",
+        "quarantined",
         "timers",
         "trace",
     )
@@ -64,6 +66,8 @@ class _Work:
     def __init__(self) -> None:
         self.inputs: list[Input] = []
         self.timers: list[TimerRow] = []
+        self.crashed: list[str] = []
+        self.quarantined = ""
         self.broken_inputs: dict[int, str] = {}
         self.broken_timers: set[int] = set()
         self.no_tasks = False
@@ -105,6 +109,14 @@ class WorkflowEngine:
             if work is None:
                 work = works[timer.workflow_id] = _Work()
             work.timers.append(timer)
+        for workflow_id, reason in batch.quarantined.items():
+            works.setdefault(workflow_id, _Work()).quarantined = reason
+        for run_id in batch.crashed:
+            row = tables.get(RUN, run_id)
+            if row is None:
+                self._context.crashed_before_start.add(run_id)
+            else:
+                works.setdefault(cast("RunRow", row).workflow_id, _Work()).crashed.append(run_id)
         result = StepResult()
         for workflow_id, work in works.items():
             self._apply(tables, batch, workflow_id, work, result)
@@ -120,7 +132,6 @@ class WorkflowEngine:
         """Forget everything that is not in the tables."""
         self._cache.evict_all()
         self._waiters.clear()
-        self._context.failed_here.clear()
         self._context.begin()
 
     def expired_waiters(self, now_ms: int) -> list[Reply]:
@@ -140,7 +151,6 @@ class WorkflowEngine:
             "evictions": cache.evictions,
             "replays": self._context.replays,
             "workflow_tasks": self._context.tasks,
-            "failing_runs": len(self._context.failed_here),
             "waiters": len(self._waiters),
         }
 
@@ -198,8 +208,7 @@ class WorkflowEngine:
         for run_id, run in step.runs.items():
             if not run.is_open:
                 self._cache.release(run_id)
-        result.parked.extend(step.parked)
-        self._context.parked_tries += step.parked_tries
+        result.quarantined.extend(step.quarantined)
         result.failed_tasks.extend(step.failed_tasks)
         result.without_details.extend(step.without_details)
         result.task_seconds.extend(step.task_seconds)
@@ -246,8 +255,13 @@ def _last_line(trace: str) -> str:
 
 def _try(step: WorkflowStep, work: _Work) -> list[Waiter]:
     """Do everything for one workflow id. Returns the long polls that are answered."""
-    part, position = "input", -1
+    part, position = "crash", -1
     try:
+        for run_id in work.crashed:
+            crashed = step.run(run_id)
+            if crashed is not None:
+                count_crash(step, crashed)
+        part = "input"
         for position, input in enumerate(work.inputs):
             if position not in work.broken_inputs:
                 apply_input(step, input)
@@ -260,8 +274,10 @@ def _try(step: WorkflowStep, work: _Work) -> list[Waiter]:
             else:
                 apply_timer(step, timer)
         part = "task"
+        if work.quarantined:
+            _quarantine_all(step, work.quarantined)
         if work.no_tasks or (work.trace and not work.no_reads):
-            _park_all(step, work)
+            _quarantine_all(step, f"defect of the engine: {_last_line(work.trace)}")
         run_tasks(step)
         part = "rows"
         _write_runs(step)
@@ -299,17 +315,14 @@ def _write_runs(step: WorkflowStep) -> None:
                 emit_summary(step, run)
 
 
-def _park_all(step: WorkflowStep, work: _Work) -> None:
-    """After a defect: no workflow code of this workflow id runs until an operator or a restart
-    tries again.
-    """
-    reason = f"defect of the engine: {_last_line(work.trace)}"
+def _quarantine_all(step: WorkflowStep, reason: str) -> None:
+    """No workflow code of the workflow id's open runs runs until an operator releases them."""
     current = step.current_run()
     for run in {
         id(run): run for run in (*step.runs.values(), *([current] if current is not None else []))
     }.values():
         if run.is_open:
-            park(step, run, reason)
+            quarantine(step, run, reason)
 
 
 def _answer_broken(step: WorkflowStep, input: Input, trace: str) -> None:

@@ -13,7 +13,7 @@ from odradek.engine.requests import answer_again, not_found, remember, remembere
 from odradek.engine.retention import apply_delete
 from odradek.engine.signals import add_signal
 from odradek.engine.start import apply_start
-from odradek.engine.timers import dispatch_first_task, retry_task_now
+from odradek.engine.timers import dispatch_first_task, release, retry_task_now
 from odradek.wire import outcomes
 from odradek.wire.events import (
     AwaitResult,
@@ -22,11 +22,11 @@ from odradek.wire.events import (
     DescribeWorkflow,
     FetchHistory,
     QueryWorkflow,
+    ReleaseWorkflow,
     Request,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
-    UnparkWorkflow,
 )
 from odradek.wire.history import WorkflowExecutionCancelRequested
 
@@ -51,8 +51,8 @@ def apply_input(step: WorkflowStep, input: Input) -> None:
         _cancel(step, event)
     elif isinstance(event, TerminateWorkflow):
         _terminate(step, event)
-    elif isinstance(event, UnparkWorkflow):
-        _unpark(step, event)
+    elif isinstance(event, ReleaseWorkflow):
+        _release(step, event)
     elif isinstance(event, DeleteWorkflow):
         apply_delete(step, event)
     elif isinstance(event, DescribeWorkflow | FetchHistory | AwaitResult):
@@ -68,7 +68,7 @@ def _expired(step: WorkflowStep, deadline_ms: int) -> bool:
 
 
 def _repeated(
-    step: WorkflowStep, event: SignalWorkflow | CancelWorkflow | TerminateWorkflow | UnparkWorkflow
+    step: WorkflowStep, event: SignalWorkflow | CancelWorkflow | TerminateWorkflow | ReleaseWorkflow
 ) -> bool:
     entry = remembered(step, event)
     if entry is None:
@@ -135,23 +135,26 @@ def _terminate(step: WorkflowStep, event: TerminateWorkflow) -> None:
     verdict(step, event, outcomes.OK, row=run.row)
 
 
-def _unpark(step: WorkflowStep, event: UnparkWorkflow) -> None:
-    """One that failed and waits for its next try is tried now as well. Remembered, so that one
-    asked for again is no second one.
+def _release(step: WorkflowStep, event: ReleaseWorkflow) -> None:
+    """A run whose task failed and waits for its next try is tried now as well. Remembered, so
+    that a repeated request is no second one.
     """
     if _repeated(step, event):
         return
-    run = target(step, event, must_be_open=True)
+    run = target(step, event, must_be_open=False)
     if run is None:
         return
-    if not run.row.parked_reason and not run.row.task_retry_due_ms:
+    if run.row.quarantine_reason:
+        release(step, run)
+    elif run.row.task_retry_due_ms:
+        retry_task_now(step, run)
+    else:
         problem = (
-            f"workflow {event.workflow_id!r} is not parked, nor does its workflow task wait to be"
-            " tried again: nothing was done"
+            f"workflow {event.workflow_id!r} is not quarantined, nor does its workflow task wait to"
+            " be tried again: nothing was done"
         )
         verdict(step, event, outcomes.FAILED_PRECONDITION, problem, row=run.row)
         return
-    retry_task_now(step, run)
     remember(step, run, event, outcomes.OK, run_id=run.row.run_id)
     verdict(step, event, outcomes.OK, row=run.row)
 

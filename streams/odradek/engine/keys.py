@@ -13,11 +13,6 @@ import uuid
 # Namespace of all derived ids; a constant of the wire contract.
 NAMESPACE = uuid.UUID("6f6472d3-6164-5b6b-9f00-6b61666b6121")
 
-# Due time of the mark of a parked run, a timer row beside the one of its back-off: never reached by
-# a clock, found by a prefix scan when a partition has a new owner.
-PARKED_DUE_MS = 999_999_999_999_999
-PARKED_PREFIX = f"{PARKED_DUE_MS:015d}/"
-
 
 def event_key(run_id: str, event_id: int) -> str:
     """Key in `history`, `activity` and `user_timer`: run id and (first, scheduled or started)
@@ -32,24 +27,19 @@ def timer_key(due_ms: int, run_id: str, kind: str, id: int = 0) -> str:
 
 
 def request_key(workflow_id: str, slot: int) -> str:
-    """Key in `request`: a slot of the workflow's ring."""
+    """Key in `request`: a slot of the workflow's deduplication window."""
     return f"{request_prefix(workflow_id)}{slot:04d}"
 
 
 def request_prefix(workflow_id: str) -> str:
-    """What the keys of a workflow's ring begin with. Derived: a workflow id may hold anything,
+    """What the keys of a workflow's deduplication window begin with. Derived: a workflow id may hold anything,
     another one's key too.
     """
     return f"{uuid.uuid5(NAMESPACE, workflow_id)}/"
 
 
-def former_request_prefix(run_id: str) -> str:
-    """What the keys of a ring began with while each run had its own (until 2026-11-25)."""
-    return f"{run_id}/"
-
-
 def deletion_key(workflow_id: str, run_id: str) -> str:
-    """Key in `request`: the verdict on the deletion of a run, which outlives the ring."""
+    """Key in `request`: the verdict on the deletion of a run, which outlives the window."""
     return f"deleted/{workflow_id}/{run_id}"
 
 

@@ -165,7 +165,7 @@ class StepResult(msgspec.Struct, gc=False):
     touched: list[str] = []
     steps: int = 0  # workflow tasks executed, for statistics
     opened: int = 0  # runs that began, less those that closed
-    parked: list[str] = []
+    quarantined: list[str] = []  # run ids
     failed_tasks: list[FailedTask] = []  # for the log, once committed
     without_details: list[CommandWithoutDetails] = []  # for the log too
     # (workflow type, seconds) of each activation of new work, and the seconds of each replay
@@ -193,8 +193,8 @@ class EngineLimits(msgspec.Struct, gc=False):
     max_tasks_per_step: int = 10
     task_retry_initial_ms: int = 1_000
     task_retry_maximum_ms: int = 60_000
-    parked_retry_initial_ms: int = 60_000
-    parked_retry_maximum_ms: int = 3_600_000
+    crashes_before_quarantine: int = 3  # in a row
+    crash_wait_ms: int = 1_000  # of the run's next task, doubled with each crash more
     # failures of a task in a row; Temporal:
     # numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute
     problems_reported_from: int = 2
@@ -210,7 +210,7 @@ class Engine(Protocol):
 
     def step(self, tables: Tables, batch: Batch) -> StepResult:
         """Apply a batch. Never raises for what inputs or workflow code hold: such a run is
-        parked, such an input dead-lettered. Live instances already stand at the new state; call
+        quarantined, such an input dead-lettered. Live instances already stand at the new state; call
         `evict(result.touched)` if the transaction did not commit, or before another try.
         """
         ...

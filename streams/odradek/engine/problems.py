@@ -2,7 +2,7 @@
 
 As in Temporal (server 1.29 and newer): once the task has failed several times in a row, no more
 once it succeeds. Temporal's server waits for 5 failures unless it is told otherwise, its cloud
-for 2, as we do. A parked run reports at once.
+for 2, as we do. A quarantined run reports at once.
 
 The row has what the last ExecutionSummary said, so that one is written when the values change
 and not at each retry.
@@ -12,31 +12,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from odradek.wire.problems import CAUSE, PARKED, TASK_FAILED, cause_value
+from odradek.wire.problems import CAUSE, QUARANTINED, TASK_FAILED, cause_value
 
 if TYPE_CHECKING:
     from odradek.engine.run import LiveRun
     from odradek.engine.step import WorkflowStep
 
 
-def report(step: WorkflowStep, run: LiveRun, cause: str = "", *, parked: bool = False) -> None:
-    """Note what the run's summary has to say after a task failed or the run was parked; the
+def report(step: WorkflowStep, run: LiveRun, cause: str = "") -> None:
+    """Note what the run's summary has to say after a task failed or the run was quarantined; the
     summary goes out if that is news.
 
-    cause: of the failure; "" when the run was parked without, and the cause reported before stays.
+    cause: of the failure; "": the cause reported before stays.
     """
     row, wanted = run.row, list[str]()
-    if parked or row.task_attempt - 1 >= step.limits.problems_reported_from:
+    quarantined = row.quarantine_reason != ""
+    if quarantined or row.task_attempt - 1 >= step.limits.problems_reported_from:
         causes = (
             [cause_value(cause)]
             if cause
             else [value for value in row.reported_problems if value.startswith(CAUSE)]
         )
-        wanted = [TASK_FAILED, *causes, *([PARKED] if parked else [])]
+        wanted = [TASK_FAILED, *causes, *([QUARANTINED] if quarantined else [])]
     _set(run, wanted)
 
 
-def clear(step: WorkflowStep, run: LiveRun) -> None:
+def clear(run: LiveRun) -> None:
     """The task succeeded: nothing to report."""
     _set(run, [])
 

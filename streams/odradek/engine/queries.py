@@ -36,8 +36,8 @@ def run_queries(step: WorkflowStep) -> None:
 
 def _answer(step: WorkflowStep, run: LiveRun, events: list[QueryWorkflow]) -> None:
     row = run.row
-    if run.is_open and (row.task_failure is not None or row.parked_reason):
-        why = row.parked_reason or _message(row.task_failure)
+    if row.quarantine_reason or (run.is_open and row.task_failure is not None):
+        why = row.quarantine_reason or _message(row.task_failure)
         _refuse(
             step,
             run,

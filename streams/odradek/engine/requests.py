@@ -1,11 +1,11 @@
-"""Verdicts on requests, and the ring that remembers them, so that a repeated request changes
-nothing and gets the same answer.
+"""Responses to requests, and the deduplication window that remembers them, so that a repeated
+request changes nothing and gets the same answer.
 
-A workflow id has one ring, whichever runs it has had meanwhile: its last `request_window`
+A workflow id has one window, whichever runs it has had meanwhile: its last `request_window`
 requests of the last `request_window_ms`. It goes with its last run. A request that found no run
 is not remembered; a start that made one is known by its run.
 
-A request is a repeated one if it has the kind (`request_kind`) and the id of one in the ring,
+A request is a repeated one if it has the kind (`request_kind`) and the id of one in the window,
 and one of these holds:
 
 - It is a start: it makes a chain of runs (start, continue-as-new, retries, cron) and is of none.
@@ -14,9 +14,8 @@ and one of these holds:
 - It is certainly the same, though its chain is over and another has begun: plain producers are
   not idempotent, and clients ask again. Either nobody makes its id twice (`is_made_once`), or
   its deadline is the same, or, without one, its record's timestamp.
-- The row was written by a version that did not say of which chain it was.
 
-A refusal counts for no record that was a dead letter and was put back: it changed nothing, and
+A rejection counts for no record that was a dead letter and was put back: it changed nothing, and
 its cause may be gone.
 """
 
@@ -25,15 +24,13 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast
 
-import msgspec
-
-from odradek.engine.keys import former_request_prefix, request_key, request_prefix
+from odradek.engine.keys import request_key, request_prefix
 from odradek.engine.ports import REQUEST, RUN
 from odradek.wire import outcomes
 from odradek.wire.events import READ_REQUESTS
 from odradek.wire.history import WorkflowExecutionSignaled
 from odradek.wire.outcomes import Reply
-from odradek.wire.request_ids import SIGNAL_WITH_START, is_made_once, request_kind
+from odradek.wire.request_ids import is_made_once, request_kind
 from odradek.wire.state import RequestRow, RunRow
 
 if TYPE_CHECKING:
@@ -46,10 +43,6 @@ _START = "StartWorkflow"
 # How many starts of a workflow id back a repeated one is looked for, within the window. Those that
 # name their run are found by that.
 PREVIOUS_STARTS_MAX = 100
-
-# How many runs back a version that kept a ring a run looked for a repeated request (until
-# 2026-11-25).
-FORMER_RUNS_MAX = 8
 
 
 class RequestLike(Protocol):
@@ -82,7 +75,7 @@ def verdict(
     """Answer with a verdict; `row` or `run_id` say which run it is about. `again`: it was given
     before.
 
-    A refusal that nobody waits for, as of a start from a shell, is not lost: its record becomes
+    A rejection that nobody waits for, as of a start from a shell, is not lost: its record becomes
     a dead letter.
     """
     if not request.reply_to:
@@ -159,7 +152,7 @@ def target(
     return run
 
 
-# ---------------------------------------------------------------- the ring
+# ---------------------------------------------------------------- the deduplication window
 
 
 def remember(
@@ -175,17 +168,17 @@ def remember(
     """Keep a verdict with the workflow; `run` is its newest run."""
     if not request.request_id:
         return
-    known = ring(step, run)
-    row, window = run.row, step.limits.request_window
+    known = window(step, run)
+    row, size = run.row, step.limits.request_window
     seq = row.request_seq
     row.request_seq = seq + 1
     run.dirty = True
     entry = request_row(step, run, request, status, message)
     entry.seq, entry.time_ms, entry.run_id, entry.started = seq, run.time_ms, run_id, started
     known.setdefault(request.request_id, []).append(entry)
-    step.put(REQUEST, request_key(row.workflow_id, seq % window), entry)
-    if row.request_seq % window == 0:  # memory has twice the window at most
-        oldest = row.request_seq - window
+    step.put(REQUEST, request_key(row.workflow_id, seq % size), entry)
+    if row.request_seq % size == 0:  # memory has twice the window at most
+        oldest = row.request_seq - size
         run.requests = {
             id: kept
             for id, rows in known.items()
@@ -211,98 +204,17 @@ def _made_ms(step: WorkflowStep, request: Request) -> int:
     return request.deadline_ms or (step.input.time_ms if step.input is not None else 0)
 
 
-def ring(step: WorkflowStep, run: LiveRun) -> dict[str, list[RequestRow]]:
-    """The workflow's ring by request id, as a run of it sees it."""
+def window(step: WorkflowStep, run: LiveRun) -> dict[str, list[RequestRow]]:
+    """The workflow's window by request id, as a run of it sees it."""
     if run.requests is None:
         rows = [
             cast(RequestRow, row)
             for _, row in step.scan(REQUEST, request_prefix(run.row.workflow_id))
         ]
-        if not rows and (run.row.request_seq or run.row.previous_run_id):
-            rows = _former_rings(step, run)
         run.requests = {}
         for row in rows:
             run.requests.setdefault(row.request_id, []).append(row)
     return run.requests
-
-
-def take_over_former(step: WorkflowStep, run: LiveRun) -> None:
-    """A run that is about to be followed by another: if its ring is of a version that kept one a
-    run, it becomes the workflow's.
-    """
-    if (
-        run.requests is None
-        and run.row.request_seq
-        and not any(step.scan(REQUEST, request_prefix(run.row.workflow_id), limit=1))
-    ):
-        ring(step, run)
-
-
-def _former_rings(step: WorkflowStep, run: LiveRun) -> list[RequestRow]:
-    """The rows of a version that kept a ring a run: of this one and those before it. With the
-    newest run they become the workflow's; what another one sees is only read.
-    """
-    row, window, found = (
-        run.row,
-        step.limits.request_window,
-        _former_rows(step, run.row)[-step.limits.request_window :],
-    )
-    if not found:
-        return []
-    next_seq = max(row.request_seq, len(found))
-    rows = [
-        msgspec.structs.replace(each, seq=seq)
-        for seq, (_, each) in enumerate(found, next_seq - len(found))
-    ]
-    current = step.current()
-    if current is not None and current.run_id == row.run_id:
-        row.request_seq, run.dirty = next_seq, True
-        for key, _ in found:
-            step.delete(REQUEST, key)
-        for each in rows:
-            step.put(REQUEST, request_key(row.workflow_id, each.seq % window), each)
-    return rows
-
-
-def former_ring(step: WorkflowStep, run_id: str) -> list[tuple[str, RequestRow]]:
-    """The rows that a version which kept a ring a run left of this one's. Whatever somebody
-    calls his run: nothing else that begins so.
-    """
-    prefix = former_request_prefix(run_id)
-    rows = [(key, cast(RequestRow, row)) for key, row in step.scan(REQUEST, prefix)]
-    return [
-        (key, row)
-        for key, row in rows
-        if not row.first_execution_run_id and key.removeprefix(prefix).isdigit()
-    ]
-
-
-def _former_rows(step: WorkflowStep, newest: RunRow) -> list[tuple[str, RequestRow]]:
-    """With their keys, the oldest first. Those of another chain say of which; of this one that
-    stands as it was written.
-    """
-    oldest_ms = step.now_ms - step.limits.request_window_ms
-    found: list[tuple[str, RequestRow]] = []
-    run: RunRow | None = newest
-    for _ in range(FORMER_RUNS_MAX):
-        if run is None:
-            break
-        rows = former_ring(step, run.run_id)
-        if (chain := run.first_execution_run_id) != newest.first_execution_run_id:
-            rows = [
-                (
-                    key,
-                    msgspec.structs.replace(
-                        row, first_execution_run_id=row.first_execution_run_id or chain
-                    ),
-                )
-                for key, row in rows
-            ]
-        found[:0] = sorted(rows, key=lambda each: each[1].seq)
-        if not run.previous_run_id or run.start_time_ms < oldest_ms:
-            break
-        run = _row(step, run.previous_run_id)
-    return found
 
 
 def remembered(step: WorkflowStep, request: Request) -> RequestRow | None:
@@ -321,11 +233,11 @@ def remembered(step: WorkflowStep, request: Request) -> RequestRow | None:
     put_back = step.input is not None and step.input.redriven
     known = [
         entry
-        for entry in ring(step, run).get(request.request_id, ())
+        for entry in window(step, run).get(request.request_id, ())
         if (entry.status == outcomes.OK or not put_back)
         and entry.seq >= oldest
         and entry.time_ms >= oldest_ms
-        and _same_kind(request, entry)
+        and entry.kind == request_kind(request)
         and is_same(step, request, entry, chain)
     ]
     if known:
@@ -340,18 +252,11 @@ def _chain(request: Request, run: LiveRun) -> str:
     return named or run.row.first_execution_run_id
 
 
-def _same_kind(request: Request, entry: RequestRow) -> bool:
-    kind = request_kind(request)
-    return entry.kind == kind or (
-        kind == SIGNAL_WITH_START and entry.kind == _START and not entry.first_execution_run_id
-    )
-
-
 def is_same(step: WorkflowStep, request: Request, entry: RequestRow, chain: str) -> bool:
     """Whether a request for that chain is the one of this row, whose id and kind it has."""
     return (
         request_kind(request) == _START
-        or entry.first_execution_run_id in (chain, "")
+        or entry.first_execution_run_id == chain
         or is_made_once(request.request_id)
         or entry.made_ms == _made_ms(step, request) != 0
     )

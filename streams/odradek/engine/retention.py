@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from odradek.engine import closing
 from odradek.engine.keys import deletion_key, request_prefix, timer_key
 from odradek.engine.ports import HISTORY, REQUEST, RUN, TIMER
-from odradek.engine.requests import answer_again, former_ring, is_same, request_row, target, verdict
+from odradek.engine.requests import answer_again, is_same, request_row, target, verdict
 from odradek.engine.summaries import emit_tombstone
 from odradek.wire import outcomes
 from odradek.wire.state import RequestRow, TimerRow
@@ -106,8 +106,6 @@ def _release(step: WorkflowStep, run_id: str) -> None:
 
 
 def _remove_rows(step: WorkflowStep, run_id: str, due_ms: int) -> None:
-    for key, _ in former_ring(step, run_id):
-        step.delete(REQUEST, key)
     rows = list(step.scan(HISTORY, run_id + "/", limit=RETENTION_ROWS_MAX))
     for key, _ in rows:
         step.delete(HISTORY, key)

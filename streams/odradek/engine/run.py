@@ -122,7 +122,7 @@ class LiveRun:
         #: events appended by the current step
         self.new_events: list[HistoryEvent] = []
         self.new_bytes = 0
-        #: the workflow's ring, request id -> its rows (kinds, chains), loaded when a request first
+        #: the deduplication window of the workflow, request id -> its rows (kinds, chains), loaded when a request first
         #: asks; its newest run keeps it
         self.requests: dict[str, list[RequestRow]] | None = None
         self.activated_ms = 0  # workflow time of the last activation

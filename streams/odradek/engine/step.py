@@ -53,14 +53,12 @@ class Context:
     """What all steps of an engine share."""
 
     __slots__ = (
-        "_failed_log",
         "activator",
         "cache",
-        "failed_here",
+        "crashed_before_start",
         "limits",
         "monotonic",
         "namespace",
-        "parked_tries",
         "replays",
         "task_queue",
         "tasks",
@@ -85,40 +83,19 @@ class Context:
         self.waiters = waiters
         #: seconds, to measure activations with; nothing depends on it
         self.monotonic = monotonic
-        #: runs whose task failed in this engine's life: they wait for their back-off; others are
-        #: tried at once (new code after a restart)
-        self.failed_here: set[str] = set()
-        self._failed_log: list[tuple[str, bool]] = []
-        #: parked runs whose back-off has ended, in the present engine step
-        self.parked_tries = 0
+        #: run ids over whose first task a process died, before the run was committed
+        self.crashed_before_start: set[str] = set()
         self.replays = 0
         self.tasks = 0
 
     def begin(self) -> None:
         """A new engine step: what was changed before stays."""
-        self._failed_log = []
-        self.parked_tries = 0
         self.waiters.begin()
-
-    def mark_failed(self, run_id: str) -> None:
-        """The run's task failed here."""
-        self._failed_log.append((run_id, run_id in self.failed_here))
-        self.failed_here.add(run_id)
-
-    def clear_failed(self, run_id: str) -> None:
-        """The run's task may be tried."""
-        if run_id in self.failed_here:
-            self._failed_log.append((run_id, True))
-            self.failed_here.discard(run_id)
 
     def revert(self, run_id: str) -> None:
         """Drop a run, and what the present engine step changed in memory for it."""
         self.cache.evict(run_id)
         self.waiters.revert(run_id)
-        for changed, failed in reversed(self._failed_log):
-            if changed == run_id:
-                (self.failed_here.add if failed else self.failed_here.discard)(run_id)
-        self._failed_log = [entry for entry in self._failed_log if entry[0] != run_id]
 
 
 class WorkflowStep:
@@ -148,8 +125,7 @@ class WorkflowStep:
         self.tasks = 0
         #: runs that began in this step, less those that closed
         self.opened = 0
-        self.parked: list[str] = []
-        self.parked_tries = 0
+        self.quarantined: list[str] = []
         self.failed_tasks: list[FailedTask] = []
         self.without_details: list[CommandWithoutDetails] = []
         #: why what an earlier try of this step made cannot be written; ""
@@ -217,6 +193,16 @@ class WorkflowStep:
         """Delete a timer row, if there is one (`due_ms` not 0)."""
         if due_ms:
             self.changes[TIMER, timer_key(due_ms, run.row.run_id, kind, id)] = None
+
+    def set_task_timer(self, run: LiveRun, due_ms: int) -> None:
+        """When the workflow task of the run is tried next; 0 for no timer."""
+        row = run.row
+        if row.task_retry_due_ms != due_ms:
+            self.delete_timer(run, "WORKFLOW_TASK", row.task_retry_due_ms)
+            row.task_retry_due_ms = due_ms
+            run.dirty = True
+        if due_ms:
+            self.put_timer(run, "WORKFLOW_TASK", due_ms)
 
     # ---------------------------------------------------------------- runs
 

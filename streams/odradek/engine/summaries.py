@@ -38,7 +38,7 @@ def summary_of(namespace: str, task_queue: str, row: RunRow) -> ExecutionSummary
         root_run_id=row.root_run_id,
         memo=row.memo,
         search_attributes=row.search_attributes,
-        parked_reason=row.parked_reason,
+        quarantine_reason=row.quarantine_reason,
         state_transition_count=row.state_transition_count,
         reported_problems=row.reported_problems,
     )

@@ -3,9 +3,8 @@ there is no instance, commands after it.
 
 When a task is executed:
 - there is something to tell workflow code, the run is open, its first task is not delayed;
-- a run whose task failed waits for its back-off, a parked one for a longer one (or, held, for an
-  operator); new inputs only append. A restart is new code: an engine that has not seen the task
-  fail itself tries at once.
+- a run whose task failed waits for its back-off, a quarantined one for an operator; new inputs
+  only append.
 
 A failed task leaves no trace but its failure: the events that it did not see stay unseen.
 """
@@ -19,10 +18,8 @@ from odradek.engine.activate import activate
 from odradek.engine.activation import Activation, FailWorkflow, TaskFailed
 from odradek.engine.failures import application
 from odradek.engine.jobs import take_jobs
-from odradek.engine.keys import PARKED_DUE_MS
 from odradek.engine.ports import FailedTask
 from odradek.engine.replay import replay
-from odradek.engine.task_timer import set_task_timer
 from odradek.engine.writable import failure_problem
 from odradek.wire.clean import clean_failure
 from odradek.wire.history import (
@@ -48,21 +45,20 @@ def run_tasks(step: WorkflowStep) -> None:
             if not run.needs_task:
                 continue
             run.needs_task = False
-            if not _ready(step, run):
+            if not _ready(run):
                 continue
             if step.tasks >= step.limits.max_tasks_per_step:
-                set_task_timer(step, run, step.now_ms)
+                step.set_task_timer(run, step.now_ms)
                 continue
             step.tasks += 1
             more = True
             _execute(step, run)
 
 
-def _ready(step: WorkflowStep, run: LiveRun) -> bool:
+def _ready(run: LiveRun) -> bool:
     row = run.row
-    if not run.is_open or row.first_task_due_ms:
-        return False
-    return not (row.task_retry_due_ms and row.run_id in step.context.failed_here)
+    waits = row.first_task_due_ms or row.task_retry_due_ms or row.quarantine_reason
+    return run.is_open and not waits
 
 
 def make_instance(step: WorkflowStep, run: LiveRun) -> TaskFailed | FailWorkflow | None:
@@ -131,58 +127,44 @@ def _completed(step: WorkflowStep, run: LiveRun, *, suggest: bool) -> int:
 def _succeeded(step: WorkflowStep, run: LiveRun) -> None:
     """The task does not fail (any more)."""
     row = run.row
-    if row.task_retry_due_ms:
-        set_task_timer(step, run, 0)
-    if row.task_failure is not None or row.parked_reason or row.reported_problems:
+    if row.task_failure is not None or row.crash_count or row.reported_problems:
         run.dirty = True
-        run.summary_dirty = run.summary_dirty or bool(row.parked_reason)
-        row.task_failure, row.task_attempt, row.parked_reason = None, 1, ""
-        problems.clear(step, run)
-        step.context.clear_failed(row.run_id)
+        row.task_failure, row.task_attempt, row.crash_count = None, 1, 0
+        problems.clear(run)
 
 
-def park(
-    step: WorkflowStep, run: LiveRun, reason: str, cause: str = "", *, held: bool = False
-) -> None:
-    """No code of the run until its back-off, an operator or a restart has it tried again; its
-    inputs go on to append.
+def count_crash(step: WorkflowStep, run: LiveRun) -> None:
+    """The process died while code of the run executed. Its next task waits, so that its
+    neighbours get on; too many crashes in a row quarantine it.
+    """
+    row = run.row
+    row.crash_count += 1
+    run.dirty = True
+    if row.crash_count >= step.limits.crashes_before_quarantine:
+        quarantine(
+            step, run, f"the process died {row.crash_count} times in a row while its code executed"
+        )
+    elif run.is_open:
+        step.set_task_timer(
+            run, run.time_ms + step.limits.crash_wait_ms * 2 ** (row.crash_count - 1)
+        )
 
-    `cause`: of the failed task, if one did. `held`: until an operator. A defect met while it
-    waits changes nothing of how long.
+
+def quarantine(step: WorkflowStep, run: LiveRun, reason: str, cause: str = "") -> None:
+    """No code of the run until an operator releases it; its inputs go on to append. `cause`: of
+    the failed task, if one did.
     """
     row = run.row
     run.drop_instance()
     run.needs_task = False
-    step.context.mark_failed(row.run_id)
-    waits = bool(row.parked_reason and row.task_retry_due_ms and not cause)
-    if waits and row.task_retry_due_ms == PARKED_DUE_MS:
+    if row.quarantine_reason:
         return
-    if not row.parked_reason:
-        step.parked.append(row.run_id)
-    if row.parked_reason != reason:
-        row.parked_reason = reason
-        run.summary_dirty = True
-    problems.report(step, run, cause, parked=True)
-    run.dirty = True
-    if held:
-        set_task_timer(step, run, PARKED_DUE_MS, parked=True)
-    elif not waits:
-        set_task_timer(step, run, _parked_until(step, run), parked=True)
-
-
-def _parked_until(step: WorkflowStep, run: LiveRun) -> int:
-    """A minute, doubling to an hour while each parking follows soon on the one before, whether
-    or not a task succeeded in between.
-    """
-    row, limits = run.row, step.limits
-    again = row.parked_until_ms > 0 and run.time_ms <= row.parked_until_ms + row.parked_wait_ms
-    row.parked_wait_ms = (
-        min(2 * row.parked_wait_ms, limits.parked_retry_maximum_ms)
-        if again
-        else limits.parked_retry_initial_ms
-    )
-    row.parked_until_ms = run.time_ms + row.parked_wait_ms
-    return row.parked_until_ms
+    step.quarantined.append(row.run_id)
+    row.quarantine_reason = reason
+    run.dirty = run.summary_dirty = True
+    if run.is_open:
+        step.set_task_timer(run, 0)
+        problems.report(step, run, cause)
 
 
 def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
@@ -209,15 +191,13 @@ def fail_task(step: WorkflowStep, run: LiveRun, failed: TaskFailed) -> None:
                 row.workflow_id, row.run_id, row.workflow_type, failed.cause, failed.failure.message
             )
         )
-    if failed.park:
-        park(step, run, f"{failed.cause}: {failed.failure.message}", failed.cause, held=failed.held)
-        return
+    if failed.crashed:
+        row.crash_count += 1
+        if row.crash_count >= limits.crashes_before_quarantine:
+            quarantine(step, run, f"{failed.cause}: {failed.failure.message}", failed.cause)
+            return
     problems.report(step, run, failed.cause)
-    set_task_timer(step, run, run.time_ms + min(wait_ms, limits.task_retry_maximum_ms))
-    if row.parked_reason:
-        row.parked_reason = ""
-        run.summary_dirty = True
-    step.context.mark_failed(row.run_id)
+    step.set_task_timer(run, run.time_ms + min(wait_ms, limits.task_retry_maximum_ms))
 
 
 def enforce_limits(step: WorkflowStep, run: LiveRun) -> None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from odradek.engine import activities, retention
 from odradek.engine.closing import time_out
-from odradek.engine.keys import PARKED_DUE_MS, event_key, timer_key
+from odradek.engine.keys import event_key, timer_key
 from odradek.engine.ports import TIMER, USER_TIMER
-from odradek.engine.task_timer import set_task_timer
 from odradek.wire.history import TimerFired
 
 if TYPE_CHECKING:
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     from odradek.engine.step import WorkflowStep
     from odradek.wire.state import TimerRow
 
-# Parked runs that fall due together are tried so far apart: each may keep its lane until the
-# watchdog ends it (2 s unless set otherwise).
-PARKED_APART_MS = 20_000
+# A timer that breaks the engine and belongs to a closed run comes again after this.
+SET_ASIDE_MS = 3_600_000
 
 
 def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
@@ -55,7 +53,8 @@ def apply_timer(step: WorkflowStep, timer: TimerRow) -> None:
         if activity is not None and activity.timer_due_ms == timer.due_ms:
             activities.apply_timer(step, run, activity)
     elif kind == "WORKFLOW_TASK":
-        _retry_task(step, run, timer.due_ms)
+        if row.task_retry_due_ms == timer.due_ms:
+            retry_task_now(step, run)
     elif kind == "FIRST_TASK":
         if row.first_task_due_ms == timer.due_ms:
             row.first_task_due_ms = 0
@@ -76,16 +75,16 @@ def set_aside(step: WorkflowStep, timer: TimerRow) -> None:
     """A due timer that breaks the engine: its row goes, or it would break each batch, and
     nothing is lost.
 
-    Its run, which is parked now, gets it back when it is tried again; what a closed run waits
+    Its run, which is quarantined now, gets it back when it is released; what a closed run waits
     for comes an hour later.
     """
     step.delete(TIMER, timer_key(timer.due_ms, timer.run_id, timer.kind, timer.id))
     if removes_rows(timer):
-        retention.put_off(step, timer, step.limits.parked_retry_maximum_ms)
+        retention.put_off(step, timer, SET_ASIDE_MS)
 
 
 def _give_back(step: WorkflowStep, run: LiveRun) -> None:
-    """Timer rows of what is overdue in a run that was parked: any of them may have been set
+    """Timer rows of what is overdue in a run that was quarantined: any of them may have been set
     aside. They fire with the next batch.
     """
     row = run.row
@@ -103,27 +102,20 @@ def _put_overdue(step: WorkflowStep, run: LiveRun, kind: str, due_ms: int, id: i
         step.put_timer(run, kind, due_ms, id)
 
 
-def _retry_task(step: WorkflowStep, run: LiveRun, due_ms: int) -> None:
-    row = run.row
-    if row.parked_reason and due_ms == PARKED_DUE_MS:  # a new owner
-        retry_task_now(step, run)
-    elif row.task_retry_due_ms == due_ms:
-        wait_ms = step.context.parked_tries * PARKED_APART_MS if row.parked_reason else 0
-        step.parked_tries += bool(row.parked_reason)
-        if wait_ms:
-            row.parked_until_ms = run.time_ms + wait_ms
-            set_task_timer(step, run, row.parked_until_ms, parked=True)
-        else:
-            retry_task_now(step, run)
-
-
 def retry_task_now(step: WorkflowStep, run: LiveRun) -> None:
-    """The back-off is over (or an operator says so): the next look at this run executes its task."""
-    step.context.clear_failed(run.row.run_id)
-    if run.row.parked_reason:
-        _give_back(step, run)
-    set_task_timer(step, run, 0)
+    """The back-off is over, or an operator says so: this step executes the task."""
+    step.set_task_timer(run, 0)
     run.needs_task = True
+
+
+def release(step: WorkflowStep, run: LiveRun) -> None:
+    """An operator lets a quarantined run go on, with the timers that were set aside."""
+    row = run.row
+    row.quarantine_reason, row.crash_count = "", 0
+    run.dirty = run.summary_dirty = True
+    if run.is_open:
+        _give_back(step, run)
+        retry_task_now(step, run)
 
 
 def dispatch_first_task(step: WorkflowStep, run: LiveRun) -> None:

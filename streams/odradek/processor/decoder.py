@@ -36,11 +36,11 @@ from odradek.wire.events import (
     Event,
     FetchHistory,
     QueryWorkflow,
+    ReleaseWorkflow,
     Request,
     SignalWorkflow,
     StartWorkflow,
     TerminateWorkflow,
-    UnparkWorkflow,
 )
 from odradek.wire.json_input import decode_json, is_json
 from odradek.wire.outcomes import INVALID_ARGUMENT, Reply
@@ -58,7 +58,7 @@ _Changing = (
     | SignalWorkflow
     | CancelWorkflow
     | TerminateWorkflow
-    | UnparkWorkflow
+    | ReleaseWorkflow
     | DeleteWorkflow
 )
 _CHANGING = frozenset(typing.get_args(_Changing))

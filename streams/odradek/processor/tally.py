@@ -122,7 +122,7 @@ class Tally:
         counters.expired += decoded.expired
         counters.dead_letters += len(decoded.letters) + len(result.dead_letters)
         counters.steps += result.steps
-        counters.parked += len(result.parked)
+        counters.parked += len(result.quarantined)
         if messages:
             self.batch_inputs.observe(len(messages))
             if decoded.inputs and (written_ms := decoded.inputs[0].time_ms) > 0:

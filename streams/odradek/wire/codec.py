@@ -46,7 +46,7 @@ from odradek.wire.schema import (
     fingerprint,
     schema_fingerprint,
 )
-from odradek.wire.state import FORMAT, Row
+from odradek.wire.state import FORMAT, PositionRow, Row
 from odradek.wire.struct_info import find_out
 
 SINGLE_OBJECT_MARKER = b"\xc3\x01"
@@ -54,6 +54,7 @@ CONFLUENT_MARKER = b"\x00"
 _SINGLE_OBJECT_HEAD = 10
 _CONFLUENT_HEAD = 5
 _AT_ONCE = 8  # ids that a registry is asked for
+_ROWS = frozenset(typing.get_args(Row))
 _ATTRIBUTE_TYPES = frozenset(arm.__name__ for arm in typing.get_args(history.Attributes))
 
 find_out(*RECORD_TYPES)  # records of other versions are converted, by any thread
@@ -271,19 +272,18 @@ class Codec:
     # --- state rows
 
     def encode_row(self, row: Row) -> bytes:
-        """A row of `state`. It carries its format, see `decode_row`."""
+        """A row of `state`."""
         return self.encode(row)
 
     def decode_row(self, data: bytes) -> Row:
-        """A row of `state`. Raises NewerFormatError for a row that newer code wrote: refused,
-        not guessed.
+        """A row of `state`. Raises NewerFormatError for the position row of newer code: its
+        partition is not acquired.
         """
         row = self.decode(data)
-        found = getattr(row, "format", None)
-        if found is None:
+        if type(row) not in _ROWS:
             raise UndecodableRecord(f"{type(row).__name__} is no row of the state topic")
-        if found > FORMAT:
-            raise NewerFormatError(type(row).__name__, found, FORMAT)
+        if isinstance(row, PositionRow) and row.format > FORMAT:
+            raise NewerFormatError("position", row.format, FORMAT)
         return typing.cast(Row, row)
 
 

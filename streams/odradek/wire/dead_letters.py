@@ -32,7 +32,7 @@ WRONG_PARTITION = (
     "WRONG_PARTITION"  # lay on a wrong partition although it had been forwarded already
 )
 UNROUTABLE = "UNROUTABLE"  # names a workflow or topic that cannot be had
-NOT_APPLIED = "NOT_APPLIED"  # a defect met while it was applied; its run is parked
+NOT_APPLIED = "NOT_APPLIED"  # a defect met while it was applied; its run is quarantined
 # a sound request that was refused (no such workflow, a policy, an argument), and nobody waits for
 # the answer
 REJECTED = "REJECTED"

@@ -1,7 +1,7 @@
 """Records of the `events` topic: every input of a workflow, keyed by workflow id. Pure data, one
 Struct an Avro record.
 
-Requests (start, signal, query, cancel, terminate, describe, history, result, unpark, delete)
+Requests (start, signal, query, cancel, terminate, describe, history, result, release, delete)
 carry `request_id` (the owner answers a repeated one with the same verdict), `reply_to` (the
 client id, key in `replies`; "" when nobody waits) and `deadline_ms` (epoch; 0 for none).
 Activity results carry the attempt they answer, which fences them, and say where its command
@@ -140,8 +140,8 @@ class AwaitResult(RunRequest):
     """
 
 
-class UnparkWorkflow(RunRequest):
-    """Try a parked run again now (an operator's command)."""
+class ReleaseWorkflow(RunRequest):
+    """Let a quarantined run go on, or try a failed task again now (an operator's command)."""
 
 
 class DeleteWorkflow(RunRequest):
@@ -220,7 +220,7 @@ Request = (
     | DescribeWorkflow
     | FetchHistory
     | AwaitResult
-    | UnparkWorkflow
+    | ReleaseWorkflow
     | DeleteWorkflow
 )
 ActivityOutcome = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskCanceled

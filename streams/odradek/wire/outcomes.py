@@ -62,7 +62,7 @@ class ExecutionSummary(msgspec.Struct, gc=False):
     root_run_id: str = ""
     memo: dict[str, Payload] = {}
     search_attributes: dict[str, Payload] = {}
-    parked_reason: str = ""
+    quarantine_reason: str = ""  # why no code of it runs until a ReleaseWorkflow
     state_transition_count: int = 0
     reported_problems: list[
         str
@@ -120,7 +120,7 @@ class WorkflowDescription(msgspec.Struct, gc=False):
     pending_task_failure: Failure | None = None
     task_timeout_ms: int = 0  # the start's; 0: Temporal's default
     pending_task_next_attempt_time_ms: int = (
-        0  # of a task that failed, or of a parked run; 0: an operator or new code has to come
+        0  # of a task that failed; 0: of a quarantined run, an operator has to release it
     )
     execution_expiration_time_ms: int = 0  # when the whole chain is ended
     run_expiration_time_ms: int = 0  # when this run is ended

@@ -17,7 +17,7 @@ from odradek.wire.payload import Payload
 NAME = "TemporalReportedProblems"
 TASK_FAILED = "category=WorkflowTaskFailed"
 #: Ours: nothing tries the run again by itself.
-PARKED = "category=Parked"
+QUARANTINED = "category=Quarantined"
 CAUSE = "cause=WorkflowTaskFailedCause"
 
 

@@ -1,8 +1,8 @@
 """Rows of the `state` topic and of the local store: one row a thing. Pure data; FORMAT is their
 version.
 
-Keys are text, `{table}/{row key}`; the row keys are given at each class. A newer FORMAT found in
-a store or changelog is refused, not guessed.
+Keys are text, `{table}/{row key}`; the row keys are given at each class. A partition whose
+position row has a newer FORMAT is not acquired.
 """
 
 from __future__ import annotations
@@ -28,15 +28,7 @@ class PositionRow(msgspec.Struct, gc=False):
     format: int = FORMAT
     identity: str = ""
     time_ms: int = 0
-    # what is tried, or will be (owners died here): `input/{offset}/{workflow id}` or `timer/{row
-    # key}`; else ""
-    processing: str = ""
-    owns: int = 0  # owners in a row that have not applied an input
     open_runs: int = 0  # runs of the partition that have not closed
-    deaths: int = 0  # owners in a row that died over what `processing` names
-    # owners in a row that did not come through what was there when they took the partition, timers
-    # included
-    timer_owns: int = 0
 
 
 class WorkflowRow(msgspec.Struct, gc=False):
@@ -45,7 +37,6 @@ class WorkflowRow(msgspec.Struct, gc=False):
     workflow_id: str
     run_id: str
     first_execution_run_id: str
-    format: int = FORMAT
 
 
 class RunRow(msgspec.Struct, gc=False):
@@ -70,12 +61,11 @@ class RunRow(msgspec.Struct, gc=False):
     state_transition_count: int = 0
     attempt: int = 1
     start_request_id: str = ""
-    # requests that the workflow id has seen so far; the ring of RequestRow is indexed by it modulo
+    # requests that the workflow id has seen so far; RequestRow is indexed by it modulo
     # its size
     request_seq: int = 0
     cancel_requested: bool = False
     cancel_reason: str = ""
-    parked_reason: str = ""
     task_attempt: int = 1  # of the workflow task that is being retried
     task_failure: Failure | None = None
     task_retry_due_ms: int = 0
@@ -98,17 +88,17 @@ class RunRow(msgspec.Struct, gc=False):
     previous_run_id: str = (
         ""  # the run that had this workflow id before; a repeated start is looked for there too
     )
-    format: int = FORMAT
     reported_problems: list[str] = []  # as its last ExecutionSummary has them
-    parked_wait_ms: int = 0  # how long its last parking was to last
-    parked_until_ms: int = 0  # and until when; parked again soon after that, it waits longer
+    # how often in a row its process died, or the watchdog ended it, while its code executed
+    crash_count: int = 0
+    # why no code of it runs until an operator releases it; "" when it is not quarantined
+    quarantine_reason: str = ""
 
 
 class HistoryRow(msgspec.Struct, gc=False):
     """Table `history`, key `{run id}/{first event id:010d}`: the events that one step appended."""
 
     events: list[HistoryEvent]
-    format: int = FORMAT
 
 
 class ActivityRow(msgspec.Struct, gc=False):
@@ -142,7 +132,6 @@ class ActivityRow(msgspec.Struct, gc=False):
     cancel_requested_event_id: int = 0
     waiting_reason: str = ""
     timer_due_ms: int = 0  # its row in `timer`, 0 for none
-    format: int = FORMAT
     command_partition: int = -1  # where its running attempt's command stood, as the service said
     command_offset: int = -1
 
@@ -158,7 +147,6 @@ class UserTimerRow(msgspec.Struct, gc=False):
     seq: int
     timer_id: str
     due_ms: int
-    format: int = FORMAT
 
 
 class TimerRow(msgspec.Struct, gc=False):
@@ -172,12 +160,11 @@ class TimerRow(msgspec.Struct, gc=False):
     # USER, ACTIVITY, WORKFLOW_TASK, FIRST_TASK, RUN_TIMEOUT, EXECUTION_TIMEOUT, RETENTION, FORGET
     kind: str
     id: int = 0  # started or scheduled event id, for USER and ACTIVITY
-    format: int = FORMAT
 
 
 class RequestRow(msgspec.Struct, gc=False):
-    """Table `request`, key `{UUIDv5 of the workflow id}/{slot:04d}`: a ring of a workflow's last
-    requests and their verdicts, whichever run of it they were for, so that a repeated one is a
+    """Table `request`, key `{UUIDv5 of the workflow id}/{slot:04d}`: the deduplication
+    window: a workflow's last requests and their responses, whichever run of it they were for, so that a repeated one is a
     no-op. Which ones are repeated: `engine/requests.py`.
 
     Key `deleted/{workflow id}/{run id}`: the verdict on the deletion of a run, kept for the
@@ -192,10 +179,7 @@ class RequestRow(msgspec.Struct, gc=False):
     time_ms: int = 0
     run_id: str = ""  # the run the verdict names
     started: bool = False
-    format: int = FORMAT
-    first_execution_run_id: str = (
-        ""  # the chain of runs that it was for; "" in rows of versions that did not say
-    )
+    first_execution_run_id: str = ""  # the chain of runs that it was for
     # its deadline, or, without one, the timestamp of its record: what was produced twice has the
     # same
     made_ms: int = 0

@@ -157,7 +157,7 @@ def description_json(
 
     known = found.raw_description
     ours = {
-        "parkedReason": found.parked_reason or None,
+        "parkedReason": found.quarantine_reason or None,
         "nextTry": (
             iso_text(known.pending_task_next_attempt_time_ms)
             if known.pending_task_next_attempt_time_ms
@@ -253,7 +253,7 @@ async def _fields(found: WorkflowExecutionDescription) -> dict[str, Any]:
             for name, value in _search_attributes(found).items()
         },
         "CancelRequested": "yes" if raw.cancel_requested else None,
-        "Parked": Painted(found.parked_reason, RED) if found.parked_reason else None,
+        "Parked": Painted(found.quarantine_reason, RED) if found.quarantine_reason else None,
         "FailingTask": (
             Painted(f"attempt {raw.pending_task_attempt}: {raw.pending_task_failure.message}", RED)
             if raw.pending_task_failure is not None

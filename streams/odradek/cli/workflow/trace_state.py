@@ -150,7 +150,7 @@ class TracedRun:
         """
         if found.summary.status != "RUNNING" or self.closed_ms:
             return
-        self.trouble = found.summary.parked_reason
+        self.trouble = found.summary.quarantine_reason
         if not self.trouble and found.pending_task_failure is not None:
             self.trouble = (
                 f"workflow task fails, attempt {found.pending_task_attempt}:"

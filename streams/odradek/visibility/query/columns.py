@@ -140,7 +140,7 @@ COLUMNS: dict[str, Column] = {
             "FirstExecutionRunId", ValueType.KEYWORD, "first_execution_run_id", nullable=True
         ),  # the chain's first run
         Column(
-            "ParkedReason", ValueType.KEYWORD, "parked_reason", nullable=True
+            "ParkedReason", ValueType.KEYWORD, "quarantine_reason", nullable=True
         ),  # of a run whose code cannot go on
         Column(  # of a run whose workflow task keeps failing
             "TemporalReportedProblems",

@@ -75,7 +75,7 @@ def row_of(change: Change, tie: int) -> Row:
         None if close_ms is None else close_ms - begun_ms,
         summary.history_length, summary.history_size_bytes, summary.state_transition_count, summary.first_execution_run_id or None,
         summary.parent_workflow_id or None, summary.parent_run_id or None, summary.root_workflow_id or None,
-        summary.root_run_id or None, summary.parked_reason or None, _list_of(summary.reported_problems), _extra_of(summary),
+        summary.root_run_id or None, summary.quarantine_reason or None, _list_of(summary.reported_problems), _extra_of(summary),
         change.partition, change.offset,
     )  # fmt: skip
 
@@ -120,7 +120,7 @@ def summary_of(namespace: str, row: Sequence[Any]) -> ExecutionSummary:
         parent_run_id=row[15] or "",
         root_workflow_id=row[16] or "",
         root_run_id=row[17] or "",
-        parked_reason=row[18] or "",
+        quarantine_reason=row[18] or "",
         reported_problems=(
             msgspec.json.decode(row[19], type=list[str]) if row[19] is not None else []
         ),

@@ -42,7 +42,7 @@ CREATE TABLE executions (
     parent_run_id TEXT,
     root_workflow_id TEXT,
     root_run_id TEXT,
-    parked_reason TEXT,
+    quarantine_reason TEXT,
     reported_problems TEXT,  -- a JSON array
     extra BLOB,
     partition INTEGER NOT NULL,
@@ -56,7 +56,7 @@ CREATE INDEX executions_by_type ON executions (workflow_type, start_time_ms, tur
 CREATE INDEX executions_by_workflow ON executions (workflow_id, start_time_ms, turn, tie);
 CREATE INDEX executions_by_close ON executions (close_time_ms, turn, tie, status);  -- status: a walk over it tells without the run
 CREATE INDEX executions_by_parent ON executions (parent_workflow_id, start_time_ms, turn, tie) WHERE parent_workflow_id IS NOT NULL;
-CREATE INDEX executions_by_parked ON executions (start_time_ms, turn, tie) WHERE parked_reason IS NOT NULL;
+CREATE INDEX executions_by_parked ON executions (start_time_ms, turn, tie) WHERE quarantine_reason IS NOT NULL;
 CREATE INDEX executions_by_problems ON executions (start_time_ms, turn, tie) WHERE reported_problems IS NOT NULL;
 
 CREATE TABLE run_counts (
@@ -96,7 +96,7 @@ CREATE TABLE latencies (
 ROW_COLUMNS = (
     "tie", "workflow_id", "run_id", "workflow_type", "task_queue", "status", "start_time_ms", "execution_time_ms", "close_time_ms",
     "execution_duration_ms", "history_length", "history_size_bytes", "state_transition_count", "first_execution_run_id",
-    "parent_workflow_id", "parent_run_id", "root_workflow_id", "root_run_id", "parked_reason", "reported_problems", "extra", "partition",
+    "parent_workflow_id", "parent_run_id", "root_workflow_id", "root_run_id", "quarantine_reason", "reported_problems", "extra", "partition",
     "offset",
 )  # fmt: skip
 

@@ -76,7 +76,7 @@ _CLOSING = (
     "status",
     "close_time_ms",
     "execution_duration_ms",
-    "parked_reason",
+    "quarantine_reason",
     "reported_problems",
     *_PROGRESS,
 )

@@ -37,7 +37,7 @@ class RunView(msgspec.Struct):
     parent_run_id: str
     root_workflow_id: str
     root_run_id: str
-    parked_reason: str
+    quarantine_reason: str
     reported_problems: list[str]
     memo: dict[str, Any]
     search_attributes: dict[str, Any]

@@ -22,7 +22,7 @@ from odradek.web.kafka.facts import Place
 from odradek.web.kafka.views import record_value
 from odradek.web.runs import RunReader, check_reply, last_id
 from odradek.web.threads import in_kafka_thread
-from odradek.wire.events import UnparkWorkflow
+from odradek.wire.events import ReleaseWorkflow
 from odradek.wire.history import HistoryEvent, event_type
 from odradek.wire.partitioner import partition_for
 
@@ -270,7 +270,7 @@ class UnparkParameters(msgspec.Struct):
 
 async def unpark(asked: Asked) -> Verdict:
     given: UnparkParameters = asked.parameters
-    record = UnparkWorkflow(
+    record = ReleaseWorkflow(
         workflow_id=given.workflow_id, run_id=asked.body.run_id, identity=identity_of(asked.request)
     )
     owners, timeout_s = asked.server.need_owners(), asked.server.options.request_timeout_s

@@ -18,7 +18,7 @@ from odradek.web.runs import check_reply
 from odradek.web.ui.arguments import payloads_of
 from odradek.web.ui.run_pages import RunFacts, facts_of, signal_names
 from odradek.web.ui.visit import Form, Visit
-from odradek.wire.events import Request, UnparkWorkflow
+from odradek.wire.events import ReleaseWorkflow, Request
 
 UNPARK = "unpark"
 _NOTICES = {SIGNAL: "signaled", CANCEL: "canceled", TERMINATE: "terminated", UNPARK: "unparked"}
@@ -64,7 +64,9 @@ def _request(visit: Visit, facts: RunFacts, action: str, form: Form) -> Request:
     # Made with the form: a form that is sent twice is one request.
     request_id = form.text("request_id") or uuid.uuid4().hex
     if action == UNPARK:
-        return UnparkWorkflow(run.workflow_id, run.run_id, request_id=request_id, identity=identity)
+        return ReleaseWorkflow(
+            run.workflow_id, run.run_id, request_id=request_id, identity=identity
+        )
     name = form.text("signal_name").strip()
     if action == SIGNAL and not name:
         raise invalid("a signal has a name")

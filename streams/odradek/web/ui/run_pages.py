@@ -129,7 +129,7 @@ def _busy(facts: RunFacts) -> str:
     task = (
         detail.pending_task_attempt,
         detail.pending_task_next_attempt_time_ms,
-        facts.run.parked_reason,
+        facts.run.quarantine_reason,
     )
     return f"{zlib.crc32(repr((told, *task)).encode()):08x}"
 
