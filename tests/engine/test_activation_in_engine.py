@@ -218,7 +218,7 @@ class Spinning:
             pass
 
 
-def test_a_spinning_workflow_is_parked_and_its_neighbours_go_on() -> None:
+def test_a_spinning_workflow_fails_its_task_and_its_neighbours_go_on() -> None:
     watched = WatchedActivator(activator(Spinning, Order), Watchdog(0.2))
     try:
         lane = World(watched, twice=False)  # type: ignore[arg-type]
@@ -226,7 +226,9 @@ def test_a_spinning_workflow_is_parked_and_its_neighbours_go_on() -> None:
             lane.start("Spinning", workflow_id="bad"), lane.start("Order", "1", workflow_id="good")
         )
         assert [task.workflow_id for task in lane.tasks] == ["good"]
-        assert "[TMPRL1101] Potential deadlock detected" in lane.run("bad").quarantine_reason
+        failure = lane.run("bad").task_failure
+        assert failure is not None and "[TMPRL1101] Potential deadlock" in failure.message
+        assert lane.run("bad").crash_count == 1
         lane.step(lane.signal("anything", workflow_id="bad"), completed(lane.last_task(), "ok"))
         assert lane.last_task().activity_type == "reserve"
     finally:

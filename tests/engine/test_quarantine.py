@@ -70,11 +70,15 @@ def test_three_crashes_in_a_row_quarantine_a_run_until_it_is_released() -> None:
 
 
 def test_a_completed_task_begins_the_count_anew() -> None:
-    w, _ = begun()
+    def waits(ctx: Any) -> Any:
+        yield lambda: False
+
+    w = World(ScriptActivator(code=waits))
+    w.step(w.start("code", run_id="run-1"))
     for name in "abc":
         died(w)
         died(w)
-        w.activator.workflows["code"] = lambda ctx: iter([lambda: False])
+        assert w.run().crash_count == 2
         w.step(w.signal(name))
         w.advance(MINUTE)
         assert (w.run().crash_count, w.run().quarantine_reason) == (0, "")

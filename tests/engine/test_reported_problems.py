@@ -15,14 +15,14 @@ from odradek.wire.history import WorkflowTaskFailed
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.problems import (
     NAME,
-    PARKED,
+    QUARANTINED,
     TASK_FAILED,
     cause_value,
     shown_search_attributes,
     take_problems,
 )
 from odradek.wire.state import RunRow
-from tests.engine.script import Parked, ScriptActivator, payload
+from tests.engine.script import Crashed, ScriptActivator, payload
 from tests.engine.world import World, completed
 
 UNHANDLED = "cause=WorkflowTaskFailedCauseWorkflowWorkerUnhandledFailure"
@@ -128,22 +128,20 @@ def test_nondeterminism_and_another_cause_after_it_are_each_said_once() -> None:
     assert said(w)[2:] == [[TASK_FAILED, UNHANDLED]]
 
 
-def test_a_parked_run_says_so_at_once_and_unparking_takes_it_away() -> None:
-    w, code = begun(Parked("spins"))
-    assert said(w) == [[TASK_FAILED, UNHANDLED, PARKED]], "started and parked in one step"
+def test_a_quarantined_run_says_so_at_once_and_a_release_takes_it_away() -> None:
+    w, code = begun(Crashed("spins"), crashes_before_quarantine=1)
+    assert said(w) == [[TASK_FAILED, UNHANDLED, QUARANTINED]], "started and quarantined in one step"
     before = len(w.summaries)
-    w.restart()
-    assert len(w.summaries) == before, "tried by a new engine, parked again for the same reason"
     code.error = RuntimeError("bug")
     w.step(ReleaseWorkflow("w", reply_to="c"))
-    assert said(w)[before:] == [[TASK_FAILED, UNHANDLED]], "not parked any more, but failing"
+    assert said(w)[before:] == [[TASK_FAILED, UNHANDLED]], "not quarantined any more, but failing"
     assert w.summaries[-1].quarantine_reason == ""
     code.error = None
     w.step(ReleaseWorkflow("w", reply_to="c", request_id="u2"))
     assert said(w)[before + 1 :] == [[]]
 
 
-def test_parked_by_a_defect_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quarantined_by_a_defect_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     w, _ = begun(None)
     real = engine_module.apply_input
 
@@ -154,7 +152,7 @@ def test_parked_by_a_defect_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(engine_module, "apply_input", broken)
     w.dead_letters_allowed = True
     w.step(w.signal("poison"))
-    assert said(w) == [[], [TASK_FAILED, PARKED]]
+    assert said(w) == [[], [TASK_FAILED, QUARANTINED]]
 
 
 def test_a_failing_run_that_is_closed_leaves_nothing() -> None:

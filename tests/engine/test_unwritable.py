@@ -20,7 +20,7 @@ from odradek.engine.ports import Batch, Input
 from odradek.exceptions import ApplicationError
 from odradek.wire import outcomes
 from odradek.wire.clean import LINKS_MAX, clean_failure, clean_text
-from odradek.wire.events import QueryWorkflow, StartWorkflow
+from odradek.wire.events import QueryWorkflow, ReleaseWorkflow, StartWorkflow
 from odradek.wire.history import WorkflowExecutionFailed, WorkflowTaskFailed
 from odradek.wire.limits import DURATION_MAX_MS, NAME_MAX
 from odradek.wire.payload import Failure, Payload
@@ -425,7 +425,7 @@ def test_a_step_that_is_rejected_fails_its_task() -> None:
 
 
 def test_defect_with_such_a_text_keeps_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is parked with its inputs, and the reason can be written."""
+    """The run is quarantined with its inputs, and the reason can be written."""
 
     class Breaks(Exception):
         def __str__(self) -> str:
@@ -441,7 +441,7 @@ def test_defect_with_such_a_text_keeps_the_input(monkeypatch: pytest.MonkeyPatch
     lane.step(completed(lane.last_task(), "paid"))
     assert "ActivityTaskCompleted" in lane.names() and "bad-\\udcff" in lane.run().quarantine_reason
     monkeypatch.undo()
-    lane.restart()
+    lane.step(ReleaseWorkflow("w", reply_to="c"))
     assert values(lane.results[0].result) == ["paid"]
 
 

@@ -1,4 +1,4 @@
-"""Workflow tasks: failures, back-off, parking, nondeterminism, patches, timers of workflow code,
+"""Workflow tasks: failures, back-off, nondeterminism, patches, timers of workflow code,
 defects of the engine.
 """
 
@@ -14,7 +14,7 @@ from odradek.engine.ports import RESULTS, Batch, EngineLimits
 from odradek.wire import outcomes
 from odradek.wire.events import DescribeWorkflow, QueryWorkflow, ReleaseWorkflow, TerminateWorkflow
 from odradek.wire.history import TimerStarted, WorkflowExecutionSignaled, WorkflowTaskFailed
-from tests.engine.script import Parked, ScriptActivator, WorkflowFailure, payload, values
+from tests.engine.script import Crashed, ScriptActivator, WorkflowFailure, payload, values
 from tests.engine.world import World, completed
 
 
@@ -145,51 +145,7 @@ def test_an_aborted_retry_does_not_count_as_one() -> None:
     assert outcome(w) == ["one"]
 
 
-def test_a_restart_is_new_code_and_tries_at_the_next_input() -> None:
-    w, switch = failing(RuntimeError("bug"))
-    switch.error = None
-    w.restart()
-    w.step(w.signal("one"))
-    assert outcome(w) == ["one"]
-
-
-def test_parked_run_is_tried_when_an_operator_says_so() -> None:
-    w, switch = failing(Parked("spins"))
-    run = w.run()
-    assert run.quarantine_reason.endswith("spins")
-    assert w.summaries[-1].quarantine_reason == run.quarantine_reason
-    assert w.effects[-1].parked == [run.run_id]
-    w.step(w.signal("one"))
-    assert switch.tries == 1
-    switch.error = None
-    w.step(ReleaseWorkflow("w", reply_to="c"))
-    assert w.replies[-1].status == outcomes.OK
-    assert outcome(w) == ["one"]
-    assert w.summaries[-1].quarantine_reason == ""
-
-
-def test_parked_runs_are_taken_up_by_the_next_engine_without_any_input() -> None:
-    switch = Switch(Parked("spins"))
-    w = World(ScriptActivator(code=switch.code), twice=False)
-    w.step(*[w.start("code", workflow_id=f"w{n}", request_id=f"r{n}") for n in range(120)])
-    switch.error = None
-    w.restart()
-    while w.step().steps:
-        pass
-    assert all(w.run(f"w{n}").quarantine_reason == "" for n in range(120))
-    assert w.tables.table("timer") == {}
-
-
-def test_a_run_parked_again_by_the_new_code_is_tried_once() -> None:
-    w, switch = failing(Parked("spins"))
-    w.restart()
-    assert switch.tries == 2 and w.run().quarantine_reason
-    w.step()
-    w.step(w.signal("x"))
-    assert switch.tries == 2
-
-
-def test_unpark_retries_a_failing_run_before_its_back_off_and_finds_closed_runs_closed() -> None:
+def test_a_release_retries_a_failing_run_before_its_back_off_and_finds_closed_runs_closed() -> None:
     w, switch = failing(RuntimeError("bug"))
     switch.error = None
     w.step(ReleaseWorkflow("w", reply_to="c"), w.signal("x"))
@@ -198,28 +154,23 @@ def test_unpark_retries_a_failing_run_before_its_back_off_and_finds_closed_runs_
     assert w.replies[-1].status == outcomes.NOT_FOUND
 
 
-def test_unpark_of_a_run_that_is_not_parked_says_so_and_does_nothing() -> None:
-    w, switch = failing(Parked("spins"))
+def test_a_release_of_a_run_that_is_not_quarantined_says_so_and_does_nothing() -> None:
+    w, switch = failing(RuntimeError("bug"))
     switch.error = None
     w.step(ReleaseWorkflow("w", request_id="1", reply_to="c"))
-    assert w.replies[-1].status == outcomes.OK and not w.run().quarantine_reason
+    assert w.replies[-1].status == outcomes.OK and w.run().task_failure is None
     tries = switch.tries
-    w.step(
-        ReleaseWorkflow("w", request_id="1", reply_to="c")
-    )  # its answer was lost: it is the same request
+    w.step(ReleaseWorkflow("w", request_id="1", reply_to="c"))  # its answer was lost
     assert w.replies[-1].status == outcomes.OK
     w.step(ReleaseWorkflow("w", request_id="2", reply_to="c"))
-    assert (
-        w.replies[-1].status == outcomes.FAILED_PRECONDITION
-        and "'w' is not parked" in w.replies[-1].message
-    )
-    assert switch.tries == tries
+    assert w.replies[-1].status == outcomes.FAILED_PRECONDITION
+    assert "'w' is not quarantined" in w.replies[-1].message and switch.tries == tries
     w.restart()
     w.step(ReleaseWorkflow("w", request_id="1", reply_to="c"))
     assert w.replies[-1].status == outcomes.OK and switch.tries == tries
 
 
-@pytest.mark.parametrize("error", [RuntimeError("bug"), Parked("spins")])
+@pytest.mark.parametrize("error", [RuntimeError("bug"), Crashed("spins")])
 def test_queries_and_describe_of_a_failing_run_say_why(error: Exception) -> None:
     w, _ = failing(error)
     w.step(QueryWorkflow("w", "state", reply_to="c"), DescribeWorkflow("w", reply_to="c"))
@@ -587,7 +538,7 @@ def test_one_workflow_that_is_rejected_leaves_its_neighbours_alone() -> None:
     assert (w.run().status, w.run("other").status) == ("RUNNING", "COMPLETED")
 
 
-def test_defect_on_one_input_parks_that_run_and_dead_letters_the_input(
+def test_defect_on_one_input_quarantines_that_run_and_dead_letters_the_input(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     w = World(ScriptActivator(steady=steady))
@@ -638,7 +589,7 @@ def test_a_start_that_breaks_the_engine_is_answered(monkeypatch: pytest.MonkeyPa
     assert "division by zero" in w.replies[0].message and w.tables.snapshot() == {}
 
 
-def test_defect_in_a_task_parks_the_run_and_loses_no_input() -> None:
+def test_defect_in_a_task_quarantines_the_run_and_loses_no_input() -> None:
     class Broken(ScriptActivator):
         broken = True
 
@@ -665,7 +616,7 @@ def test_defect_in_a_task_parks_the_run_and_loses_no_input() -> None:
         "WorkflowExecutionSignaled",
     ]
     activator.broken = False
-    w.restart()
+    w.step(ReleaseWorkflow("a", reply_to="c"))
     assert w.run("a").status == "COMPLETED"
 
 
@@ -673,7 +624,7 @@ def _two_signals(w: World, id: str) -> list[Any]:
     return [w.signal(name, workflow_id=id, request_id=name) for name in ("x", "y")]
 
 
-def test_defect_in_a_query_answers_internal_and_parks_nothing() -> None:
+def test_defect_in_a_query_answers_internal_and_quarantines_nothing() -> None:
     class Broken(ScriptActivator):
         def create(self, **names: str) -> Any:
             instance = super().create(**names)

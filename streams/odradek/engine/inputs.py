@@ -148,6 +148,11 @@ def _release(step: WorkflowStep, event: ReleaseWorkflow) -> None:
         release(step, run)
     elif run.row.task_retry_due_ms:
         retry_task_now(step, run)
+    elif not run.is_open:
+        verdict(
+            step, event, outcomes.NOT_FOUND, "workflow execution already completed", row=run.row
+        )
+        return
     else:
         problem = (
             f"workflow {event.workflow_id!r} is not quarantined, nor does its workflow task wait to"
