@@ -36,7 +36,7 @@ from odradek.client import (
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
 )
-from odradek.client.verdicts import noting_pending
+from odradek.client.responses import noting_pending
 from odradek.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.exceptions import (
     ApplicationError,

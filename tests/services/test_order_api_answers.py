@@ -18,8 +18,8 @@ from odradek.client import (
     WorkflowQueryRejectedError,
 )
 from odradek.client.call import Unanswered
+from odradek.client.responses import accept
 from odradek.client.transport import Owner
-from odradek.client.verdicts import accept
 from odradek.exceptions import ApplicationError, BrokerUnreachableError, TerminatedError, TopicError
 from odradek.service import RPCError, RPCStatusCode
 from services.order_api.app import create_app

@@ -35,7 +35,7 @@ from odradek.client import (
     WorkflowQueryRejectedError,
 )
 from odradek.client.connection import Connection
-from odradek.client.plugin import Plugin
+from odradek.client.interceptor import Plugin
 from odradek.common import (
     QueryRejectCondition,
     RetryPolicy,

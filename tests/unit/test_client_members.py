@@ -35,7 +35,7 @@ def test_a_first_look_without_a_broker_is_one_line_and_tried_again(
             raise BrokerUnreachableError("nowhere:1")
         return 0  # nothing was there: all has been read
 
-    with socket.socket() as unused, caplog.at_level(logging.INFO, "odradek.client.members"):
+    with socket.socket() as unused, caplog.at_level(logging.INFO, "odradek.client.readers"):
         unused.bind(("127.0.0.1", 0))  # nobody listens on it
         settings = Settings(address=f"127.0.0.1:{unused.getsockname()[1]}")
         reader = members.MembersReader(
@@ -47,7 +47,7 @@ def test_a_first_look_without_a_broker_is_one_line_and_tried_again(
             reader.stop()
             reader.join(10)
     assert looks == 4 and died == [] and reader.view.complete
-    (line,) = [record for record in caplog.records if record.name == "odradek.client.members"]
+    (line,) = [record for record in caplog.records if record.name == "odradek.client.readers"]
     assert (
         line.levelname == "WARNING"
         and "odradek.default.members" in line.getMessage()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from odradek.client import RPCError, RPCStatusCode
-from odradek.client.members import SILENCE_S, MembersView
+from odradek.client.readers import SILENCE_S, MembersView
 from odradek.client.transport import Owner
 from odradek.client.wheel import TICK_S, TimerWheel
 from odradek.wire import outcomes

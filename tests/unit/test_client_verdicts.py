@@ -13,9 +13,9 @@ import pytest
 
 from odradek.client import RPCError, RPCStatusCode
 from odradek.client import call as call_module
-from odradek.client.members import MembersView
+from odradek.client.readers import MembersView
+from odradek.client.responses import noting_pending
 from odradek.client.transport import QUIET_S, Owner
-from odradek.client.verdicts import noting_pending
 from odradek.wire import outcomes
 from odradek.wire.events import DescribeWorkflow
 from odradek.wire.outcomes import LaneStatus, MemberStatus

@@ -17,8 +17,8 @@ from odradek.activation.logs import logger as workflow_logger
 from odradek.activities.log import logger as activity_logger
 from odradek.cli.logs import JsonFormatter, configure_logging, log_as_set
 from odradek.client.call import Unanswered
+from odradek.client.responses import accept
 from odradek.client.transport import Owner
-from odradek.client.verdicts import accept
 from odradek.config import Settings
 from odradek.log_fields import set_log_fields
 from tests.unit.web_server import WebServer

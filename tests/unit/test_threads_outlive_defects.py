@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from odradek.client.members import MembersReader
+from odradek.client.readers import MembersReader
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
 from odradek.kafka.clients import KafkaClients
@@ -104,7 +104,7 @@ def test_the_purge_of_events(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_clients_look_at_members(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("odradek.client.members.RETRY_S", OFTEN_S)
+    monkeypatch.setattr("odradek.client.readers.RETRY_S", OFTEN_S)
     end = Calls(0)
     reader = MembersReader(
         Settings(address="127.0.0.1:1"), "members", Codec(), end, lambda queues: None

@@ -34,7 +34,7 @@ from odradek.client.history import (
     WorkflowHistoryEventAsyncIterator,
     WorkflowHistoryEventFilterType,
 )
-from odradek.client.inputs import (
+from odradek.client.interceptor import (
     CancelWorkflowInput,
     CompleteAsyncActivityInput,
     CountWorkflowsInput,
@@ -42,7 +42,10 @@ from odradek.client.inputs import (
     FailAsyncActivityInput,
     FetchWorkflowHistoryEventsInput,
     HeartbeatAsyncActivityInput,
+    Interceptor,
     ListWorkflowsInput,
+    OutboundInterceptor,
+    Plugin,
     QueryWorkflowInput,
     ReportCancellationAsyncActivityInput,
     SignalWorkflowInput,
@@ -53,9 +56,7 @@ from odradek.client.inputs import (
     UpdateWithStartStartWorkflowInput,
     UpdateWithStartUpdateWorkflowInput,
 )
-from odradek.client.interceptor import Interceptor, OutboundInterceptor
-from odradek.client.plugin import Plugin
-from odradek.client.schedules import (
+from odradek.client.unsupported import (
     Schedule,
     ScheduleAction,
     ScheduleActionStartWorkflow,
@@ -71,8 +72,6 @@ from odradek.client.schedules import (
     ScheduleState,
     ScheduleUpdate,
     ScheduleUpdateInput,
-)
-from odradek.client.updates import (
     WithStartWorkflowOperation,
     WorkflowUpdateHandle,
     WorkflowUpdateStage,

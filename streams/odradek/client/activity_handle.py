@@ -1,5 +1,8 @@
-"""Handle of an activity that is completed from outside its function
-(`activity.raise_complete_async`).
+"""An activity that is completed from outside its function (`activity.raise_complete_async`): its handle,
+and the reports that it sends.
+
+A token carries the facts of the attempt. With ids alone they are what `describe` says of the activity. Reports
+have no reply of their own, so each waits until it is durable, after a check whether the activity still waits.
 """
 
 from __future__ import annotations
@@ -9,17 +12,42 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from odradek.client.inputs import (
+from odradek.activities.token import TaskToken
+from odradek.client.encode import payloads_of
+from odradek.client.errors import AsyncActivityCancelledError
+from odradek.client.interceptor import (
     CompleteAsyncActivityInput,
     FailAsyncActivityInput,
     HeartbeatAsyncActivityInput,
     ReportCancellationAsyncActivityInput,
 )
+from odradek.client.requests import RequestChannel
+from odradek.client.responses import check, never_used, rpc_error
 from odradek.common import _arg_unset
-from odradek.converter import DataConverter, SerializationContext, WithSerializationContext
+from odradek.converter import (
+    ActivitySerializationContext,
+    DataConverter,
+    SerializationContext,
+    WithSerializationContext,
+)
+from odradek.exceptions import BrokerUnreachableError, TopicMissingError
+from odradek.service import RPCStatusCode
+from odradek.wire.events import (
+    ActivityReport,
+    ActivityTaskCanceled,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskHeartbeat,
+    DescribeWorkflow,
+)
+from odradek.wire.outcomes import PendingActivity
+from odradek.wire.payload import Failure
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from odradek.client.client import Client
+    from odradek.client.impl import ClientImpl
 
 
 @dataclass(frozen=True)
@@ -124,3 +152,180 @@ class AsyncActivityHandle(WithSerializationContext):
             context
         )
         return type(self)(self._client, self._id_or_token, converter)
+
+
+CANCEL_REQUESTED = "CANCEL_REQUESTED"
+
+
+class ActivityCompletion:
+    """The four reports of an activity that is completed from outside."""
+
+    def __init__(self, client: Client, impl: ClientImpl, channel: RequestChannel) -> None:
+        self._client = client
+        self._impl = impl
+        self._channel = channel
+
+    async def heartbeat(self, input: HeartbeatAsyncActivityInput) -> None:
+        """Record a heartbeat; `AsyncActivityCancelledError` when cancellation was requested."""
+        token, pending = await self._attempt(input.id_or_token, input.rpc_timeout)
+        converter = self._converter(token, input.data_converter_override)
+        await self._report(
+            ActivityTaskHeartbeat(
+                **_facts(token),
+                details=await payloads_of(converter, input.details),
+                identity=self._client.identity,
+            ),
+            token,
+        )
+        if pending.state == CANCEL_REQUESTED:
+            raise AsyncActivityCancelledError
+
+    async def complete(self, input: CompleteAsyncActivityInput) -> None:
+        """Complete it."""
+        token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
+        converter = self._converter(token, input.data_converter_override)
+        result = [] if input.result is _arg_unset else await payloads_of(converter, [input.result])
+        await self._report(
+            ActivityTaskCompleted(**_facts(token), result=result, identity=self._client.identity),
+            token,
+        )
+
+    async def fail(self, input: FailAsyncActivityInput) -> None:
+        """Fail the attempt."""
+        token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
+        converter = self._converter(token, input.data_converter_override)
+        failure = Failure()
+        await converter.encode_failure(input.error, failure)
+        details = await payloads_of(converter, input.last_heartbeat_details)
+        await self._report(
+            ActivityTaskFailed(
+                **_facts(token),
+                failure=failure,
+                last_heartbeat_details=details,
+                identity=self._client.identity,
+            ),
+            token,
+        )
+
+    async def report_cancellation(self, input: ReportCancellationAsyncActivityInput) -> None:
+        """Confirm its cancellation."""
+        token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
+        converter = self._converter(token, input.data_converter_override)
+        await self._report(
+            ActivityTaskCanceled(
+                **_facts(token),
+                details=await payloads_of(converter, input.details),
+                identity=self._client.identity,
+            ),
+            token,
+        )
+
+    # --- which attempt
+
+    async def _attempt(
+        self, id_or_token: AsyncActivityIDReference | bytes, rpc_timeout: timedelta | None
+    ) -> tuple[TaskToken, PendingActivity]:
+        """The attempt meant, if the run still waits for it; NOT_FOUND if not."""
+        if isinstance(id_or_token, bytes):
+            token = TaskToken.decode(id_or_token)
+            if token.namespace != self._client.namespace:
+                raise rpc_error(
+                    RPCStatusCode.INVALID_ARGUMENT,
+                    f"the task token is of namespace {token.namespace!r}, this client of"
+                    f" {self._client.namespace!r}",
+                )
+            _, _, pending = await self._pending(
+                token.workflow_id, token.run_id, token.activity_id, token.queue, rpc_timeout
+            )
+            if pending.attempt != token.attempt:
+                raise rpc_error(
+                    RPCStatusCode.NOT_FOUND,
+                    f"attempt {token.attempt} of activity {token.activity_id!r} is over: the"
+                    f" workflow waits for attempt {pending.attempt}",
+                )
+            return token, pending
+        workflow_id = id_or_token.workflow_id
+        if workflow_id is None:
+            raise rpc_error(
+                RPCStatusCode.INVALID_ARGUMENT,
+                "an activity without a workflow cannot be completed: this version starts none",
+            )
+        queue, run_id, pending = await self._pending(
+            workflow_id, id_or_token.run_id or "", id_or_token.activity_id, None, rpc_timeout
+        )
+        if not pending.scheduled_event_id:
+            raise rpc_error(
+                RPCStatusCode.UNAVAILABLE,
+                f"the owner of task queue {queue!r} is of an older version, which does not tell the"
+                " event",
+            )
+        token = TaskToken(
+            namespace=self._client.namespace,
+            queue=queue,
+            workflow_id=workflow_id,
+            run_id=run_id,
+            scheduled_event_id=pending.scheduled_event_id,
+            activity_id=id_or_token.activity_id,
+            attempt=pending.attempt,
+        )
+        return token, pending
+
+    async def _pending(
+        self,
+        workflow_id: str,
+        run_id: str,
+        activity_id: str,
+        queue: str | None,
+        rpc_timeout: timedelta | None,
+    ) -> tuple[str, str, PendingActivity]:
+        """Queue, run and state of an activity that a run waits for."""
+        record = DescribeWorkflow(workflow_id=workflow_id, run_id=run_id)
+        queue, reply = await self._impl.read(
+            record, queue, f"activity {activity_id!r} of workflow {workflow_id!r}", rpc_timeout
+        )
+        description = check(reply, task_queue=queue).description
+        for pending in description.pending_activities if description is not None else []:
+            if pending.activity_id == activity_id:
+                assert description is not None
+                return queue, description.summary.run_id, pending
+        raise rpc_error(
+            RPCStatusCode.NOT_FOUND,
+            f"activity {activity_id!r} of workflow {workflow_id!r} is not running",
+        )
+
+    def _converter(self, token: TaskToken, override: DataConverter | None) -> DataConverter:
+        if override is not None:
+            return override
+        if not self._client._converter_takes_context:
+            return self._client.data_converter
+        return self._client.data_converter.with_context(
+            ActivitySerializationContext(
+                namespace=token.namespace,
+                activity_id=token.activity_id,
+                activity_type=None,
+                activity_task_queue=None,
+                workflow_id=token.workflow_id,
+                workflow_type=None,
+                is_local=False,
+            )
+        )
+
+    async def _report(self, record: ActivityReport, token: TaskToken) -> None:
+        """Send, and wait until Kafka has it."""
+        try:
+            await self._channel.deliver(token.queue, record)
+        except TopicMissingError as error:
+            raise never_used(token.workflow_id, token.queue) from error
+        except BrokerUnreachableError as error:
+            raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
+
+
+def _facts(token: TaskToken) -> dict[str, Any]:
+    """What names an attempt in a report."""
+    return {
+        "workflow_id": token.workflow_id,
+        "run_id": token.run_id,
+        "scheduled_event_id": token.scheduled_event_id,
+        "activity_id": token.activity_id,
+        "attempt": token.attempt,
+    }

@@ -12,26 +12,28 @@ from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 from odradek.client.activity_handle import AsyncActivityHandle, AsyncActivityIDReference
 from odradek.client.connection import Connection
-from odradek.client.durations import seconds_of
+from odradek.client.encode import seconds_of, workflow_name_and_type
 from odradek.client.handle import WorkflowHandle
 from odradek.client.impl import ClientImpl
-from odradek.client.inputs import CountWorkflowsInput, ListWorkflowsInput, StartWorkflowInput
-from odradek.client.interceptor import Interceptor, OutboundInterceptor
+from odradek.client.interceptor import (
+    CountWorkflowsInput,
+    Interceptor,
+    ListWorkflowsInput,
+    OutboundInterceptor,
+    Plugin,
+    StartWorkflowInput,
+)
 from odradek.client.kafka_transport import CONNECT_TIMEOUT_S
-from odradek.client.names import workflow_name_and_type
-from odradek.client.plugin import Plugin
 from odradek.client.requests import RequestStatistics
-from odradek.client.schedules import (
+from odradek.client.unsupported import (
     Schedule,
     ScheduleAsyncIterator,
     ScheduleBackfill,
     ScheduleHandle,
-    schedules_not_supported,
-)
-from odradek.client.updates import (
     WithStartWorkflowOperation,
     WorkflowUpdateHandle,
     WorkflowUpdateStage,
+    schedules_not_supported,
     updates_not_supported,
 )
 from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount

@@ -1,18 +1,19 @@
 """User values to payloads and the start request, and back: the client's use of the data converter.
 
-Without a codec the converters are called directly: an `await` that never waits costs as much as
-the conversion.
+Without a codec the converters are called directly: an `await` that never waits costs as much as the conversion.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from odradek.client.inputs import StartWorkflowInput
-from odradek.client.verdicts import rpc_error
+from odradek.activation.definitions import WorkflowDefinition
+from odradek.activation.handlers import QueryDefinition, SignalDefinition, UpdateDefinition
+from odradek.client.interceptor import StartWorkflowInput
+from odradek.client.responses import rpc_error
 from odradek.common import HeaderCodecBehavior, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.converter import DataConverter, encode_search_attributes
 from odradek.service import RPCStatusCode
@@ -20,6 +21,30 @@ from odradek.wire.clean import clean_text
 from odradek.wire.events import StartWorkflow
 from odradek.wire.limits import DURATION_MAX_MS, NAME_MAX, name_bytes, name_too_long
 from odradek.wire.payload import Payload
+
+
+def seconds_of(duration: Any, name: str) -> float:
+    """Seconds of a timeout. ValueError, with its name, for what is no timedelta or negative, as
+    in Temporal's client.
+    """
+    if not isinstance(duration, timedelta):
+        raise ValueError(f"{name} must be a timedelta, not {duration!r}")
+    if duration < timedelta(0):
+        raise ValueError(f"{name} must not be negative, and is {duration}")
+    return duration.total_seconds()
+
+
+workflow_name_and_type: Callable[[str | Callable[..., Any]], tuple[str, Any]] = (
+    WorkflowDefinition.name_and_result_type
+)
+signal_name: Callable[[str | Callable[..., Any]], str] = SignalDefinition.name_of
+query_name_and_type: Callable[[str | Callable[..., Any]], tuple[str, Any]] = (
+    QueryDefinition.name_and_result_type
+)
+update_name_and_type: Callable[[str | Callable[..., Any]], tuple[str, Any]] = (
+    UpdateDefinition.name_and_result_type
+)
+
 
 _MILLISECOND = timedelta(milliseconds=1)
 

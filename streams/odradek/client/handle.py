@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from odradek.client.description import WorkflowExecutionDescription
+from odradek.client.encode import query_name_and_type, signal_name, update_name_and_type
 from odradek.client.history import (
     WorkflowHistory,
     WorkflowHistoryEventAsyncIterator,
     WorkflowHistoryEventFilterType,
 )
-from odradek.client.inputs import (
+from odradek.client.interceptor import (
     CancelWorkflowInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
@@ -21,8 +22,7 @@ from odradek.client.inputs import (
     StartWorkflowUpdateInput,
     TerminateWorkflowInput,
 )
-from odradek.client.names import query_name_and_type, signal_name, update_name_and_type
-from odradek.client.updates import WorkflowUpdateHandle, WorkflowUpdateStage
+from odradek.client.unsupported import WorkflowUpdateHandle, WorkflowUpdateStage
 from odradek.common import QueryRejectCondition, _arg_or_args, _arg_unset
 from odradek.wire.events import StartWorkflow
 from odradek.wire.outcomes import Reply

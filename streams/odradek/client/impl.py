@@ -16,15 +16,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from odradek.client.activity_completion import ActivityCompletion
+from odradek.client.activity_handle import ActivityCompletion
 from odradek.client.call import Gone, Unanswered
 from odradek.client.description import WorkflowExecutionDescription, status_of
-from odradek.client.durations import seconds_of
-from odradek.client.encode import headers_of, payloads_of, single_value, start_record
+from odradek.client.encode import headers_of, payloads_of, seconds_of, single_value, start_record
 from odradek.client.errors import WorkflowQueryRejectedError
 from odradek.client.handle import WorkflowHandle
 from odradek.client.history import WorkflowHistoryEventAsyncIterator
-from odradek.client.inputs import (
+from odradek.client.interceptor import (
     CancelWorkflowInput,
     CompleteAsyncActivityInput,
     CountWorkflowsInput,
@@ -33,6 +32,7 @@ from odradek.client.inputs import (
     FetchWorkflowHistoryEventsInput,
     HeartbeatAsyncActivityInput,
     ListWorkflowsInput,
+    OutboundInterceptor,
     QueryWorkflowInput,
     ReportCancellationAsyncActivityInput,
     SignalWorkflowInput,
@@ -41,21 +41,22 @@ from odradek.client.inputs import (
     StartWorkflowUpdateWithStartInput,
     TerminateWorkflowInput,
 )
-from odradek.client.interceptor import OutboundInterceptor
 from odradek.client.locate import locate
 from odradek.client.requests import RequestChannel
-from odradek.client.result import next_run, query_failed, value_of
-from odradek.client.same_request import request_id_of_caller
-from odradek.client.updates import WorkflowUpdateHandle, updates_not_supported
-from odradek.client.verdicts import (
+from odradek.client.responses import (
     accept,
     check,
     check_start,
     never_used,
+    next_run,
     note_outcome,
+    query_failed,
     rpc_error,
     unavailable,
+    value_of,
 )
+from odradek.client.same_request import request_id_of_caller
+from odradek.client.unsupported import WorkflowUpdateHandle, updates_not_supported
 from odradek.client.visibility import (
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,

@@ -22,8 +22,7 @@ from typing import get_args
 from confluent_kafka import KafkaException
 
 from odradek.client.abandoned import close_soon
-from odradek.client.members import MembersReader
-from odradek.client.reply_reader import ReplyReader
+from odradek.client.readers import MembersReader, ReplyReader
 from odradek.client.transport import SILENCE_S, OnDelivery, OnOwners, OnReplies, Owner
 from odradek.client.unapplied import queues_with_requests
 from odradek.config import Settings

@@ -14,7 +14,7 @@ from collections.abc import Collection
 
 from odradek.client.call import Unanswered
 from odradek.client.requests import RequestChannel
-from odradek.client.verdicts import rpc_error
+from odradek.client.responses import rpc_error
 from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.events import DescribeWorkflow

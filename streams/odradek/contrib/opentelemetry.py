@@ -35,7 +35,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from odradek import activity, client, worker, workflow
-from odradek.client.inputs import (
+from odradek.client.interceptor import (
     QueryWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowInput,

@@ -17,7 +17,7 @@ from odradek.cli.status import ONE_WORKFLOW, UsageError
 from odradek.cli.workflow.options import add_one, handle_of
 from odradek.cli.workflow.pending import NOTE, pending_fields, pending_text
 from odradek.client import Client
-from odradek.client.verdicts import noting_pending
+from odradek.client.responses import noting_pending
 
 _BATCH_NOTE = """With --query: the runs are listed by `odradek server`, how many it hits is said and asked (--yes does not ask), and each is
 asked of its owner. What fails in a way that may pass is asked again, five times in all. Status 1 if one of them failed; what closed

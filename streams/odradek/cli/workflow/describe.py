@@ -32,7 +32,7 @@ from odradek.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
-from odradek.client.verdicts import noting_outcomes
+from odradek.client.responses import noting_outcomes
 from odradek.wire.outcomes import WorkflowResult
 from odradek.wire.problems import shown_search_attributes
 

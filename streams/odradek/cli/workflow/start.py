@@ -32,7 +32,7 @@ from odradek.cli.workflow.outcome import (
 )
 from odradek.cli.workflow.pending import NOTE, pending_fields, pending_text
 from odradek.client import Client, WorkflowFailureError
-from odradek.client.verdicts import noting_outcomes, noting_pending
+from odradek.client.responses import noting_outcomes, noting_pending
 from odradek.common import (
     SearchAttributeKey,
     SearchAttributePair,

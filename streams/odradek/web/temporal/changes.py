@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 
 from odradek.client.encode import NO_FAIL_WITH_SIGNAL, check_id
-from odradek.client.verdicts import check_start
+from odradek.client.responses import check_start
 from odradek.web.context import identity_of
 from odradek.web.errors import invalid
 from odradek.web.runs import check_reply
