@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 import pytest
 from confluent_kafka import Message
 
-from odradek.client import members
+from odradek.client import readers as members
 from odradek.client.transport import SILENCE_S, Owner
 from odradek.config import Settings
 from odradek.exceptions import BrokerUnreachableError

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from odradek.activities.token import TaskToken
 from odradek.client.encode import payloads_of
-from odradek.client.errors import AsyncActivityCancelledError
+from odradek.client.errors import AsyncActivityCancelledError, rpc_error
 from odradek.client.interceptor import (
     CompleteAsyncActivityInput,
     FailAsyncActivityInput,
@@ -22,7 +22,7 @@ from odradek.client.interceptor import (
     ReportCancellationAsyncActivityInput,
 )
 from odradek.client.requests import RequestChannel
-from odradek.client.responses import check, never_used, rpc_error
+from odradek.client.responses import check, never_used
 from odradek.common import _arg_unset
 from odradek.converter import (
     ActivitySerializationContext,

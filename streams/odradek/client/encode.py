@@ -12,8 +12,8 @@ from typing import Any
 
 from odradek.activation.definitions import WorkflowDefinition
 from odradek.activation.handlers import QueryDefinition, SignalDefinition, UpdateDefinition
+from odradek.client.errors import rpc_error
 from odradek.client.interceptor import StartWorkflowInput
-from odradek.client.responses import rpc_error
 from odradek.common import HeaderCodecBehavior, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from odradek.converter import DataConverter, encode_search_attributes
 from odradek.service import RPCStatusCode

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from odradek.exceptions import OdradekError
+from odradek.service import RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
     from odradek.client.description import WorkflowExecutionStatus
@@ -115,3 +116,8 @@ class ClientMisuseError(OdradekError, RuntimeError):
     """The client is used where it cannot work: on another event loop, in a forked process, or
     after `close()`.
     """
+
+
+def rpc_error(status: RPCStatusCode, message: str) -> RPCError:
+    """An RPCError; Kafka has no gRPC details to add."""
+    return RPCError(message, status, b"")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from odradek.client.errors import rpc_error
 from odradek.client.interceptor import FetchWorkflowHistoryEventsInput
-from odradek.client.responses import rpc_error
 from odradek.engine import history_json
 from odradek.service import RPCStatusCode
 from odradek.wire import history as events

@@ -20,7 +20,7 @@ from odradek.client.activity_handle import ActivityCompletion
 from odradek.client.call import Gone, Unanswered
 from odradek.client.description import WorkflowExecutionDescription, status_of
 from odradek.client.encode import headers_of, payloads_of, seconds_of, single_value, start_record
-from odradek.client.errors import WorkflowQueryRejectedError
+from odradek.client.errors import WorkflowQueryRejectedError, rpc_error
 from odradek.client.handle import WorkflowHandle
 from odradek.client.history import WorkflowHistoryEventAsyncIterator
 from odradek.client.interceptor import (
@@ -51,7 +51,6 @@ from odradek.client.responses import (
     next_run,
     note_outcome,
     query_failed,
-    rpc_error,
     unavailable,
     value_of,
 )

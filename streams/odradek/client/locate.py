@@ -13,8 +13,8 @@ import asyncio
 from collections.abc import Collection
 
 from odradek.client.call import Unanswered
+from odradek.client.errors import rpc_error
 from odradek.client.requests import RequestChannel
-from odradek.client.responses import rpc_error
 from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.events import DescribeWorkflow

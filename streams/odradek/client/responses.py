@@ -20,6 +20,7 @@ from odradek.client.errors import (
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
     WorkflowQueryFailedError,
+    rpc_error,
 )
 from odradek.client.transport import Owner
 from odradek.converter import DataConverter
@@ -36,11 +37,6 @@ from odradek.wire.outcomes import ALREADY_EXISTS, OK, Reply, WorkflowResult
 from odradek.wire.payload import Failure
 
 logger = logging.getLogger(__name__)
-
-
-def rpc_error(status: RPCStatusCode, message: str) -> RPCError:
-    """An RPCError; Kafka has no gRPC details to add."""
-    return RPCError(message, status, b"")
 
 
 def never_used(workflow_id: str, task_queue: str) -> RPCError:

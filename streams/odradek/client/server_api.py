@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from odradek.client.responses import rpc_error
+from odradek.client.errors import rpc_error
 from odradek.exceptions import ConfigurationError
 from odradek.service import RPCError, RPCStatusCode
 

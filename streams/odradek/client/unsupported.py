@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from odradek.client.encode import workflow_name_and_type
-from odradek.client.responses import rpc_error
+from odradek.client.errors import rpc_error
 from odradek.common import (
     Priority,
     RetryPolicy,

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from odradek.client.description import WorkflowExecution
+from odradek.client.errors import rpc_error
 from odradek.client.history import PageIterator, WorkflowHistory, WorkflowHistoryEventFilterType
 from odradek.client.interceptor import CountWorkflowsInput, ListWorkflowsInput
-from odradek.client.responses import rpc_error
 from odradek.common import SearchAttributeValue
 from odradek.converter import decode_search_attributes
 from odradek.engine.json_fields import FIELDS, INDEXED_FIELDS, INT64, NAME, TIME, Json, read_payload

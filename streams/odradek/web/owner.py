@@ -20,9 +20,10 @@ from typing import TypeVar
 
 from odradek.client.call import Unanswered
 from odradek.client.connection import Connection
+from odradek.client.errors import rpc_error
 from odradek.client.locate import locate
 from odradek.client.requests import RequestChannel
-from odradek.client.responses import accept, never_used, rpc_error, unavailable
+from odradek.client.responses import accept, never_used, unavailable
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.web.elsewhere import Elsewhere
