@@ -85,7 +85,7 @@ async def test_connect_makes_what_it_needs_and_publishes_its_schemas(settings: S
         topics = admin.topics
         wanted = [topics.replies, topics.members, topics.schemas, topics.results]
         assert set(admin.describe(wanted)) == set(wanted)
-        transport = client._channel.transport
+        transport = client._root.channel.transport
         assert isinstance(transport, KafkaTransport)
         assert transport._schemas.find(fingerprint(StartWorkflow)) is not None
 
@@ -210,7 +210,7 @@ async def test_queue_that_nobody_ever_served_does_not_delay_not_found(
         assert caught.value.status == RPCStatusCode.NOT_FOUND
         # Once somebody has written state for it, it may have the workflow.
         await asyncio.to_thread(
-            write, settings, client._channel.transport._topics.state("mistyped")
+            write, settings, client._root.channel.transport._topics.state("mistyped")
         )  # type: ignore[attr-defined]
         with pytest.raises(RPCError, match="'mistyped'") as caught:
             await client.get_workflow_handle("unknown").describe()
@@ -235,7 +235,7 @@ async def test_owner_is_seen_in_members(
 ) -> None:
     owner = serve("q", announced=False)
     async with await Client.connect(settings=settings) as client:
-        transport = client._channel.transport
+        transport = client._root.channel.transport
         await client.execute_workflow("W", id="w", task_queue="q")
         await until_async(lambda: transport.owner("q", "w") is Owner.NONE)
         assert await transport.queues() == {"q": False}
@@ -279,7 +279,7 @@ async def test_clients_of_one_partition_do_not_mix(
         )
         assert found == [f"{n}-{k}" for n in range(6) for k in range(20)]
         for said in (client.statistics() for client in clients):
-            assert said.unmatched_replies <= 2 * said.asked_again, (
+            assert said.unmatched_replies <= 2 * said.retried, (
                 "but for what a machine that stood still had asked twice"
             )
     finally:
@@ -293,7 +293,10 @@ async def test_copies_share_the_connection(
     serve("q")
     async with await Client.connect(settings=settings) as client:
         copy = Client(**client.config())
-        assert copy.service_client is client.service_client and copy._channel is client._channel
+        assert (
+            copy.service_client is client.service_client
+            and copy._root.channel is client._root.channel
+        )
         assert await copy.execute_workflow("W", 1, id="w", task_queue="q") == 1
 
 
@@ -307,7 +310,7 @@ def test_used_in_a_fork(settings: Settings) -> None:
             # go on in two processes.
             code = 9
             try:
-                client._channel._check_use(loop)
+                client._root.channel._check_use(loop)
             except ClientMisuseError as error:
                 code = 7 if "fork" in str(error) else 8
             finally:
@@ -327,7 +330,7 @@ def test_process_ends_without_close(settings: Settings, serve: Callable[..., Fak
         async def main():
             client = await Client.connect({settings.address!r}, namespace={settings.namespace!r})
             print(await client.execute_workflow("W", 1, id="w", task_queue="q"))
-            client._channel.transport.owner("q", "w")
+            client._root.channel.transport.owner("q", "w")
             asyncio.create_task(client.start_workflow("W", id="w2", task_queue="elsewhere"))
         asyncio.run(main())
         """

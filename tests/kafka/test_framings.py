@@ -94,7 +94,7 @@ async def test_client_reads_replies_and_members(
 ) -> None:
     with FakeOwner(settings, "q", make_codec(settings)) as owner:
         async with await Client.connect(settings=settings) as client:
-            assert isinstance(client._channel.transport, KafkaTransport)
+            assert isinstance(client._root.channel.transport, KafkaTransport)
             for framing in FRAMINGS:
                 owner.encode = lambda record, framing=framing: foreign.encode(record, framing)  # type: ignore[misc]
                 workflow_id = framing.replace(" ", "-")
@@ -112,7 +112,7 @@ async def test_client_reads_replies_and_members(
                     RPCStatusCode.UNAVAILABLE,
                     RPCStatusCode.DEADLINE_EXCEEDED,
                 )
-            reader = client._channel.transport._reader()
+            reader = client._root.channel.transport._reader()
 
             def all_seen() -> bool:
                 # again and again, as members do: one whose schema is not known yet is passed over
@@ -336,7 +336,7 @@ async def test_client_that_meets_an_unknown_reply_while_the_registry_is_away(
             handle = client.get_workflow_handle("w", task_queue="q")
             assert await handle.query("state") == 1  # the owner knows what a query is written with
             owner.encode = lambda record: foreign.encode(record, "newer schema, registry")
-            transport = client._channel.transport
+            transport = client._root.channel.transport
             assert isinstance(transport, KafkaTransport)
             assert await asyncio.to_thread(transport._reader().wait_complete, 40)
             registry.stop()
@@ -389,7 +389,7 @@ async def test_who_has_started_needs_no_registry_for_what_this_version_writes(
                 task = engine.task("note", "first")
                 engine.schedule(task)
                 assert names(await engine.answers(task, "ActivityTaskCompleted")) == ["Completed"]
-                transport = client._channel.transport
+                transport = client._root.channel.transport
                 assert isinstance(transport, KafkaTransport)
                 reader = transport._reader()
                 await until_async(
@@ -428,8 +428,8 @@ async def test_client_says_that_an_answer_came_which_it_cannot_read(
             registry.start()
             assert await handle.query("state", rpc_timeout=timedelta(seconds=60)) == 1
             assert (
-                isinstance(client._channel.transport, KafkaTransport)
-                and client._channel.transport.trouble == ""
+                isinstance(client._root.channel.transport, KafkaTransport)
+                and client._root.channel.transport.trouble == ""
             )
 
 

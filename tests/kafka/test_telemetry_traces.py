@@ -107,7 +107,7 @@ async def test_one_trace_from_the_client_over_two_processes_and_replays(
             assert await handle.result() == "hello you, bye"
             with tracer.start_as_current_span("asker"):
                 assert await handle.query(Traced.said) == "bye"
-            asked_again = client.statistics().asked_again
+            asked_again = client.statistics().retried
             assert worker._processor is not None
             replayed = counted(metrics.REPLAY_ACTIVATIONS, namespace=settings.namespace)
             assert replayed >= 2, "this test means nothing unless runs were replayed"

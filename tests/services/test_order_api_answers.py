@@ -17,7 +17,7 @@ from odradek.client import (
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
 )
-from odradek.client.call import Unanswered
+from odradek.client.errors import Unanswered
 from odradek.client.responses import accept
 from odradek.client.transport import Owner
 from odradek.exceptions import ApplicationError, BrokerUnreachableError, TerminatedError, TopicError

@@ -44,9 +44,6 @@ class FakeTransport:
             set()
         )  # queues whose owner counts as living and has said nothing of late
         self.never_served: set[str] = set()
-        self.waiting: dict[
-            str, set[str]
-        ] = {}  # workflow ids whose requests lie in queues that were never served
         self.deliver: BaseException | None | bool = (
             True  # True: durable at once; False: never heard of; an error: refused
         )
@@ -112,11 +109,6 @@ class FakeTransport:
 
     async def served(self, task_queues: Sequence[str]) -> set[str]:
         return set(task_queues) - self.never_served
-
-    async def unapplied(
-        self, task_queues: Sequence[str], workflow_id: str, timeout_s: float
-    ) -> set[str]:
-        return {queue for queue in task_queues if workflow_id in self.waiting.get(queue, ())}
 
     def close(self) -> None:
         self.closed = True

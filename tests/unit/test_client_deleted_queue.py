@@ -89,7 +89,7 @@ async def test_remembered_queue_that_was_deleted_is_forgotten(call: str) -> None
     transport.serve("b", answer)
     for _ in range(2):
         await asyncio.wait_for(CALLS[call](client.get_workflow_handle("w")), 30)
-    assert client._channel.remembered_queue("w") == "b" and not transport.created[1:]
+    assert client._root.channel.remembered_queue("w") == "b" and not transport.created[1:]
 
 
 @pytest.mark.promise("reads")
@@ -131,7 +131,9 @@ async def open_run(transport: FakeTransport, client: Client, **options: Any) -> 
     executing = asyncio.ensure_future(
         client.execute_workflow("W", id="w", task_queue="orders", **options)
     )
-    await until_async(lambda: any(getattr(call, "poll", None) for call in client._channel._calls()))
+    await until_async(
+        lambda: any(isinstance(r.record, AwaitResult) for r in client._root.channel._pending())
+    )
     return executing
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import random
 import weakref
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,100 +12,12 @@ import pytest
 from odradek.client import RPCError, RPCStatusCode
 from odradek.client.readers import SILENCE_S, MembersView
 from odradek.client.transport import Owner
-from odradek.client.wheel import TICK_S, TimerWheel
 from odradek.wire import outcomes
 from odradek.wire.events import DescribeWorkflow, SignalWorkflow, StartWorkflow
 from odradek.wire.outcomes import LaneStatus, MemberStatus
 from tests.support.transport import FakeTransport, closed, connect, reply_to
 
 # --- wheel
-
-
-class Entry:
-    def __init__(self, at: float) -> None:
-        self.at = at
-        self.called: list[float] = []
-
-    def due(self, now: float) -> None:
-        self.called.append(now)
-
-
-class Clockwork(asyncio.SelectorEventLoop):
-    """A loop whose clock the test moves: on the machine's own any timer may be called seconds
-    late.
-    """
-
-    now = 1_000.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.timers: list[asyncio.TimerHandle] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
-    ) -> asyncio.TimerHandle:
-        self.timers.append(asyncio.TimerHandle(when, callback, args, self, context))
-        return self.timers[-1]
-
-    def run(self, seconds: float) -> None:
-        for _ in range(round(seconds * 1_000)):
-            self.now += 0.001
-            for timer in [one for one in self.timers if one.when() <= self.now]:
-                self.timers.remove(timer)
-                if not timer.cancelled():
-                    timer._run()
-
-
-@pytest.fixture
-def clockwork() -> Iterator[Clockwork]:
-    loop = Clockwork()
-    yield loop
-    loop.close()
-
-
-def test_wheel_calls_never_early_and_hardly_late(clockwork: Clockwork) -> None:
-    wheel = TimerWheel(clockwork)
-    chance = random.Random(1)
-    entries = [Entry(clockwork.now + chance.uniform(0, 0.4)) for _ in range(500)]
-    for entry in entries:
-        wheel.schedule(entry, entry.at)
-    assert len(wheel) == 500
-    clockwork.run(0.4 + 3 * TICK_S)
-    assert len(wheel) == 0
-    for entry in entries:
-        assert len(entry.called) == 1
-        assert 0 <= entry.called[0] - entry.at < 2 * TICK_S
-
-
-def test_wheel_is_armed_for_the_earliest(clockwork: Clockwork) -> None:
-    wheel = TimerWheel(clockwork)
-    late, soon = Entry(clockwork.now + 60), Entry(clockwork.now + 0.05)
-    wheel.schedule(late, late.at)
-    wheel.schedule(soon, soon.at)
-    clockwork.run(0.05 + 2 * TICK_S)
-    assert soon.called and not late.called
-    wheel.close()
-    assert len(wheel) == 0
-
-
-async def test_wheel_keeps_nobody_alive() -> None:
-    """A call that was answered goes at once; its client would stay with it, with seventeen
-    threads.
-    """
-    loop = asyncio.get_running_loop()
-    wheel = TimerWheel(loop)
-    entry = Entry(loop.time() + 0.05)
-    gone = weakref.ref(entry)
-    wheel.schedule(entry, entry.at)
-    del entry
-    assert gone() is None
-    deadline = loop.time() + 60
-    while len(wheel):  # until its turn came, and found nobody
-        assert loop.time() < deadline
-        await asyncio.sleep(TICK_S)
 
 
 @pytest.mark.parametrize("waits", ["for its start", "for its result"])
@@ -285,9 +195,9 @@ async def test_two_owners_are_an_error_that_names_both() -> None:
 async def test_silent_queue_is_unavailable_and_nothing_is_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from odradek.client import call
+    from odradek.client import channel
 
-    monkeypatch.setattr(call, "NO_OWNER_GRACE_S", 0.1)
+    monkeypatch.setattr(channel, "NO_OWNER_GRACE_S", 0.1)
     transport = FakeTransport()
     transport.serve("a", has())  # type: ignore[arg-type]
     transport.existing.add("silent")

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from odradek.client import Client, ClientMisuseError, RPCError, RPCStatusCode, WorkflowFailureError
-from odradek.client import call as call_module
+from odradek.client import Client, ClientMisuseError, RPCError, RPCStatusCode
+from odradek.client import channel as channel_module
 from odradek.client.connection import Connection
-from odradek.client.pacing import FIRST_MIN_S, ResponseTimes, poll_interval
 from odradek.client.transport import Owner
 from odradek.common import WorkflowIDConflictPolicy
 from odradek.config import Settings
@@ -29,8 +28,6 @@ from odradek.wire import outcomes
 from odradek.wire.events import (
     AwaitResult,
     CancelWorkflow,
-    DescribeWorkflow,
-    FetchHistory,
     QueryWorkflow,
     Request,
     SignalWorkflow,
@@ -44,11 +41,10 @@ from tests.support.until import until_async
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asks again after tenths of a second."""
-    from odradek.client import pacing
-
-    monkeypatch.setattr(pacing, "FIRST_MIN_S", 0.1)
-    monkeypatch.setattr(pacing, "POLL_INTERVALS_S", (0.15, 0.15, 0.15))
-    monkeypatch.setattr(call_module, "NO_OWNER_GRACE_S", 0.2)
+    monkeypatch.setattr(channel_module, "FIRST_MIN_S", 0.1)
+    monkeypatch.setattr(channel_module, "POLL_FIRST_S", 0.15)
+    monkeypatch.setattr(channel_module, "INTERVAL_MAX_S", 0.4)
+    monkeypatch.setattr(channel_module, "NO_OWNER_GRACE_S", 0.2)
 
 
 async def test_execute_is_one_request() -> None:
@@ -117,7 +113,7 @@ async def test_lost_reply_is_asked_again_under_the_same_id(fast: None) -> None:
     client = connect(transport, rpc_timeout=60)
     await client.get_workflow_handle("w", task_queue="q").signal("s")
     assert len(asked) == 3 and len(set(asked)) == 1
-    assert client.statistics().asked_again == 2 and client.statistics().waiting == 0
+    assert client.statistics().retried == 2 and client.statistics().waiting == 0
 
 
 async def test_start_without_owner_is_accepted_and_its_result_comes_later(fast: None) -> None:
@@ -312,37 +308,6 @@ async def test_full_producer_is_tried_again() -> None:
     await client.start_workflow("W", id="w", task_queue="q")
 
 
-async def test_a_long_poll_is_asked_once(fast: None) -> None:
-    """Silence is what it waits in; a new owner is asked at once, one that nobody can see fails
-    it early, patience asked for is short.
-    """
-    transport = FakeTransport()
-    transport.serve("q", lambda _, r: None)
-    channel = Connection(Settings(identity="me"), make_transport=lambda _: transport).channel(
-        "default"
-    )
-    await channel.prepare("q", create=False)
-
-    def polls() -> list[FetchHistory]:
-        return transport.records(FetchHistory)
-
-    def ask(timeout_s: float) -> asyncio.Task[outcomes.Reply]:
-        record = FetchHistory(workflow_id="w", wait_new_event=True)
-        return asyncio.ensure_future(channel.ask("q", record, timeout_s, fail_early=True))
-
-    with pytest.raises(call_module.Unanswered):
-        await ask(0.9)
-    assert len(polls()) == 1
-    task = ask(30.0)
-    await asyncio.sleep(0.6)
-    await until_async(lambda: len(polls()) == 3, step=lambda: transport.on_owners({"q"}))
-    transport.reply(reply_to(polls()[-1], outcomes.UNAVAILABLE))
-    await until_async(lambda: len(polls()) == 4)
-    transport.living.clear()
-    with pytest.raises(call_module.Unanswered):
-        await asyncio.wait_for(task, 20)
-
-
 async def test_request_for_patience_is_asked_again(fast: None) -> None:
     transport = FakeTransport()
     answers = iter([outcomes.UNAVAILABLE, outcomes.UNAVAILABLE, outcomes.OK])
@@ -405,9 +370,8 @@ async def test_result_is_polled_over_restarts(fast: None) -> None:
 
 async def test_new_owner_is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the hint the next poll would come much later."""
-    from odradek.client import pacing
-
-    monkeypatch.setattr(pacing, "POLL_INTERVALS_S", (600.0,))
+    monkeypatch.setattr(channel_module, "POLL_FIRST_S", 600.0)
+    monkeypatch.setattr(channel_module, "INTERVAL_MAX_S", 600.0)
     transport = FakeTransport()
     transport.serve(
         "q", lambda _, r: started(r) if isinstance(r, StartWorkflow) else closed(r, value=1)
@@ -592,7 +556,7 @@ async def test_many_at_once() -> None:
         *(client.execute_workflow("W", id=f"w{n}", task_queue="q") for n in range(500))
     )
     assert results == [f"w{n}" for n in range(500)]
-    assert client.statistics().waiting == 0 and client.statistics().asked_again == 0
+    assert client.statistics().waiting == 0 and client.statistics().retried == 0
 
 
 # --- ids that callers give: one for several requests
@@ -605,10 +569,8 @@ def _different() -> list[tuple[str, Request]]:
     return [
         ("q", SignalWorkflow("w", "s", request_id=SAME)),
         ("q", SignalWorkflow("other", "s", request_id=SAME)),
-        ("q", SignalWorkflow("w", "s", run_id="run-1", request_id=SAME)),
         ("q", CancelWorkflow("w", request_id=SAME)),
         ("q", StartWorkflow("w", "W", run_id="run-2", request_id=SAME)),
-        ("q", StartWorkflow("w", "W", run_id="run-2", signal_name="s", request_id=SAME)),
         ("p", SignalWorkflow("w", "s", request_id=SAME)),
     ]
 
@@ -646,62 +608,3 @@ def _name(queue: str, record: Any) -> str:
         f"{type(record).__name__} {queue} {record.workflow_id} {record.run_id}"
         f" {getattr(record, 'signal_name', '')}"
     )
-
-
-async def test_request_whose_turn_does_not_come_was_not_sent() -> None:
-    transport = FakeTransport()
-    transport.serve("q", lambda _, record: None)
-    channel = Connection(Settings(), make_transport=lambda _: transport).channel("default")
-    await channel.prepare("q", create=False)
-    first = asyncio.ensure_future(channel.ask("q", SignalWorkflow("w", "a", request_id=SAME), 30.0))
-    await asyncio.sleep(0)
-    with pytest.raises(call_module.Unanswered) as caught:
-        await channel.ask("q", SignalWorkflow("w", "b", request_id=SAME), 0.05)
-    assert not caught.value.delivered and len(transport.sent) == 1
-    transport.reply(reply_to(transport.sent[0][1]))
-    assert (await first).status == outcomes.OK
-
-
-# --- pacing
-
-
-def test_response_times_raise_the_first_interval() -> None:
-    times = ResponseTimes()
-    assert times.first_interval() == FIRST_MIN_S
-    for _ in range(50):
-        times.sample(0.01)
-    assert times.first_interval() == FIRST_MIN_S
-    for _ in range(50):
-        times.sample(3.0)
-    assert 3.0 < times.first_interval() <= 8.0
-    assert [poll_interval(n) for n in range(5)] == sorted(poll_interval(n) for n in range(5))
-
-
-async def test_failure_is_an_exception_of_the_result() -> None:
-    transport = FakeTransport()
-    transport.serve("q", lambda _, r: closed(r, outcomes.TIMED_OUT))
-    with pytest.raises(WorkflowFailureError):
-        await connect(transport).execute_workflow("W", id="w", task_queue="q")
-
-
-async def test_describe_of_an_unknown_workflow_is_located_and_not_found() -> None:
-    transport = FakeTransport()
-    transport.serve("a", lambda _, r: reply_to(r, outcomes.NOT_FOUND))
-    transport.serve("b", lambda _, r: reply_to(r, outcomes.NOT_FOUND))
-    with pytest.raises(RPCError) as caught:
-        await connect(transport).get_workflow_handle("w").describe()
-    assert caught.value.status == RPCStatusCode.NOT_FOUND
-    assert {queue for queue, _ in transport.sent} == {"a", "b"}
-    assert all(isinstance(record, DescribeWorkflow) for _, record in transport.sent)
-
-
-async def test_polls_do_not_fill_a_log_that_nobody_reads(fast: None) -> None:
-    transport = FakeTransport()
-    transport.existing.add("q")
-    client = connect(transport)
-    waiting = asyncio.create_task(client.get_workflow_handle("w", task_queue="q").result())
-    await asyncio.sleep(1.2)
-    assert len(transport.records(AwaitResult)) == 1
-    transport.serve("q", lambda _, r: closed(r, value=4))
-    await until_async(waiting.done, step=lambda: transport.on_owners({"q"}))
-    assert await waiting == 4

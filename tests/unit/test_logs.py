@@ -16,7 +16,7 @@ import pytest
 from odradek.activation.logs import logger as workflow_logger
 from odradek.activities.log import logger as activity_logger
 from odradek.cli.logs import JsonFormatter, configure_logging, log_as_set
-from odradek.client.call import Unanswered
+from odradek.client.errors import Unanswered
 from odradek.client.responses import accept
 from odradek.client.transport import Owner
 from odradek.config import Settings

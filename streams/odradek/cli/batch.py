@@ -24,8 +24,8 @@ from odradek.cli.output import is_json, print_value, visible
 from odradek.cli.status import CommandFailedError, UsageError
 from odradek.cli.style import run_status_text
 from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecution, WorkflowHandle
+from odradek.client.channel import same_request
 from odradek.client.responses import noting_pending
-from odradek.client.same_request import same_request
 from odradek.web.retries import PASSING, Retries
 
 OPEN = "ExecutionStatus = 'Running'"

@@ -1,15 +1,14 @@
 """The client: starts workflows on Kafka and talks to them, with the names and semantics of the
 Temporal Python SDK.
 
-What is inside, from the caller to the wire: `client` and `handle` (what users call),
-`interceptor` and `inputs` (the seam), `impl` (a call to a request and back), `verdicts` and
-`result` (what replies mean), `requests`, `pacing`, `wheel` (asking, asking again, deadlines),
-`transport` (the port), `kafka_transport`, `reply_reader`, `members` (Kafka). Must never hold
-state of a workflow: everything it knows, it asked.
+From the caller to the wire: `client` and `handle` (what users call), `interceptor` (inputs and the
+chain), `impl` (a call to a request and back), `responses` (what replies mean), `channel` (requests,
+retries, deadlines), `transport` (the port), `kafka_transport` and `readers` (Kafka). Everything the
+client knows of a workflow, it asked.
 """
 
-from odradek.client.activity_handle import AsyncActivityHandle, AsyncActivityIDReference
-from odradek.client.client import Client, ClientConfig, ClientConnectConfig
+from odradek.client.activity_handle import AsyncActivityHandle
+from odradek.client.client import Client
 from odradek.client.connection import Connection
 from odradek.client.description import (
     WorkflowExecution,
@@ -35,6 +34,7 @@ from odradek.client.history import (
     WorkflowHistoryEventFilterType,
 )
 from odradek.client.interceptor import (
+    AsyncActivityIDReference,
     CancelWorkflowInput,
     CompleteAsyncActivityInput,
     CountWorkflowsInput,
@@ -56,6 +56,7 @@ from odradek.client.interceptor import (
     UpdateWithStartStartWorkflowInput,
     UpdateWithStartUpdateWorkflowInput,
 )
+from odradek.client.options import ClientConfig, ClientConnectConfig
 from odradek.client.unsupported import (
     Schedule,
     ScheduleAction,

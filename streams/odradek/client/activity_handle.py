@@ -8,21 +8,22 @@ have no reply of their own, so each waits until it is durable, after a check whe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 from odradek.activities.token import TaskToken
-from odradek.client.encode import payloads_of
-from odradek.client.errors import AsyncActivityCancelledError, rpc_error
+from odradek.client.channel import RequestChannel
+from odradek.client.encode import payloads_of, takes_context
+from odradek.client.errors import AsyncActivityCancelledError, never_used, rpc_error
 from odradek.client.interceptor import (
+    AsyncActivityIDReference,
     CompleteAsyncActivityInput,
     FailAsyncActivityInput,
     HeartbeatAsyncActivityInput,
+    OutboundInterceptor,
     ReportCancellationAsyncActivityInput,
 )
-from odradek.client.requests import RequestChannel
-from odradek.client.responses import check, never_used
+from odradek.client.responses import check
 from odradek.common import _arg_unset
 from odradek.converter import (
     ActivitySerializationContext,
@@ -39,24 +40,23 @@ from odradek.wire.events import (
     ActivityTaskFailed,
     ActivityTaskHeartbeat,
     DescribeWorkflow,
+    Request,
 )
-from odradek.wire.outcomes import PendingActivity
+from odradek.wire.outcomes import PendingActivity, Reply
 from odradek.wire.payload import Failure
 
-if TYPE_CHECKING:
-    from datetime import timedelta
 
-    from odradek.client.client import Client
-    from odradek.client.impl import ClientImpl
+class CompletionRoot(Protocol):
+    """What completions need of their client."""
 
+    outbound: OutboundInterceptor
+    channel: RequestChannel
+    namespace: str
+    converter: DataConverter
 
-@dataclass(frozen=True)
-class AsyncActivityIDReference:
-    """An activity by its ids. `run_id` None: the latest run."""
-
-    workflow_id: str | None
-    run_id: str | None
-    activity_id: str
+    async def read(
+        self, record: Request, task_queue: str | None, what: str, rpc_timeout: timedelta | None
+    ) -> tuple[str, Reply]: ...
 
 
 class AsyncActivityHandle(WithSerializationContext):
@@ -64,11 +64,11 @@ class AsyncActivityHandle(WithSerializationContext):
 
     def __init__(
         self,
-        client: Client,
+        root: CompletionRoot,
         id_or_token: AsyncActivityIDReference | bytes,
         data_converter_override: DataConverter | None = None,
     ) -> None:
-        self._client = client
+        self._root = root
         self._id_or_token = id_or_token
         self._data_converter_override = data_converter_override
 
@@ -81,7 +81,7 @@ class AsyncActivityHandle(WithSerializationContext):
         """Record a heartbeat. `AsyncActivityCancelledError` when cancellation was requested,
         `RPCError` NOT_FOUND when it is not running.
         """
-        await self._client._impl.heartbeat_async_activity(
+        await self._root.outbound.heartbeat_async_activity(
             HeartbeatAsyncActivityInput(
                 id_or_token=self._id_or_token,
                 details=details,
@@ -99,7 +99,7 @@ class AsyncActivityHandle(WithSerializationContext):
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """Complete the activity. Without `result` it has none, which differs from `None`."""
-        await self._client._impl.complete_async_activity(
+        await self._root.outbound.complete_async_activity(
             CompleteAsyncActivityInput(
                 id_or_token=self._id_or_token,
                 result=result,
@@ -118,7 +118,7 @@ class AsyncActivityHandle(WithSerializationContext):
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """Fail this attempt. Whether there is another one is the retry policy's decision."""
-        await self._client._impl.fail_async_activity(
+        await self._root.outbound.fail_async_activity(
             FailAsyncActivityInput(
                 id_or_token=self._id_or_token,
                 error=error,
@@ -136,7 +136,7 @@ class AsyncActivityHandle(WithSerializationContext):
         rpc_timeout: timedelta | None = None,
     ) -> None:
         """Confirm that the activity ended because it was told to."""
-        await self._client._impl.report_cancellation_async_activity(
+        await self._root.outbound.report_cancellation_async_activity(
             ReportCancellationAsyncActivityInput(
                 id_or_token=self._id_or_token,
                 details=details,
@@ -148,10 +148,8 @@ class AsyncActivityHandle(WithSerializationContext):
 
     def with_context(self, context: SerializationContext) -> Self:
         """A handle whose payloads are converted in that context."""
-        converter = (self._data_converter_override or self._client.data_converter).with_context(
-            context
-        )
-        return type(self)(self._client, self._id_or_token, converter)
+        converter = (self._data_converter_override or self._root.converter).with_context(context)
+        return type(self)(self._root, self._id_or_token, converter)
 
 
 CANCEL_REQUESTED = "CANCEL_REQUESTED"
@@ -160,79 +158,63 @@ CANCEL_REQUESTED = "CANCEL_REQUESTED"
 class ActivityCompletion:
     """The four reports of an activity that is completed from outside."""
 
-    def __init__(self, client: Client, impl: ClientImpl, channel: RequestChannel) -> None:
-        self._client = client
-        self._impl = impl
-        self._channel = channel
+    def __init__(self, root: CompletionRoot) -> None:
+        self._root = root
 
     async def heartbeat(self, input: HeartbeatAsyncActivityInput) -> None:
         """Record a heartbeat; `AsyncActivityCancelledError` when cancellation was requested."""
-        token, pending = await self._attempt(input.id_or_token, input.rpc_timeout)
-        converter = self._converter(token, input.data_converter_override)
-        await self._report(
-            ActivityTaskHeartbeat(
-                **_facts(token),
-                details=await payloads_of(converter, input.details),
-                identity=self._client.identity,
-            ),
-            token,
-        )
+        token, pending, converter = await self._attempt(input)
+        details = await payloads_of(converter, input.details)
+        await self._report(ActivityTaskHeartbeat(**_facts(token), details=details), token)
         if pending.state == CANCEL_REQUESTED:
             raise AsyncActivityCancelledError
 
     async def complete(self, input: CompleteAsyncActivityInput) -> None:
         """Complete it."""
-        token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
-        converter = self._converter(token, input.data_converter_override)
+        token, _, converter = await self._attempt(input)
         result = [] if input.result is _arg_unset else await payloads_of(converter, [input.result])
-        await self._report(
-            ActivityTaskCompleted(**_facts(token), result=result, identity=self._client.identity),
-            token,
-        )
+        await self._report(ActivityTaskCompleted(**_facts(token), result=result), token)
 
     async def fail(self, input: FailAsyncActivityInput) -> None:
         """Fail the attempt."""
-        token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
-        converter = self._converter(token, input.data_converter_override)
+        token, _, converter = await self._attempt(input)
         failure = Failure()
         await converter.encode_failure(input.error, failure)
         details = await payloads_of(converter, input.last_heartbeat_details)
         await self._report(
-            ActivityTaskFailed(
-                **_facts(token),
-                failure=failure,
-                last_heartbeat_details=details,
-                identity=self._client.identity,
-            ),
+            ActivityTaskFailed(**_facts(token), failure=failure, last_heartbeat_details=details),
             token,
         )
 
     async def report_cancellation(self, input: ReportCancellationAsyncActivityInput) -> None:
         """Confirm its cancellation."""
-        token, _ = await self._attempt(input.id_or_token, input.rpc_timeout)
-        converter = self._converter(token, input.data_converter_override)
-        await self._report(
-            ActivityTaskCanceled(
-                **_facts(token),
-                details=await payloads_of(converter, input.details),
-                identity=self._client.identity,
-            ),
-            token,
-        )
+        token, _, converter = await self._attempt(input)
+        details = await payloads_of(converter, input.details)
+        await self._report(ActivityTaskCanceled(**_facts(token), details=details), token)
 
     # --- which attempt
 
     async def _attempt(
+        self,
+        input: HeartbeatAsyncActivityInput
+        | CompleteAsyncActivityInput
+        | FailAsyncActivityInput
+        | ReportCancellationAsyncActivityInput,
+    ) -> tuple[TaskToken, PendingActivity, DataConverter]:
+        """The attempt meant, if the run still waits for it, and its converter; NOT_FOUND if not."""
+        token, pending = await self._token(input.id_or_token, input.rpc_timeout)
+        return token, pending, input.data_converter_override or self._converter(token)
+
+    async def _token(
         self, id_or_token: AsyncActivityIDReference | bytes, rpc_timeout: timedelta | None
     ) -> tuple[TaskToken, PendingActivity]:
-        """The attempt meant, if the run still waits for it; NOT_FOUND if not."""
         if isinstance(id_or_token, bytes):
             token = TaskToken.decode(id_or_token)
-            if token.namespace != self._client.namespace:
+            if token.namespace != self._root.namespace:
                 raise rpc_error(
                     RPCStatusCode.INVALID_ARGUMENT,
                     f"the task token is of namespace {token.namespace!r}, this client of"
-                    f" {self._client.namespace!r}",
+                    f" {self._root.namespace!r}",
                 )
             _, _, pending = await self._pending(
                 token.workflow_id, token.run_id, token.activity_id, token.queue, rpc_timeout
@@ -253,14 +235,8 @@ class ActivityCompletion:
         queue, run_id, pending = await self._pending(
             workflow_id, id_or_token.run_id or "", id_or_token.activity_id, None, rpc_timeout
         )
-        if not pending.scheduled_event_id:
-            raise rpc_error(
-                RPCStatusCode.UNAVAILABLE,
-                f"the owner of task queue {queue!r} is of an older version, which does not tell the"
-                " event",
-            )
         token = TaskToken(
-            namespace=self._client.namespace,
+            namespace=self._root.namespace,
             queue=queue,
             workflow_id=workflow_id,
             run_id=run_id,
@@ -280,7 +256,7 @@ class ActivityCompletion:
     ) -> tuple[str, str, PendingActivity]:
         """Queue, run and state of an activity that a run waits for."""
         record = DescribeWorkflow(workflow_id=workflow_id, run_id=run_id)
-        queue, reply = await self._impl.read(
+        queue, reply = await self._root.read(
             record, queue, f"activity {activity_id!r} of workflow {workflow_id!r}", rpc_timeout
         )
         description = check(reply, task_queue=queue).description
@@ -293,12 +269,10 @@ class ActivityCompletion:
             f"activity {activity_id!r} of workflow {workflow_id!r} is not running",
         )
 
-    def _converter(self, token: TaskToken, override: DataConverter | None) -> DataConverter:
-        if override is not None:
-            return override
-        if not self._client._converter_takes_context:
-            return self._client.data_converter
-        return self._client.data_converter.with_context(
+    def _converter(self, token: TaskToken) -> DataConverter:
+        if not takes_context(self._root.converter):
+            return self._root.converter
+        return self._root.converter.with_context(
             ActivitySerializationContext(
                 namespace=token.namespace,
                 activity_id=token.activity_id,
@@ -312,8 +286,9 @@ class ActivityCompletion:
 
     async def _report(self, record: ActivityReport, token: TaskToken) -> None:
         """Send, and wait until Kafka has it."""
+        record.identity = self._root.channel.identity
         try:
-            await self._channel.deliver(token.queue, record)
+            await self._root.channel.deliver(token.queue, record)
         except TopicMissingError as error:
             raise never_used(token.workflow_id, token.queue) from error
         except BrokerUnreachableError as error:

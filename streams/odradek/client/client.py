@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from odradek.client.activity_handle import AsyncActivityHandle, AsyncActivityIDReference
+from odradek.client.activity_handle import AsyncActivityHandle
+from odradek.client.channel import RequestStatistics
 from odradek.client.connection import Connection
 from odradek.client.encode import seconds_of, workflow_name_and_type
 from odradek.client.handle import WorkflowHandle
 from odradek.client.impl import ClientImpl
 from odradek.client.interceptor import (
+    AsyncActivityIDReference,
     CountWorkflowsInput,
     Interceptor,
     ListWorkflowsInput,
-    OutboundInterceptor,
     Plugin,
     StartWorkflowInput,
 )
 from odradek.client.kafka_transport import CONNECT_TIMEOUT_S
-from odradek.client.requests import RequestStatistics
+from odradek.client.options import ClientConfig, StartOptions
 from odradek.client.unsupported import (
     Schedule,
     ScheduleAsyncIterator,
@@ -39,23 +40,15 @@ from odradek.client.unsupported import (
 from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from odradek.common import (
     HeaderCodecBehavior,
-    Priority,
     QueryRejectCondition,
-    RetryPolicy,
     SearchAttributes,
     TypedSearchAttributes,
-    VersioningOverride,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
     _arg_or_args,
     _arg_unset,
 )
 from odradek.config import Settings
 from odradek.converter import (
     DataConverter,
-    DefaultFailureConverter,
-    DefaultPayloadConverter,
-    WithSerializationContext,
 )
 from odradek.service import (
     DnsLoadBalancingConfig,
@@ -74,69 +67,6 @@ Params = ParamSpec("Params")
 
 
 _PAYLOAD_LIMITS = PayloadLimitsConfig()
-
-
-class ClientConfig(TypedDict):
-    """What `Client.config()` returns and `Client(**config)` takes."""
-
-    service_client: Connection
-    namespace: str
-    data_converter: DataConverter
-    plugins: Sequence[Plugin]
-    interceptors: Sequence[Interceptor]
-    default_workflow_query_reject_condition: QueryRejectCondition | None
-    header_codec_behavior: HeaderCodecBehavior
-
-
-class ClientConnectConfig(TypedDict, total=False):
-    """Keywords of `Client.connect`, as `envconfig` gives them."""
-
-    target_host: str
-    namespace: str
-    api_key: str | None
-    data_converter: DataConverter
-    plugins: Sequence[Plugin]
-    interceptors: Sequence[Interceptor]
-    default_workflow_query_reject_condition: QueryRejectCondition | None
-    tls: bool | TLSConfig | None
-    retry_config: RetryConfig | None
-    keep_alive_config: KeepAliveConfig | None
-    connect_timeout: timedelta | None
-    rpc_metadata: Mapping[str, str | bytes]
-    identity: str | None
-    lazy: bool
-    runtime: Any
-    http_connect_proxy_config: HttpConnectProxyConfig | None
-    dns_load_balancing_config: DnsLoadBalancingConfig | None
-    grpc_compression: GrpcCompression
-    payload_limits: PayloadLimitsConfig
-    header_codec_behavior: HeaderCodecBehavior
-    settings: Settings | None
-    create_topics: bool | None
-
-
-class StartOptions(TypedDict, total=False):
-    """Keywords of `start_workflow` and `execute_workflow` beside `id` and `task_queue`."""
-
-    execution_timeout: timedelta | None
-    run_timeout: timedelta | None
-    task_timeout: timedelta | None
-    id_reuse_policy: WorkflowIDReusePolicy
-    id_conflict_policy: WorkflowIDConflictPolicy
-    retry_policy: RetryPolicy | None
-    cron_schedule: str
-    memo: Mapping[str, Any] | None
-    search_attributes: SearchAttributes | TypedSearchAttributes | None
-    static_summary: str | None
-    static_details: str | None
-    start_delay: timedelta | None
-    start_signal: str | None
-    start_signal_args: Sequence[Any]
-    rpc_metadata: Mapping[str, str | bytes]
-    rpc_timeout: timedelta | None
-    request_eager_start: bool
-    priority: Priority
-    versioning_override: VersioningOverride | None
 
 
 class Client:
@@ -262,13 +192,15 @@ class Client:
             config = cast(ClientConfig, plugin.configure_client(config))
         self._config = config
         connection = config["service_client"]
-        self._data_converter = config["data_converter"]
-        self._converter_takes_context = _takes_context(self._data_converter)
-        self._channel = connection.channel(config["namespace"])
-        self._root = ClientImpl(self, self._channel, connection.rpc_timeout_s)
-        self._impl: OutboundInterceptor = self._root
+        self._root = ClientImpl(
+            connection,
+            config["namespace"],
+            config["data_converter"],
+            config["header_codec_behavior"],
+            config["default_workflow_query_reject_condition"],
+        )
         for interceptor in reversed(list(config["interceptors"])):
-            self._impl = interceptor.intercept_client(self._impl)
+            self._root.outbound = interceptor.intercept_client(self._root.outbound)
 
     def config(self, *, active_config: bool = False) -> ClientConfig:
         """What this client was made with (a shallow copy); with `active_config` as its plugins
@@ -348,7 +280,7 @@ class Client:
 
     def statistics(self) -> RequestStatistics:
         """Requests waiting, sent, asked again, unmatched replies, smoothed response time in ms."""
-        return self._channel.statistics()
+        return self._root.channel.statistics()
 
     # --- start
 
@@ -402,26 +334,8 @@ class Client:
         id: str,
         task_queue: str,
         result_type: type | None = None,
-        execution_timeout: timedelta | None = None,
-        run_timeout: timedelta | None = None,
-        task_timeout: timedelta | None = None,
-        id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
-        retry_policy: RetryPolicy | None = None,
-        cron_schedule: str = "",
-        memo: Mapping[str, Any] | None = None,
-        search_attributes: SearchAttributes | TypedSearchAttributes | None = None,
-        static_summary: str | None = None,
-        static_details: str | None = None,
-        start_delay: timedelta | None = None,
-        start_signal: str | None = None,
-        start_signal_args: Sequence[Any] = [],
-        rpc_metadata: Mapping[str, str | bytes] = {},
-        rpc_timeout: timedelta | None = None,
-        request_eager_start: bool = False,
-        priority: Priority = Priority.default,
-        versioning_override: VersioningOverride | None = None,
         stack_level: int = 2,
+        **options: Unpack[StartOptions],
     ) -> WorkflowHandle[Any, Any]:
         """Start a workflow; returns once its owner has started it.
 
@@ -455,35 +369,8 @@ class Client:
             RPCError: INVALID_ARGUMENT, UNAVAILABLE (no broker), DEADLINE_EXCEEDED.
             TopicMissingError: The queue has no topics and they may not be created.
         """
-        name, ret_type = workflow_name_and_type(workflow)
-        return await self._impl.start_workflow(
-            StartWorkflowInput(
-                workflow=name,
-                args=_arg_or_args(arg, args),
-                id=id,
-                task_queue=task_queue,
-                execution_timeout=execution_timeout,
-                run_timeout=run_timeout,
-                task_timeout=task_timeout,
-                id_reuse_policy=id_reuse_policy,
-                id_conflict_policy=id_conflict_policy,
-                retry_policy=retry_policy,
-                cron_schedule=cron_schedule,
-                memo=memo,
-                search_attributes=search_attributes,
-                start_delay=start_delay,
-                headers={},
-                start_signal=start_signal,
-                start_signal_args=start_signal_args,
-                static_summary=static_summary,
-                static_details=static_details,
-                ret_type=result_type or ret_type,
-                rpc_metadata=rpc_metadata,
-                rpc_timeout=rpc_timeout,
-                request_eager_start=request_eager_start,
-                priority=priority,
-                versioning_override=versioning_override,
-            )
+        return await self._root.outbound.start_workflow(
+            _start_input(workflow, arg, args, id, task_queue, result_type, options)
         )
 
     @overload
@@ -536,25 +423,7 @@ class Client:
         id: str,
         task_queue: str,
         result_type: type | None = None,
-        execution_timeout: timedelta | None = None,
-        run_timeout: timedelta | None = None,
-        task_timeout: timedelta | None = None,
-        id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
-        retry_policy: RetryPolicy | None = None,
-        cron_schedule: str = "",
-        memo: Mapping[str, Any] | None = None,
-        search_attributes: SearchAttributes | TypedSearchAttributes | None = None,
-        static_summary: str | None = None,
-        static_details: str | None = None,
-        start_delay: timedelta | None = None,
-        start_signal: str | None = None,
-        start_signal_args: Sequence[Any] = [],
-        rpc_metadata: Mapping[str, str | bytes] = {},
-        rpc_timeout: timedelta | None = None,
-        request_eager_start: bool = False,
-        priority: Priority = Priority.default,
-        versioning_override: VersioningOverride | None = None,
+        **options: Unpack[StartOptions],
     ) -> Any:
         """`start_workflow`, then `result()`: the workflow's result, decoded as its run method
         says. Arguments and errors are those of the two.
@@ -562,37 +431,10 @@ class Client:
         Without interceptors it is one request. It waits as long as the workflow takes, over
         restarts of its owners.
         """
-        name, ret_type = workflow_name_and_type(workflow)
-        input = StartWorkflowInput(
-            workflow=name,
-            args=_arg_or_args(arg, args),
-            id=id,
-            task_queue=task_queue,
-            execution_timeout=execution_timeout,
-            run_timeout=run_timeout,
-            task_timeout=task_timeout,
-            id_reuse_policy=id_reuse_policy,
-            id_conflict_policy=id_conflict_policy,
-            retry_policy=retry_policy,
-            cron_schedule=cron_schedule,
-            memo=memo,
-            search_attributes=search_attributes,
-            start_delay=start_delay,
-            headers={},
-            start_signal=start_signal,
-            start_signal_args=start_signal_args,
-            static_summary=static_summary,
-            static_details=static_details,
-            ret_type=result_type or ret_type,
-            rpc_metadata=rpc_metadata,
-            rpc_timeout=rpc_timeout,
-            request_eager_start=request_eager_start,
-            priority=priority,
-            versioning_override=versioning_override,
-        )
-        if self._impl is self._root:
+        input = _start_input(workflow, arg, args, id, task_queue, result_type, options)
+        if self._root.outbound is self._root:
             return await self._root.execute_workflow(input)
-        return await (await self._impl.start_workflow(input)).result()
+        return await (await self._root.outbound.start_workflow(input)).result()
 
     # --- handles
 
@@ -612,7 +454,7 @@ class Client:
         first call.
         """
         return WorkflowHandle(
-            self,
+            self._root,
             workflow_id,
             run_id=run_id,
             result_run_id=run_id,
@@ -653,11 +495,11 @@ class Client:
         if task_token is not None:
             if workflow_id is not None or run_id is not None or activity_id is not None:
                 raise ValueError("Task token cannot be present with other IDs")
-            return AsyncActivityHandle(self, task_token)
+            return AsyncActivityHandle(self._root, task_token)
         if activity_id is None:
             raise ValueError("Task token or activity ID must be present")
         return AsyncActivityHandle(
-            self,
+            self._root,
             AsyncActivityIDReference(
                 workflow_id=workflow_id, run_id=run_id, activity_id=activity_id
             ),
@@ -690,7 +532,7 @@ class Client:
                 UNAUTHENTICATED when the server wants a token (setting `server_token`, or
                 `api_key`).
         """
-        return self._impl.list_workflows(
+        return self._root.outbound.list_workflows(
             ListWorkflowsInput(
                 query=query,
                 page_size=page_size,
@@ -710,7 +552,7 @@ class Client:
         """Count of the workflows that match a query, with groups if it has a GROUP BY. Errors
         are those of `list_workflows`.
         """
-        return await self._impl.count_workflows(
+        return await self._root.outbound.count_workflows(
             CountWorkflowsInput(query=query, rpc_metadata=rpc_metadata, rpc_timeout=rpc_timeout)
         )
 
@@ -756,7 +598,7 @@ class Client:
 
     def get_schedule_handle(self, id: str) -> ScheduleHandle:
         """A handle whose calls are not supported yet."""
-        return ScheduleHandle(self, id)
+        return ScheduleHandle(id)
 
     async def list_schedules(
         self,
@@ -771,15 +613,25 @@ class Client:
         raise schedules_not_supported()
 
 
-def _takes_context(converter: DataConverter) -> bool:
-    """Whether payloads may depend on where they belong. The default ones do not, and asking each
-    time costs as much as encoding.
-    """
-    default = (
-        converter.payload_converter_class is DefaultPayloadConverter
-        and converter.failure_converter_class is DefaultFailureConverter
+def _start_input(
+    workflow: str | Callable[..., Awaitable[Any]],
+    arg: Any,
+    args: Sequence[Any],
+    id: str,
+    task_queue: str,
+    result_type: type | None,
+    options: StartOptions,
+) -> StartWorkflowInput:
+    """Raises TypeError for an option that is none."""
+    name, ret_type = workflow_name_and_type(workflow)
+    return StartWorkflowInput(
+        workflow=name,
+        args=_arg_or_args(arg, args),
+        id=id,
+        task_queue=task_queue,
+        ret_type=result_type or ret_type,
+        **options,
     )
-    return not default or isinstance(converter.payload_codec, WithSerializationContext)
 
 
 def _through(

@@ -11,8 +11,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from odradek.client.channel import RequestChannel
 from odradek.client.kafka_transport import CONNECT_TIMEOUT_S, KafkaTransport
-from odradek.client.requests import RequestChannel
 from odradek.client.server_api import ServerApi
 from odradek.client.transport import Transport
 from odradek.config import Settings

@@ -15,7 +15,13 @@ from odradek.activation.handlers import QueryDefinition, SignalDefinition, Updat
 from odradek.client.errors import rpc_error
 from odradek.client.interceptor import StartWorkflowInput
 from odradek.common import HeaderCodecBehavior, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from odradek.converter import DataConverter, encode_search_attributes
+from odradek.converter import (
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultPayloadConverter,
+    WithSerializationContext,
+    encode_search_attributes,
+)
 from odradek.service import RPCStatusCode
 from odradek.wire.clean import clean_text
 from odradek.wire.events import StartWorkflow
@@ -213,3 +219,14 @@ def _policies(input: StartWorkflowInput) -> tuple[str, str]:
 async def _memo_payload(converter: DataConverter, value: Any) -> Payload:
     """A memo value; one that is a payload already (a run's memo handed on) stays as it is."""
     return value if isinstance(value, Payload) else (await payloads_of(converter, [value]))[0]
+
+
+def takes_context(converter: DataConverter) -> bool:
+    """Whether payloads may depend on where they belong. The default ones do not, and asking each
+    time costs as much as encoding.
+    """
+    default = (
+        converter.payload_converter_class is DefaultPayloadConverter
+        and converter.failure_converter_class is DefaultFailureConverter
+    )
+    return not default or isinstance(converter.payload_codec, WithSerializationContext)

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from odradek.client.transport import Owner
 from odradek.exceptions import OdradekError
 from odradek.service import RPCError, RPCStatusCode
+from odradek.wire.outcomes import Reply
 
 if TYPE_CHECKING:
     from odradek.client.description import WorkflowExecutionStatus
@@ -121,3 +123,33 @@ class ClientMisuseError(OdradekError, RuntimeError):
 def rpc_error(status: RPCStatusCode, message: str) -> RPCError:
     """An RPCError; Kafka has no gRPC details to add."""
     return RPCError(message, status, b"")
+
+
+def never_used(workflow_id: str, task_queue: str) -> RPCError:
+    """For a request on a workflow of a queue without topics: it never had one, or was deleted
+    with all that it had.
+    """
+    text = (
+        f"workflow not found for ID: {workflow_id}: task queue {task_queue!r} was never used, or"
+        " was deleted"
+    )
+    return rpc_error(RPCStatusCode.NOT_FOUND, text)
+
+
+class Unanswered(Exception):
+    """No reply came in time. Internal: `responses.py` turns it into what the caller gets.
+
+    delivered: Kafka has the request. owner: what is known of its owner. last: the last reply that
+    put it off. waited_s: may be less than the deadline when no owner lives. trouble: why no reply
+    could come, if known.
+    """
+
+    def __init__(
+        self, delivered: bool, owner: Owner, last: Reply | None, waited_s: float, trouble: str = ""
+    ) -> None:
+        super().__init__()
+        self.delivered = delivered
+        self.owner = owner
+        self.last = last
+        self.waited_s = waited_s
+        self.trouble = trouble

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from odradek.client.description import WorkflowExecutionDescription
 from odradek.client.encode import query_name_and_type, signal_name, update_name_and_type
@@ -17,6 +17,7 @@ from odradek.client.interceptor import (
     CancelWorkflowInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
+    OutboundInterceptor,
     QueryWorkflowInput,
     SignalWorkflowInput,
     StartWorkflowUpdateInput,
@@ -27,14 +28,32 @@ from odradek.common import QueryRejectCondition, _arg_or_args, _arg_unset
 from odradek.wire.events import StartWorkflow
 from odradek.wire.outcomes import Reply
 
-if TYPE_CHECKING:
-    from odradek.client.client import Client
-
 SelfType = TypeVar("SelfType")
 ReturnType = TypeVar("ReturnType")
 ParamType = TypeVar("ParamType")
 LocalReturnType = TypeVar("LocalReturnType")
 MultiParamSpec = ParamSpec("MultiParamSpec")
+
+
+class Root(Protocol):
+    """What handles need of their client: the chain of interceptors, and what no interceptor sees
+    (waiting for results, the calls of operators).
+    """
+
+    outbound: OutboundInterceptor
+    default_query_reject_condition: QueryRejectCondition | None
+
+    async def await_result(
+        self, handle: WorkflowHandle[Any, Any], follow_runs: bool, rpc_timeout: timedelta | None
+    ) -> Any: ...
+
+    async def unpark_workflow(
+        self, id: str, run_id: str, *, task_queue: str | None, rpc_timeout: timedelta | None
+    ) -> None: ...
+
+    async def delete_workflow(
+        self, id: str, run_id: str, *, task_queue: str | None, rpc_timeout: timedelta | None
+    ) -> None: ...
 
 
 class WorkflowHandle(Generic[SelfType, ReturnType]):
@@ -47,7 +66,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
 
     def __init__(
         self,
-        client: Client,
+        root: Root,
         id: str,
         *,
         run_id: str | None = None,
@@ -58,7 +77,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         task_queue: str | None = None,
         unconfirmed_start: StartWorkflow | None = None,
     ) -> None:
-        self._client = client
+        self._root = root
         self._id = id
         self._run_id = run_id
         self._result_run_id = result_run_id
@@ -140,9 +159,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
             off. WorkflowAlreadyStartedError: The start was accepted while no owner was alive,
             and then refused. RPCError: NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED.
         """
-        return cast(
-            ReturnType, await self._client._root.await_result(self, follow_runs, rpc_timeout)
-        )
+        return cast(ReturnType, await self._root.await_result(self, follow_runs, rpc_timeout))
 
     async def cancel(
         self,
@@ -157,7 +174,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         Raises:
             RPCError: NOT_FOUND when there is no such run.
         """
-        await self._client._impl.cancel_workflow(
+        await self._root.outbound.cancel_workflow(
             CancelWorkflowInput(
                 id=self._id,
                 run_id=self._run_id,
@@ -182,7 +199,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         Raises:
             RPCError: NOT_FOUND when there is no such open run.
         """
-        await self._client._impl.terminate_workflow(
+        await self._root.outbound.terminate_workflow(
             TerminateWorkflowInput(
                 id=self._id,
                 run_id=self._run_id,
@@ -204,7 +221,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
             RPCError: NOT_FOUND when there is no such run; UNAVAILABLE when it cannot be deleted
             now.
         """
-        await self._client._root.delete_workflow(
+        await self._root.delete_workflow(
             self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout
         )
 
@@ -217,7 +234,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
             RPCError: NOT_FOUND when there is no such open run; FAILED_PRECONDITION when it is
             neither parked nor waits: nothing was done.
         """
-        await self._client._root.unpark_workflow(
+        await self._root.unpark_workflow(
             self._id, self._run_id or "", task_queue=self._task_queue, rpc_timeout=rpc_timeout
         )
 
@@ -229,7 +246,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         Raises:
             RPCError: NOT_FOUND; UNAVAILABLE when no owner answers.
         """
-        return await self._client._impl.describe_workflow(
+        return await self._root.outbound.describe_workflow(
             DescribeWorkflowInput(
                 id=self._id,
                 run_id=self._run_id,
@@ -270,7 +287,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         """The events of the run one by one; with `wait_new_event` also those to come, until it
         closes.
         """
-        return self._client._impl.fetch_workflow_history_events(
+        return self._root.outbound.fetch_workflow_history_events(
             FetchWorkflowHistoryEventsInput(
                 id=self._id,
                 run_id=self._run_id,
@@ -360,14 +377,13 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
             RPCError: NOT_FOUND; UNAVAILABLE when no owner answers, with the queue's name.
         """
         name, ret_type = query_name_and_type(query)
-        return await self._client._impl.query_workflow(
+        return await self._root.outbound.query_workflow(
             QueryWorkflowInput(
                 id=self._id,
                 run_id=self._run_id,
                 query=name,
                 args=_arg_or_args(arg, args),
-                reject_condition=reject_condition
-                or self._client._config["default_workflow_query_reject_condition"],
+                reject_condition=reject_condition or self._root.default_query_reject_condition,
                 headers={},
                 ret_type=result_type or ret_type,
                 rpc_metadata=rpc_metadata,
@@ -427,7 +443,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         Raises:
             RPCError: NOT_FOUND when there is no such open run.
         """
-        await self._client._impl.signal_workflow(
+        await self._root.outbound.signal_workflow(
             SignalWorkflowInput(
                 id=self._id,
                 run_id=self._run_id,
@@ -482,7 +498,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         if wait_for_stage == WorkflowUpdateStage.ADMITTED:
             raise ValueError("ADMITTED wait stage not supported")
         name, ret_type = update_name_and_type(update)
-        return await self._client._impl.start_workflow_update(
+        return await self._root.outbound.start_workflow_update(
             StartWorkflowUpdateInput(
                 id=self._id,
                 run_id=self._run_id,
@@ -504,7 +520,6 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
     ) -> WorkflowUpdateHandle[Any]:
         """A handle of an update by its id."""
         return WorkflowUpdateHandle(
-            self._client,
             id,
             self._id,
             workflow_run_id=workflow_run_id or self._run_id,

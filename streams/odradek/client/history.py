@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from odradek.client.errors import rpc_error
 from odradek.client.interceptor import FetchWorkflowHistoryEventsInput
@@ -17,9 +17,6 @@ from odradek.wire import history as events
 from odradek.wire.events import FetchHistory
 from odradek.wire.history import HistoryEvent
 from odradek.wire.outcomes import Reply
-
-if TYPE_CHECKING:
-    from odradek.client.client import Client
 
 T = TypeVar("T")
 
@@ -157,12 +154,10 @@ class WorkflowHistoryEventAsyncIterator(PageIterator[HistoryEvent]):
 
     def __init__(
         self,
-        client: Client,
         input: FetchWorkflowHistoryEventsInput,
         fetch: Callable[[FetchHistory, FetchWorkflowHistoryEventsInput], Awaitable[Reply]],
     ) -> None:
         super().__init__(input.next_page_token)
-        self._client = client
         self._input = input
         self._fetch = fetch
 

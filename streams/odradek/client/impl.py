@@ -11,16 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from odradek.client.activity_handle import ActivityCompletion
-from odradek.client.call import Gone, Unanswered
+from odradek.client.channel import request_id_of_caller
+from odradek.client.connection import Connection
 from odradek.client.description import WorkflowExecutionDescription, status_of
-from odradek.client.encode import headers_of, payloads_of, seconds_of, single_value, start_record
-from odradek.client.errors import WorkflowQueryRejectedError, rpc_error
+from odradek.client.encode import (
+    headers_of,
+    payloads_of,
+    seconds_of,
+    single_value,
+    start_record,
+    takes_context,
+)
+from odradek.client.errors import Unanswered, WorkflowQueryRejectedError, never_used, rpc_error
 from odradek.client.handle import WorkflowHandle
 from odradek.client.history import WorkflowHistoryEventAsyncIterator
 from odradek.client.interceptor import (
@@ -42,19 +49,16 @@ from odradek.client.interceptor import (
     TerminateWorkflowInput,
 )
 from odradek.client.locate import locate
-from odradek.client.requests import RequestChannel
 from odradek.client.responses import (
     accept,
     check,
     check_start,
-    never_used,
     next_run,
     note_outcome,
     query_failed,
     unavailable,
     value_of,
 )
-from odradek.client.same_request import request_id_of_caller
 from odradek.client.unsupported import WorkflowUpdateHandle, updates_not_supported
 from odradek.client.visibility import (
     WorkflowExecutionAsyncIterator,
@@ -62,6 +66,7 @@ from odradek.client.visibility import (
     count_workflows,
     namespace_path,
 )
+from odradek.common import HeaderCodecBehavior, QueryRejectCondition
 from odradek.converter import DataConverter, WorkflowSerializationContext
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
 from odradek.service import RPCError, RPCStatusCode
@@ -80,10 +85,8 @@ from odradek.wire.events import (
 )
 from odradek.wire.outcomes import INVALID_ARGUMENT, NOT_FOUND, QUERY_FAILED, QUERY_REJECTED, Reply
 
-if TYPE_CHECKING:
-    from odradek.client.client import Client
-
-R = TypeVar("R", bound=Reply | None)
+R = TypeVar("R")
+R_ = TypeVar("R_", bound=Reply | None)
 
 # One wait for new events of a history; then it is asked again.
 LONG_POLL = timedelta(seconds=30)
@@ -96,23 +99,25 @@ FOLLOW_PAUSE_MAX_S = 4.0
 class ClientImpl(OutboundInterceptor):
     """Calls of one client, over the request channel of its namespace."""
 
-    def __init__(self, client: Client, channel: RequestChannel, default_timeout_s: float) -> None:
-        # The last of the chain: there is no next one. Whoever calls holds the client; were it held
-        # here, a client that is dropped would live on until the garbage collector comes to it, with
-        # all its threads.
-        self._found = weakref.ref(client)
-        self._channel = channel
-        self._default_timeout_s = default_timeout_s
-
-    @property
-    def _client(self) -> Client:
-        client = self._found()
-        assert client is not None, "called by a client that is gone"
-        return client
-
-    @property
-    def _completion(self) -> ActivityCompletion:
-        return ActivityCompletion(self._client, self, self._channel)
+    def __init__(
+        self,
+        connection: Connection,
+        namespace: str,
+        converter: DataConverter,
+        header_codec_behavior: HeaderCodecBehavior,
+        default_query_reject_condition: QueryRejectCondition | None,
+    ) -> None:
+        self.namespace = namespace
+        self.converter = converter
+        #: Where calls enter the chain of interceptors that ends here. Handles hold it.
+        self.outbound: OutboundInterceptor = self
+        self.default_query_reject_condition = default_query_reject_condition
+        self.channel = connection.channel(namespace)
+        self._connection = connection
+        self._converter_takes_context = takes_context(converter)
+        self._header_codec_behavior = header_codec_behavior
+        self._default_timeout_s = connection.rpc_timeout_s
+        self._completion = ActivityCompletion(self)
 
     # --- start and result
 
@@ -122,7 +127,9 @@ class ClientImpl(OutboundInterceptor):
         """
         record, timeout_s = await self._prepare_start(input)
         try:
-            reply: Reply | None = await self._ask(input.task_queue, record, timeout_s, create=True)
+            reply: Reply | None = await self._available(
+                self.channel.ask(input.task_queue, record, timeout_s, create=True)
+            )
         except Unanswered as unanswered:
             self._accept(
                 unanswered,
@@ -147,7 +154,7 @@ class ClientImpl(OutboundInterceptor):
         else:
             first_run_id = None
         return WorkflowHandle(
-            self._client,
+            self,
             input.id,
             result_run_id=run_id,
             first_execution_run_id=first_run_id,
@@ -173,11 +180,11 @@ class ClientImpl(OutboundInterceptor):
         record = await start_record(
             input,
             converter,
-            run_id=self._channel.new_run_id(),
-            header_codec_behavior=self._client._config["header_codec_behavior"],
+            run_id=self.channel.new_run_id(),
+            header_codec_behavior=self._header_codec_behavior,
         )
-        await self._prepare(input.task_queue, create=True)
-        self._channel.remember_queue(input.id, input.task_queue)
+        await self.channel.prepare(input.task_queue, create=True)
+        self.channel.remember_queue(input.id, input.task_queue)
         return record, timeout_s
 
     async def _result(
@@ -190,7 +197,7 @@ class ClientImpl(OutboundInterceptor):
         record.await_result = True
         try:
             try:
-                reply = await self._channel.ask_result(
+                reply = await self.channel.ask_result(
                     input.task_queue, record, timeout_s, create=True
                 )
             except Unanswered as unanswered:
@@ -202,9 +209,7 @@ class ClientImpl(OutboundInterceptor):
                     input.rpc_timeout,
                 )
                 # Accepted, with a deadline that was for the verdict alone.
-                reply = await self._channel.ask_result(input.task_queue, record, create=True)
-        except Gone as error:
-            raise never_used(input.id, input.task_queue) from error
+                reply = await self.channel.ask_result(input.task_queue, record, create=True)
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
         return await self._follow(
@@ -264,10 +269,7 @@ class ClientImpl(OutboundInterceptor):
     ) -> Reply:
         """Raises TopicMissingError of a queue that is not there."""
         try:
-            await self._prepare(queue, create=False)
-            return await self._channel.ask_result(queue, record, timeout_s)
-        except Gone as error:
-            raise never_used(record.workflow_id, queue) from error
+            return await self.channel.ask_result(queue, record, timeout_s)
         except Unanswered as unanswered:
             raise rpc_error(
                 (
@@ -399,7 +401,7 @@ class ClientImpl(OutboundInterceptor):
         self, input: FetchWorkflowHistoryEventsInput
     ) -> WorkflowHistoryEventAsyncIterator:
         """An iterator; nothing is asked before its first `__anext__`."""
-        return WorkflowHistoryEventAsyncIterator(self._client, input, self.history_page)
+        return WorkflowHistoryEventAsyncIterator(input, self.history_page)
 
     async def history_page(
         self, record: FetchHistory, input: FetchWorkflowHistoryEventsInput
@@ -451,7 +453,7 @@ class ClientImpl(OutboundInterceptor):
 
     def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
         """An iterator; nothing is asked before its first `__anext__`."""
-        return WorkflowExecutionAsyncIterator(self._client, input, self._ask_server)
+        return WorkflowExecutionAsyncIterator(self, input, self._ask_server)
 
     async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
         """A count, by the read side."""
@@ -465,9 +467,9 @@ class ClientImpl(OutboundInterceptor):
         metadata: Mapping[str, str | bytes],
         rpc_timeout: timedelta | None,
     ) -> dict[str, Any]:
-        connection = self._client.service_client
+        connection = self._connection
         return await connection.server.get(
-            namespace_path(self._client.namespace) + path,
+            namespace_path(self.namespace) + path,
             # Payloads whole: their short form has lost the metadata that a data converter wants.
             {**parameters, "noPayloadShorthand": "true"},
             what=what,
@@ -516,18 +518,17 @@ class ClientImpl(OutboundInterceptor):
 
     def converter_for(self, workflow_id: str) -> DataConverter:
         """The data converter, told which workflow its payloads belong to."""
-        converter = self._client._data_converter
-        if not self._client._converter_takes_context:
-            return converter
-        return converter.with_context(
-            WorkflowSerializationContext(namespace=self._client.namespace, workflow_id=workflow_id)
+        if not self._converter_takes_context:
+            return self.converter
+        return self.converter.with_context(
+            WorkflowSerializationContext(namespace=self.namespace, workflow_id=workflow_id)
         )
 
     async def _headers(self, workflow_id: str, headers: Any) -> dict[str, Any]:
         if not headers:
             return {}
         return await headers_of(
-            self.converter_for(workflow_id), headers, self._client._config["header_codec_behavior"]
+            self.converter_for(workflow_id), headers, self._header_codec_behavior
         )
 
     def _timeout(self, rpc_timeout: timedelta | None) -> float:
@@ -545,7 +546,7 @@ class ClientImpl(OutboundInterceptor):
         queue: str,
         rpc_timeout: timedelta | None,
     ) -> None:
-        address, explicit = self._channel.transport.address, rpc_timeout is not None
+        address, explicit = self.channel.transport.address, rpc_timeout is not None
         accept(
             unanswered,
             what=what,
@@ -555,24 +556,10 @@ class ClientImpl(OutboundInterceptor):
             explicit=explicit,
         )
 
-    async def _prepare(self, queue: str, *, create: bool) -> None:
-        await self._channel.prepare(queue, create=create)
-
-    async def _ask(
-        self,
-        queue: str,
-        record: Request,
-        timeout_s: float,
-        *,
-        fail_early: bool = False,
-        create: bool = False,
-    ) -> Reply:
+    async def _available(self, call: Awaitable[R]) -> R:
+        """A call of the channel; UNAVAILABLE when no broker answers."""
         try:
-            if not create:  # else a start, which has seen to it
-                await self._prepare(queue, create=False)
-            return await self._channel.ask(
-                queue, record, timeout_s, fail_early=fail_early, create=create
-            )
+            return await call
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error
 
@@ -585,7 +572,7 @@ class ClientImpl(OutboundInterceptor):
 
         async def attempt(queue: str) -> Reply | None:
             try:
-                return await self._ask(queue, record, timeout_s)
+                return await self._available(self.channel.ask(queue, record, timeout_s))
             except Unanswered as unanswered:
                 self._accept(unanswered, what, record.workflow_id, queue, rpc_timeout)
                 return None
@@ -616,10 +603,12 @@ class ClientImpl(OutboundInterceptor):
 
         async def attempt(queue: str) -> Reply:
             try:
-                return await self._ask(queue, record, timeout_s, fail_early=early)
+                return await self._available(
+                    self.channel.ask(queue, record, timeout_s, fail_early=early)
+                )
             except Unanswered as unanswered:
                 raise unavailable(
-                    unanswered, what=what, task_queue=queue, address=self._channel.transport.address
+                    unanswered, what=what, task_queue=queue, address=self.channel.transport.address
                 ) from None
 
         return await self._located(
@@ -632,20 +621,20 @@ class ClientImpl(OutboundInterceptor):
         run_id: str,
         task_queue: str | None,
         timeout_s: float,
-        attempt: Callable[[str], Awaitable[R]],
-    ) -> tuple[str, R]:
+        attempt: Callable[[str], Awaitable[R_]],
+    ) -> tuple[str, R_]:
         """Do `attempt(queue)` with the queue given, remembered, or located; with a remembered
         one that does not know the id, or is no more, locate anew. A queue that is not there has
         no workflows: NOT_FOUND.
         """
         if task_queue is None:
-            remembered = self._channel.remembered_queue(workflow_id)
+            remembered = self.channel.remembered_queue(workflow_id)
             if remembered is not None:
                 with contextlib.suppress(TopicMissingError):
                     reply = await attempt(remembered)
                     if reply is None or reply.status != NOT_FOUND:
                         return remembered, reply
-                self._channel.forget_queue(workflow_id)
+                self.channel.forget_queue(workflow_id)
             task_queue = await self._locate(workflow_id, run_id, timeout_s)
         try:
             return task_queue, await attempt(task_queue)
@@ -654,6 +643,6 @@ class ClientImpl(OutboundInterceptor):
 
     async def _locate(self, workflow_id: str, run_id: str, timeout_s: float) -> str:
         try:
-            return await locate(self._channel, workflow_id, run_id, timeout_s)
+            return await locate(self.channel, workflow_id, run_id, timeout_s)
         except BrokerUnreachableError as error:
             raise rpc_error(RPCStatusCode.UNAVAILABLE, str(error)) from error

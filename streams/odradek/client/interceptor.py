@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,10 @@ from odradek.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from odradek.converter import DataConverter
 from odradek.wire.payload import Payload
 
 if TYPE_CHECKING:
-    from odradek.client.activity_handle import AsyncActivityIDReference
     from odradek.client.description import WorkflowExecutionDescription
     from odradek.client.handle import WorkflowHandle
     from odradek.client.history import (
@@ -36,9 +36,17 @@ if TYPE_CHECKING:
     )
     from odradek.client.unsupported import WorkflowUpdateHandle, WorkflowUpdateStage
     from odradek.client.visibility import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
-    from odradek.converter import DataConverter
 
 RPCMetadata = Mapping[str, str | bytes]
+
+
+@dataclass(frozen=True)
+class AsyncActivityIDReference:
+    """An activity by its ids. `run_id` None: the latest run."""
+
+    workflow_id: str | None
+    run_id: str | None
+    activity_id: str
 
 
 @dataclass
@@ -51,26 +59,26 @@ class StartWorkflowInput:
     args: Sequence[Any]
     id: str
     task_queue: str
-    execution_timeout: timedelta | None
-    run_timeout: timedelta | None
-    task_timeout: timedelta | None
-    id_reuse_policy: WorkflowIDReusePolicy
-    id_conflict_policy: WorkflowIDConflictPolicy
-    retry_policy: RetryPolicy | None
-    cron_schedule: str
-    memo: Mapping[str, Any] | None
-    search_attributes: SearchAttributes | TypedSearchAttributes | None
-    start_delay: timedelta | None
-    headers: Mapping[str, Payload]
-    start_signal: str | None
-    start_signal_args: Sequence[Any]
-    static_summary: str | None
-    static_details: str | None
-    ret_type: type | None
-    rpc_metadata: RPCMetadata
-    rpc_timeout: timedelta | None
-    request_eager_start: bool
-    priority: Priority
+    execution_timeout: timedelta | None = None
+    run_timeout: timedelta | None = None
+    task_timeout: timedelta | None = None
+    id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+    id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED
+    retry_policy: RetryPolicy | None = None
+    cron_schedule: str = ""
+    memo: Mapping[str, Any] | None = None
+    search_attributes: SearchAttributes | TypedSearchAttributes | None = None
+    start_delay: timedelta | None = None
+    headers: Mapping[str, Payload] = field(default_factory=dict)
+    start_signal: str | None = None
+    start_signal_args: Sequence[Any] = ()
+    static_summary: str | None = None
+    static_details: str | None = None
+    ret_type: type | None = None
+    rpc_metadata: RPCMetadata = field(default_factory=dict)
+    rpc_timeout: timedelta | None = None
+    request_eager_start: bool = False
+    priority: Priority = Priority.default
     versioning_override: VersioningOverride | None = None
 
 

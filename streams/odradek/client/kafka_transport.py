@@ -21,10 +21,8 @@ from typing import get_args
 
 from confluent_kafka import KafkaException
 
-from odradek.client.abandoned import close_soon
 from odradek.client.readers import MembersReader, ReplyReader
 from odradek.client.transport import SILENCE_S, OnDelivery, OnOwners, OnReplies, Owner
-from odradek.client.unapplied import queues_with_requests
 from odradek.config import Settings
 from odradek.exceptions import ClockError, OdradekError, RecordTooLargeError, TopicMissingError
 from odradek.kafka.admin import ClusterAdmin, TopicFacts
@@ -32,9 +30,7 @@ from odradek.kafka.clients import ConfluentKafka, KafkaClients
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
-from odradek.kafka.upkeep import TopicUpkeep
 from odradek.service import RPCError, RPCStatusCode
-from odradek.weak_method import weak_method
 from odradek.wire.codec import Codec
 from odradek.wire.errors import UnencodableRecord, WireError
 from odradek.wire.events import Event
@@ -90,9 +86,6 @@ class KafkaTransport:
         self._producer: PlainProducer | None = None
         self._replies: ReplyReader | None = None
         self._members: MembersReader | None = None
-        self._shared: list[TopicFacts] = []  # as they were at the start
-        self._upkeep: TopicUpkeep | None = None
-        self._in_doubt_until = 0.0  # monotonic: until members have had time to say something
         self._unread: tuple[float, str] | None = (
             None  # until when, monotonic, and why the latest reply could not be read
         )
@@ -129,7 +122,6 @@ class KafkaTransport:
         )
         for topic in (topics.replies, topics.members):
             found[topic].require("Read")
-        self._shared = [found[topic] for topic in (topics.replies, topics.members, topics.schemas)]
         partition = partition_for(self._client_id.encode(), found[topics.replies].partitions)
         assert self._loop is not None
         self._replies = ReplyReader(
@@ -139,17 +131,14 @@ class KafkaTransport:
             self._client_id.encode(),
             partial(_end_of, self._admin, topics.replies, committed=False),
             self._loop,
-            weak_method(self._readable),
-            weak_method(self._deliver),
-            weak_method(self._gap),
+            self._readable,
+            self._deliver,
+            self._gap,
             self._clients,
         )
         self._producer = PlainProducer(self._settings, clients=self._clients)
         with _open_lock:
-            forsaken = [other for other in _open if other.is_forsaken]
             _open.add(self)
-        for other in forsaken:
-            close_soon(other)
         self._schemas.open()  # with a registry too: readers accept both framings
         if self._settings.schema_registry_url is None:
             self._schemas.publish(self._producer, get_args(Event))
@@ -366,7 +355,7 @@ class KafkaTransport:
                 topic,
                 self._codec,
                 partial(_end_of, self._admin, topic, 0, committed=True),
-                weak_method(self._owners_changed),
+                self._owners_changed,
                 self._clients,
             )
         return self._members
@@ -378,46 +367,18 @@ class KafkaTransport:
             return Owner.UNKNOWN
         self._look_again(task_queue, queue, LOOK_SLOW_S)
         partition, now = partition_for(workflow_id.encode(), queue.partitions), time.monotonic()
-        self._look_after()
         found = self._reader().view.owner(task_queue, partition, now, silence_s)
-        return (
-            Owner.UNKNOWN
-            if found is Owner.NONE and (self.trouble or now < self._in_doubt_until)
-            else found
-        )
-
-    def _look_after(self) -> None:
-        """Something is slow: see whether the topics that everybody shares are there."""
-        if self._upkeep is None and self._shared:
-            self._upkeep = TopicUpkeep(
-                self._admin, self._shared, weak_method(self._made_anew), asked=True
-            )
-            self._upkeep.start()
-        if self._upkeep is not None:
-            self._upkeep.look()
+        return Owner.UNKNOWN if found is Owner.NONE and self.trouble else found
 
     @property
     def trouble(self) -> str:
         """See `Transport.trouble`."""
-        missing = self._upkeep.missing if self._upkeep is not None else None
-        if missing is not None:
-            return str(missing)
         unread = self._unread
         return unread[1] if unread is not None and time.monotonic() < unread[0] else ""
-
-    def _made_anew(self, topic: TopicFacts) -> None:
-        """Somebody had deleted it. On the thread that looks after them."""
-        if topic.name == self._topics.replies and self._replies is not None:
-            self._replies.made_anew(partition_for(self._client_id.encode(), topic.partitions))
-        elif topic.name == self._topics.members:  # its reader goes on by itself
-            self._in_doubt_until = time.monotonic() + SILENCE_S
-        elif topic.name == self._topics.schemas:
-            self._schemas.made_anew()
 
     async def queues(self) -> dict[str, bool]:
         """See `Transport.queues`."""
         reader = self._reader()
-        self._look_after()
         names, _ = await asyncio.gather(
             asyncio.to_thread(self._admin.topic_names),
             asyncio.to_thread(reader.wait_complete, MEMBERS_TIMEOUT_S),
@@ -436,14 +397,6 @@ class KafkaTransport:
             if queue not in self._ever_served and self._has_state(queue)
         )
         return self._ever_served.intersection(task_queues)
-
-    async def unapplied(
-        self, task_queues: Sequence[str], workflow_id: str, timeout_s: float
-    ) -> set[str]:
-        """See `Transport.unapplied`."""
-        return await asyncio.to_thread(
-            queues_with_requests, self._settings, self._admin, task_queues, workflow_id, timeout_s
-        )
 
     def _has_state(self, task_queue: str) -> bool:
         """Whether anything was ever written to its `state`; what cannot be looked at may have
@@ -478,13 +431,6 @@ class KafkaTransport:
         """Not in a fork of the process that opened it."""
         return self._pid == os.getpid()
 
-    @property
-    def is_forsaken(self) -> bool:
-        """Whether the loop that it belongs to is closed: no call can be made any more, whoever
-        still holds its client.
-        """
-        return self.is_of_this_process and self._loop is not None and self._loop.is_closed()
-
     def close(self) -> None:
         """See `Transport.close`."""
         if self._closed:
@@ -492,8 +438,6 @@ class KafkaTransport:
         self._closed = True
         with _open_lock:
             _open.discard(self)
-        if self._upkeep is not None:
-            self._upkeep.stop()
         readers = [reader for reader in (self._replies, self._members) if reader is not None]
         for reader in readers:
             reader.stop()

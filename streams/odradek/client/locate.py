@@ -3,7 +3,7 @@
 Asked are, by DescribeWorkflow, which changes nothing: every queue whose processors seem to live,
 and, if none of them has it, for a moment those that were served before. A queue that has not
 answered may have it: then the id is UNAVAILABLE, not NOT_FOUND. A queue that nobody ever served
-has no workflows, only requests that wait; it is named if some are for this id, and not asked.
+has no workflows, only requests that wait; it is not asked.
 Two queues that have it are an error that names both.
 """
 
@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from odradek.client.call import Unanswered
-from odradek.client.errors import rpc_error
-from odradek.client.requests import RequestChannel
+from odradek.client.channel import RequestChannel
+from odradek.client.errors import Unanswered, rpc_error
 from odradek.exceptions import OdradekError, TopicMissingError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.events import DescribeWorkflow
@@ -61,10 +60,8 @@ async def locate(
     )
     found += also_found + [queue for queue in unanswered if queue in known] + also_unanswered
     unanswered = [queue for queue in unanswered if queue not in known]
-    never: list[str] = []
     if not found and silent:
         served = await channel.transport.served(silent)
-        never = [queue for queue in silent if queue not in served]
         also_found, also_unanswered = await _ask(
             channel, sorted(served), workflow_id, run_id, min(timeout_s, SILENT_QUEUE_S)
         )
@@ -82,17 +79,7 @@ async def locate(
             " answers, and it may be there. Start a worker for it, or, if it is not there,"
             f" {NAME_THE_QUEUE}",
         )
-    message = f"workflow not found for ID: {workflow_id}"
-    if never and (
-        waiting := await channel.transport.unapplied(
-            never, workflow_id, min(timeout_s, SILENT_QUEUE_S)
-        )
-    ):
-        message += (
-            f". Task queue {_names(sorted(waiting))} was never served by a worker: a start of it"
-            " that lies there is not applied yet"
-        )
-    raise rpc_error(RPCStatusCode.NOT_FOUND, message)
+    raise rpc_error(RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}")
 
 
 def ambiguous(workflow_id: str, queues: Collection[str]) -> RPCError:

@@ -69,7 +69,6 @@ class ReplyReader:
         self._stop = threading.Event()
         self._from = end(partition)
         self._begun = threading.Event()
-        self._anew = threading.Event()
         self._consumer = (clients or ConfluentKafka()).consumer(
             reader_config(settings, read_uncommitted=True)
         )
@@ -79,13 +78,6 @@ class ReplyReader:
     def begin(self) -> None:
         """A request is about to be sent: read from now on. Again: nothing."""
         self._begun.set()
-
-    def made_anew(self, partition: int) -> None:
-        """The topic was deleted and made anew: read this partition of it, from its start. Any
-        thread; returns at once.
-        """
-        self._place, self._from = (self._place[0], partition), 0
-        self._anew.set()
 
     def stop(self) -> None:
         """End the thread soon; does not wait."""
@@ -101,11 +93,8 @@ class ReplyReader:
         try:
             self._begun.wait()
             if not self._stop.is_set():
-                self._anew.clear()
                 consumer.assign([TopicPartition(*self._place, self._beginning())])
             while not self._stop.is_set():
-                if self._anew.is_set():
-                    self._begin_anew()
                 # consume(n, t) waits for all n or for t: wait for one, then take what else is
                 # there.
                 message = consumer.poll(_POLL_S)
@@ -124,12 +113,6 @@ class ReplyReader:
             logger.exception("the reply reader of %s[%d] has died", *self._place)
         finally:
             consumer.close()
-
-    def _begin_anew(self) -> None:
-        self._anew.clear()
-        logger.warning("replies of %s[%d] were deleted: what waits is asked again", *self._place)
-        self._consumer.assign([TopicPartition(*self._place, OFFSET_BEGINNING)])
-        self._call(partial(self._on_gap, None))
 
     def _beginning(self) -> int:
         """Where the partition ended when this client came, or, since nothing before the first
@@ -159,7 +142,7 @@ class ReplyReader:
         # The process slept longer than replies are kept, or the topic was made anew: what was there
         # is lost, calls ask again.
         logger.warning("replies of %s[%d] were lost: %s", *self._place, error.str())
-        while not self._stop.is_set() and not self._anew.is_set():
+        while not self._stop.is_set():
             try:
                 topic, partition = self._place
                 self._consumer.assign([TopicPartition(topic, partition, self._end(partition))])

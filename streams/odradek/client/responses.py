@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from odradek.client.call import Unanswered
 from odradek.client.encode import single_value
 from odradek.client.errors import (
+    Unanswered,
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
     WorkflowQueryFailedError,
@@ -37,17 +37,6 @@ from odradek.wire.outcomes import ALREADY_EXISTS, OK, Reply, WorkflowResult
 from odradek.wire.payload import Failure
 
 logger = logging.getLogger(__name__)
-
-
-def never_used(workflow_id: str, task_queue: str) -> RPCError:
-    """For a request on a workflow of a queue without topics: it never had one, or was deleted
-    with all that it had.
-    """
-    text = (
-        f"workflow not found for ID: {workflow_id}: task queue {task_queue!r} was never used, or"
-        " was deleted"
-    )
-    return rpc_error(RPCStatusCode.NOT_FOUND, text)
 
 
 def check(reply: Reply, *, task_queue: str) -> Reply:

@@ -107,14 +107,6 @@ class Transport(Protocol):
         """
         ...
 
-    async def unapplied(
-        self, task_queues: Sequence[str], workflow_id: str, timeout_s: float
-    ) -> set[str]:
-        """Those of the queues, which nobody ever served, in which requests to this workflow lie,
-        or may lie.
-        """
-        ...
-
     def close(self) -> None:
         """Stop receiving; idempotent. Records already given to `send` still leave, as far as
         they do within a second.

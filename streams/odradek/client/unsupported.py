@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from odradek.client.encode import workflow_name_and_type
 from odradek.client.errors import rpc_error
@@ -23,9 +23,6 @@ from odradek.common import (
 )
 from odradek.service import RPCError, RPCStatusCode
 from odradek.wire.payload import Payload
-
-if TYPE_CHECKING:
-    from odradek.client.client import Client
 
 Result = TypeVar("Result")
 
@@ -52,14 +49,12 @@ class WorkflowUpdateHandle(Generic[Result]):
 
     def __init__(
         self,
-        client: Client,
         id: str,
         workflow_id: str,
         *,
         workflow_run_id: str | None = None,
         result_type: type | None = None,
     ) -> None:
-        self._client = client
         self._id = id
         self._workflow_id = workflow_id
         self._workflow_run_id = workflow_run_id
@@ -298,8 +293,7 @@ class ScheduleAsyncIterator:
 class ScheduleHandle:
     """Acts on a schedule. Not supported yet: every call raises `RPCError` UNIMPLEMENTED."""
 
-    def __init__(self, client: Client, id: str) -> None:
-        self._client = client
+    def __init__(self, id: str) -> None:
         self.id = id
 
     async def backfill(

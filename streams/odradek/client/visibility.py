@@ -12,22 +12,20 @@ import binascii
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 from odradek.client.description import WorkflowExecution
 from odradek.client.errors import rpc_error
+from odradek.client.handle import Root, WorkflowHandle
 from odradek.client.history import PageIterator, WorkflowHistory, WorkflowHistoryEventFilterType
 from odradek.client.interceptor import CountWorkflowsInput, ListWorkflowsInput
 from odradek.common import SearchAttributeValue
-from odradek.converter import decode_search_attributes
+from odradek.converter import DataConverter, decode_search_attributes
 from odradek.engine.json_fields import FIELDS, INDEXED_FIELDS, INT64, NAME, TIME, Json, read_payload
 from odradek.service import RPCStatusCode
 from odradek.wire.outcomes import ExecutionSummary
 from odradek.wire.problems import take_problems
-
-if TYPE_CHECKING:
-    from odradek.client.client import Client
 
 #: A call of the HTTP API below the namespace: path, parameters, the call's name, the caller's
 #: metadata and timeout.
@@ -59,12 +57,19 @@ class WorkflowExecutionCount:
     groups: Sequence[WorkflowExecutionCountAggregationGroup]
 
 
+class ListRoot(Root, Protocol):
+    """What lists need of their client."""
+
+    namespace: str
+    converter: DataConverter
+
+
 class WorkflowExecutionAsyncIterator(PageIterator[WorkflowExecution]):
     """Workflows of a query, page by page. Nothing is asked before the first `__anext__`."""
 
-    def __init__(self, client: Client, input: ListWorkflowsInput, ask: Ask) -> None:
+    def __init__(self, root: ListRoot, input: ListWorkflowsInput, ask: Ask) -> None:
         super().__init__(input.next_page_token, limit=input.limit)
-        self._client = client
+        self._root = root
         self._input = input
         self._ask = ask
 
@@ -86,10 +91,10 @@ class WorkflowExecutionAsyncIterator(PageIterator[WorkflowExecution]):
         )
         with _understood("list_workflows"):
             summaries = [
-                summary_of(info, self._client.namespace) for info in answer.get("executions", [])
+                summary_of(info, self._root.namespace) for info in answer.get("executions", [])
             ]
             token = base64.b64decode(answer.get("nextPageToken") or "") or None
-        converter = self._client.data_converter
+        converter = self._root.converter
         self._took_page(
             [WorkflowExecution._from_summary(summary, converter) for summary in summaries], token
         )
@@ -104,9 +109,14 @@ class WorkflowExecutionAsyncIterator(PageIterator[WorkflowExecution]):
     ) -> AsyncIterator[WorkflowHistory]:
         """The history of each workflow, asked of its owner: for replaying them, for instance."""
         async for execution in self:
-            yield await self._client.get_workflow_handle(
-                execution.id, run_id=execution.run_id, task_queue=execution.task_queue or None
-            ).fetch_history(
+            handle = WorkflowHandle[Any, Any](
+                self._root,
+                execution.id,
+                run_id=execution.run_id,
+                result_run_id=execution.run_id,
+                task_queue=execution.task_queue or None,
+            )
+            yield await handle.fetch_history(
                 event_filter_type=event_filter_type,
                 skip_archival=skip_archival,
                 rpc_metadata=rpc_metadata,

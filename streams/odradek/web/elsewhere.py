@@ -12,8 +12,8 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 
+from odradek.client.channel import RequestChannel
 from odradek.client.locate import has_workflow
-from odradek.client.requests import RequestChannel
 
 #: For the answer of the other queues: an owner that lives takes milliseconds.
 WAIT_S = 1.0

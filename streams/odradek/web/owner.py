@@ -18,12 +18,11 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
-from odradek.client.call import Unanswered
+from odradek.client.channel import RequestChannel
 from odradek.client.connection import Connection
-from odradek.client.errors import rpc_error
+from odradek.client.errors import Unanswered, never_used, rpc_error
 from odradek.client.locate import locate
-from odradek.client.requests import RequestChannel
-from odradek.client.responses import accept, never_used, unavailable
+from odradek.client.responses import accept, unavailable
 from odradek.exceptions import BrokerUnreachableError, TopicMissingError
 from odradek.service import RPCError, RPCStatusCode
 from odradek.web.elsewhere import Elsewhere
