@@ -100,7 +100,6 @@ LONG = (
     *(
         "web/test_ui_on_kafka.py",
         "services/test_service_config.py",
-        "kafka/test_small_topics.py",
         "web/test_ui_odd_ids.py",
     ),
     *(

@@ -5,20 +5,23 @@ and how often.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from odradek.activities import answers
-from odradek.activities.answers import Answers
+from odradek.activities import reports
+from odradek.activities.reports import Reports
 from odradek.cli.status import Status, status_of
 from odradek.client import RPCError, RPCStatusCode
 from odradek.client.kafka_transport import KafkaTransport
 from odradek.config import Settings
 from odradek.exceptions import ClockError
+from odradek.kafka.clients import KafkaClients
 from odradek.kafka.errors import translate
 from odradek.kafka.log_filter import RepeatedLines
+from odradek.kafka.producer import PlainProducer
 from odradek.processor.errors import Dropped, classify
 from odradek.wire.codec import Codec
 
@@ -83,15 +86,19 @@ class Refusing:
 def test_a_service_says_it_once_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(answers, "AGAIN_S", 0.0)
+    monkeypatch.setattr(reports, "RETRY_S", 0.0)
     now = [1_000.0]
-    (limiter,) = [one for one in answers.refusals.filters if isinstance(one, RepeatedLines)]
+    (limiter,) = [one for one in reports.rejected.filters if isinstance(one, RepeatedLines)]
     monkeypatch.setattr(limiter, "_clock", lambda: now[0])
     monkeypatch.setattr(limiter, "_kinds", {})
     caplog.set_level(logging.INFO)
     producer: Any = Refusing()
-    writing = Answers(
-        producer,
+    writing = Reports(
+        PlainProducer(
+            Settings(),
+            clients=cast(KafkaClients, SimpleNamespace(producer=lambda config: producer)),
+            own_thread=False,
+        ),
         Codec(),
         limit_of=lambda _: 0,
         undeliverable=lambda *_: None,

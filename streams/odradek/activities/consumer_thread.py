@@ -20,11 +20,11 @@ from typing import Any
 from confluent_kafka import Message
 
 from odradek.activities.acknowledgement import Cell
-from odradek.activities.answers import Answers
 from odradek.activities.attempt import Attempt, CommandRecord, OwnedPartition
 from odradek.activities.control import ControlReader
 from odradek.activities.ownership import StartGate
 from odradek.activities.refusals import Refusals
+from odradek.activities.reports import Reports
 from odradek.activities.service import Service, TimerKind
 from odradek.activities.source import CommandSource
 from odradek.activities.timers import TimerHeap
@@ -51,7 +51,7 @@ HAND_ON_TRAIL = 16
 SCHEMA_RETRY_S = 0.5
 #: Bound on the time that giving partitions back may take for saying Started of what runs.
 REVOKE_WAIT_S = 2.0
-#: Bound on the time that the last answers may take to become durable at the end.
+#: Bound on the time that the last reports may take to become durable at the end.
 FINISH_WAIT_S = 15.0
 STATUS_WAIT_S = 2.0  # ... and for the word that it leaves, which may have no topic
 # Once, at the start: cancel requests of the time before, see control.py.
@@ -67,7 +67,7 @@ class ConsumerThread:
         name: str,
         commands: CommandSource,
         control: ControlReader,
-        answers: Answers,
+        reports: Reports,
         refusals: Refusals,
         service: Service,
         codec: Codec,
@@ -83,7 +83,7 @@ class ConsumerThread:
         """
         self._commands = commands
         self._control = control
-        self._answers = answers
+        self._reports = reports
         self._refusals = refusals
         self._service = service
         self._codec = codec
@@ -142,7 +142,7 @@ class ConsumerThread:
     def _turn(self) -> None:
         self.turned_at = time.monotonic()
         service = self._service
-        busy = service.running or service.waiting or self._answers.pending
+        busy = service.running or service.waiting or self._reports.pending
         messages = self._commands.poll(
             self._timers.delay(BUSY_WAIT_S if busy else IDLE_WAIT_S), BATCH
         )
@@ -152,7 +152,7 @@ class ConsumerThread:
         if messages or (gate_is_open and not self._gate_was_open):
             self._loop.call_soon_threadsafe(service.pump)
         self._gate_was_open = gate_is_open
-        self._answers.serve()
+        self._reports.serve()
         for request in self._control.read():
             self._cancel(request)
         self._keep_time()
@@ -171,15 +171,15 @@ class ConsumerThread:
         self._loop.call_soon_threadsafe(self._service.cancel_requested, request)
 
     def _last_turn(self) -> None:
-        began, answers = self._clock(), self._answers
-        while answers.pending and self._clock() - began < FINISH_WAIT_S:
-            answers.serve(0.05)
-        while answers.statuses_pending and self._clock() - began < STATUS_WAIT_S:
-            answers.serve(0.05)
-        if self._answers.pending:
+        began, reports = self._clock(), self._reports
+        while reports.pending and self._clock() - began < FINISH_WAIT_S:
+            reports.serve(0.05)
+        while reports.statuses_pending and self._clock() - began < STATUS_WAIT_S:
+            reports.serve(0.05)
+        if self._reports.pending:
             logger.warning(
-                "%d answers were not durable at the end; their commands are delivered again",
-                self._answers.pending,
+                "%d reports were not durable at the end; their commands are delivered again",
+                self._reports.pending,
             )
         self._commands.commit_finally()
 
@@ -213,7 +213,7 @@ class ConsumerThread:
             if catch_up and error.may_come:
                 self._unread.append((now, message, owner, cell))
             else:
-                self._refusals.command(self._answers, message, cell, error)
+                self._refusals.command(self._reports, message, cell, error)
             return
         except BrokerUnreachableError as error:  # a schema registry that is away
             logger.warning(
@@ -222,14 +222,14 @@ class ConsumerThread:
             self._unread.append((now, message, owner, cell))
             return
         except UndecodableRecord as error:
-            self._refusals.command(self._answers, message, cell, error)
+            self._refusals.command(self._reports, message, cell, error)
             return
         if not isinstance(task, ActivityTask):
             strange = UndecodableRecord(
                 f"a {type(task).__name__} does not belong on a commands topic"
             )
             self._refusals.command(
-                self._answers, message, cell, strange, reason=dead_letters.UNEXPECTED_RECORD
+                self._reports, message, cell, strange, reason=dead_letters.UNEXPECTED_RECORD
             )
             return
         handed_on = bool(headers) and headers[-1][0] == HANDED_ON_FROM
@@ -314,7 +314,7 @@ class ConsumerThread:
             headers.remove(before[1])
         headers.append((HANDED_ON_FROM, place(self._topic, owner.partition, cell.offset)))
         partition = random.choice(self._commands.hand_on_to())
-        self._answers.send(
+        self._reports.send(
             self._topic,
             record.key(),
             record.value(),
@@ -340,7 +340,7 @@ class ConsumerThread:
         while (
             any(not attempt.cell.acknowledged for attempt in running) and self._clock() < deadline
         ):
-            self._answers.serve(0.02)
+            self._reports.serve(0.02)
 
 
 def hand_on_after(attempt: Attempt) -> float:

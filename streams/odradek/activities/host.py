@@ -26,7 +26,6 @@ from typing import Any, get_args
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from odradek.activities.answers import Answers
 from odradek.activities.attempt import OwnedPartition
 from odradek.activities.commands import CommandConsumer
 from odradek.activities.consumer_thread import ConsumerThread
@@ -37,6 +36,7 @@ from odradek.activities.interceptor import ActivityInterceptor
 from odradek.activities.ownership import StartGate
 from odradek.activities.rate import RateLimit
 from odradek.activities.refusals import Refusals
+from odradek.activities.reports import Reports
 from odradek.activities.runner import ActivityRunner
 from odradek.activities.service import Service
 from odradek.activities.share_commands import GROUP_CONFIG, ShareCommands, members_for
@@ -62,7 +62,6 @@ from odradek.kafka.schemas_topic import SchemasTopic
 from odradek.kafka.settling import Settling
 from odradek.kafka.slots import Slot, take_slot
 from odradek.kafka.upkeep import TopicUpkeep
-from odradek.kafka.windows import batch_bytes
 from odradek.wire.codec import Codec
 from odradek.wire.events import ActivityReport
 from odradek.wire.headers import Headers, headers_for
@@ -160,7 +159,8 @@ class ActivityHost:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
         self._shutdown = False
-        self._answers: Answers | None = None
+        self._producer: PlainProducer | None = None
+        self._reports: Reports | None = None
         self._service: Service | None = None
         self._thread: ConsumerThread | None = None
         self._commands: CommandSource | None = None
@@ -283,18 +283,17 @@ class ActivityHost:
         self._member_id = (
             f"activities/{self.task_queue}/{instance_id or self.identity}/{next(_instances)}"
         )
-        config = producer_config(settings)
-        answers = self._answers = Answers(
-            self._clients.producer(config | {"error_cb": self._note_error}),
+        self._producer = PlainProducer(settings, clients=self._clients, own_thread=False)
+        reports = self._reports = Reports(
+            self._producer,
             self._codec,
             limit_of=self._limit_of,
             undeliverable=self._undeliverable,
             on_fatal=self._fail,
-            batch=batch_bytes(config),
         )
         service = self._service = Service(
             self._runner,
-            answers,
+            reports,
             topics=names,
             task_queue=self.task_queue,
             slots_total=self._slots_total,
@@ -320,7 +319,7 @@ class ActivityHost:
             name=f"odradek-activities-{self.task_queue}",
             commands=commands,
             control=control,
-            answers=answers,
+            reports=reports,
             refusals=self._refusals,
             service=service,
             codec=self._codec,
@@ -377,7 +376,7 @@ class ActivityHost:
         )
 
     async def _drain(self) -> None:
-        """No new commands; grace, cancel, wait for what runs; answers durable, offsets
+        """No new commands; grace, cancel, wait for what runs; reports durable, offsets
         committed, members told.
         """
         self._worker_shutdown.set()
@@ -413,10 +412,10 @@ class ActivityHost:
         """
         thread.join()
         deadline = time.monotonic() + FAILED_FLUSH_S
-        while self._answers is not None and self._answers.pending and time.monotonic() < deadline:
-            self._answers.serve(0.05)
-        if self._answers is not None:
-            self._answers.close()
+        while self._reports is not None and self._reports.pending and time.monotonic() < deadline:
+            self._reports.serve(0.05)
+        if self._reports is not None:
+            self._reports.close()
 
     # --- what the parts ask for
 
@@ -432,7 +431,7 @@ class ActivityHost:
         if time.monotonic() >= until:
             try:
                 found = self._admin.max_message_bytes([topic]).get(topic, 0)
-            except Exception as error:  # no right to ask, or nobody answers: no reason to end
+            except Exception as error:  # no right to ask, or no broker: no reason to end
                 logger.warning("what topic %s takes is not known: %s", topic, error)
                 found = limit
             limit = min(found, int(producer_config(self._settings)["message.max.bytes"]))
@@ -448,14 +447,14 @@ class ActivityHost:
         why: str,
         on_durable: Callable[[], None] | None,
     ) -> None:
-        assert self._answers is not None
+        assert self._reports is not None
         if topic == self._refusals.topic:
             self._fail(TopicMissingError(topic, reason=why))
         else:
-            self._refusals.answer(self._answers, topic, key, value, headers, why, on_durable)
+            self._refusals.answer(self._reports, topic, key, value, headers, why, on_durable)
 
     def _say_status(self, now: float) -> None:
-        if now < self._next_status or self._answers is None or self._service is None:
+        if now < self._next_status or self._reports is None or self._service is None:
             return
         self._next_status = now + STATUS_INTERVAL_S
         status = MemberStatus(
@@ -472,7 +471,7 @@ class ActivityHost:
             slots_used=len(self._service.running),
         )
         key, headers = self._member_id.encode(), headers_for(status)
-        self._answers.status(
+        self._reports.status(
             self._topics.members,
             key,
             self._codec.encode(status),
@@ -485,7 +484,7 @@ class ActivityHost:
 
     def _note_contact(self) -> None:
         """Reports leave every few seconds whatever activities do, so they tell whether a broker
-        answers.
+        acknowledges.
         """
         self._contact_at, self._contact_error = time.monotonic(), ""
 
@@ -500,18 +499,18 @@ class ActivityHost:
         else:
             self._note_contact()  # a broker says so; the statuses before had no topic to go to
 
-    def _note_error(self, error: KafkaError) -> None:
-        if (
-            error.code() != KafkaError._ALL_BROKERS_DOWN or not self._contact_error
-        ):  # says less than what came before it
-            self._contact_error = error.str()
+    @property
+    def _trouble(self) -> str:
+        """Why the broker does not acknowledge, as far as is known."""
+        found = self._producer.statistics().error if self._producer is not None else ""
+        return self._contact_error or found
 
     def _note_loop(self) -> None:
         self._loop_at = time.monotonic()
 
     def _say_gone(self) -> None:
-        if self._answers is not None:
-            self._answers.status(
+        if self._reports is not None:
+            self._reports.status(
                 self._topics.members, self._member_id.encode(), None, [], None, self._note_dropped
             )
 
@@ -524,18 +523,18 @@ class ActivityHost:
 
     def statistics(self) -> ActivityStatistics:
         """Counters and gauges of this service, for people, metrics and probes. Waits for nobody."""
-        service, thread, commands, answers = (
+        service, thread, commands, reports = (
             self._service,
             self._thread,
             self._commands,
-            self._answers,
+            self._reports,
         )
-        if service is None or thread is None or commands is None or answers is None:
+        if service is None or thread is None or commands is None or reports is None:
             return ActivityStatistics(
                 self._settings.namespace,
                 self.task_queue,
                 slots_total=self._slots_total,
-                contact_error=self._contact_error,
+                contact_error=self._trouble,
             )
         now, counts = time.monotonic(), service.counts
         return ActivityStatistics(
@@ -555,12 +554,12 @@ class ActivityHost:
             lag=commands.lag,
             handed_on=thread.handed_on,
             pauses=self._gate.pauses,
-            answers_pending=answers.pending,
+            reports_pending=reports.pending,
             thread_silent_seconds=now - thread.turned_at if thread.turned_at else 0.0,
             thread_alive=thread.alive,
             loop_silent_seconds=now - self._loop_at if self._loop_at else 0.0,
             contact_seconds=now - self._contact_at if self._contact_at else None,
-            contact_error=self._contact_error,
+            contact_error=self._trouble,
             draining=service.draining,
             reports_dropped=self._reports_dropped,
             missing_topic=str(self._upkeep.missing or "") if self._upkeep is not None else "",

@@ -1,5 +1,5 @@
 """What cannot be dealt with becomes failures and dead letters: undecodable commands, records
-that are no commands, answers without a topic.
+that are no commands, reports without a topic.
 
 A record is acknowledged once everything that was written about it is durable. What routes in the
 headers fails the activity, so that no run waits for a record that nobody could read.
@@ -11,9 +11,9 @@ import logging
 import time
 
 from odradek.activities.acknowledgement import Cell
-from odradek.activities.answers import Answers, OnDurable
 from odradek.activities.attempt import CommandRecord
 from odradek.activities.outcome import failed_by_routing
+from odradek.activities.reports import OnDurable, Reports
 from odradek.log_limit import LogLimit
 from odradek.telemetry import metrics
 from odradek.wire import dead_letters
@@ -39,7 +39,7 @@ class Refusals:
 
     def command(
         self,
-        answers: Answers,
+        reports: Reports,
         record: CommandRecord,
         cell: Cell,
         error: Exception,
@@ -92,7 +92,7 @@ class Refusals:
             outcome = failed_by_routing(
                 routing, failure, self._identity, now_ms, record.partition() or 0, cell.offset
             )
-            answers.report(
+            reports.report(
                 self._topics.events(routing.workflow_task_queue), outcome, one_is_durable
             )
         headers = dead_letters.dead_letter_headers(
@@ -104,7 +104,7 @@ class Refusals:
             error=error,
             original=record.headers(),
         )
-        answers.send(
+        reports.send(
             self._dead_letters,
             record.key(),
             record.value(),
@@ -114,7 +114,7 @@ class Refusals:
 
     def answer(
         self,
-        answers: Answers,
+        reports: Reports,
         topic: str,
         key: bytes | None,
         value: bytes | None,
@@ -134,7 +134,7 @@ class Refusals:
             message=why,
             original=headers,
         )
-        answers.send(
+        reports.send(
             self._dead_letters,
             key,
             value,

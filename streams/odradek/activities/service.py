@@ -2,7 +2,7 @@
 that lives on the event loop.
 
 Commands come in through `waiting`, filled by the consumer's thread; an attempt starts when a
-slot is free and ownership is known. Its outcome goes out through `answers` and acknowledges the
+slot is free and ownership is known. Its outcome goes out through `reports` and acknowledges the
 command once it is durable. What has to happen at a time of its own (Started, held back
 heartbeats, the deadline) is asked of the consumer's thread through `timer_requests`, so that a
 loop which user code blocks still says Started. Polls nothing and commits nothing.
@@ -20,7 +20,6 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from odradek.activities.answers import Answers
 from odradek.activities.attempt import Attempt, AttemptKey
 from odradek.activities.barred import Barred, is_long_over
 from odradek.activities.context import ActivityCancellationDetails
@@ -28,6 +27,7 @@ from odradek.activities.heartbeat import HeartbeatThrottle
 from odradek.activities.outcome import failed, too_large
 from odradek.activities.ownership import StartGate
 from odradek.activities.rate import RateLimit
+from odradek.activities.reports import Reports
 from odradek.activities.runner import ActivityRunner
 from odradek.activities.statistics import LEFT_OPEN, ActivityCounters
 from odradek.activities.timers import DEADLINE_GRACE, heartbeat_interval, started_delay
@@ -76,7 +76,7 @@ class Service:
     def __init__(
         self,
         runner: ActivityRunner,
-        answers: Answers,
+        reports: Reports,
         *,
         topics: Topics,
         task_queue: str,
@@ -107,7 +107,7 @@ class Service:
         self.idle = asyncio.Event()
         self.idle.set()
         self._runner = runner
-        self._answers = answers
+        self._reports = reports
         self._topics = topics
         self._identity = identity
         self._converter = data_converter
@@ -288,7 +288,7 @@ class Service:
             return too_large(outcome, attempt, topic, size, limit, self._identity)
 
         try:
-            self._answers.report(topic, outcome, attempt.acknowledge, instead)
+            self._reports.report(topic, outcome, attempt.acknowledge, instead)
         except (
             UnencodableRecord,
             UnicodeError,
@@ -300,7 +300,7 @@ class Service:
                 self._identity,
             )
             outcome.last_heartbeat_details = []
-            self._answers.report(topic, outcome, attempt.acknowledge)
+            self._reports.report(topic, outcome, attempt.acknowledge)
         counted = _COUNTED[type(outcome).__name__]
         self.counts[counted] += 1
         self.counters.ended(
@@ -327,7 +327,7 @@ class Service:
             attempt.owner.partition,
             attempt.cell.offset,
         )
-        self._answers.report(self.events_topic(attempt), record, on_durable or attempt.acknowledge)
+        self._reports.report(self.events_topic(attempt), record, on_durable or attempt.acknowledge)
 
     def timer_due(self, kind: TimerKind, attempt: Attempt) -> TimerRequest | None:
         """A timer of an attempt is due. Returns the timer to set next, if any. Called on the
@@ -414,7 +414,7 @@ class Service:
             self._identity,
         )
         try:
-            self._answers.report(
+            self._reports.report(
                 self.events_topic(attempt),
                 record,
                 None,

@@ -80,7 +80,7 @@ class ActivityStatistics:
     twins: int = 0
     handed_on: int = 0
     pauses: int = 0
-    answers_pending: int = 0
+    reports_pending: int = 0
     thread_silent_seconds: float = 0.0
     thread_alive: bool = False
     loop_silent_seconds: float = 0.0

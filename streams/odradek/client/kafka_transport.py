@@ -240,7 +240,6 @@ class KafkaTransport:
             events
         ]
         if self._producer is not None:
-            self._producer.partitions[events] = facts.partitions
             self._producer.limits[events] = limit
             if self._topic_ids.setdefault(events, facts.topic_id) != facts.topic_id:
                 self._topic_ids[events] = facts.topic_id

@@ -229,7 +229,7 @@ DEAD_LETTERS = Counter(
     "odradek_dead_letters_total",
     "Records written to `dead-letters`, by the reason in their headers. kind, who wrote "
     "them: processor (inputs that could not be decoded, routed or applied), activities "
-    "(commands that a service cannot read, answers that nobody takes; foreign services "
+    "(commands that a service cannot read, reports that nobody takes; foreign services "
     "that count them, as payments, under the same name). Each reason is there from 0.",
     (*QUEUE, "kind", "reason"),
 )
@@ -298,11 +298,11 @@ HANDED_ON = Counter(
 )
 COMMANDS_REFUSED = Counter(
     "odradek_activity_refused_total",
-    "Commands that nobody could read, and answers that nobody takes: written to `dead-letters`.",
+    "Commands that nobody could read, and reports that nobody takes: written to `dead-letters`.",
     QUEUE,
 )
-ANSWERS_PENDING = Gauge(
-    "odradek_activity_answers_pending", "Answers that are not durable yet.", QUEUE
+REPORTS_PENDING = Gauge(
+    "odradek_activity_reports_pending", "Reports that are not durable yet.", QUEUE
 )
 
 # Members

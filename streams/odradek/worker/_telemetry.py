@@ -101,7 +101,7 @@ def _set_activities(found: ActivityStatistics, health: Health) -> None:
         (metrics.SLOTS, found.slots_total),
         (metrics.SLOTS_USED, found.running),
         (metrics.ACTIVITY_WAITING, found.waiting),
-        (metrics.ANSWERS_PENDING, found.answers_pending),
+        (metrics.REPORTS_PENDING, found.reports_pending),
     ):
         gauge.labels(*queue).inc(value)
     _set_member((*queue, "activities"), found.contact_seconds, health)
