@@ -55,7 +55,6 @@ from odradek.kafka.client_config import (
     share_consumer_config,
 )
 from odradek.kafka.clients import ConfluentKafka, KafkaClients
-from odradek.kafka.clock_watch import ClockWatch
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
@@ -174,7 +173,6 @@ class ActivityHost:
         self._contact_error = ""
         self._reports_dropped = 0
         self._upkeep: TopicUpkeep | None = None
-        self._clock_watch: ClockWatch | None = None
         self._on_fatal = on_fatal
 
     # --- life
@@ -193,8 +191,6 @@ class ActivityHost:
             thread = self._thread
             assert thread is not None
             thread.start()
-            self._clock_watch = ClockWatch(lambda: thread.turned_at, self._fail)
-            self._clock_watch.start()
             if self._upkeep is not None:
                 self._upkeep.start()
             await self._ended
@@ -380,8 +376,6 @@ class ActivityHost:
         committed, members told.
         """
         self._worker_shutdown.set()
-        if self._clock_watch is not None:
-            self._clock_watch.stop()
         if self._upkeep is not None:
             self._upkeep.stop()
         service, thread = self._service, self._thread

@@ -259,7 +259,7 @@ def _is_data_converter(value: Any) -> bool:
 
 def _supervise(settings: Settings, arguments: list[str], processes: int) -> int:
     """N processes of this same command, each in its own interpreter."""
-    from odradek.kafka.refused import check_kafka_settings
+    from odradek.kafka.client_config import check_kafka_settings
     from odradek.processor.supervisor import Supervisor
 
     check_kafka_settings(settings)  # said once here, not by each of them

@@ -1,4 +1,4 @@
-"""Topics, offsets and purging: what hosts and client ask of a cluster beside producing and consuming.
+"""Topics, offsets and purging: what hosts and clients ask of a cluster beside records.
 
 All methods block (asyncio code runs them in a thread), may be called from any thread, and raise
 our errors (`odradek.exceptions`): no broker, no right, no topic. Must never hold an opinion
@@ -7,14 +7,14 @@ about records or positions.
 
 from __future__ import annotations
 
-import math
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -25,9 +25,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
-    ClusterMetadata,
     ConfigEntry,
     ConfigResource,
     ListOffsetsResultInfo,
@@ -37,23 +35,25 @@ from confluent_kafka.admin import (
 )
 
 from odradek.exceptions import (
-    BrokerUnreachableError,
     OdradekError,
     PartitionCountError,
     TopicMissingError,
 )
-from odradek.kafka.asking import BrokerAwayError, first_answered, given_up
-from odradek.kafka.client_config import admin_config, consumer_config, topics_of
+from odradek.kafka.client_config import (
+    admin_config,
+    check_kafka_settings,
+    consumer_config,
+    topics_of,
+)
 from odradek.kafka.clients import ConfluentKafka, KafkaClients
-from odradek.kafka.closed import Closed
 from odradek.kafka.errors import UNREACHABLE, kafka_error, missing_acl, translate, unreachable
-from odradek.kafka.refused import check_kafka_settings
 from odradek.kafka.settings import KafkaSettings
 from odradek.weak_method import weak_method
 from odradek.wire.topic_configs import topic_config
 
+logger = logging.getLogger("odradek.kafka")
+
 T = TypeVar("T")
-K = TypeVar("K")
 
 #: Takes a partition and its end, or why there is none.
 EndAnswer = Callable[[int, "int | Exception"], None]
@@ -96,18 +96,7 @@ _CANNOT_CREATE = frozenset(
     }
 )
 DEFAULT_MAX_MESSAGE_BYTES = 1_048_588  # of a topic, where nothing else is set
-# of a request's time: without an answer by then it is sent once more, to who leads or answers by
-# then
-_AGAIN_SHARE = 0.25
-# of the first look at who leads; the next one has twice that: a frozen broker was asked, or this is
-# a busy machine
-_LOOK_S = 0.3
-_LOOKS_MAX = 5  # at controllers: any living broker may be named as one, the frozen one too
-_OTHERS_S = 5.0  # before a request: a look that was answered since then says that others answer
-_UNLED_PAUSE_S = 0.5  # between looks at a partition without a leader: an election takes seconds
-_ANSWER_GRACE_S = (
-    5.0  # librdkafka answers a request by its timeout; the grace is for a busy machine
-)
+_ANSWER_GRACE_S = 5.0  # beyond the timeout, by which librdkafka answers: for a busy machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +145,6 @@ class ClusterAdmin:
         self.clients = clients or ConfluentKafka()
         self._settings = settings
         self._timeout_s = request_timeout_s
-        self._again_s = request_timeout_s * _AGAIN_SHARE
         self._seen: dict[str, float] = {}  # topic -> when it was last there, on the monotonic clock
         # the last thing librdkafka said about the brokers: the cause behind a bare time-out
         self._reason = ""
@@ -164,10 +152,6 @@ class ClusterAdmin:
         self._admin = self.clients.admin(
             admin_config(settings) | {"error_cb": weak_method(self._on_error)}
         )
-        self._others_at = (
-            -math.inf
-        )  # when a cluster of several brokers last answered a look, on the monotonic clock
-        self._controller = -1  # as of the last look
         self._readers: dict[
             str, Consumer
         ] = {}  # group id -> who asks for its offsets; none of them is a member
@@ -175,8 +159,7 @@ class ClusterAdmin:
         self.topics = topics_of(settings)
 
     def close(self) -> None:
-        """Its threads and connections end. Calls fail from now on."""
-        self._admin = cast(AdminClient, Closed())
+        """Its threads and connections end with the object. The last call."""
         with self._readers_lock:
             self._readers.clear()
 
@@ -186,8 +169,8 @@ class ClusterAdmin:
         """Identity of the cluster. Also the way to see whether a broker answers: raises
         BrokerUnreachableError with the cause.
         """
-        asked = self._ask(lambda left_s: {"": self._admin.describe_cluster(request_timeout=left_s)})
-        described = self._result(asked.pop(""), what="describe the cluster")
+        future = self._admin.describe_cluster(request_timeout=self._timeout_s)
+        described = self._result(future, what="describe the cluster")
         return str(described.cluster_id)
 
     def topic_names(self) -> list[str]:
@@ -214,18 +197,15 @@ class ClusterAdmin:
     def _describe(self, names: list[str]) -> dict[str, TopicFacts]:
         if not names:
             return {}
-        asked = {"include_authorized_operations": True}
-        futures = self._ask(
-            lambda left_s: self._admin.describe_topics(
-                TopicCollection(names), request_timeout=left_s, **asked
-            )
+        futures = self._admin.describe_topics(
+            TopicCollection(names),
+            request_timeout=self._timeout_s,
+            include_authorized_operations=True,
         )
         found = {}
         for name in names:
             try:
-                described = self._result(
-                    futures.pop(name), topic=name, what="describe"
-                )  # no ring over its error: see `_result`
+                described = self._result(futures.pop(name), topic=name, what="describe")
             except TopicMissingError:
                 continue
             if described.partitions:
@@ -312,9 +292,7 @@ class ClusterAdmin:
         if not resources:
             return {}
         while True:
-            futures = self._ask(
-                lambda left_s: self._admin.describe_configs(resources, request_timeout=left_s)
-            )
+            futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
             try:
                 found = {
                     r.name: self._result(futures.pop(r), topic=r.name, what="describe its settings")
@@ -369,10 +347,13 @@ class ClusterAdmin:
             return error
 
     def refresh(self, topic: str) -> None:
-        """Have librdkafka learn leaders and epochs of a topic anew: by itself it asks every five
+        """Have librdkafka learn leaders and epochs of a topic again: by itself it asks every five
         minutes. Never raises: the request that is tried again will say what is wrong.
         """
-        self._look(topic, self._timeout_s)
+        try:
+            self._admin.list_topics(topic, timeout=self._timeout_s)
+        except KafkaException as error:
+            logger.debug("%s cannot be looked up: %s", topic, error)
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """First offset of each partition that has not been deleted."""
@@ -393,9 +374,8 @@ class ClusterAdmin:
             with self._readers_lock:
                 reader = self._readers.get(group_id)
                 if reader is None:
-                    reader = self._readers[group_id] = self.clients.consumer(
-                        consumer_config(self._settings, group_id)
-                    )
+                    config = consumer_config(self._settings, group_id)
+                    reader = self._readers[group_id] = self.clients.consumer(config)
             try:
                 answer = reader.committed(wanted, timeout=max(0.1, deadline_s - time.monotonic()))
                 failed = next((place.error for place in answer if place.error is not None), None)
@@ -404,20 +384,12 @@ class ClusterAdmin:
                 return {place.partition: place.offset for place in answer if place.offset >= 0}
             except KafkaException as error:
                 with self._readers_lock:
-                    if self._readers.get(group_id) is reader:
-                        del self._readers[
-                            group_id
-                            # the next one connects anew; whoever still waits on this one keeps it
-                            # alive
-                        ]
-                try:
-                    self._pause_or_raise(
-                        error, deadline_s
-                    )  # a broker that is back a moment ago coordinates no group yet
+                    self._readers.pop(group_id, None)  # the next one connects again
+                try:  # a broker that is back a moment ago coordinates no group yet
+                    self._pause_or_raise(error, deadline_s)
                 except KafkaException:
-                    raise self._error(
-                        error, what=f"read the offsets of group {group_id}"
-                    ) from error
+                    what = f"read the offsets of group {group_id}"
+                    raise self._error(error, what=what) from error
 
     def delete_records(self, before: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """Delete records before an offset, by (topic, partition); the new start of each. Reaches
@@ -427,26 +399,11 @@ class ClusterAdmin:
         starts: dict[tuple[str, int], int] = {}
         while len(starts) < len(before):
             rest = [place for place in before if place not in starts]
-            # A look before each: librdkafka burns a core while it waits for the broker that it last
-            # knew as leader.
-            away = {topic: self._unled(topic) for topic in {topic for topic, _ in rest}}
-            unled = [
-                f"{topic}/{partition}" for topic, partition in rest if partition in away[topic]
-            ]
-            wanted = [
-                TopicPartition(*place, before[place])
-                for place in rest
-                if place[1] not in away[place[0]]
-            ]
-
-            def delete(
-                left_s: float, wanted: list[TopicPartition] = wanted
-            ) -> Mapping[TopicPartition, Future[Any]]:
-                return self._admin.delete_records(
-                    wanted, request_timeout=left_s, operation_timeout=left_s
-                )
-
-            futures = self._ask(delete, wanted[0].topic, deadline_s) if wanted else {}
+            futures = self._admin.delete_records(
+                [TopicPartition(*place, before[place]) for place in rest],
+                request_timeout=self._timeout_s,
+                operation_timeout=self._timeout_s,
+            )
             for place in list(futures):
                 try:
                     deleted = self._result(
@@ -455,10 +412,6 @@ class ClusterAdmin:
                     starts[place.topic, place.partition] = deleted.low_watermark
                 except KafkaException as error:
                     self._pause_or_raise(error, deadline_s)
-            if unled:
-                if time.monotonic() > deadline_s:
-                    raise self._unreachable(f"{', '.join(unled)}: no leader")
-                time.sleep(_UNLED_PAUSE_S)
         return starts
 
     def configure_group(self, group_id: str, settings: Mapping[str, str]) -> None:
@@ -470,9 +423,7 @@ class ClusterAdmin:
             for name, value in settings.items()
         ]
         resource = ConfigResource(ConfigResource.Type.GROUP, group_id, incremental_configs=entries)
-        futures = self._ask(
-            lambda left_s: self._admin.incremental_alter_configs([resource], request_timeout=left_s)
-        )
+        futures = self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s)
         try:
             self._result(futures.pop(resource), what=f"set the settings of group {group_id}")
         except OdradekError as error:
@@ -494,9 +445,7 @@ class ClusterAdmin:
     def _has_group_settings(self, group_id: str, settings: Mapping[str, str]) -> bool:
         """Whether somebody with more rights has set them."""
         resource = ConfigResource(ConfigResource.Type.GROUP, group_id)
-        futures = self._ask(
-            lambda left_s: self._admin.describe_configs([resource], request_timeout=left_s)
-        )
+        futures = self._admin.describe_configs([resource], request_timeout=self._timeout_s)
         try:
             found = self._result(
                 futures.pop(resource), what=f"read the settings of group {group_id}"
@@ -574,32 +523,28 @@ class ClusterAdmin:
         )
 
     def _create(self, new: list[NewTopic]) -> None:
-        futures = self._ask(
-            lambda left_s: self._admin.create_topics(
-                new, request_timeout=left_s, operation_timeout=left_s
-            )
+        futures = self._admin.create_topics(
+            new, request_timeout=self._timeout_s, operation_timeout=self._timeout_s
         )
         for topic in new:
             try:
-                futures.pop(topic.topic).result(timeout=0)
-            except KafkaException as error:
-                inner = kafka_error(error)
+                self._result(futures.pop(topic.topic), what="create topics")
+            except (KafkaException, OdradekError) as error:
+                cause = error if isinstance(error, KafkaException) else error.__cause__
+                if not isinstance(cause, KafkaException):
+                    raise
+                inner = kafka_error(cause)
                 if inner.code() == KafkaError.TOPIC_ALREADY_EXISTS:
                     continue  # somebody else came first
                 if inner.code() in _MAY_NOT_CREATE:
                     reason = f"this principal may not create it ({inner.str()})"
-                    raise TopicMissingError(
-                        topic.topic, partitions=topic.num_partitions, reason=reason
-                    ) from error
-                if inner.code() in _CANNOT_CREATE:
-                    raise TopicMissingError(
-                        topic.topic,
-                        partitions=topic.num_partitions,
-                        reason=f"Kafka refuses: {inner.str()}",
-                    ) from error
-                raise self._error(error, topic=topic.topic, what="create") from error
-            except TimeoutError as error:
-                raise self._unreachable(self._reason or "no answer in time") from error
+                elif inner.code() in _CANNOT_CREATE:
+                    reason = f"Kafka refuses: {inner.str()}"
+                else:
+                    raise
+                raise TopicMissingError(
+                    topic.topic, partitions=topic.num_partitions, reason=reason
+                ) from error
 
     def _wait_for(self, names: list[str]) -> dict[str, TopicFacts]:
         """Until a created topic shows: its metadata reaches each broker a moment later."""
@@ -623,13 +568,8 @@ class ClusterAdmin:
         deadline_s = time.monotonic() + self._timeout_s
         while len(found) < len(wanted):  # a new leader is met with a retriable error
             rest = {place: spec for place in wanted if place.partition not in found}
-
-            def ask(
-                left_s: float, rest: dict[TopicPartition, OffsetSpec] = rest
-            ) -> Mapping[TopicPartition, Future[ListOffsetsResultInfo]]:
-                return self._admin.list_offsets(rest, request_timeout=left_s, **options)
-
-            futures = self._ask(ask, topic, deadline_s)
+            left_s = max(_RETRY_PAUSE_S, deadline_s - time.monotonic())
+            futures = self._admin.list_offsets(rest, request_timeout=left_s, **options)
             for place in rest:
                 try:
                     found[place.partition] = self._known(
@@ -638,90 +578,12 @@ class ClusterAdmin:
                 except TopicMissingError as error:
                     self._await_showing(error)
                 except KafkaException as error:
-                    if kafka_error(
-                        error
-                    ).code() == KafkaError._NOENT and topic not in self.describe([topic]):
+                    code = kafka_error(error).code()
+                    if code == KafkaError._NOENT and topic not in self.describe([topic]):
                         raise TopicMissingError(topic, reason="it was to be read") from error
                     self._pause_or_raise(error, deadline_s)
                     self.refresh(topic)
         return found
-
-    def _ask(
-        self,
-        request: Callable[[float], Mapping[K, Future[T]]],
-        topic: str = "",
-        deadline_s: float | None = None,
-    ) -> dict[K, Future[T]]:
-        """Futures of a request, all of them done. `request` sends it, with so many seconds left;
-        more than once is as good as once.
-
-        librdkafka sends a request to one broker (of most the "controller": in KRaft any that
-        lives), and waits for that one alone. So it is sent again beside the first, to who leads
-        or is named by then, and whichever is answered first counts.
-        """
-        if deadline_s is None:
-            deadline_s = time.monotonic() + self._timeout_s
-        asked: list[dict[K, Future[T]]] = []
-        while True:
-            left_s = max(_RETRY_PAUSE_S, deadline_s - time.monotonic())
-            asked.append(
-                dict(request(left_s))
-            )  # a copy: the client looks into its own for each answer
-            answered = first_answered(asked, time.monotonic() + min(left_s, self._again_s))
-            if answered is not None:
-                return dict(answered)
-            if deadline_s - time.monotonic() <= self._again_s / 2:
-                break
-            time.sleep(_RETRY_PAUSE_S)
-            self._look_around(topic)
-        wait(asked[-1].values(), timeout=max(0.0, deadline_s - time.monotonic()) + _ANSWER_GRACE_S)
-        answered = first_answered(asked, 0.0) or asked[-1]
-        return {key: future if future.done() else given_up() for key, future in answered.items()}
-
-    def _look_around(self, topic: str) -> None:
-        """Have librdkafka learn leaders of a topic, and another controller than the one that was
-        waited for.
-        """
-        for _ in range(_LOOKS_MAX):
-            found = self._look(topic or self.topics.schemas, self._again_s)
-            if found is None:
-                return
-            before, self._controller = self._controller, found.controller_id
-            if before != self._controller:
-                return
-
-    def _look(self, topic: str, within_s: float) -> ClusterMetadata | None:
-        """Metadata from any broker. None: nobody says, or not within that time."""
-        deadline_s, patience_s = time.monotonic() + within_s, _LOOK_S
-        while (left_s := deadline_s - time.monotonic()) > 0:
-            try:
-                found = self._admin.list_topics(topic, timeout=min(patience_s, left_s))
-            except KafkaException as error:
-                if kafka_error(error).code() not in UNREACHABLE:
-                    return None
-                patience_s *= 2
-                time.sleep(_RETRY_PAUSE_S)  # without a broker librdkafka may answer at once
-            else:
-                if len(found.brokers) > 1:
-                    self._others_at = time.monotonic()
-                return found
-        return None
-
-    def _unled(self, topic: str) -> set[int]:
-        """Partitions whose leader is known to be away."""
-        found = self._look(topic, self._again_s)
-        if found is None or topic not in found.topics:
-            return set()
-        return {
-            number
-            for number, each in found.topics[topic].partitions.items()
-            if each.leader not in found.brokers
-        }
-
-    def _unreachable(self, reason: str) -> BrokerUnreachableError:
-        if time.monotonic() - self._others_at < self._timeout_s + _OTHERS_S:
-            return BrokerAwayError(self._settings.address, reason=reason)
-        return unreachable(self._settings, reason)
 
     def _await_showing(self, error: TopicMissingError) -> None:
         """Pause, if the topic was there a moment ago (`describe`). Else raises the error."""
@@ -735,7 +597,7 @@ class ClusterAdmin:
             # so says librdkafka (2.16.1) that the time is over; an end there would lie before
             # everything
         ):
-            raise self._unreachable(self._reason or "no answer in time")
+            raise unreachable(self._settings, self._reason or "no answer in time")
         return offset
 
     def _pause_or_raise(self, error: KafkaException, deadline_s: float) -> None:
@@ -745,7 +607,7 @@ class ClusterAdmin:
         if (
             time.monotonic() > deadline_s
         ):  # a partition without a leader, a group without a coordinator: brokers are away
-            raise self._unreachable(f"{inner.name()}: {inner.str()}") from error
+            raise unreachable(self._settings, f"{inner.name()}: {inner.str()}") from error
         time.sleep(_RETRY_PAUSE_S)
 
     def _result(self, future: Future[T], *, topic: str = "", what: str) -> T:
@@ -754,7 +616,7 @@ class ClusterAdmin:
         except KafkaException as error:
             raise self._error(error, topic=topic, what=what) from error
         except TimeoutError as error:
-            raise self._unreachable(self._reason or "no answer in time") from error
+            raise unreachable(self._settings, self._reason or "no answer in time") from error
         finally:
             # it has the error, whose traceback has this frame and with it all callers': a ring, and
             # this client is in it
@@ -764,11 +626,9 @@ class ClusterAdmin:
         self._admin.poll(0)  # serves _on_error
         inner = kafka_error(error)
         if inner.code() in UNREACHABLE:
-            return self._unreachable(
-                self._reason
-                if inner.code() == KafkaError._TIMED_OUT and self._reason
-                else inner.str()
-            )
+            timed_out = inner.code() == KafkaError._TIMED_OUT
+            reason = self._reason if timed_out and self._reason else inner.str()
+            return unreachable(self._settings, reason)
         return translate(error, self._settings, topic=topic, what=what)
 
     def _on_error(self, error: KafkaError) -> None:
@@ -790,7 +650,3 @@ def _rights(operations: Iterable[Any] | None) -> frozenset[str] | None:
     """Operations as ACLs name them. None where the broker does not tell."""
     names = frozenset(operation.name.title().replace("_", "") for operation in operations or ())
     return names or None
-
-
-#: How a host makes one; tests give their own.
-AdminFactory = Callable[[KafkaSettings], ClusterAdmin]

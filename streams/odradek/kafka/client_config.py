@@ -11,6 +11,9 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
 from odradek.exceptions import ConfigurationError
 from odradek.kafka.log_filter import MomentaryLines, RepeatedLines
 from odradek.kafka.settings import KafkaSettings
@@ -260,6 +263,27 @@ def refuse_ours(settings: KafkaSettings) -> None:
     for key in settings.kafka:
         if why := OURS.get(key):
             raise ConfigurationError(f"`kafka.{key}` cannot be set: {why}", key=f"kafka.{key}")
+
+
+def check_kafka_settings(settings: KafkaSettings) -> None:
+    """Raises ConfigurationError for a key in `settings.kafka` that librdkafka does not know, or a
+    value that it does not take. It says so when a client is made: these connect to nothing.
+    """
+    if not settings.kafka:
+        return
+    silent = {"bootstrap.servers": "", "log_level": 0}
+    try:
+        AdminClient(dict(settings.kafka) | silent)
+        Producer(transactional_producer_config(settings, "check") | silent)
+        Producer(producer_config(settings) | silent)
+        Consumer(consumer_config(settings, "check") | silent).close()
+        Consumer(reader_config(settings) | silent).close()
+    except (KafkaException, TypeError, ValueError, AttributeError) as error:
+        raise ConfigurationError(
+            f"librdkafka refuses the `kafka` settings: {error}. Correct them"
+            " (`python -m odradek.config` lists all)",
+            key="kafka",
+        ) from error
 
 
 def _passed(settings: KafkaSettings, without: tuple[str, ...]) -> dict[str, Any]:

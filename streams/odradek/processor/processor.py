@@ -28,7 +28,6 @@ from odradek.kafka.client_config import (
     transactional_producer_config,
 )
 from odradek.kafka.clients import ConfluentKafka, KafkaClients
-from odradek.kafka.clock_watch import ClockWatch
 from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
@@ -127,7 +126,6 @@ class Processor:
         self._members: MemberReports | None = None
         self._purger: Purger | None = None
         self._upkeep: TopicUpkeep | None = None
-        self._clock_watch: ClockWatch | None = None
 
     # --- life
 
@@ -219,7 +217,7 @@ class Processor:
         )
         events = topics.events(queue)
         instance = self._instance or self._slot.instance_id
-        group = self._group = Group(
+        self._group = Group(
             self._group_consumer(instance),
             events,
             instance,
@@ -230,8 +228,6 @@ class Processor:
             partitions=events_facts.partitions,
         )
         self._group.start()
-        self._clock_watch = ClockWatch(lambda: group.turned_at, self._note_fatal)
-        self._clock_watch.start()
         self._members = MemberReports(
             self._producer,
             codec,
@@ -281,7 +277,6 @@ class Processor:
                     "the processor of %s did not drain in %g s", self._task_queue, STOP_SECONDS
                 )
         for thread in (
-            self._clock_watch,
             self._members,
             self._purger,
             self._services.ends if self._services else None,
