@@ -222,7 +222,7 @@ async def test_undecodable_command_fails_its_activity_and_goes_to_dead_letters(
         reasons = {parse_dead_letter(message.headers()).reason for message in letters.messages}
         assert reasons == {"UNDECODABLE"}
         await answered(engine)
-        where = {"namespace": engine.namespace, "kind": "activities"}
+        where = {"namespace": engine.settings.namespace, "kind": "activities"}
         assert counted(metrics.DEAD_LETTERS, reason="UNDECODABLE", **where) == 2
     async with running(engine):  # they were acknowledged: whoever comes next does not see them
         await answered(engine)

@@ -19,7 +19,7 @@ ADDRESS = "127.0.0.1:1"
     [
         ({"foo.bar": "1"}, 'No such configuration property: "foo.bar"'),
         ({"security.protocol": "nope"}, 'Invalid value "nope"'),
-        ({"fetch.min.bytes": "-1"}, "fetch.min.bytes"),  # a consumer's
+        ({"fetch.min.bytes": "-1"}, "outside allowed range"),  # a consumer's
         ({"retries": "0"}, "enable.idempotence"),  # a transactional producer's
         ({"group.id": "mine"}, "wire contract"),
         ({"acks": "1"}, "not durable"),

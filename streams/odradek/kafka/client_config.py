@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from odradek.exceptions import ConfigurationError
+from odradek.kafka.errors import kafka_error
 from odradek.kafka.log_filter import MomentaryLines, RepeatedLines
 from odradek.kafka.settings import KafkaSettings
 from odradek.wire.topic_configs import STATE_MAX_MESSAGE_BYTES
@@ -279,8 +280,9 @@ def check_kafka_settings(settings: KafkaSettings) -> None:
         Consumer(consumer_config(settings, "check") | silent).close()
         Consumer(reader_config(settings) | silent).close()
     except (KafkaException, TypeError, ValueError, AttributeError) as error:
+        text = kafka_error(error).str() if isinstance(error, KafkaException) else str(error)
         raise ConfigurationError(
-            f"librdkafka refuses the `kafka` settings: {error}. Correct them"
+            f"librdkafka refuses the `kafka` settings: {' '.join(text.split())}. Correct them"
             " (`python -m odradek.config` lists all)",
             key="kafka",
         ) from error
