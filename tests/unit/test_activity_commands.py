@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from odradek.activities.commands import COUNT_AGAIN_S, CommandConsumer
 from odradek.activities.ownership import StartGate
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.settling import FILE_NAME, Settling
+from odradek.kafka.member import FILE_NAME, RebalanceMark
 
 TOPIC = "commands"
 
@@ -92,7 +92,7 @@ def broker() -> Broker:
     return Broker()
 
 
-def member(broker: Broker, settling: Settling) -> CommandConsumer:
+def member(broker: Broker, mark: RebalanceMark) -> CommandConsumer:
     made = CommandConsumer(
         lambda: cast(Consumer, broker),
         cast(ClusterAdmin, None),
@@ -101,7 +101,7 @@ def member(broker: Broker, settling: Settling) -> CommandConsumer:
         gate=StartGate(60.0, lambda: broker.time_s),
         clock=lambda: broker.time_s,
         on_revoking=lambda leaving: None,
-        settling=settling,
+        mark=mark,
     )
     made.subscribe()
     return made
@@ -109,7 +109,7 @@ def member(broker: Broker, settling: Settling) -> CommandConsumer:
 
 @pytest.fixture
 def commands(broker: Broker) -> CommandConsumer:
-    return member(broker, Settling(None, 3.0))
+    return member(broker, RebalanceMark(None, 3.0))
 
 
 def turn(commands: CommandConsumer, broker: Broker, after_s: float = 0.0) -> None:
@@ -193,13 +193,13 @@ def test_a_take_over_that_waits_for_its_broker_says_so_once(
 
 
 @pytest.mark.parametrize(
-    ("moves_s_ago", "left"), [(None, "[0, 1]"), (4.0, "[0]"), (1.0, '"moving"')]
+    ("moves_s_ago", "left"), [(None, "[0, 1]"), (4.0, "[0]"), (1.0, '"rebalancing"')]
 )
 def test_one_that_leaves_marks_no_move_but_one_that_was_under_way(
     broker: Broker, tmp_path: Path, moves_s_ago: float | None, left: str
 ) -> None:
     """What moves while it drains, which may take an hour, is over after a while, as before."""
-    commands = member(broker, Settling(tmp_path, 3.0, lambda: broker.time_s))
+    commands = member(broker, RebalanceMark(tmp_path, 3.0, lambda: broker.time_s))
     broker.given, broker.partitions = [0, 1], 2
     turn(commands, broker)
     turn(commands, broker, 4.0)

@@ -21,8 +21,8 @@ from confluent_kafka import (
 from odradek.engine.activation import Activation, Commands, TaskFailed
 from odradek.engine.ports import Effects
 from odradek.exceptions import ConfigurationError
+from odradek.kafka.member import FILE_NAME, RebalanceMark
 from odradek.kafka.registry import SchemaRegistryUnreachableError
-from odradek.kafka.settling import FILE_NAME, Settling
 from odradek.kafka.slots import group_identity, take_slot
 from odradek.processor import faults, restore
 from odradek.processor.errors import Dropped, Refused, Stopping, classify
@@ -311,7 +311,7 @@ def test_a_seek_left_over_from_a_lane_of_before_moves_nothing() -> None:
     consumer: Any = SimpleNamespace(
         seek=lambda place: seeks.append(place.offset), resume=lambda places: None
     )
-    rest: Any = {"settling": Settling(None, 3.0), "partitions": 1}
+    rest: Any = {"mark": RebalanceMark(None, 3.0), "partitions": 1}
     group = Group(lambda: consumer, "t", "me", lambda *_: old, lambda _: {}, lambda _: None, **rest)  # type: ignore[arg-type, return-value]
     group._consumer = consumer
     group.lanes = {0: new}  # type: ignore[dict-item]
@@ -321,7 +321,7 @@ def test_a_seek_left_over_from_a_lane_of_before_moves_nothing() -> None:
     assert seeks == [200]
 
 
-@pytest.mark.parametrize(("taken", "left"), [([], "[0, 1]"), ([1], '"moving"')])
+@pytest.mark.parametrize(("taken", "left"), [([], "[0, 1]"), ([1], '"rebalancing"')])
 def test_a_processor_that_leaves_marks_no_move_but_one_that_was_under_way(
     tmp_path: Path, taken: list[int], left: str
 ) -> None:
@@ -363,7 +363,7 @@ def test_a_processor_that_leaves_marks_no_move_but_one_that_was_under_way(
         position=lambda _: [],
         close=lambda: consumer.on_revoke(consumer, [places[number] for number in group.lanes]),
     )
-    rest: Any = {"settling": Settling(tmp_path, 0.0), "partitions": 2}
+    rest: Any = {"mark": RebalanceMark(tmp_path, 0.0), "partitions": 2}
     group = Group(lambda: consumer, "t", "me", lane, lambda _: {}, lambda _: None, **rest)
     group.run()
     assert not group.lanes and (tmp_path / FILE_NAME).read_text() == left
@@ -502,7 +502,7 @@ class Fed:
             lambda *_: None,
             lambda _: {},
             lambda _: None,
-            settling=Settling(None, 3.0),
+            mark=RebalanceMark(None, 3.0),
             partitions=1,
         )  # type: ignore[arg-type, return-value]
         self.group._consumer = consumer

@@ -16,7 +16,6 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -25,10 +24,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from odradek.activities.acknowledgement import Cell
 from odradek.activities.attempt import OwnedPartition
 from odradek.activities.ownership import StartGate
-from odradek.exceptions import DuplicateIdentityError, OdradekError
+from odradek.exceptions import OdradekError
 from odradek.kafka.admin import ClusterAdmin
-from odradek.kafka.errors import SESSION_LIMITS, kafka_error, missing_acl, timeout_refused
-from odradek.kafka.settling import Settling
+from odradek.kafka.errors import kafka_error
+from odradek.kafka.member import RebalanceMark, StaticMember
 
 logger = logging.getLogger("odradek.activities")
 
@@ -42,8 +41,6 @@ CALL_TIMEOUT_S = 5.0
 #: How long taking partitions over may wait for a broker that does not answer; well within
 #: `max.poll.interval.ms` (5 minutes).
 ASSIGN_PATIENCE_S = 60.0
-#: This often within this time, and it is another living process that has our identity.
-FENCED_MAX, FENCED_WINDOW_S = 3, 60.0
 #: The number of the topic's partitions: one call to the broker, made again after a while when
 #: nobody answers.
 COUNT_TIMEOUT_S, COUNT_AGAIN_S = 1.0, 10.0
@@ -56,12 +53,6 @@ _SHARED_OUT_ANEW = {
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError.UNKNOWN_MEMBER_ID,
-}
-_INFORMATIONAL = {
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TRANSPORT,
-    KafkaError._RESOLVE,
-    KafkaError._PARTITION_EOF,
 }
 
 
@@ -80,7 +71,7 @@ class CommandConsumer:
         gate: StartGate,
         clock: Callable[[], float],
         on_revoking: Callable[[list[OwnedPartition]], None],
-        settling: Settling,
+        mark: RebalanceMark,
     ) -> None:
         self.owned: dict[int, OwnedPartition] = {}
         #: Partitions of the topic, as of the turn after the last assignment.
@@ -90,15 +81,23 @@ class CommandConsumer:
         #: not known.
         self.lag: int | None = None
         self.hold_max_s = math.inf
-        self._new_consumer = new_consumer
-        self._consumer = new_consumer()
+        self._member = StaticMember(
+            new_consumer,
+            topic,
+            f"{topic.removesuffix('commands')}activities",
+            instance_id,
+            mark=mark,
+            on_assigned=self._assigned,
+            on_revoked=self._revoked,
+            on_lost=self._lost,
+            on_gap=self._after_gap,
+            clock=clock,
+        )
         self._admin = admin
         self._topic = topic
-        self._instance_id = instance_id
         self._gate = gate
         self._clock = clock
         self._on_revoking = on_revoking
-        self._settling = settling
         self._paused = False
         self._commits_in_flight = 0
         self._proof_after: int | None = None  # commits whose answers do not count as proof any more
@@ -108,13 +107,14 @@ class CommandConsumer:
         self._purged: dict[int, int] = {}
         self._purging: threading.Thread | None = None
         self._told = False  # that a take-over waits for the broker
-        self._fenced: deque[float] = deque(maxlen=FENCED_MAX)
 
     def subscribe(self) -> None:
         """Join the group."""
-        self._consumer.subscribe(
-            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
-        )
+        self._member.join()
+
+    @property
+    def _consumer(self) -> Consumer:
+        return self._member.consumer
 
     # --- reading
 
@@ -123,89 +123,23 @@ class CommandConsumer:
         first. Serves the group.
         """
         proven = self._gate.polled()
-        first = self._consumer.poll(timeout)
-        messages: list[Message] = []
-        if first is not None:
-            owner = self.belongs(first.partition())
-            messages = self._consumer.consume(maximum - 1, 0)
-            if (
-                self.belongs(first.partition()) is owner
-            ):  # not given back, or read anew, inside of the second call
-                messages.insert(0, first)
+        messages = self._member.poll(timeout, maximum)
         if not proven:
             self._ask_for_proof()
-        return [message for message in messages if message.error() is None or self._failed(message)]
+        return messages
 
-    def _failed(self, message: Message) -> bool:
-        """Deal with an error event; False, as it holds no command."""
-        error = message.error()
-        assert error is not None
-        code = error.code()
-        if code == KafkaError.FENCED_INSTANCE_ID or (
-            code == KafkaError._FATAL and "group.instance.id" in error.str()
-        ):
-            self._rejoin(error)
-            return False
-        if code == KafkaError._FATAL or error.fatal():
-            raise OdradekError(
-                f"the consumer of {self._topic} cannot go on: {error.str()}. Start the service"
-                " again"
-            )
-        if code == KafkaError._AUTO_OFFSET_RESET:
-            self._after_gap(message.partition(), error)
-        elif code in _INFORMATIONAL:
-            logger.debug("%s: %s", self._topic, error.str())
-        elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                raise missing_acl(
-                    "Read",
-                    "group",
-                    f"{self._topic.removesuffix('commands')}activities",
-                    reason=error.str(),
-                )
-            raise missing_acl("Read", "topic", self._topic, reason=error.str())
-        elif code == KafkaError.INVALID_SESSION_TIMEOUT:
-            raise timeout_refused("session_timeout", SESSION_LIMITS, reason=error.str())
-        else:
-            logger.warning("%s: %s", self._topic, error.str())
-        return False
-
-    def _rejoin(self, error: KafkaError) -> None:
-        """Fenced: somebody joined under our identity. It may have been ourselves: after a
-        broker's restart a commit of the time before meets the member we have become. So join
-        anew, and give up when it goes on.
-        """
-        now = self._clock()
-        self._fenced.append(now)
-        if len(self._fenced) == FENCED_MAX and now - self._fenced[0] < FENCED_WINDOW_S:
-            raise DuplicateIdentityError(self._instance_id, reason=error.str())
-        logger.warning(
-            "%s: fenced as %s, joining the group anew: %s",
-            self._topic,
-            self._instance_id,
-            error.str(),
-        )
-        self.close()
-        self._consumer = self._new_consumer()
-        self._settling.begin()
-        self._commits_in_flight = 0
-        self.subscribe()
-
-    def _after_gap(self, partition: int | None, error: KafkaError) -> None:
+    def _after_gap(self, partition: int, error: KafkaError) -> None:
         """Commands were deleted before they were read; the engine's timers will find out. The
         service goes on at the log's start.
         """
         logger.error(
-            "%s[%s]: commands were deleted before they were read (%s). Their activities wait for a"
+            "%s[%d]: commands were deleted before they were read (%s). Their activities wait for a"
             " timeout. Check who deletes records of this topic; going on at its start",
             self._topic,
             partition,
             error.str(),
         )
-        if partition is None or partition not in self.owned:
-            return
         self._release([partition])
-        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         self._own([partition], ignore_committed=True)
 
     def belongs(self, partition: int | None) -> OwnedPartition | None:
@@ -255,15 +189,14 @@ class CommandConsumer:
 
     # --- the group
 
-    def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
+    def _assigned(self, partitions: list[int]) -> None:
         self.assignments += 1
-        self._settling.assigned()
-        self._own([found.partition for found in assigned])
+        self._own(partitions)
         self._next_count = self._clock()  # by the next `tick`, not in this callback
 
     def _own(self, partitions: list[int], *, ignore_committed: bool = False) -> None:
         if not partitions:
-            self._consumer.incremental_assign([])
+            self._member.own([])
             return
         self._told = False
         bounds = {
@@ -292,7 +225,7 @@ class CommandConsumer:
             start = offset if low <= offset <= end else low
             self.owned[partition] = OwnedPartition(partition, start=start, end_at_assignment=end)
             chosen.append(TopicPartition(self._topic, partition, start))
-        self._consumer.incremental_assign(chosen)
+        self._member.own(chosen)
         if self._paused:
             self._consumer.pause(chosen)
 
@@ -360,11 +293,8 @@ class CommandConsumer:
                 )
                 time.sleep(0.2)
 
-    def _revoked(self, _: Consumer, revoked: list[TopicPartition]) -> None:
-        self._settling.moved()
-        leaving = [
-            self.owned[place.partition] for place in revoked if place.partition in self.owned
-        ]
+    def _revoked(self, revoked: list[int]) -> None:
+        leaving = [self.owned[partition] for partition in revoked if partition in self.owned]
         self._on_revoking(leaving)
         offsets = self._offsets(leaving)
         if offsets:
@@ -382,24 +312,23 @@ class CommandConsumer:
                 for place in stored or ():
                     if place.error is None:
                         self.owned[place.partition].prefix.committed(place.offset)
-        self._release([place.partition for place in revoked])
-        self._consumer.incremental_unassign(revoked)
+        self._release(revoked)
 
-    def _lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
-        self._settling.moved()
+    def _lost(self, lost: list[int]) -> None:
         logger.warning(
             "%s: this member was expelled from its group; what it had not started is left to the"
             " others",
             self._topic,
         )
-        self._release([place.partition for place in lost])
-        self._consumer.incremental_unassign(lost)
+        self._release(lost)
+        self._commits_in_flight = 0
 
     def _release(self, partitions: list[int]) -> None:
         for partition in partitions:
             owner = self.owned.pop(partition, None)
             if owner is not None:
                 owner.owned = False
+        self._member.release(partitions)
 
     # --- committing
 
@@ -418,16 +347,7 @@ class CommandConsumer:
         if now >= self._next_purge:
             self._next_purge = now + PURGE_INTERVAL_S
             self._purge()
-        if (
-            self._settling.must_rejoin(self.owned, self.partitions_total) and not self._paused
-        ):  # paused, it keeps what it has all the same
-            logger.info(
-                "%s: %s may have come back in the middle of a rebalance and joins once more",
-                self._topic,
-                self._instance_id,
-            )
-            self._consumer.unsubscribe()  # leaves, as `close` would not
-            self.subscribe()
+        self._member.tend(self.partitions_total, may_rejoin=not self._paused)
 
     def _lag(self) -> int | None:
         places = [TopicPartition(self._topic, partition) for partition in self.owned]
@@ -546,6 +466,7 @@ class CommandConsumer:
         """Leave. A static member's partitions stay its own until the session times out, or its
         successor comes.
         """
-        self._release(list(self.owned))
-        self._settling.end()
-        self._consumer.close()
+        for owner in self.owned.values():
+            owner.owned = False
+        self.owned.clear()
+        self._member.close()

@@ -55,10 +55,10 @@ from odradek.kafka.client_config import (
     share_consumer_config,
 )
 from odradek.kafka.clients import ConfluentKafka, KafkaClients
+from odradek.kafka.member import RebalanceMark
 from odradek.kafka.producer import PlainProducer
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
-from odradek.kafka.settling import Settling
 from odradek.kafka.slots import Slot, take_slot
 from odradek.kafka.upkeep import TopicUpkeep
 from odradek.wire.codec import Codec
@@ -351,7 +351,7 @@ class ActivityHost:
             gate=self._gate,
             clock=time.monotonic,
             on_revoking=self._on_revoking,
-            settling=Settling(
+            mark=RebalanceMark(
                 self._slot.directory if self._slot is not None else None, session_ms / 2_000
             ),
         )

@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from odradek.exceptions import DuplicateIdentityError, InputGapError, OdradekError
 from odradek.kafka.errors import FORBIDDEN, SESSION_LIMITS, missing_acl, timeout_refused
-from odradek.kafka.settling import Settling
+from odradek.kafka.member import RebalanceMark
 from odradek.processor.healing import Healing
 from odradek.processor.inbox import Together
 from odradek.processor.lane import Lane, Seat
@@ -62,7 +62,7 @@ class Group(threading.Thread):
         start_offsets: Callable[[list[int]], dict[int, int]],
         fatal: Callable[[OdradekError], None],
         *,
-        settling: Settling,
+        mark: RebalanceMark,
         partitions: int,
     ) -> None:
         super().__init__(name="odradek-group", daemon=True)
@@ -72,7 +72,7 @@ class Group(threading.Thread):
         self._new_lane = new_lane
         self._start_offsets = start_offsets
         self._fatal = fatal
-        self._settling = settling
+        self._mark = mark
         self._partitions = partitions
         self._requests: deque[Callable[[], None]] = deque()
         self._stopping = threading.Event()
@@ -157,7 +157,7 @@ class Group(threading.Thread):
     def _member(self) -> None:
         """One membership, from joining to leaving."""
         consumer = self._consumer = self._new_consumer()
-        self._settling.begin()
+        self._mark.joining()
         try:
             self._join(consumer)
             while not self._stopping.is_set():
@@ -165,7 +165,7 @@ class Group(threading.Thread):
         finally:
             self._stop_lanes(list(self.lanes), lost=False)
             self._commit_offsets(final=True)
-            self._settling.end()
+            self._mark.leaving()
             try:
                 consumer.close()
             except (KafkaException, RuntimeError) as error:
@@ -231,7 +231,7 @@ class Group(threading.Thread):
             self._commit_offsets()
             self._heal(now)
             self._note_ends(consumer)
-            if self._settling.must_rejoin(self.lanes, self._partitions):
+            if self._mark.must_rejoin(self.lanes, self._partitions):
                 self._rejoin(consumer)
 
     def _note_ends(self, consumer: Consumer) -> None:
@@ -464,7 +464,7 @@ class Group(threading.Thread):
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         logger.info("%s: assigned %s", self._topic, sorted(p.partition for p in partitions))
-        self._settling.assigned()
+        self._mark.assigned()
         starts = self._log_starts([p.partition for p in partitions])
         # An absolute offset that exists. A logical one is asked for in the background, and its
         # answer would undo a seek that came first.
@@ -500,7 +500,7 @@ class Group(threading.Thread):
     ) -> None:
         numbers = [p.partition for p in partitions]
         logger.info("%s: %s %s", self._topic, "lost" if lost else "gave back", sorted(numbers))
-        self._settling.moved()
+        self._mark.rebalancing()
         self._stop_lanes(numbers, lost=lost)
         if lost:
             self._lost_at = time.monotonic()

@@ -28,10 +28,10 @@ from odradek.kafka.client_config import (
     transactional_producer_config,
 )
 from odradek.kafka.clients import ConfluentKafka, KafkaClients
+from odradek.kafka.member import RebalanceMark
 from odradek.kafka.producer import PlainProducer, ProducerStatistics
 from odradek.kafka.registry import make_codec
 from odradek.kafka.schemas_topic import SchemasTopic
-from odradek.kafka.settling import Settling
 from odradek.kafka.slots import Slot, take_slot
 from odradek.kafka.upkeep import TopicUpkeep
 from odradek.kafka.windows import batch_bytes
@@ -224,7 +224,7 @@ class Processor:
             self._new_lane,
             lambda partitions: admin.start_offsets(events, partitions),
             self._note_fatal,
-            settling=Settling(self._slot.directory, settings.session_timeout.total_seconds() / 2),
+            mark=RebalanceMark(self._slot.directory, settings.session_timeout.total_seconds() / 2),
             partitions=events_facts.partitions,
         )
         self._group.start()

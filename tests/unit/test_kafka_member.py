@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from odradek.kafka.settling import FILE_NAME, Settling
+from odradek.kafka.member import FILE_NAME, RebalanceMark
 
-QUIET_S, ALL = 3.0, 4
-MOVES = '"moving"'
+REST_S, ALL = 3.0, 4
+REBALANCING = '"rebalancing"'
 
 
 class Clock:
@@ -24,15 +24,15 @@ def clock() -> Clock:
     return Clock()
 
 
-def back(directory: Path, clock: Clock, *, had: str | None) -> Settling:
+def back(directory: Path, clock: Clock, *, had: str | None) -> RebalanceMark:
     """A member that has just been assigned something, once, having had this."""
     if had is not None:
         (directory / FILE_NAME).write_text(had)
-    settling = Settling(directory, QUIET_S, clock)
-    settling.begin()
-    settling.assigned()
-    clock.now_s += QUIET_S
-    return settling
+    mark = RebalanceMark(directory, REST_S, clock)
+    mark.joining()
+    mark.assigned()
+    clock.now_s += REST_S
+    return mark
 
 
 def kept(directory: Path) -> str | None:
@@ -56,37 +56,37 @@ def kept(directory: Path) -> str | None:
         ("[Infinity]", [0, 1], True),
         ('["0", "1"]', [0, 1], True),
         ("[" * 100_000, [0, 1], True),
-        (MOVES, [0, 1], True),  # killed while the group shared out
-        (MOVES, [], True),
-        (MOVES, [0, 1, 2, 3], False),
+        (REBALANCING, [0, 1], True),  # killed while the group shared out
+        (REBALANCING, [], True),
+        (REBALANCING, [0, 1, 2, 3], False),
     ],
 )
 def test_one_that_comes_back_joins_once_more_unless_it_has_all_or_what_it_had(
     tmp_path: Path, clock: Clock, had: str | None, has: list[int], again: bool
 ) -> None:
-    settling = back(tmp_path, clock, had=had)
-    assert settling.must_rejoin(has, ALL) is again
-    assert kept(tmp_path) == (MOVES if again else str(sorted(has)))
+    mark = back(tmp_path, clock, had=had)
+    assert mark.must_rejoin(has, ALL) is again
+    assert kept(tmp_path) == (REBALANCING if again else str(sorted(has)))
 
 
 def test_it_waits_for_the_rebalance_that_may_come_by_itself(tmp_path: Path, clock: Clock) -> None:
-    settling = back(tmp_path, clock, had="[0, 1]")
+    mark = back(tmp_path, clock, had="[0, 1]")
     clock.now_s -= 0.5
-    assert not settling.must_rejoin([0], ALL)
-    settling.assigned()
-    clock.now_s += QUIET_S
-    assert not settling.must_rejoin([0], ALL), "the group has shared out anew since it is back"
+    assert not mark.must_rejoin([0], ALL)
+    mark.assigned()
+    clock.now_s += REST_S
+    assert not mark.must_rejoin([0], ALL), "the group has shared out anew since it is back"
     assert kept(tmp_path) == "[0]"
 
 
 def test_it_joins_once_more_once_and_keeps_what_comes_of_it(tmp_path: Path, clock: Clock) -> None:
-    settling = back(tmp_path, clock, had="[0, 1, 2, 3]")
-    assert settling.must_rejoin([2, 3], ALL)
-    assert not settling.must_rejoin([], ALL)
-    settling.moved()
-    settling.assigned()
-    clock.now_s += QUIET_S
-    assert not settling.must_rejoin([2, 3], ALL)
+    mark = back(tmp_path, clock, had="[0, 1, 2, 3]")
+    assert mark.must_rejoin([2, 3], ALL)
+    assert not mark.must_rejoin([], ALL)
+    mark.rebalancing()
+    mark.assigned()
+    clock.now_s += REST_S
+    assert not mark.must_rejoin([2, 3], ALL)
     assert kept(tmp_path) == "[2, 3]"
 
 
@@ -96,68 +96,68 @@ def test_from_the_first_move_on_it_is_known_to_move_until_the_group_is_at_rest(
     """One that is killed between the rounds, however soon after others, must not find what it is
     left with.
     """
-    settling = back(tmp_path, clock, had="[0, 1]")
-    assert not settling.must_rejoin([0, 1], ALL)
+    mark = back(tmp_path, clock, had="[0, 1]")
+    assert not mark.must_rejoin([0, 1], ALL)
     assert kept(tmp_path) == "[0, 1]"
-    settling.moved()
-    assert kept(tmp_path) == MOVES
-    settling.assigned()
-    clock.now_s += QUIET_S / 2
-    assert not settling.must_rejoin([1], ALL)
-    assert kept(tmp_path) == MOVES
-    clock.now_s += QUIET_S / 2
-    settling.must_rejoin([1], ALL)
+    mark.rebalancing()
+    assert kept(tmp_path) == REBALANCING
+    mark.assigned()
+    clock.now_s += REST_S / 2
+    assert not mark.must_rejoin([1], ALL)
+    assert kept(tmp_path) == REBALANCING
+    clock.now_s += REST_S / 2
+    mark.must_rejoin([1], ALL)
     assert kept(tmp_path) == "[1]"
 
 
-@pytest.mark.parametrize(("moves", "left"), [(False, "[0, 1]"), (True, MOVES)])
+@pytest.mark.parametrize(("moves", "left"), [(False, "[0, 1]"), (True, REBALANCING)])
 def test_what_a_consumer_gives_back_when_it_closes_is_no_move(
     tmp_path: Path, clock: Clock, moves: bool, left: str
 ) -> None:
     """The broker keeps it for a static member: one that is back finds it, unless the group took
     something of it before.
     """
-    settling = back(tmp_path, clock, had="[0, 1]")
-    assert not settling.must_rejoin([0, 1], ALL)
+    mark = back(tmp_path, clock, had="[0, 1]")
+    assert not mark.must_rejoin([0, 1], ALL)
     if moves:
-        settling.moved()
-    settling.end()
-    settling.moved()
+        mark.rebalancing()
+    mark.leaving()
+    mark.rebalancing()
     assert kept(tmp_path) == left
     again = back(tmp_path, clock, had=None)
     assert again.must_rejoin([0, 1], ALL) is moves
-    settling.begin()  # or it goes on, with another consumer
-    settling.moved()
-    assert kept(tmp_path) == MOVES
+    mark.joining()  # or it goes on, with another consumer
+    mark.rebalancing()
+    assert kept(tmp_path) == REBALANCING
 
 
 def test_a_new_consumer_of_the_same_process_asks_as_one_that_was_killed(
     tmp_path: Path, clock: Clock
 ) -> None:
-    settling = back(tmp_path, clock, had="[0, 1]")
-    assert not settling.must_rejoin([0, 1], ALL)
+    mark = back(tmp_path, clock, had="[0, 1]")
+    assert not mark.must_rejoin([0, 1], ALL)
     for moves, again in ((True, True), (False, False)):
         if moves:
-            settling.moved()
-        settling.begin()
-        settling.assigned()
-        clock.now_s += QUIET_S
-        assert settling.must_rejoin([0, 1], ALL) is again
-        settling.assigned()
-        clock.now_s += QUIET_S
-        assert not settling.must_rejoin([0, 1], ALL)
+            mark.rebalancing()
+        mark.joining()
+        mark.assigned()
+        clock.now_s += REST_S
+        assert mark.must_rejoin([0, 1], ALL) is again
+        mark.assigned()
+        clock.now_s += REST_S
+        assert not mark.must_rejoin([0, 1], ALL)
 
 
 def test_a_member_that_is_not_static_or_cannot_write_never_does(
     tmp_path: Path, clock: Clock
 ) -> None:
-    settling = Settling(None, QUIET_S, clock)
-    settling.assigned()
-    clock.now_s += QUIET_S
-    assert not settling.must_rejoin([1], ALL)
+    mark = RebalanceMark(None, REST_S, clock)
+    mark.assigned()
+    clock.now_s += REST_S
+    assert not mark.must_rejoin([1], ALL)
     gone = back(tmp_path, clock, had="[1]")
     (tmp_path / FILE_NAME).unlink()
     tmp_path.rmdir()
     gone.assigned()
-    clock.now_s += QUIET_S
+    clock.now_s += REST_S
     assert not gone.must_rejoin([1, 2], ALL)
