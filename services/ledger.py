@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.database import open_database
-
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS effects (
   key TEXT PRIMARY KEY, kind TEXT NOT NULL, order_no TEXT NOT NULL, data TEXT NOT NULL, at_ms INTEGER NOT NULL,
@@ -32,15 +30,23 @@ CREATE TABLE IF NOT EXISTS barred_steps (
   run_id TEXT NOT NULL, order_no TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run_id, order_no, kind)
 );
 """
-#: From bars by order number alone: they hold for the runs that have had an effect on that order.
-MIGRATION = """
-BEGIN IMMEDIATE;
-INSERT OR IGNORE INTO barred_steps
-  SELECT substr(effects.key, 1, instr(effects.key, '/') - 1), barred.order_no, barred.kind
-  FROM barred JOIN effects ON effects.order_no = barred.order_no WHERE instr(effects.key, '/') > 0;
-DROP TABLE barred;
-COMMIT;
-"""
+
+
+def open_database(path: Path, schema: str) -> sqlite3.Connection:
+    """A connection that any thread may use, one at a time, in autocommit, with the tables of
+    `schema`. What keeps it from being opened ends the process with one line.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(schema)
+        return database
+    except (OSError, sqlite3.Error) as error:
+        raise SystemExit(
+            f"database {path} cannot be opened: {error} (key `database` of the service's file)"
+        ) from None
 
 
 class RefusedError(Exception):
@@ -71,10 +77,6 @@ class Ledger:
     def __init__(self, path: Path, extra_schema: str = "") -> None:
         self._lock = threading.Lock()
         self._db = open_database(path, SCHEMA + extra_schema)
-        if self._db.execute(
-            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'barred'"
-        ).fetchone():
-            self._db.executescript(MIGRATION)
 
     def once(
         self,

@@ -11,26 +11,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from services.avro_wire import NotReadable, Schemas
 from services.demo.plan import PlannedOrder
-from services.topic_names import topic_of_namespace, topic_of_queue
+from services.wire import NotReadable, Schemas, topic
 
 QUEUE = "order-task-queue"
-
-
-def events_topic(namespace: str = "default") -> str:
-    """Where the saga's inputs go."""
-    return topic_of_queue(namespace, QUEUE, "events")
-
-
-def results_topic(namespace: str = "default") -> str:
-    """One record a closed run."""
-    return topic_of_namespace(namespace, "results")
-
-
-def members_topic(namespace: str = "default") -> str:
-    """Who is alive and owns what."""
-    return topic_of_namespace(namespace, "members")
 
 
 class RawProducer:
@@ -39,7 +23,7 @@ class RawProducer:
     """
 
     def __init__(self, address: str, schemas: Schemas, namespace: str = "default") -> None:
-        self._events = events_topic(namespace)
+        self._events = topic("events", namespace, QUEUE)
         self._producer = Producer(
             {
                 "bootstrap.servers": address,

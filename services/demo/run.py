@@ -17,22 +17,16 @@ from odradek.client import Client, WorkflowHandle
 from odradek.common import WorkflowIDReusePolicy
 from odradek.service import RPCError
 from odradek.wire.partitioner import partition_for
-from services.avro_wire import Schemas, schemas_folder
 from services.demo import keep as keep_up
 from services.demo.audit import OrderAudit, audit, summary
 from services.demo.board import Board
 from services.demo.fleet import Fleet, ProcessFailed
 from services.demo.interruption import Interruption
 from services.demo.plan import RAW, PlannedOrder, plan
-from services.demo.raw_client import (
-    RawProducer,
-    TopicReader,
-    events_topic,
-    members_topic,
-    results_topic,
-)
+from services.demo.raw_client import QUEUE, RawProducer, TopicReader
 from services.orders.models import ORDER_TASK_QUEUE, Item, Order, workflow_id
 from services.orders.workflow import OrderSaga
+from services.wire import Schemas, topic
 
 SERVICES = ("orders", "inventory", "payments", "notifications")
 PROCESSORS = ("processor-1", "processor-2")
@@ -54,7 +48,7 @@ class Demo:
         self._address = address
         self._orders = orders
         self._board = board
-        self._schemas = Schemas(schemas_folder())
+        self._schemas = Schemas()
         self.fleet = Fleet(folder, address)
 
     async def run(self) -> list[OrderAudit]:
@@ -145,7 +139,7 @@ class Demo:
         )
 
     def _announced_owner(self, identifier: str) -> str | None:
-        reader = TopicReader(self._address, members_topic(), self._schemas)
+        reader = TopicReader(self._address, topic("members", "default"), self._schemas)
         try:
             members = [
                 fields
@@ -166,9 +160,9 @@ class Demo:
     def _partitions(self) -> int:
         from confluent_kafka.admin import AdminClient
 
-        topic = events_topic()
+        events = topic("events", "default", QUEUE)
         admin = AdminClient({"bootstrap.servers": self._address, "allow.auto.create.topics": False})
-        return len(admin.list_topics(topic, timeout=10).topics[topic].partitions)
+        return len(admin.list_topics(events, timeout=10).topics[events].partitions)
 
     async def _all(self, tasks: list[asyncio.Task[None]]) -> None:
         """Wait for all; a process that ended by itself, or too much time, ends the demo."""
@@ -208,7 +202,7 @@ class Demo:
             await asyncio.sleep(0.2)
 
     def _audit(self) -> list[OrderAudit]:
-        reader = TopicReader(self._address, results_topic(), self._schemas)
+        reader = TopicReader(self._address, topic("results", "default"), self._schemas)
         try:
             results = [fields for name, fields in reader.read() if name == "WorkflowResult"]
         finally:

@@ -4,20 +4,23 @@ activities only.
 
 from __future__ import annotations
 
-from services.ending import ends_at_once
+from pydantic import Field
+
+from services.inventory.activities import STOCK_SCHEMA, InventoryActivities, fill_stock
+from services.ledger import Ledger
+from services.worker_process import WorkerConfig, load_all, run
+
+
+class InventoryConfig(WorkerConfig):
+    """`stock`: what is on the shelves at the first start. `slow_products`: seconds that picking
+    one takes.
+    """
+
+    stock: dict[str, int] = Field(default_factory=dict)
+    slow_products: dict[str, float] = Field(default_factory=dict)
 
 
 def main() -> None:
-    ends_at_once("inventory")
-    from services.inventory.activities import (
-        STOCK_SCHEMA,
-        InventoryActivities,
-        fill_stock,
-    )  # takes a second, and may be interrupted too
-    from services.inventory.config import InventoryConfig
-    from services.ledger import Ledger
-    from services.worker_process import load_all, run
-
     config, settings = load_all(InventoryConfig, "The inventory service.")
     ledger = Ledger(config.database, STOCK_SCHEMA)
     ledger.run(lambda db: fill_stock(db, config.stock))

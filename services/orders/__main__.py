@@ -4,17 +4,13 @@ activities only.
 
 from __future__ import annotations
 
-from services.ending import ends_at_once
+from services.ledger import Ledger
+from services.orders.activities import OrderActivities
+from services.worker_process import WorkerConfig, load_all, run
 
 
 def main() -> None:
-    ends_at_once("orders")
-    from services.ledger import Ledger  # takes a second, and may be interrupted too
-    from services.orders.activities import OrderActivities
-    from services.service_config import ServiceConfig
-    from services.worker_process import load_all, run
-
-    config, settings = load_all(ServiceConfig, "The orders service.")
+    config, settings = load_all(WorkerConfig, "The orders service.")
     activities = OrderActivities(Ledger(config.database))
     run(
         settings,

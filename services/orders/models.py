@@ -38,11 +38,20 @@ class StepResult:
 
 @dataclass
 class OrderResult:
-    """The saga's outcome when it completes."""
+    """The saga's outcome when it completes. `amount` in cents."""
 
     order_id: str
     reservation_id: str
     freeze_id: str
+    amount: int = 0
+
+
+@dataclass
+class Undone:
+    """Details of the failure of a saga that undid its steps. `amount` in cents."""
+
+    amount: int
+    compensations: int
 
 
 def workflow_id(order_no: str) -> str:

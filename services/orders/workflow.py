@@ -24,6 +24,7 @@ from services.orders.models import (
     Order,
     OrderResult,
     StepResult,
+    Undone,
 )
 
 STEP_TIMEOUT = timedelta(minutes=1)
@@ -80,16 +81,16 @@ class OrderSaga:
                 reminder.cancel()
             self._refuse_if_cancelled()
         except (ActivityError, ApplicationError, asyncio.CancelledError) as error:
-            await self._compensate(order)
+            undone = Undone(order.amount, await self._compensate(order))
             if self._cancel_reason is not None:
-                raise self._cancelled() from error
+                raise self._cancelled(undone) from error
             if isinstance(error, ActivityError) and not is_cancelled_exception(error):
                 raise ApplicationError(
-                    f"{error.cause or error}", type="OrderFailed", non_retryable=True
+                    f"{error.cause or error}", undone, type="OrderFailed", non_retryable=True
                 ) from error
             raise
         self._status = "completed"
-        return OrderResult(order_id, reservation_id, freeze_id)
+        return OrderResult(order_id, reservation_id, freeze_id, order.amount)
 
     @workflow.signal(name="cancel-order")
     def cancel_order(self, *reason: Any) -> None:
@@ -143,12 +144,15 @@ class OrderSaga:
         self._compensations.append((compensation, task_queue))
         return result.id
 
-    async def _compensate(self, order: Order) -> None:
+    async def _compensate(self, order: Order) -> int:
+        """How many steps were undone."""
         self._status = "compensating"
+        count = len(self._compensations)
         while self._compensations:
             activity, task_queue = self._compensations.pop()
             await _uncancelled(asyncio.create_task(self._undo(activity, task_queue, order)))
         self._status = "compensated" if self._cancel_reason is None else "cancelled"
+        return count
 
     async def _undo(self, activity: str, task_queue: str, order: Order) -> None:
         """Until it works. What fails is retried by the engine; what its service refuses for
@@ -192,9 +196,9 @@ class OrderSaga:
         ):  # `handle.cancel()`, while a step completed all the same
             raise asyncio.CancelledError
 
-    def _cancelled(self) -> ApplicationError:
+    def _cancelled(self, *details: Undone) -> ApplicationError:
         return ApplicationError(
-            self._cancel_reason or "", type="OrderCancelled", non_retryable=True
+            self._cancel_reason or "", *details, type="OrderCancelled", non_retryable=True
         )
 
 

@@ -1,8 +1,9 @@
-"""The payments service: a plain Faust agent over the `commands` topic of its queue.
+"""The payments service: a Faust agent over the `commands` topic of its queue, written from
+`docs/wire.md` alone.
 
-Written from `docs/wire.md` alone. One attempt a command: decode, run, answer on the `events`
-topic of the workflow's queue, and only then acknowledge. An attempt that runs longer than a
-moment, or that may be a redelivery, reports Started first.
+One attempt a command: decode, report Started, run, answer on `events` of the workflow's queue,
+then acknowledge. The ledger guards each effect: an attempt that is repeated, or comes after its
+compensation, changes nothing. So the service needs no `control` topic.
 """
 
 from __future__ import annotations
@@ -10,185 +11,125 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import faust
-from aiokafka.errors import KafkaError
-from confluent_kafka import KafkaException
-from faust.types import TP, EventT
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from prometheus_client import Counter
+from pydantic import Field
 
-from services.avro_wire import NotReadable, Schemas, UnknownSchema, says_nothing
-from services.foreign_telemetry import Telemetry
+from services.config import ForeignConfig
+from services.faust_transport import SCHEME
 from services.ledger import Ledger
 from services.payments.accounts import Accounts, BankUnreachable, Declined, InvalidOrder
-from services.payments.committed import SCHEME
-from services.payments.config import PaymentsConfig
-from services.payments.control import CANCEL_REQUESTED, CancelRequests
-from services.payments.members import MemberReports
-from services.payments.timeouts import is_long_over, started_after
-from services.payments.topics import create_topics, purge_acknowledged
-from services.payments.wire_names import (
-    REASONS,
-    UNDECODABLE,
-    UNEXPECTED_RECORD,
-    UNKNOWN_SCHEMA,
-    QueueNames,
-    answer_headers,
-    facts_of_headers,
-)
-from services.published_schemas import learn
-from services.registry import AGAIN_AFTER_SECONDS, RegistryAway
+from services.wire import NotReadable, RegistryAway, Schemas, ensure_topics, topic
 
-CONCURRENCY = 8
+SLOTS = 8
 PURGE_EVERY_SECONDS = 60.0
-LOOK_EVERY_SECONDS = 3.0
-WRITES = (
-    "ActivityTaskStarted",
-    "ActivityTaskCompleted",
-    "ActivityTaskFailed",
-    "ActivityTaskCanceled",
-    "MemberStatus",
+REPORT_EVERY_SECONDS = 3.0
+TIMEOUT_SECONDS = 10.0
+#: Fields of a command that its answer repeats, and the headers that route the answer.
+ANSWERED = ("workflow_id", "run_id", "activity_id", "scheduled_event_id", "attempt")
+ROUTED = ("namespace", "workflow_task_queue", *ANSWERED)
+
+OUTCOMES = Counter("foreign_outcomes_total", "Outcomes of attempts.", ["service", "kind"])
+#: Under the name and labels of Odradek's own, so that one alarm sees them all.
+DEAD_LETTERS = Counter(
+    "odradek_dead_letters_total",
+    "Records written to dead-letters, by reason.",
+    ["namespace", "task_queue", "kind", "reason"],
 )
 
-Activity = Callable[[str, int, dict[str, Any]], dict[str, Any]]
+
+class PaymentsConfig(ForeignConfig):
+    """`default_limit`, `limits`: cents a user may freeze in one order. `flaky_users`: how many
+    first attempts the bank loses. `partitions`: of `commands`, if this service comes first.
+    """
+
+    default_limit: int = 100_000
+    limits: dict[str, int] = Field(default_factory=dict)
+    flaky_users: dict[str, int] = Field(default_factory=dict)
+    partitions: int = 8
+    replication_factor: int = Field(-1, ge=-1)
 
 
 class Payments:
     """Takes commands, gives answers. `app` is the Faust app to run."""
 
-    def __init__(self, config: PaymentsConfig, schemas: Schemas) -> None:
-        self._config = config
-        self._schemas = schemas
-        self._telemetry = Telemetry("payments", config.telemetry)
-        self._names = QueueNames(config.odradek.namespace, config.odradek.task_queue)
-        self._telemetry.may_dead_letter(self._names.namespace, self._names.task_queue, REASONS)
-        self._identity = f"payments@{os.getpid()}"
-        self._ledger = Ledger(config.database)
-        accounts = Accounts(self._ledger, config.default_limit, config.limits, config.flaky_users)
-        self._activities: dict[str, Activity] = {
+    def __init__(self, config: PaymentsConfig) -> None:
+        wire = config.odradek
+        self._config, self._where = config, (wire.namespace, wire.task_queue)
+        self._schemas = Schemas(wire.address, wire.namespace, wire.schema_registry_url)
+        accounts = Accounts(
+            Ledger(config.database), config.default_limit, config.limits, config.flaky_users
+        )
+        self._activities: dict[str, Callable[[str, int, dict[str, Any]], dict[str, Any]]] = {
             "FreezePayment": accounts.freeze,
             "UnfreezePayment": accounts.unfreeze,
         }
-        self._threads = ThreadPoolExecutor(CONCURRENCY)
-        self._cancels = CancelRequests(config.odradek.address, self._names.control, self._decode)
+        self._threads = ThreadPoolExecutor(SLOTS)
         self._running = 0
-        self._members = MemberReports(
-            schemas,
-            self._names,
-            self._produce,
-            identity=self._identity,
-            instance=str(config.database.resolve()),
-            activity_types=sorted(self._activities),
-            slots_total=CONCURRENCY,
-            slots_used=lambda: self._running,
-            contact=self._telemetry.contact,
-            lacks=self._telemetry.lacks,
-        )
-        self._redelivered_below: dict[TP, int] = {}
-        self._producers: dict[str, faust.TopicT] = {}
+        self._identity = f"payments@{os.getpid()}"
+        self._group = topic("activities", *self._where)
+        self._commands = topic("commands", *self._where)
         self.app = faust.App(
-            self._names.activities_group,
-            broker=f"{SCHEME}://{config.odradek.address}",
+            self._group,
+            broker=f"{SCHEME}://{wire.address}",
             origin="services.payments",
             autodiscover=False,
             web_enabled=False,
             topic_disable_leader=True,
             topic_allow_declare=False,
             consumer_auto_offset_reset="earliest",
-            # a topic that shows late on one broker of many is noticed, not after five minutes
             consumer_metadata_max_age_ms=5_000,
             broker_session_timeout=6.0,
             broker_heartbeat_interval=2.0,
             broker_commit_interval=0.5,
             stream_wait_empty=False,
-            datadir=str(config.database.parent / "faust-payments"),
+            datadir=str(Path(config.database).parent / "faust-payments"),
         )
-        commands = self.app.topic(
-            self._names.commands, value_serializer="raw", key_serializer="raw"
-        )
-        self.app.agent(commands, concurrency=CONCURRENCY, name="payments")(self._take)
-        connect: Callable[[Any], Any] = self.app.on_partitions_assigned.connect
-        connect(self._note_ends)
-        self.app.on_before_shutdown.connect(self._leave)
-        self.app.task()(self._cancels.follow)
-        self.app.task()(self._members.run)
+        self.app.agent(self._raw(self._commands), concurrency=SLOTS, name="payments")(self._take)
+        self.app.timer(REPORT_EVERY_SECONDS, on_leader=False)(self._report)
         self.app.timer(PURGE_EVERY_SECONDS)(self._purge)
-        self.app.timer(1.0)(self._beat)
-        self.app.timer(LOOK_EVERY_SECONDS)(self._look)
-
-    async def _note_ends(self, _: faust.App, assigned: set[TP], **__: Any) -> None:
-        """Commands below the ends seen now may have been delivered before."""
-        try:
-            ends = await self.app.consumer.highwaters(*assigned) if assigned else {}
-        # Faust would end the app; so each command of these partitions may have been delivered
-        # before
-        except KafkaError as error:
-            self.app.log.warning("the ends of %s are not known: %r", self._names.commands, error)
-            ends = dict.fromkeys(assigned, sys.maxsize)
-        self._redelivered_below = dict(ends)
-        self._telemetry.assigned = True
+        self.app.on_before_shutdown.connect(self._leave)
+        for reason in ("UNDECODABLE", "UNEXPECTED_RECORD"):  # a counter born at 1 shows no rise
+            DEAD_LETTERS.labels(*self._where, "activities", reason)
 
     def create_topics(self) -> None:
-        """Make the queue's topics if nobody has yet. Call it before `app` runs."""
-        create_topics(
+        """Create what no Odradek worker has created. Call it before `app` runs."""
+        day_ms, copies = 24 * 3_600_000, self._config.replication_factor
+
+        def new(name: str, partitions: int, retention_ms: int) -> NewTopic:
+            settings = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+            return NewTopic(name, partitions, copies, config=settings)
+
+        ensure_topics(
             self._config.odradek.address,
-            self._names,
-            self._config.partitions,
-            self._config.replication_factor,
+            new(self._commands, self._config.partitions, -1),
+            new(topic("control", *self._where), 1, day_ms),
+            new(topic("dead-letters", *self._where), 1, 30 * day_ms),
+            NewTopic(
+                topic("members", self._where[0]), 1, copies, config={"cleanup.policy": "compact"}
+            ),
         )
 
-    async def _beat(self) -> None:
-        self._telemetry.beat()
-
-    async def _look(self) -> None:
-        """For readiness: commands that wait while slots are free, and none is taken, are a
-        defect somewhere between broker and agent.
-        """
-        consumer = self.app.consumer
-        try:
-            assigned = consumer.assignment()
-            ends = await consumer.highwaters(*(assigned or {TP(self._names.commands, 0)}))
-            self._telemetry.contact()
-            positions = {tp: await consumer.position(tp) or 0 for tp in assigned}
-        except Exception as error:  # no broker, or a rebalance: the reports of this member tell
-            self.app.log.info("how far it has read is not known: %r", error)
-            return
-        waiting = sum(max(0, ends.get(tp, 0) - position) for tp, position in positions.items())
-        self._telemetry.stands(positions, waiting if self._running < CONCURRENCY else 0)
-
-    async def _leave(self, *_: Any, **__: Any) -> None:
-        self._telemetry.stopping = True
-        await self._members.leave()
-
-    async def _purge(self) -> None:
-        try:
-            await asyncio.to_thread(purge_acknowledged, self._config.odradek.address, self._names)
-        except (
-            KafkaException,
-            TimeoutError,
-        ) as error:  # a broker in trouble; Faust would end the app
-            self.app.log.warning(
-                "%s is not purged, tried again in %g s: %r",
-                self._names.commands,
-                PURGE_EVERY_SECONDS,
-                error,
-            )
+    # --- commands
 
     async def _take(self, stream: Any) -> None:
-        """An agent that is cancelled or fails acknowledges what it was at: hence `noack`, and
-        only what was answered is acknowledged.
-
-        An answer that cannot be given ends the process: its commands come again when it is
-        started again.
+        """An agent that fails or is cancelled acknowledges what it was at: hence `noack`, and an
+        acknowledgement behind each answer. An answer that cannot be given ends the process: its
+        command comes again to the next one.
         """
         async for event in stream.noack().events():
             self._running += 1
             try:
-                await self._handle(event)
+                await self._handle(event.message)
                 event.ack()
             except Exception as error:
                 await self.app.crash(error)
@@ -196,94 +137,35 @@ class Payments:
             finally:
                 self._running -= 1
 
-    async def _handle(self, event: EventT[bytes]) -> None:
-        message = event.message
-        self._telemetry.read()
-        if says_nothing(message.value, message.headers):
-            return  # acknowledged
+    async def _handle(self, message: Any) -> None:
+        if message.value is None:
+            return  # a no-op record, which ends a transaction
         try:
-            name, task = await self._decode(message.value or b"")
+            name, task = await self._waiting_for_registry(self._schemas.decode, message.value)
         except NotReadable as error:
-            await self._refuse_unreadable(message, error)
+            await self._fail_unreadable(message, str(error))
             return
         if name != "ActivityTask":
-            await self._dead_letter(message, UNEXPECTED_RECORD, f"{name} is no command")
+            await self._dead_letter(message, "UNEXPECTED_RECORD", f"{name} is no command")
             return
-        await self._cancels.caught_up()
-        if self._cancels.reason(task) not in ("", CANCEL_REQUESTED) or is_long_over(
-            task, _now_ms()
-        ):
-            return  # nobody waits for it any more: acknowledged, and not begun
-        redelivered = message.offset < self._redelivered_below.get(message.tp, 0)
-        task |= {
-            "command_partition": message.partition,
-            "command_offset": message.offset,
-        }  # told in every answer
-        await self._attempt(task, started_now=redelivered)
-
-    def register_schemas(self) -> None:
-        """With a registry: answer with its ids. Call it before `app` runs. Raises RegistryAway,
-        RegistryRefuses.
-        """
-        self._schemas.register(WRITES)
-
-    async def _decode(self, value: bytes) -> tuple[str, dict[str, Any]]:
-        try:
-            return self._schemas.decode(value)
-        except UnknownSchema as missing:  # a newer writer, and no reason to fail an order
-            await self._learn(missing)
-            return self._schemas.decode(value)
-
-    async def _learn(self, missing: UnknownSchema) -> None:
-        """A registry that is away is waited for: whether the record can be read is not known, so
-        nothing is refused.
-        """
-        told = False
-        while True:
-            try:
-                await asyncio.to_thread(
-                    learn, self._schemas, self._config.odradek.address, self._names.schemas, missing
-                )
-                return
-            except RegistryAway as away:
-                if not told:
-                    print(f"{away}; records of schema {missing.number} wait for it", flush=True)
-                told = True
-                await asyncio.sleep(AGAIN_AFTER_SECONDS)
-
-    async def _attempt(self, task: dict[str, Any], *, started_now: bool) -> None:
-        started_ms = _now_ms()
-        if started_now:
-            await self._send(task, "ActivityTaskStarted", started_time_ms=started_ms)
-        running = asyncio.get_running_loop().run_in_executor(self._threads, self._run, task)
-        if not started_now:
-            done, _ = await asyncio.wait({running}, timeout=started_after(task, started_ms))
-            if not done:
-                await self._send(task, "ActivityTaskStarted", started_time_ms=started_ms)
-        kind, fields = await running
-        self._telemetry.worked(
-            _kind_of(task, self._activities), kind, (_now_ms() - started_ms) / 1000
-        )
-        await self._send(task, kind, started_time_ms=started_ms, **fields)
+        place = {"command_partition": message.partition, "command_offset": message.offset}
+        begun = place | {"started_time_ms": time.time_ns() // 1_000_000}
+        # Before it runs: one that ends the process costs an attempt, and does not loop for ever.
+        await self._answer(task, "ActivityTaskStarted", begun)
+        loop = asyncio.get_running_loop()
+        kind, fields = await loop.run_in_executor(self._threads, self._run, task)
+        OUTCOMES.labels("payments", kind).inc()
+        await self._answer(task, kind, begun | fields)
 
     def _run(self, task: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Runs in a thread. Answers the record to send."""
+        """In a thread. The record to answer with, and its fields."""
         activity = self._activities.get(task["activity_type"])
         if activity is None:
             known = ", ".join(sorted(self._activities))
-            return _failed(
-                "NotFoundError",
-                f"Activity {task['activity_type']} is not registered here, available activities:"
-                f" {known}",
-            )
+            return _failed("NotFoundError", f"{task['activity_type']} is not one of {known}")
         key = f"{task['run_id']}/{task['scheduled_event_id']}"
-        if self._cancels.reason(task) and not self._ledger.has(
-            key
-        ):  # what has happened is answered, not denied
-            return "ActivityTaskCanceled", {}
         try:
-            order = json.loads(task["input"][0]["data"])
-            answer = activity(key, task["attempt"], order)
+            answer = activity(key, task["attempt"], json.loads(task["input"][0]["data"]))
         except Declined as error:
             return _failed("CardDeclined", str(error), non_retryable=True)
         except InvalidOrder as error:
@@ -291,83 +173,133 @@ class Payments:
         except BankUnreachable as error:
             return _failed("BankUnreachable", str(error))
         except (KeyError, IndexError, ValueError, RecursionError) as error:
-            return _failed(
-                type(error).__name__, f"arguments cannot be read: {error!r}", non_retryable=True
-            )
-        except (
-            Exception
-        ) as error:  # whatever the database does: the engine decides about another attempt
+            why = f"arguments cannot be read: {error!r}"
+            return _failed(type(error).__name__, why, non_retryable=True)
+        except Exception as error:  # of the database: the engine decides about another attempt
             return _failed(type(error).__name__, str(error))
-        return "ActivityTaskCompleted", {"result": [_payload(answer)]}
+        data = json.dumps(answer).encode()
+        return "ActivityTaskCompleted", {
+            "result": [{"metadata": {"encoding": b"json/plain"}, "data": data}]
+        }
 
-    async def _send(self, task: dict[str, Any], kind: str, **fields: Any) -> None:
-        """Answer and wait until the broker has it."""
-        names = (
-            "workflow_id",
-            "run_id",
-            "scheduled_event_id",
-            "activity_id",
-            "attempt",
-            "command_partition",
-            "command_offset",
-        )
-        record = {name: task[name] for name in names if name in task}
-        value = self._schemas.encode(kind, {**record, "identity": self._identity, **fields})
-        topic = self._names.events_of(task["namespace"], task["workflow_task_queue"])
-        await self._produce(topic, task["workflow_id"].encode(), value, answer_headers(kind, task))
+    async def _answer(self, task: dict[str, Any], kind: str, fields: dict[str, Any]) -> None:
+        """Returns once the broker has it."""
+        record = {name: task[name] for name in ANSWERED} | fields | {"identity": self._identity}
+        value = await self._waiting_for_registry(self._schemas.encode, kind, record)
+        headers = {_header(name): str(task[name]).encode() for name in ANSWERED}
+        events = topic("events", task["namespace"], task["workflow_task_queue"])
+        key = task["workflow_id"].encode()
+        await self._produce(events, key, value, headers | {"odradek-kind": kind.encode()})
 
-    async def _refuse_unreadable(self, message: Any, error: NotReadable) -> None:
-        """A command that cannot be read but can be routed fails its attempt, so that no run
-        waits for ever.
-        """
-        facts = facts_of_headers(message.headers)
-        if facts is not None:
-            kind, fields = _failed("UndecodableCommand", str(error), non_retryable=True)
-            facts |= {"command_partition": message.partition, "command_offset": message.offset}
-            await self._send(facts, kind, **fields)
-        await self._dead_letter(
-            message, UNKNOWN_SCHEMA if isinstance(error, UnknownSchema) else UNDECODABLE, str(error)
-        )
+    async def _fail_unreadable(self, message: Any, why: str) -> None:
+        """Its headers route it: the attempt fails, so that no run waits for it."""
+        headers = dict(message.headers or {})
+        try:
+            task: dict[str, Any] = {name: headers[_header(name)].decode() for name in ROUTED}
+            task |= {name: int(task[name]) for name in ("scheduled_event_id", "attempt")}
+        except (KeyError, ValueError):
+            pass
+        else:
+            place = {"command_partition": message.partition, "command_offset": message.offset}
+            kind, fields = _failed("UndecodableCommand", why, non_retryable=True)
+            await self._answer(task, kind, place | fields)
+        await self._dead_letter(message, "UNDECODABLE", why)
 
     async def _dead_letter(self, message: Any, reason: str, why: str) -> None:
-        headers = {
-            **dict(message.headers or {}),
-            **self._names.dead_letter_headers(message, reason, why),
+        facts = {"reason": reason, "message": why, "topic": message.topic}
+        facts |= {"partition": str(message.partition), "offset": str(message.offset)}
+        facts |= {"time-ms": str(time.time_ns() // 1_000_000)}
+        headers = dict(message.headers or {})
+        headers |= {f"odradek-dead-letter-{name}": text.encode() for name, text in facts.items()}
+        letters = topic("dead-letters", *self._where)
+        await self._produce(letters, message.key, message.value, headers)
+        DEAD_LETTERS.labels(*self._where, "activities", reason).inc()
+
+    async def _waiting_for_registry(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        while True:
+            try:
+                return await asyncio.to_thread(call, *arguments)
+            except RegistryAway as error:
+                print(f"{error}; commands wait for it", flush=True)
+                await asyncio.sleep(1.0)
+
+    # --- beside commands
+
+    async def _report(self, *, leaving: bool = False) -> None:
+        """Who this is, on `members`: lists and the alarm `OdradekNoService` read it."""
+        namespace, queue = self._where
+        host = socket.gethostname()
+        member = f"activities/{queue}/{host}/{self._config.database.resolve()}"
+        fields = {
+            "member_id": member,
+            "kind": "ACTIVITIES",
+            "namespace": namespace,
+            "task_queue": queue,
+            "identity": self._identity,
+            "host": host,
+            "pid": os.getpid(),
+            "time_ms": time.time_ns() // 1_000_000,
+            "activity_types": sorted(self._activities),
+            "slots_total": SLOTS,
+            "slots_used": self._running,
         }
-        await self._produce(self._names.dead_letters, message.key, message.value, headers)
-        self._telemetry.dead_lettered(self._names.namespace, self._names.task_queue, reason)
+        headers = {"kind": "MemberStatus", "namespace": namespace, "task-queue": queue}
+        try:
+            value = None if leaving else self._schemas.encode("MemberStatus", fields)
+            sent = self._produce(
+                topic("members", namespace),
+                member.encode(),
+                value,
+                {f"odradek-{name}": text.encode() for name, text in headers.items()},
+            )
+            await asyncio.wait_for(sent, TIMEOUT_SECONDS)
+        except Exception as error:  # commands do not wait for reports
+            print(f"no report to members: {error!r}", flush=True)
+
+    async def _leave(self, *_: Any, **__: Any) -> None:
+        await self._report(leaving=True)
+
+    async def _purge(self) -> None:
+        try:
+            await asyncio.to_thread(self._purge_acknowledged)
+        except (KafkaException, TimeoutError) as error:  # tried again at the next turn
+            print(f"{self._commands} is not purged: {error!r}", flush=True)
+
+    def _purge_acknowledged(self) -> None:
+        """Delete the commands below the group's committed offsets: they are answered.
+
+        A consumer asks that never joins: librdkafka's AdminClient ends its process (SIGSEGV,
+        2.16.0) when the coordinator of the group has just moved.
+        """
+        settings: dict[str, Any] = {"bootstrap.servers": self._config.odradek.address}
+        admin = AdminClient(settings)
+        partitions = admin.list_topics(self._commands, timeout=TIMEOUT_SECONDS)
+        places = [
+            TopicPartition(self._commands, number)
+            for number in partitions.topics[self._commands].partitions
+        ]
+        consumer = Consumer(settings | {"group.id": self._group, "enable.auto.commit": False})
+        try:
+            committed = consumer.committed(places, timeout=TIMEOUT_SECONDS)
+        finally:
+            consumer.close()
+        if done := [place for place in committed if place.offset > 0]:
+            for future in admin.delete_records(done).values():
+                future.result(TIMEOUT_SECONDS)
+
+    def _raw(self, name: str) -> faust.TopicT:
+        return self.app.topic(name, key_serializer="raw", value_serializer="raw")
 
     async def _produce(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes]
+        self, name: str, key: bytes | None, value: bytes | None, headers: dict[str, bytes]
     ) -> None:
-        producer = self._producers.get(topic)
-        if producer is None:
-            producer = self._producers[topic] = self.app.topic(
-                topic, value_serializer="raw", key_serializer="raw"
-            )
-        await (await producer.send(key=key, value=value, headers=headers))
+        await (await self._raw(name).send(key=key, value=value, headers=headers))
 
 
-def _kind_of(task: dict[str, Any], activities: dict[str, Activity]) -> str:
-    """A label: only names that this service knows."""
-    return task["activity_type"] if task["activity_type"] in activities else "(unknown)"
+def _header(field: str) -> str:
+    return f"odradek-{field.replace('_', '-')}"
 
 
-def _failed(
-    failure_type: str, message: str, *, non_retryable: bool = False
-) -> tuple[str, dict[str, Any]]:
-    failure = {
-        "message": message,
-        "type": failure_type,
-        "non_retryable": non_retryable,
-        "source": "payments",
-    }
-    return "ActivityTaskFailed", {"failure": failure}
-
-
-def _payload(value: Any) -> dict[str, Any]:
-    return {"metadata": {"encoding": b"json/plain"}, "data": json.dumps(value).encode()}
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def _failed(kind: str, message: str, *, non_retryable: bool = False) -> tuple[str, dict[str, Any]]:
+    failure = {"message": message, "type": kind, "non_retryable": non_retryable}
+    return "ActivityTaskFailed", {"failure": failure | {"source": "payments"}}

@@ -1,12 +1,9 @@
-"""Faust over committed records only, over all of them, and acknowledged as far as they are answered.
+"""Faust's Kafka transport with committed records only, none lost in a rebalance, and offsets
+committed as far as records are acknowledged. URL scheme `kafka-committed://`.
 
-Faust (0.15.3) reads uncommitted records unless it runs exactly_once, and has no setting for it:
-a command of an aborted transaction would run. A rebalance drops what was fetched meanwhile:
-Faust goes back to the committed offsets, but not where none, or 0, is committed. And it counts a
-record behind a hole (a transaction's marker) as acknowledged once it is read, so that it commits
-past commands without an answer, while of those that are answered it commits two a time. Its
-client has brokers make topics that are missing, with one partition. This transport is Faust's
-own with these things changed, under the URL scheme `kafka-committed://`.
+Faust (0.15.3) by itself reads records of aborted transactions; a rebalance drops what was fetched
+on a partition without a committed offset; and it commits past unacknowledged records where
+offsets have holes (the markers of transactions). See `docs/wire.md`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Reporting: orders, money and compensations by outcome. A Faust service without odradek."""
