@@ -13,12 +13,7 @@ def main() -> None:
     reporting = Reporting(config)
     print(f"report: http://{config.host}:{config.port}/report", flush=True)
     faust.Worker(
-        reporting.app,
-        loglevel="WARN",
-        quiet=True,
-        redirect_stdouts=False,
-        web_host=config.host,
-        web_port=config.port,
+        reporting.app, loglevel="WARN", quiet=True, redirect_stdouts=False
     ).execute_from_commandline()
 
 

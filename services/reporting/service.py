@@ -91,7 +91,11 @@ class Reporting:
         results = self.app.topic(self._results, key_serializer="raw", value_serializer="raw")
         self.app.agent(results, name="reporting")(self._take)
         self.app.timer(SWEEP_EVERY_SECONDS)(self._sweep)
-        self.app.page("/report", name="report")(self._report)
+
+        async def report(view: View, request: Request) -> Response:
+            return self._report(view, request)
+
+        self.app.page("/report")(report)
 
     def _prepare_topics(self) -> int:
         """Create the table's changelog, with as many partitions as `results` has: their number."""
@@ -157,7 +161,7 @@ class Reporting:
             found.append(dict(zip(COLUMNS, (window, outcome, *counts), strict=True)))
         return found
 
-    async def _report(self, view: View, request: Request) -> Response:
+    def _report(self, view: View, request: Request) -> Response:
         """HTML, or JSON for `?format=json` and `Accept: application/json`."""
         rows = self.rows()
         wanted = request.query.get("format") or cast(Any, request).headers.get("Accept", "")

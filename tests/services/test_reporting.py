@@ -95,7 +95,7 @@ def reported(url: str) -> Counter[str]:
 
 
 def until_reported(url: str, expected: Counter[str], at_least: bool = False) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 40
     while (found := reported(url)) != expected:
         if at_least and found.total():
             return
