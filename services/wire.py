@@ -58,11 +58,15 @@ def topic(kind: str, namespace: str, task_queue: str = "") -> str:
 class Schemas:
     """The contract's schemas, and what is learnt of others. `address`, `namespace`: where writers
     publish theirs; "" to know only ours. `registry_url`: with one, records are written with its
-    ids. Every method may block; any thread, one at a time.
+    ids. Every method may block; any thread.
     """
 
     def __init__(
-        self, address: str = "", namespace: str = "default", registry_url: str | None = None
+        self,
+        address: str = "",
+        namespace: str = "default",
+        registry_url: str | None = None,
+        folder: Path = SCHEMAS_FOLDER,
     ) -> None:
         self._address = address
         self._topic = topic("schemas", namespace)
@@ -71,7 +75,7 @@ class Schemas:
         self._ours: dict[str, Any] = {}
         self._prefixes: dict[str, bytes] = {}
         self._by_prefix: dict[bytes, Any] = {}
-        for file in sorted(SCHEMAS_FOLDER.glob("*.avsc")):
+        for file in sorted(folder.glob("*.avsc")):
             raw = json.loads(file.read_text())
             name, prefix = str(raw["name"]), _marked(raw)
             self._raw[name], self._prefixes[name] = raw, prefix

@@ -34,8 +34,8 @@ from odradek.kafka.client_config import (
     transactional_producer_config,
 )
 from odradek.worker import Worker
-from services.avro_wire import Schemas, schemas_folder
 from services.demo.raw_client import RawProducer
+from services.wire import Schemas
 from tests.kafka import test_queue_remade, test_topics_deleted
 
 pytestmark = pytest.mark.timeout(120)
@@ -127,7 +127,7 @@ def shown_transport() -> str:
 @pytest.mark.parametrize(
     "transport",
     [
-        "import services.payments.committed",
+        "import services.faust_transport",
         shown_transport(),
     ],
     ids=["payments", "docs"],
@@ -155,7 +155,7 @@ asyncio.run(ask())
 def test_nor_has_the_order_that_comes_without_odradek(
     settings: Settings, admin: ClusterAdmin, unique_name: UniqueName
 ) -> None:
-    raw = RawProducer(settings.address, Schemas(schemas_folder()), settings.namespace)
+    raw = RawProducer(settings.address, Schemas(), settings.namespace)
     topic, after = admin.topics.events("missing"), unique_name("after")
     assert raw._producer.list_topics(topic, 20).topics[topic].error is not None
     had_made(settings.address, after)

@@ -20,14 +20,12 @@ import yaml
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from services.avro_wire import Schemas, UnknownSchema, schemas_folder
-from services.payments.wire_names import QueueNames
-from services.published_schemas import learn
+from services.demo.fleet import REPOSITORY
+from services.wire import Schemas, topic
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 OUTCOMES = ("ActivityTaskCompleted", "ActivityTaskFailed", "ActivityTaskCanceled")
 QUEUE = "payments-task-queue"
-SCHEMAS = Schemas(schemas_folder())
+SCHEMAS = Schemas()
 
 
 @dataclass
@@ -38,20 +36,17 @@ class Wire:
     namespace: str
     folder: Path
     process: subprocess.Popen[bytes] | None = None
-    shares_topics: bool = False  # another one has made them
-    queue: str = QUEUE
     schemas: Schemas = SCHEMAS  # what commands are written with and answers are read with
 
     def __post_init__(self) -> None:
-        self.names = QueueNames(self.namespace, self.queue)
-        self.events = self.names.events_of(self.namespace, "orders")
-        self.members = f"odradek.{self.namespace}.members"
+        self.events = self.events_of("orders")
+        self.commands = topic("commands", self.namespace, QUEUE)
+        self.dead_letters = topic("dead-letters", self.namespace, QUEUE)
         self.admin = AdminClient({"bootstrap.servers": self.address})
-        topics = [self.names.commands, self.names.control, self.names.dead_letters, self.events]
-        if not self.shares_topics:
-            new = [NewTopic(topic, 2 if topic == self.names.commands else 1, 1) for topic in topics]
-            for future in self.admin.create_topics(new).values():
-                future.result(20)
+        topics = [self.commands, self.dead_letters, self.events]
+        new = [NewTopic(name, 2 if name == self.commands else 1, 1) for name in topics]
+        for future in self.admin.create_topics(new).values():
+            future.result(20)
         self.consumer = Consumer(
             {
                 "bootstrap.servers": self.address,
@@ -60,9 +55,10 @@ class Wire:
             }
         )
         self.consumer.assign(
-            [TopicPartition(self.events, 0, 0), TopicPartition(self.names.dead_letters, 0, 0)]
+            [TopicPartition(self.events, 0, 0), TopicPartition(self.dead_letters, 0, 0)]
         )
         self.seen: list[tuple[str, dict[str, Any]]] = []
+        self.raw: list[bytes] = []
 
     def start(self, *, schema_registry_url: str | None = None, **settings: Any) -> None:
         section = {"address": self.address, "namespace": self.namespace, "task_queue": QUEUE}
@@ -88,21 +84,8 @@ class Wire:
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
 
-    def cancel(self, number: int, **fields: Any) -> None:
-        """A CancelActivityTask for the command of that number."""
-        told = {
-            "workflow_id": f"order-{number}",
-            "run_id": f"run-{number}",
-            "scheduled_event_id": 17,
-            "activity_id": "3",
-            "attempt": 1,
-        }
-        told |= fields
-        producer = Producer({"bootstrap.servers": self.address, "linger.ms": 0})
-        producer.produce(
-            self.names.control, key="3", value=self.schemas.encode("CancelActivityTask", told)
-        )
-        assert producer.flush(20) == 0
+    def events_of(self, queue: str) -> str:
+        return topic("events", self.namespace, queue)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -120,13 +103,13 @@ class Wire:
         consumer = Consumer(
             {
                 "bootstrap.servers": self.address,
-                "group.id": self.names.activities_group,
+                "group.id": topic("activities", self.namespace, QUEUE),
                 "enable.auto.commit": False,
             }
         )
         try:
             found = consumer.committed(
-                [TopicPartition(self.names.commands, partition) for partition in range(2)],
+                [TopicPartition(self.commands, partition) for partition in range(2)],
                 timeout=20,
             )
         finally:
@@ -142,18 +125,6 @@ class Wire:
             offsets
         )  # the last marker of a partition is not committed
 
-    def say_nothing(self) -> None:
-        """A record that says nothing, on each partition of the commands."""
-        producer = Producer({"bootstrap.servers": self.address, "linger.ms": 0})
-        for partition in range(2):
-            producer.produce(
-                self.names.commands,
-                key="nothing",
-                partition=partition,
-                headers={"odradek-kind": "Nothing"},
-            )
-        assert producer.flush(20) == 0
-
     def command(
         self, number: int, *, commit: bool = True, schemas: Schemas | None = None, **fields: Any
     ) -> None:
@@ -168,7 +139,7 @@ class Wire:
             "workflow_id": f"order-{number}",
             "run_id": f"run-{number}",
             "workflow_type": "OrderSaga",
-            "task_queue": self.queue,
+            "task_queue": QUEUE,
             "activity_id": "3",
             "activity_type": "FreezePayment",
             "scheduled_event_id": 17,
@@ -190,20 +161,12 @@ class Wire:
         producer.begin_transaction()
         headers = {f"odradek-{field.replace('_', '-')}": str(task[field]) for field in ROUTED}
         value = task.get("raw") or (schemas or self.schemas).encode("ActivityTask", task)
-        producer.produce(self.names.commands, key=task["workflow_id"], value=value, headers=headers)
+        producer.produce(self.commands, key=task["workflow_id"], value=value, headers=headers)
         if commit:
             producer.commit_transaction(20)
         else:
             producer.flush(20)
             producer.abort_transaction(20)
-
-    def read(self, value: bytes) -> tuple[str, dict[str, Any]]:
-        """An answer."""
-        try:
-            return self.schemas.decode(value)
-        except UnknownSchema as missing:
-            assert learn(self.schemas, self.address, f"odradek.{self.namespace}.schemas", missing)
-            return self.schemas.decode(value)
 
     def until(
         self, met: Callable[[list[tuple[str, dict[str, Any]]]], bool]
@@ -220,7 +183,7 @@ class Wire:
             message = self.consumer.poll(0.2)
             if message is None or message.error() is not None:
                 continue
-            if message.topic() == self.names.dead_letters:
+            if message.topic() == self.dead_letters:
                 self.seen.append(
                     (
                         "dead letter",
@@ -228,7 +191,8 @@ class Wire:
                     )
                 )
             else:
-                self.seen.append(self.read(message.value() or b""))
+                self.raw.append(message.value() or b"")
+                self.seen.append(self.schemas.decode(self.raw[-1]))
         return self.seen
 
 

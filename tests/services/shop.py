@@ -19,15 +19,14 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from odradek.broker.ports import free_ports
-from services.avro_wire import Schemas, schemas_folder
 from services.demo.audit import OrderAudit, audit
 from services.demo.fleet import REPOSITORY, Fleet
-from services.demo.raw_client import TopicReader, events_topic, results_topic
-from services.topic_names import escape
+from services.demo.raw_client import QUEUE, TopicReader
+from services.wire import Schemas, escape, topic
 
 T = TypeVar("T")
 SERVICES = ("orders", "inventory", "payments", "notifications")
-SCHEMAS = Schemas(schemas_folder())
+SCHEMAS = Schemas()
 PARTITIONS = 4
 
 
@@ -102,12 +101,14 @@ class Shop:
         partitioner.
         """
         producer = Producer({"bootstrap.servers": self.address, "partitioner": "murmur2_random"})
-        producer.produce(events_topic(self.namespace), key=key, value=value, headers=headers or {})
+        producer.produce(
+            topic("events", self.namespace, QUEUE), key=key, value=value, headers=headers or {}
+        )
         assert producer.flush(20) == 0
 
     def results(self) -> list[dict[str, Any]]:
         """All committed records of `results`."""
-        reader = TopicReader(self.address, results_topic(self.namespace), SCHEMAS)
+        reader = TopicReader(self.address, topic("results", self.namespace), SCHEMAS)
         try:
             return [fields for name, fields in reader.read(30) if name == "WorkflowResult"]
         finally:

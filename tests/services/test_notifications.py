@@ -15,10 +15,9 @@ from confluent_kafka import Producer
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.wire.topics import Topics
-from services.avro_wire import Schemas, schemas_folder
 from services.demo.fleet import Fleet
-from services.notifications.__main__ import Reader, _row, results_topic, schemas_topic
-from services.topic_names import topic_of_queue
+from services.notifications.__main__ import _row
+from services.wire import SCHEMAS_FOLDER, Schemas, topic
 from tests.support.until import until
 
 
@@ -45,14 +44,14 @@ class Record:
 
 
 def _result(payloads: list[dict[str, Any]]) -> Record:
-    schema = json.loads((schemas_folder() / "WorkflowResult.avsc").read_text())
+    schema = json.loads((SCHEMAS_FOLDER / "WorkflowResult.avsc").read_text())
     empty = {"string": "x", "int": 1, "long": 1}
     fields = {
         field["name"]: empty.get(field["type"] if isinstance(field["type"], str) else "", [])
         for field in schema["fields"]
         if "default" not in field
     }
-    return Record(Schemas(schemas_folder()).encode("WorkflowResult", fields | {"result": payloads}))
+    return Record(Schemas().encode("WorkflowResult", fields | {"result": payloads}))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +68,7 @@ def _result(payloads: list[dict[str, Any]]) -> Record:
 )
 def test_result_of_any_workflow_is_told(encoding: bytes, data: bytes, told: Any) -> None:
     row = _row(
-        Reader("nowhere:1", "schemas"),
+        Schemas(),
         _result([{"metadata": {"encoding": encoding}, "data": data}]),
     )  # type: ignore[arg-type]
     assert row is not None and row[:3] == (3, 7, "x")
@@ -77,21 +76,13 @@ def test_result_of_any_workflow_is_told(encoding: bytes, data: bytes, told: Any)
 
 
 def test_run_without_a_result() -> None:
-    row = _row(Reader("nowhere:1", "schemas"), _result([]))  # type: ignore[arg-type]
+    row = _row(Schemas(), _result([]))  # type: ignore[arg-type]
     assert row is not None and json.loads(row[-1]) is None
-
-
-def test_record_that_says_nothing_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
-    reader = Reader("nowhere:1", "schemas")
-    assert _row(reader, Record(None, [("odradek-kind", b"Nothing")])) is None  # type: ignore[arg-type]
-    assert capsys.readouterr().out == ""
-    assert _row(reader, Record(None)) is None  # type: ignore[arg-type]
-    assert "skipped odradek.default.results 3@7" in capsys.readouterr().out
 
 
 def test_failure_chain_without_end_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     """fastavro's C reader would end the process."""
-    schemas = Schemas(schemas_folder())
+    schemas = Schemas()
     fields = schemas.decode(_result([]).value())[1]
 
     def failed(depth: int) -> bytes:
@@ -106,15 +97,15 @@ def test_failure_chain_without_end_is_skipped(capsys: pytest.CaptureFixture[str]
         n for n in range(len(one)) if one[n] != two[n]
     )  # the branch of the union: null or another failure
     chain = two[: cause + 1] + two[begin : cause + 1] * 20_000
-    assert _row(Reader("nowhere:1", "schemas"), Record(chain)) is None  # type: ignore[arg-type]
+    assert _row(Schemas(), Record(chain)) is None  # type: ignore[arg-type]
     assert "recursion" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("namespace", ["default", "shop_eu", "shöp.eu", "a-b"])
 def test_topics_are_those_of_the_namespace(namespace: str) -> None:
     ours = Topics(namespace)
-    assert (results_topic(namespace), schemas_topic(namespace)) == (ours.results, ours.schemas)
-    assert topic_of_queue(namespace, "order_queue", "events") == ours.events("order_queue")
+    assert topic("results", namespace) == ours.results
+    assert topic("events", namespace, "order_queue") == ours.events("order_queue")
 
 
 def test_result_of_an_aborted_transaction_is_never_told(
@@ -125,7 +116,7 @@ def test_result_of_an_aborted_transaction_is_never_told(
     """
     admin = ClusterAdmin(Settings(address=bootstrap, namespace=namespace, partitions=1))
     admin.ensure([admin.topics.results])
-    schemas = Schemas(schemas_folder())
+    schemas = Schemas()
     producer = Producer(
         {"bootstrap.servers": bootstrap, "transactional.id": namespace, "linger.ms": 0}
     )

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from odradek.client import Client
-from services.avro_wire import Schemas, schemas_folder
 from services.demo.audit import audit, summary
 from services.demo.plan import PlannedOrder
 from services.demo.raw_client import RawProducer
@@ -318,7 +317,7 @@ def test_cancel_of_another_shape_by_a_raw_producer(shop: Shop, number: str) -> N
 @pytest.mark.promise("any-producer")
 def test_raw_producer_with_avro(shop: Shop, number: str) -> None:
     """Knows `docs/wire.md` and the `.avsc` files alone."""
-    raw = RawProducer(shop.address, Schemas(schemas_folder()), shop.namespace)
+    raw = RawProducer(shop.address, Schemas(), shop.namespace)
     order = PlannedOrder(number, "user-1", "tea", 2, 900)
     raw.place(order)
     raw.place(order)  # its producer was not sure: a second start of a running or closed order
@@ -335,7 +334,7 @@ def test_raw_producer_of_an_order_that_makes_no_sense(
     shop: Shop, number: str, quantity: int, amount: int, field: str
 ) -> None:
     """Past the API, and no further than the first step."""
-    RawProducer(shop.address, Schemas(schemas_folder()), shop.namespace).place(
+    RawProducer(shop.address, Schemas(), shop.namespace).place(
         PlannedOrder(number, "user-1", "tea", quantity, amount)
     )
     until(lambda: any(result["workflow_id"] == f"order-{number}" for result in shop.results()))

@@ -7,8 +7,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,14 +20,11 @@ from confluent_kafka.admin import (
     NewTopic,
 )
 
-from odradek.broker.ports import free_ports
-from services.avro_wire import Schemas, schemas_folder
-from tests.services.payments_wire import SCHEMAS, Wire, outcomes, wire_on
-from tests.support import server as odradek_server
-from tests.support.until import until
+from services.wire import SCHEMAS_FOLDER, Schemas, _marked
+from tests.services.payments_wire import Wire, outcomes, wire_on
 
 #: A body that is none, behind the prefix of a schema that is known.
-BROKEN = SCHEMAS.prefix_of("ActivityTask") + b"\xff"
+BROKEN = _marked(json.loads((SCHEMAS_FOLDER / "ActivityTask.avsc").read_text())) + b"\xff"
 
 
 @pytest.fixture
@@ -41,7 +36,6 @@ def wire(bootstrap: str, namespace: str, tmp_path: Path) -> Iterator[Wire]:
 @pytest.mark.promise("commands")
 def test_answers_and_never_runs_an_aborted_command(wire: Wire) -> None:
     wire.start(limits={"poor": 5}, flaky_users={"flaky": 1})
-    wire.say_nothing()
     wire.command(1)
     wire.command(2, commit=False)
     wire.command(3, user_id="poor")
@@ -76,57 +70,15 @@ def test_answers_and_never_runs_an_aborted_command(wire: Wire) -> None:
     assert letter["odradek-dead-letter-reason"] == "UNDECODABLE"
 
 
-def test_it_shows_metrics_and_probes_of_its_own(wire: Wire) -> None:
-    (port,) = free_ports(1)  # not of those that the system gives to others meanwhile
-    wire.start(telemetry=f"127.0.0.1:{port}")
-    wire.command(1)
-    wire.command(2, activity_type="Unknown")
-    wire.until(lambda seen: len(outcomes(seen)) == 2)
-    wire.command(3, raw=BROKEN, workflow_id="order-3")
-    wire.until(lambda seen: any(name == "dead letter" for name, _ in seen))
-
-    def get(path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
-            return str(answer.read().decode())
-
-    assert json.loads(get("/health/live")) == {"status": "live"}
-    until(
-        lambda: (
-            odradek_server.get(f"http://127.0.0.1:{port}/health/ready")
-            == (200, {"status": "ready"})
-        )
-    )
-    until(lambda: 'foreign_records_total{service="payments"} 3.0' in get("/metrics"))
-    metrics = get("/metrics")
-    assert (
-        'foreign_outcomes_total{kind="FreezePayment",outcome="ActivityTaskCompleted",service="payments"} 1.0'
-        in metrics
-    )
-    assert (
-        'foreign_outcomes_total{kind="(unknown)",outcome="ActivityTaskFailed",service="payments"} 1.0'
-        in metrics
-    )
-
-    def dead(reason: str, count: float) -> str:
-        """As Odradek's own services say it (`make docs`), each reason from 0: what its alarm
-        counts.
-        """
-        where = f'kind="activities",namespace="{wire.namespace}",reason="{reason}",task_queue="{wire.names.task_queue}"'
-        return f"odradek_dead_letters_total{{{where}}} {count}"
-
-    until(lambda: dead("UNDECODABLE", 1.0) in get("/metrics"))
-    assert dead("UNEXPECTED_RECORD", 0.0) in metrics and dead("UNKNOWN_SCHEMA", 0.0) in metrics
-
-
 def test_a_command_of_a_newer_writer_is_read_with_the_schema_that_it_published(wire: Wire) -> None:
     """An upgrade of the processors must not fail payments."""
     newer_folder = wire.folder / "newer"
-    shutil.copytree(schemas_folder(), newer_folder)
+    shutil.copytree(SCHEMAS_FOLDER, newer_folder)
     file = newer_folder / "ActivityTask.avsc"
     raw = json.loads(file.read_text())
     raw["fields"].insert(3, {"name": "priority", "type": "long", "default": 0})
     file.write_text(json.dumps(raw))
-    newer = Schemas(newer_folder)
+    newer = Schemas(folder=newer_folder)
     topic = f"odradek.{wire.namespace}.schemas"
     admin = AdminClient({"bootstrap.servers": wire.address})
     admin.create_topics([NewTopic(topic, 1, 1, config={"cleanup.policy": "compact"})])[
@@ -146,83 +98,6 @@ def test_a_command_of_a_newer_writer_is_read_with_the_schema_that_it_published(w
     wire.command(1, schemas=newer, priority=7)
     seen = wire.until(lambda seen: "order-1" in outcomes(seen))
     assert outcomes(seen)["order-1"][0] == "ActivityTaskCompleted"
-
-
-def test_what_nobody_waits_for_any_more_does_not_begin(wire: Wire) -> None:
-    """Commands that waited while the service was down: `control` is read from its start before
-    the first of them.
-    """
-    wire.cancel(1, reason="cancel requested")
-    wire.cancel(2, reason="no longer awaited")
-    wire.cancel(3, reason="no longer awaited", attempt=1)
-    wire.cancel(4, reason="timed out")
-    wire.command(1)
-    wire.command(2)
-    wire.command(3, attempt=2)  # the attempt before it was given up
-    wire.command(4, schedule_to_start_timeout_ms=1_000)
-    now_ms = time.time_ns() // 1_000_000
-    # By a clock that is an hour ahead, or so it looks to one: the engine has not said that their
-    # time is over.
-    wire.command(
-        5, schedule_to_start_timeout_ms=60_000, current_attempt_scheduled_time_ms=now_ms - 3_600_000
-    )
-    wire.command(6, schedule_to_close_timeout_ms=600_000, scheduled_time_ms=now_ms - 3_600_000)
-    # Over for so long that `control` may have forgotten it.
-    wire.command(7, schedule_to_close_timeout_ms=600_000, scheduled_time_ms=now_ms - 13 * 3_600_000)
-    wire.start()
-    wire.until(lambda seen: {"order-1", "order-3", "order-5", "order-6"} <= set(outcomes(seen)))
-    until(lambda: wire.all_acknowledged(7))
-    seen = wire.until(lambda seen: True)
-    assert {workflow: name for workflow, (name, _) in outcomes(seen).items()} == {
-        "order-1": "ActivityTaskCanceled",
-        "order-3": "ActivityTaskCompleted",
-        "order-5": "ActivityTaskCompleted",
-        "order-6": "ActivityTaskCompleted",
-    }
-    with sqlite3.connect(wire.folder / "payments.sqlite") as database:
-        assert database.execute("SELECT order_no FROM effects ORDER BY 1").fetchall() == [
-            ("3",),
-            ("5",),
-            ("6",),
-        ]
-
-
-def test_an_effect_that_has_happened_is_answered_although_it_was_cancelled_since(
-    wire: Wire,
-) -> None:
-    wire.start()
-    wire.command(1)
-    wire.until(lambda seen: "order-1" in outcomes(seen))
-    wire.kill()
-    wire.cancel(1)
-    wire.seen.clear()
-    wire.command(1)  # as if the answer had been lost
-    wire.start()
-    seen = wire.until(lambda seen: "order-1" in outcomes(seen))
-    assert outcomes(seen)["order-1"][0] == "ActivityTaskCompleted"
-
-
-def test_each_of_two_instances_hears_of_cancel_requests(wire: Wire, tmp_path: Path) -> None:
-    """Members of one Faust app share the partitions of what an agent reads
-    (`tests/facts/test_faust_instances.py`): `control` has one.
-    """
-    wire.start()
-    other = Wire(wire.address, wire.namespace, tmp_path / "other", shares_topics=True)
-    other.folder.mkdir()
-    other.start()
-    try:
-        who: set[str] = set()
-        for number in range(1, 200):
-            wire.cancel(number)
-            wire.command(number)
-            seen = wire.until(lambda seen, number=number: f"order-{number}" in outcomes(seen))  # type: ignore[misc]
-            who = {fields["identity"] for name, fields in seen if name == "ActivityTaskCanceled"}
-            if len(who) == 2:
-                break
-        assert len(who) == 2, "the other one never heard of a request"
-    finally:
-        other.kill()
-        other.consumer.close()
 
 
 def test_killed_service_redelivers_with_started_and_one_effect(wire: Wire) -> None:
@@ -250,7 +125,7 @@ def test_a_command_is_acknowledged_only_once_its_answer_is_durable(wire: Wire) -
     wire.start()
     wire.command(1)
     wire.until(lambda seen: "order-1" in outcomes(seen))
-    nowhere = wire.names.events_of(wire.namespace, "nowhere-yet")
+    nowhere = wire.events_of("nowhere-yet")
     wire.command(2, workflow_task_queue="nowhere-yet")
     for number in range(3, 9):
         wire.command(number)
@@ -270,7 +145,7 @@ def test_a_command_is_acknowledged_only_once_its_answer_is_durable(wire: Wire) -
 def test_an_answer_that_cannot_be_given_ends_the_process_and_the_command_comes_again(
     wire: Wire,
 ) -> None:
-    narrow = wire.names.events_of(wire.namespace, "narrow")
+    narrow = wire.events_of("narrow")
     admin = AdminClient({"bootstrap.servers": wire.address})
     admin.create_topics([NewTopic(narrow, 1, 1, config={"max.message.bytes": "90"})])[
         narrow

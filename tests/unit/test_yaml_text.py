@@ -12,14 +12,11 @@ import pytest
 import yaml
 
 from odradek.yaml_text import load_yaml
-from services.yaml_text import load_yaml as load_yaml_of_services
 
 
-@pytest.fixture(params=[load_yaml, load_yaml_of_services], ids=["odradek", "services"])
-def load(request: pytest.FixtureRequest) -> Callable[[str], Any]:
-    """Services that do not import odradek have a copy of the reader."""
-    read: Callable[[str], Any] = request.param
-    return read
+@pytest.fixture
+def load() -> Callable[[str], Any]:
+    return load_yaml
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the payments service's transport commits, and that what a rebalance drops comes again:
+"""What the services' Faust transport commits, and that what a rebalance drops comes again:
 Faust goes back to the committed offsets.
 """
 
@@ -20,8 +20,8 @@ from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 from faust.types.tuples import Message
 
-from services.payments.committed import SCHEME, CommittedConsumer, CommittedThread
-from tests.services.payments_wire import REPOSITORY
+from services.demo.fleet import REPOSITORY
+from services.faust_transport import SCHEME, CommittedConsumer, CommittedThread
 
 
 class Inline(CommittedThread):
