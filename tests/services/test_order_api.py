@@ -19,6 +19,7 @@ from services.demo.audit import audit, summary
 from services.demo.plan import PlannedOrder
 from services.demo.raw_client import RawProducer
 from services.ledger import Ledger
+from services.wire import Schemas
 from tests.services.shop import SERVICES, Shop, json_start, shop_on, until
 
 pytestmark = pytest.mark.timeout(180)

@@ -1,5 +1,5 @@
 """How long a process may take that comes to no end by itself: from a signal, or from a fatal
-error on. Of workers and of the services.
+error on.
 """
 
 from __future__ import annotations
@@ -28,22 +28,10 @@ STDERR
 Ending(0.0, {WHY!r}, 1).tell()
 threading.Event().wait()
 """
-SERVICE_ENDS = """
-import os, signal, sys, threading
-from services.ending import on_signals
-STDERR
-on_signals(lambda: None, within_seconds=0.0)
-signal.raise_signal(signal.SIGTERM)
-while True:
-    threading.Event().wait(1.0)
-"""
 ENDS = pytest.mark.parametrize(
     ("code", "why"),
     [
         pytest.param(WORKER_ENDS, f"{WHY}\n", id="worker"),
-        pytest.param(
-            SERVICE_ENDS, "not drained within 0 s; what was under way comes again\n", id="service"
-        ),
     ],
 )
 
@@ -142,17 +130,9 @@ worker.AFTER_GRACE_SECONDS = 0.0
 sys.exit(asyncio.run(worker._serve(settings, "q", [], [], [], DataConverter.default)))
 """
 )
-SERVICE_FAILS = (
-    FAILS
-    + """
-from services import worker_process
-worker_process.AFTER_GRACE_SECONDS = 0.0
-worker_process.run(settings, activities=[])
-"""
-)
 
 
-@pytest.mark.parametrize("code", [WORKER_FAILS, SERVICE_FAILS], ids=["worker", "service"])
+@pytest.mark.parametrize("code", [WORKER_FAILS], ids=["worker"])
 def test_a_fatal_error_ends_it_whatever_its_activities_do(code: str) -> None:
     done = _run(code)
     error, why = done.stderr.splitlines()
