@@ -95,7 +95,7 @@ class Payments:
             datadir=str(Path(config.database).parent / "faust-payments"),
         )
         self.app.agent(self._raw(self._commands), concurrency=SLOTS, name="payments")(self._take)
-        self.app.timer(REPORT_EVERY_SECONDS, on_leader=False)(self._report)
+        self.app.timer(REPORT_EVERY_SECONDS)(self._report)
         self.app.timer(PURGE_EVERY_SECONDS)(self._purge)
         self.app.on_before_shutdown.connect(self._leave)
         for reason in ("UNDECODABLE", "UNEXPECTED_RECORD"):  # a counter born at 1 shows no rise
@@ -225,7 +225,13 @@ class Payments:
 
     # --- beside commands
 
-    async def _report(self, *, leaving: bool = False) -> None:
+    async def _report(self) -> None:
+        await self._tell_members(leaving=False)
+
+    async def _leave(self, *_: Any, **__: Any) -> None:
+        await self._tell_members(leaving=True)
+
+    async def _tell_members(self, *, leaving: bool) -> None:
         """Who this is, on `members`: lists and the alarm `OdradekNoService` read it."""
         namespace, queue = self._where
         host = socket.gethostname()
@@ -255,9 +261,6 @@ class Payments:
             await asyncio.wait_for(sent, TIMEOUT_SECONDS)
         except Exception as error:  # commands do not wait for reports
             print(f"no report to members: {error!r}", flush=True)
-
-    async def _leave(self, *_: Any, **__: Any) -> None:
-        await self._report(leaving=True)
 
     async def _purge(self) -> None:
         try:
