@@ -4,15 +4,17 @@ were refused, with the reason.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-import msgspec
-
-from odradek.web.api.operation import Asked, Operation
+from odradek.web.api.router import Server, new_router
 from odradek.web.batch import BatchJob
 
+router = new_router("runs")
 
-class RefusedRun(msgspec.Struct):
+
+@dataclass
+class RefusedRun:
     """A run whose request failed for good."""
 
     workflow_id: str
@@ -20,7 +22,8 @@ class RefusedRun(msgspec.Struct):
     message: str
 
 
-class BatchView(msgspec.Struct):
+@dataclass
+class BatchView:
     """How far a batch has come, in runs. `expected` was counted at its start. `gone`: closed or
     deleted before their turn; `pending`: accepted, no owner has answered; `retried`: requests
     sent again after a failure that may pass; `failed`: refused, also at the last attempt;
@@ -48,60 +51,34 @@ class BatchView(msgspec.Struct):
     problem: str
 
 
+@dataclass
 class BatchDetail(BatchView):
     """With the first 200 runs that were refused."""
 
-    failures: list[RefusedRun] = []
+    failures: list[RefusedRun] = field(default_factory=list)
 
 
-class Batches(msgspec.Struct):
+@dataclass
+class Batches:
     """Latest first. Of this server: others do not know them, and they end with it."""
 
     batches: list[BatchView]
 
 
-class BatchParameters(msgspec.Struct):
-    job_id: str
+@router.get("/batches", summary="Batches of this server, latest first.")
+async def list_batches(server: Server) -> Batches:
+    return Batches([BatchView(**_fields(job)) for job in server.batches.latest()])
 
 
-async def list_batches(asked: Asked) -> Batches:
-    return Batches([BatchView(**_fields(job)) for job in asked.server.batches.latest()])
-
-
-async def describe_batch(asked: Asked) -> BatchDetail:
-    job = asked.server.batches.get(asked.parameters.job_id)
-    failures = [
-        RefusedRun(target.workflow_id, target.run_id, message) for target, message in job.failures
-    ]
+@router.get("/batches/{job_id:id}", summary="How far a batch has come.")
+async def describe_batch(server: Server, job_id: str) -> BatchDetail:
+    job = server.batches.get(job_id)
+    failures = [RefusedRun(run.workflow_id, run.run_id, message) for run, message in job.failures]
     return BatchDetail(**_fields(job), failures=failures)
 
 
 def _fields(job: BatchJob) -> dict[str, Any]:
-    of_order = ("action", "signal_name", "identity", "reason")
     return {
-        name: getattr(job.order if name in of_order else job, name)
-        for name in BatchView.__struct_fields__
+        name: getattr(job.order if hasattr(job.order, name) else job, name)
+        for name in (one.name for one in fields(BatchView))
     }
-
-
-BATCH_OPERATIONS = [
-    Operation(
-        "GET",
-        "/batches",
-        "list_batches",
-        "Batches of this server, latest first.",
-        "runs",
-        list_batches,
-        Batches,
-    ),
-    Operation(
-        "GET",
-        "/batches/{job_id}",
-        "describe_batch",
-        "How far a batch has come.",
-        "runs",
-        describe_batch,
-        BatchDetail,
-        BatchParameters,
-    ),
-]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-import msgspec
+from fastapi import Query
 
 from odradek.visibility.errors import QueryError
-from odradek.web.api.operation import Asked, Operation
-from odradek.web.api.parameters import PageSize, Query
+from odradek.web.api.router import PageSize, Server, Text, new_router
 from odradek.web.errors import invalid
 from odradek.web.kafka.views import record_value
 from odradek.web.threads import in_thread
 from odradek.wire.outcomes import ExecutionSummary
 
+router = new_router("runs")
 
-class RunView(msgspec.Struct):
+
+@dataclass
+class RunView:
     """A run as lists show it. Payloads are shown with what they hold."""
 
     workflow_id: str
@@ -43,7 +46,8 @@ class RunView(msgspec.Struct):
     search_attributes: dict[str, Any]
 
 
-class Runs(msgspec.Struct):
+@dataclass
+class Runs:
     """A page of runs. `next_page_token` is "" on the last page, `previous_page_token` on the
     first; both go where `page_token` goes.
     """
@@ -53,37 +57,41 @@ class Runs(msgspec.Struct):
     previous_page_token: str = ""
 
 
-class RunsParameters(msgspec.Struct):
-    query: Query = ""
+def run_view(summary: ExecutionSummary) -> RunView:
+    """A summary as it is shown."""
+    names = RunView.__dataclass_fields__
+    return RunView(**{name: record_value(getattr(summary, name)) for name in names})
+
+
+@router.get("/workflows", summary="Runs of a query, sorted, page by page.")
+async def list_runs(
+    server: Server,
+    query: Text = "",
     sort: Annotated[
         str,
-        msgspec.Meta(
+        Query(
             max_length=1_000,
             description="Columns, with `-` before one that falls: `-StartTime,WorkflowType`.",
         ),
-    ] = ""
-    page_size: PageSize = 100
-    page_token: Annotated[str, msgspec.Meta(max_length=8_000)] = ""
-
-
-async def list_runs(asked: Asked) -> Runs:
-    given: RunsParameters = asked.parameters
-    server = asked.server
-    query = sorted_query(given.query, given.sort)
-    if not given.page_token.isascii():
+    ] = "",
+    page_size: PageSize = 100,
+    page_token: Annotated[str, Query(max_length=8_000)] = "",
+) -> Runs:
+    if not page_token.isascii():
         raise invalid("page_token: not one that this server gave")
     store, timeout_s = server.need_visibility(), server.options.request_timeout_s
-    with _about("sort", given.query):
+    with _about("sort", query):
         page = await in_thread(
             store.list,
-            query,
-            page_size=given.page_size,
-            page_token=given.page_token.encode(),
+            sorted_query(query, sort),
+            page_size=page_size,
+            page_token=page_token.encode(),
             timeout_s=timeout_s,
         )
-    shown = [run_view(summary) for summary in page.executions]
     return Runs(
-        shown, page.next_page_token.decode("ascii"), page.previous_page_token.decode("ascii")
+        [run_view(summary) for summary in page.executions],
+        page.next_page_token.decode("ascii"),
+        page.previous_page_token.decode("ascii"),
     )
 
 
@@ -94,19 +102,25 @@ def sorted_query(query: str, sort: str) -> str:
     if not sort:
         return query
     keys = [key.strip() for key in sort.split(",")]
-    words = []
-    for key in keys:
-        name = key.removeprefix("-")
+    columns = _columns("sort", [key.removeprefix("-") for key in keys])
+    order = [
+        column + (" DESC" if key.startswith("-") else "")
+        for key, column in zip(keys, columns, strict=True)
+    ]
+    return f"{query} ORDER BY {', '.join(order)}"
+
+
+def _columns(parameter: str, names: list[str]) -> list[str]:
+    for name in names:
         if not name or "`" in name:
-            raise invalid(f"sort: {key!r} is no column")
-        words.append(f"`{name}`{' DESC' if key.startswith('-') else ''}")
-    return f"{query} ORDER BY {', '.join(words)}"
+            raise invalid(f"{parameter}: {name!r} is no column")
+    return [f"`{name}`" for name in names]
 
 
 @contextlib.contextmanager
 def _about(parameter: str, query: str) -> Iterator[None]:
-    """Errors in what a parameter has put behind the query name it, and no place in a text that
-    nobody wrote.
+    """Errors in what a parameter has put behind the query name the parameter, and no place in a
+    text that nobody wrote.
     """
     try:
         yield
@@ -116,21 +130,8 @@ def _about(parameter: str, query: str) -> Iterator[None]:
         raise error.about(parameter) from None
 
 
-def run_view(summary: ExecutionSummary) -> RunView:
-    """A summary as it is shown."""
-    values = {
-        name: getattr(summary, name)
-        for name in RunView.__struct_fields__
-        if name not in ("memo", "search_attributes")
-    }
-    return RunView(
-        **values,
-        memo=record_value(summary.memo),
-        search_attributes=record_value(summary.search_attributes),
-    )
-
-
-class Group(msgspec.Struct):
+@dataclass
+class Group:
     """A group: its values in the order of GROUP BY (times as text, durations in milliseconds),
     and its runs.
     """
@@ -139,7 +140,8 @@ class Group(msgspec.Struct):
     count: int
 
 
-class RunsCount(msgspec.Struct):
+@dataclass
+class RunsCount:
     """A count. `complete` False: there are more groups than these."""
 
     count: int
@@ -147,29 +149,23 @@ class RunsCount(msgspec.Struct):
     complete: bool
 
 
-class CountParameters(msgspec.Struct):
-    query: Query = ""
+@router.get("/workflow-count", summary="How many runs, by group.")
+async def count_runs(
+    server: Server,
+    query: Text = "",
     group: Annotated[
-        str, msgspec.Meta(max_length=1_000, description="Columns to group by, with commas.")
-    ] = ""
-
-
-async def count_runs(asked: Asked) -> RunsCount:
-    given: CountParameters = asked.parameters
-    query = given.query
-    if given.group:
-        names = [name.strip() for name in given.group.split(",")]
-        if any(not name or "`" in name for name in names):
-            raise invalid(f"group: {given.group!r} holds something that is no column")
-        query = f"{query} GROUP BY {', '.join(f'`{name}`' for name in names)}"
-    store, timeout_s = asked.server.need_visibility(), asked.server.options.request_timeout_s
-    with _about("group", given.query):
-        found = await in_thread(store.count, query, timeout_s=timeout_s)
-    return RunsCount(
-        found.count,
-        [Group([_plain(value) for value in group.values], group.count) for group in found.groups],
-        found.complete,
-    )
+        str, Query(max_length=1_000, description="Columns to group by, with commas.")
+    ] = "",
+) -> RunsCount:
+    grouped = query
+    if group:
+        columns = _columns("group", [name.strip() for name in group.split(",")])
+        grouped = f"{query} GROUP BY {', '.join(columns)}"
+    store, timeout_s = server.need_visibility(), server.options.request_timeout_s
+    with _about("group", query):
+        found = await in_thread(store.count, grouped, timeout_s=timeout_s)
+    groups = [Group([_plain(value) for value in one.values], one.count) for one in found.groups]
+    return RunsCount(found.count, groups, found.complete)
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
@@ -180,7 +176,8 @@ def _plain(value: Any) -> str | int | float | bool | None:
     return value  # type: ignore[no-any-return]
 
 
-class Suggestion(msgspec.Struct):
+@dataclass
+class Suggestion:
     """A text to put in. `kind`: column, attribute, operator, keyword or value."""
 
     text: str
@@ -188,7 +185,8 @@ class Suggestion(msgspec.Struct):
     detail: str
 
 
-class Completions(msgspec.Struct):
+@dataclass
+class Completions:
     """What may stand in place of the characters `start` to `end` of the query.
 
     `error`: why there can be nothing, at `error_column`, from 1.
@@ -201,35 +199,22 @@ class Completions(msgspec.Struct):
     error_column: int
 
 
-class CompleteParameters(msgspec.Struct):
-    query: Query = ""
-    position: (
-        Annotated[
-            int,
-            msgspec.Meta(
-                ge=0, le=10_000, description="Where the cursor stands; at the end when left out."
-            ),
-        ]
-        | None
-    ) = None
+@router.get("/query-completions", summary="What may come next in a query.")
+async def complete_query(
+    server: Server,
+    query: Text = "",
+    position: Annotated[
+        int | None, Query(ge=0, le=10_000, description="Of the cursor; the end when left out.")
+    ] = None,
     grouping: Annotated[
-        bool, msgspec.Meta(description="Whether GROUP BY is among them: a list has none.")
-    ] = True
-
-
-async def complete_query(asked: Asked) -> Completions:
+        bool, Query(description="Whether GROUP BY is among them: a list has none.")
+    ] = True,
+) -> Completions:
     from odradek.visibility.query.complete import complete
 
-    given: CompleteParameters = asked.parameters
-    store = asked.server.need_visibility()
-    position = len(given.query) if given.position is None else given.position
-
-    def values_of(name: str, prefix: str) -> Any:
-        return store.values_of(name, prefix)
-
-    found = await in_thread(
-        complete, given.query, position, store, values_of, grouping=given.grouping
-    )
+    store = server.need_visibility()
+    at = len(query) if position is None else position
+    found = await in_thread(complete, query, at, store, store.values_of, grouping=grouping)
     error = found.error
     return Completions(
         found.start,
@@ -238,37 +223,3 @@ async def complete_query(asked: Asked) -> Completions:
         "" if error is None else error.problem,
         0 if error is None else error.column,
     )
-
-
-LIST_OPERATIONS = [
-    Operation(
-        "GET",
-        "/workflows",
-        "list_runs",
-        "Runs of a query, sorted, page by page.",
-        "runs",
-        list_runs,
-        Runs,
-        RunsParameters,
-    ),
-    Operation(
-        "GET",
-        "/workflow-count",
-        "count_runs",
-        "How many runs, by group.",
-        "runs",
-        count_runs,
-        RunsCount,
-        CountParameters,
-    ),
-    Operation(
-        "GET",
-        "/query-completions",
-        "complete_query",
-        "What may come next in a query.",
-        "runs",
-        complete_query,
-        Completions,
-        CompleteParameters,
-    ),
-]

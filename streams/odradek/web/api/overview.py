@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
-import msgspec
+from fastapi import Query, Request
 
 from odradek.service import RPCStatusCode
-from odradek.web.api.operation import Asked, Operation
-from odradek.web.api.parameters import TimeMs
+from odradek.web.api.router import Server, TimeMs, new_router
 from odradek.web.context import server_version
 from odradek.web.errors import ApiError, invalid
 from odradek.web.hub import TOPICS, EventStream, TooManyStreamsError, hub_stream
@@ -17,9 +17,16 @@ from odradek.web.security.gate import may_write
 from odradek.web.threads import in_thread
 
 HOUR_MS = 3_600_000
+STEPS_MAX = 2_000
+StartMs = Annotated[TimeMs | None, Query(description="An hour before the end when left out.")]
+EndMs = Annotated[TimeMs | None, Query(description="Now when left out.")]
+StepMs = Annotated[int, Query(ge=60_000, le=366 * 24 * HOUR_MS, description="Whole minutes.")]
+
+router = new_router("server")
 
 
-class Info(msgspec.Struct):
+@dataclass
+class Info:
     """The server, and who asks."""
 
     version: str
@@ -32,9 +39,9 @@ class Info(msgspec.Struct):
     time_ms: int
 
 
-async def info(asked: Asked) -> Info:
-    server = asked.server
-    principal = asked.request.state.principal
+@router.get("/info", summary="The server, and who asks.")
+async def info(server: Server, request: Request) -> Info:
+    principal = request.state.principal
     return Info(
         version=server_version(),
         namespace=server.namespace,
@@ -42,12 +49,13 @@ async def info(asked: Asked) -> Info:
         cluster_id=server.cluster_id,
         read_only=server.options.read_only,
         user=principal.name if principal is not None else "",
-        may_write=may_write(asked.request, server.options),
+        may_write=may_write(request, server.options),
         time_ms=int(time.time() * 1000),
     )
 
 
-class WindowView(msgspec.Struct):
+@dataclass
+class WindowView:
     """One window. `open_runs`: open at its end; `deleted`: runs that were deleted while they
     were open. Latencies are of completed runs, null without any.
     """
@@ -70,7 +78,8 @@ class WindowView(msgspec.Struct):
     latency_p99_ms: float | None
 
 
-class Statistics(msgspec.Struct):
+@dataclass
+class Statistics:
     """Windows in order of time, then workflow type. `complete_since_ms`: those before it may
     lack runs that closed and were deleted before this server's read side could count them; other
     servers may have more of them.
@@ -80,40 +89,36 @@ class Statistics(msgspec.Struct):
     complete_since_ms: int
 
 
-class StatisticsParameters(msgspec.Struct):
-    start_ms: Annotated[TimeMs, msgspec.Meta(description="An hour ago when left out.")] | None = (
-        None
-    )
-    end_ms: Annotated[TimeMs, msgspec.Meta(description="Now when left out.")] | None = None
-    step_ms: Annotated[
-        int, msgspec.Meta(ge=60_000, le=366 * 24 * HOUR_MS, description="Whole minutes.")
-    ] = 60_000
-    workflow_type: Annotated[
-        str, msgspec.Meta(max_length=1_000, description="Of this type only.")
-    ] = ""
-    together: Annotated[bool, msgspec.Meta(description="Of all types together.")] = False
-
-
-async def statistics(asked: Asked) -> Statistics:
-    given: StatisticsParameters = asked.parameters
-    now_ms = int(time.time() * 1000)
-    end_ms = now_ms if given.end_ms is None else given.end_ms
-    start_ms = end_ms - HOUR_MS if given.start_ms is None else given.start_ms
-    start_ms = max(0, start_ms)
-    if end_ms < start_ms:
+def time_range(start_ms: int | None, end_ms: int | None, step_ms: int) -> tuple[int, int]:
+    """Start and end of what is asked for. INVALID_ARGUMENT for more than STEPS_MAX steps."""
+    end = int(time.time() * 1000) if end_ms is None else end_ms
+    start = max(0, end - HOUR_MS) if start_ms is None else start_ms
+    if end < start:
         raise invalid("end_ms lies before start_ms")
-    if (end_ms - start_ms) // given.step_ms > 2_000:
-        raise invalid("more than 2,000 steps: take a larger step_ms")
-    store, timeout_s = asked.server.need_visibility(), asked.server.options.request_timeout_s
+    if (end - start) // step_ms > STEPS_MAX:
+        raise invalid(f"more than {STEPS_MAX:,} steps: take a larger step_ms")
+    return start, end
+
+
+@router.get("/statistics", summary="Rates and latencies over time.")
+async def statistics(
+    server: Server,
+    start_ms: StartMs = None,
+    end_ms: EndMs = None,
+    step_ms: StepMs = 60_000,
+    workflow_type: Annotated[str, Query(max_length=1_000, description="Of this type only.")] = "",
+    together: Annotated[bool, Query(description="Of all types together.")] = False,
+) -> Statistics:
+    start, end = time_range(start_ms, end_ms, step_ms)
+    store, timeout_s = server.need_visibility(), server.options.request_timeout_s
 
     def read() -> Statistics:  # percentiles of many windows are work, too
-        types = [given.workflow_type] if given.workflow_type else None
         windows = store.windows(
-            start_ms,
-            end_ms,
-            step_ms=given.step_ms,
-            workflow_types=types,
-            together=given.together,
+            start,
+            end,
+            step_ms=step_ms,
+            workflow_types=[workflow_type] if workflow_type else None,
+            together=together,
             timeout_s=timeout_s,
         )
         return Statistics([_view(window) for window in windows], store.windows_complete_since_ms)
@@ -122,7 +127,7 @@ async def statistics(asked: Asked) -> Statistics:
 
 
 def _view(window: Any) -> WindowView:
-    names = [name for name in WindowView.__struct_fields__ if not name.startswith("latency_")]
+    names = [one.name for one in fields(WindowView) if not one.name.startswith("latency_")]
     return WindowView(
         **{name: getattr(window, name) for name in names},
         latency_mean_ms=window.latency_mean_ms,
@@ -132,70 +137,34 @@ def _view(window: Any) -> WindowView:
     )
 
 
-class Parts(msgspec.Struct):
-    """Statistics of the server's parts: queues, caches, intake."""
+@dataclass
+class Parts:
+    """Statistics of the server's parts: queues, caches, ingest."""
 
     parts: dict[str, dict[str, Any]]
 
 
-async def parts(asked: Asked) -> Parts:
-    found = {name: read() for name, read in asked.server.statistics.items()}
-    return Parts({"events": dict(asked.server.hub.statistics()), **found})
+@router.get("/server-statistics", summary="Statistics of its parts.")
+async def server_statistics(server: Server) -> Parts:
+    found = {name: read() for name, read in server.statistics.items()}
+    return Parts({"events": dict(server.hub.statistics()), **found})
 
 
-class ChangesParameters(msgspec.Struct):
+@router.get(
+    "/changes", summary="What changes, as it changes (server-sent).", response_class=EventStream
+)
+async def changes(
+    server: Server,
     topics: Annotated[
         str,
-        msgspec.Meta(
-            max_length=100,
-            description="`runs`, `members`, or both with a comma; all when left out.",
-        ),
-    ] = ""
-
-
-async def changes(asked: Asked) -> EventStream:
-    given: ChangesParameters = asked.parameters
-    wanted = [name for name in given.topics.split(",") if name] or list(TOPICS)
-    unknown = [name for name in wanted if name not in TOPICS]
-    if unknown:
+        Query(max_length=100, description="`runs`, `members`, or both with a comma; else all."),
+    ] = "",
+) -> EventStream:
+    wanted = [name for name in topics.split(",") if name] or list(TOPICS)
+    if unknown := [name for name in wanted if name not in TOPICS]:
         raise invalid(f"topics: {unknown[0]!r} is none of {', '.join(TOPICS)}")
     try:
-        listener = asked.server.hub.listen(wanted)
+        listener = server.hub.listen(wanted)
     except TooManyStreamsError as error:
         raise ApiError(RPCStatusCode.RESOURCE_EXHAUSTED, str(error)) from error
-    return EventStream(hub_stream(listener, asked.server.options.keep_alive_s))
-
-
-OVERVIEW_OPERATIONS = [
-    Operation("GET", "/info", "info", "The server, and who asks.", "server", info, Info),
-    Operation(
-        "GET",
-        "/server-statistics",
-        "server_statistics",
-        "Statistics of its parts.",
-        "server",
-        parts,
-        Parts,
-    ),
-    Operation(
-        "GET",
-        "/changes",
-        "changes",
-        "What changes, as it changes (server-sent).",
-        "server",
-        changes,
-        None,
-        ChangesParameters,
-        streams=True,
-    ),
-    Operation(
-        "GET",
-        "/statistics",
-        "statistics",
-        "Rates and latencies over time.",
-        "server",
-        statistics,
-        Statistics,
-        StatisticsParameters,
-    ),
-]
+    return EventStream(hub_stream(listener, server.options.keep_alive_s))

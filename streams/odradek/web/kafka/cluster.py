@@ -306,4 +306,4 @@ def _heard_ms(statuses: Iterable[MemberStatus]) -> dict[int, int]:
 
 
 def _summary(detail: QueueDetail) -> QueueView:
-    return QueueView(**{name: getattr(detail, name) for name in QueueView.__struct_fields__})
+    return QueueView(**{name: getattr(detail, name) for name in QueueView.__dataclass_fields__})

@@ -5,14 +5,12 @@ Times are epoch milliseconds, -1 is an unknown offset.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import msgspec
-
-Count = Annotated[int, msgspec.Meta(ge=0)]
+from dataclasses import dataclass, field
+from typing import Any
 
 
-class Place(msgspec.Struct):
+@dataclass
+class Place:
     """Where a record stands."""
 
     topic: str
@@ -20,7 +18,8 @@ class Place(msgspec.Struct):
     offset: int
 
 
-class RecordView(msgspec.Struct):
+@dataclass
+class RecordView:
     """A record, decoded, an event in plain JSON too.
 
     One that cannot be decoded has an `error` that says why; `value` is then its bytes in base64,
@@ -47,7 +46,8 @@ SILENT_AFTER_MS = 8_000
 STALLED_AFTER_MS = 10_000
 
 
-class PartitionView(msgspec.Struct):
+@dataclass
+class PartitionView:
     """A partition of a queue's `events` and who owns it. `lag`: records that are committed there
     and not applied yet, None if unknown. Where nobody ever served the queue that is all of them.
 
@@ -90,7 +90,8 @@ class PartitionView(msgspec.Struct):
         )
 
 
-class ActivityPartitionView(msgspec.Struct):
+@dataclass
+class ActivityPartitionView:
     """A partition of a queue's `commands`. `lag`: commands that no service has acknowledged yet;
     None with a share group, whose offsets (`committed`, -1) cannot be asked for.
     """
@@ -102,7 +103,8 @@ class ActivityPartitionView(msgspec.Struct):
     lag: int | None
 
 
-class MemberView(msgspec.Struct):
+@dataclass
+class MemberView:
     """A processor or service, as it said itself. `alive`: it has said something lately.
     `timer_backlog`: timers due soon, in its memory.
     """
@@ -125,7 +127,8 @@ class MemberView(msgspec.Struct):
     open_runs: int
 
 
-class QueueView(msgspec.Struct):
+@dataclass
+class QueueView:
     """A task queue. `served`: every partition of its `events` has a living owner.
     `activity_group`: "classic" or "share", the kind of group that its services are in, ""
     without activities; with a share group `activity_lag` is None, since nobody can tell it.
@@ -153,15 +156,17 @@ class QueueView(msgspec.Struct):
     stuck_partitions: int = 0
 
 
+@dataclass
 class QueueDetail(QueueView):
     """A task queue with its partitions and members."""
 
-    partitions: list[PartitionView] = []
-    activity_partitions: list[ActivityPartitionView] = []
-    members: list[MemberView] = []
+    partitions: list[PartitionView] = field(default_factory=list)
+    activity_partitions: list[ActivityPartitionView] = field(default_factory=list)
+    members: list[MemberView] = field(default_factory=list)
 
 
-class PurgedRecord(msgspec.Struct):
+@dataclass
+class PurgedRecord:
     """A record that Kafka has deleted, as far as the run's history knows it: where it stood, and
     the event that it caused or that made it.
 
@@ -175,7 +180,8 @@ class PurgedRecord(msgspec.Struct):
     event_time_ms: int
 
 
-class Trail(msgspec.Struct):
+@dataclass
+class Trail:
     """Records of one workflow over all topics, in order of time.
 
     `complete` False: the search ended at its deadline or limit, or records of the run are
@@ -189,11 +195,12 @@ class Trail(msgspec.Struct):
     complete: bool
     missing: list[str]
     reads_left_out: int = 0
-    purged: list[PurgedRecord] = []
+    purged: list[PurgedRecord] = field(default_factory=list)
     limited: bool = False
 
 
-class DeadLetterView(msgspec.Struct):
+@dataclass
+class DeadLetterView:
     """A dead letter: why it lies there, where it stood, what it is.
 
     `redriven`: where it was put back, the last time first. None: the search was not made or did
@@ -214,7 +221,8 @@ class DeadLetterView(msgspec.Struct):
     target: Place | None = None
 
 
-class DeadLetters(msgspec.Struct):
+@dataclass
+class DeadLetters:
     """Dead letters of a queue, latest first. `next_offset`: where the next page ends, None when
     this was the last.
     """
@@ -224,7 +232,8 @@ class DeadLetters(msgspec.Struct):
     complete: bool
 
 
-class SchemaView(msgspec.Struct):
+@dataclass
+class SchemaView:
     """A schema that a writer has published."""
 
     fingerprint: str
