@@ -15,23 +15,16 @@ from urllib.parse import quote, unquote
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
-from starlette.applications import Starlette
-from starlette.requests import Request
 
 from odradek.visibility import Change
-from odradek.web.api import runs
-from odradek.web.api.openapi import document
-from odradek.web.api.operation import PREFIX, Asked, Operation
-from odradek.web.api.routes import OPERATIONS
-from odradek.web.api.runs import FollowParameters, follow
-from odradek.web.app import create_app
+from odradek.web.api import history
 from odradek.web.hub import KEYS_MAX, MEMBERS, RUNS, Hub, hub_stream, sse
 from odradek.web.kafka.facts import QueueView
 from odradek.web.options import ServerOptions
@@ -197,23 +190,23 @@ async def test_describe_and_history_with_places(server: WebServer) -> None:
     )
 
 
-async def test_unpark(server: WebServer) -> None:
+async def test_release(server: WebServer) -> None:
     server.add(summary("order-1", parked_reason="bug"))
     async with server.client() as client:
         assert ok(
-            await client.post(f"{API}/workflows/order-1/unpark", json={"run_id": "run-of-order-1"})
+            await client.post(f"{API}/workflows/order-1/release", json={"run_id": "run-of-order-1"})
         ) == {
             "applied": True,
             "message": "",
         }
         assert (
-            await client.post(f"{API}/workflows/order-1/unpark", json={"run": "x"})
+            await client.post(f"{API}/workflows/order-1/release", json={"run": "x"})
         ).status_code == 400
     (record,) = server.transport.records(UnparkWorkflow)
     assert record.run_id == "run-of-order-1" and record.identity == "anonymous@http"
 
 
-async def test_unpark_of_a_run_that_is_not_parked_says_so(server: WebServer) -> None:
+async def test_release_of_a_run_that_is_not_quarantined_says_so(server: WebServer) -> None:
     server.add(summary("order-1"))
 
     def answer(queue: str, record: Any) -> Any:
@@ -227,7 +220,7 @@ async def test_unpark_of_a_run_that_is_not_parked_says_so(server: WebServer) -> 
 
     server.transport.serve("orders", answer)
     async with server.client() as client:
-        refused = await client.post(f"{API}/workflows/order-1/unpark", json={})
+        refused = await client.post(f"{API}/workflows/order-1/release", json={})
     assert (
         refused.status_code == 400
         and refused.json()["code"] == 9
@@ -434,7 +427,6 @@ async def test_wrong_parameters(server: WebServer) -> None:
             ("/workflows?page_size=0", "page_size"),
             ("/workflows?page_size=x", "page_size"),
             ("/workflows?pagesize=1", "unknown parameter 'pagesize'"),
-            ("/workflows?query=a&query=b", "2 times"),
             ("/workflows?page_token=%25", "page token"),
             ("/workflows/x?workflow_id=y", "unknown parameter 'workflow_id'"),
             ("/changes?topics=weather", "weather"),
@@ -550,11 +542,8 @@ async def test_stream_of_a_run_whose_owner_is_away(server: WebServer, tmp_path: 
     run = server.add(summary("order-1"))
     server.owner.muted = True
     server.transport.living.clear()
-    asked = Asked(
-        server.context, Request({"type": "http", "headers": []}), FollowParameters("order-1"), None
-    )
     async with server.client():
-        stream = (await follow(asked)).body_iterator
+        stream = (await history.follow_run(server.context, "order-1")).body_iterator
         ((event, body),) = await asyncio.wait_for(read_messages(stream, 1), 10)
         assert event == "unavailable" and body["code"] == 14 and "'orders'" in body["message"]
         server.owner.muted = False
@@ -594,13 +583,10 @@ async def test_an_owner_waits_no_longer_than_the_stream_has_lived(
         now += timeout_s
         return Page("run-of-order-1", [], first, True)
 
-    monkeypatch.setattr(runs, "time", Clock)
+    monkeypatch.setattr(history, "time", Clock)
     monkeypatch.setattr(RunReader, "wait", wait)
-    asked = Asked(
-        server.context, Request({"type": "http", "headers": []}), FollowParameters("order-1"), None
-    )
     async with server.client():
-        stream = (await follow(asked)).body_iterator
+        stream = (await history.follow_run(server.context, "order-1")).body_iterator
         async for _ in stream:
             if len(waited) == 6:
                 break
@@ -615,69 +601,39 @@ def test_messages_hold_one_line_each() -> None:
 # ---------------------------------------------------------------- OpenAPI
 
 
-def test_document_is_openapi() -> None:
-    described = document(OPERATIONS)
-    assert described["openapi"] == "3.1.0"
-    names = [o["operationId"] for path in described["paths"].values() for o in path.values()]
-    assert len(names) == len(set(names)) == len(OPERATIONS)
-    for operation in OPERATIONS:
-        (found,) = [
-            o
-            for path in described["paths"].values()
-            for o in path.values()
-            if o["operationId"] == operation.name
-        ]
-        in_path = {
-            parameter["name"] for parameter in found["parameters"] if parameter["in"] == "path"
-        }
-        assert in_path == {
-            part.strip("{}") for part in operation.path.split("/") if part.startswith("{")
-        }
-
-
-async def test_document_is_served(server: WebServer) -> None:
+async def test_the_document_describes_every_path(server: WebServer) -> None:
     async with server.client() as client:
-        assert ok(await client.get(f"{API}/openapi.json")) == json.loads(
-            json.dumps(document(OPERATIONS))
-        )
+        described = ok(await client.get(f"{API}/openapi.json"))
+    operations = [one for path in described["paths"].values() for one in path.values()]
+    assert len(operations) == 23 and all(one["summary"] for one in operations)
+    assert {"list_runs", "follow_run", "redrive"} <= {one["operationId"] for one in operations}
+    assert "422" not in json.dumps(described), "what does not fit is 400, in gRPC's form"
+    (trail,) = (path for path in described["paths"] if path.endswith("/trail"))
+    assert trail == f"{API}/workflows/{{workflow_id}}/trail"
 
 
-def _application(folder: Path) -> Starlette:
-    web = WebServer(
-        folder,
-        ServerOptions(request_timeout_s=60, long_poll_s=0.1, allowed_hosts=["*"]),
-        rpc_timeout=0.2,
-    )
-    web.context.settings = web.settings
-    web.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 1))
-    # a client belongs to one event loop, and each try here has its own: owners are other tests'
-    # matter
-    web.context.owners = None
-    return create_app(web.context)
-
-
-@pytest.mark.parametrize(
-    "operation", [one for one in OPERATIONS if not one.streams], ids=lambda one: one.name
-)
-def test_everything_that_the_document_allows(operation: Operation, tmp_path: Path) -> None:
+def test_everything_that_the_document_allows(tmp_path: Path) -> None:
     """Whatever is asked, the answer is one that the document describes. 503 is: this server has
-    no owners to ask.
+    no owners to ask (a client belongs to one event loop, and each try here has its own).
     """
-    schema = schemathesis.openapi.from_asgi(f"{API}/openapi.json", _application(tmp_path))
-    statuses: set[int] = set()
+    options = ServerOptions(request_timeout_s=60, long_poll_s=0.1, allowed_hosts=["*"])
+    web = WebServer(tmp_path, options, rpc_timeout=0.2)
+    web.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 1))
+    web.context.owners = None
+    schema = schemathesis.openapi.from_asgi(f"{API}/openapi.json", web.app)
+    whole = schema.exclude(path_regex="/(changes|events)$").as_strategy()
 
+    @seed(11)
     @settings(
-        max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None
+        max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
-    @given(case=schema[PREFIX + operation.path][operation.method].as_strategy())
+    @given(case=whole)
     def every(case: schemathesis.Case) -> None:
         response = case.call()
-        statuses.add(response.status_code)
         checks = [content_type_conformance, response_schema_conformance, status_code_conformance]
-        case.validate_response(
-            response,
-            checks=checks if response.status_code == 503 else [*checks, not_a_server_error],
-        )
+        if response.status_code != 503:
+            checks.append(not_a_server_error)
+        case.validate_response(response, checks=checks)
 
     every()
-    assert statuses
+    web.store.close()

@@ -16,8 +16,7 @@ from markupsafe import Markup
 from odradek.visibility.errors import QueryError
 from odradek.visibility.query import parse
 from odradek.web.api.lists import run_view
-from odradek.web.api.runs import EventView, event_views
-from odradek.web.commands import CommandPlaces
+from odradek.web.api.history import CommandPlaces, EventView, event_views
 from odradek.web.errors import ApiError
 from odradek.web.kafka.facts import Place
 from odradek.web.ui import event_groups, text

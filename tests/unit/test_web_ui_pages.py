@@ -22,10 +22,10 @@ import msgspec
 import pytest
 
 from odradek.engine.history_json import to_json
-from odradek.web.api.runs import EventView
+from odradek.web.api.history import EventView
 from odradek.web.kafka.facts import Place, Trail
 from odradek.web.options import ServerOptions
-from odradek.web.purged import add_purged
+from odradek.web.api.trail import add_purged
 from odradek.web.ui import visit
 from odradek.web.ui.histories import HistoryBook
 from odradek.web.ui.run_pages import METADATA

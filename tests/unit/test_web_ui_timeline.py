@@ -28,7 +28,7 @@ from tests.unit.web_server import START_MS
 
 
 def pending(**fields: Any) -> PendingActivityView:
-    given: dict[str, Any] = dict.fromkeys(PendingActivityView.__struct_fields__, 0)
+    given: dict[str, Any] = dict.fromkeys(PendingActivityView.__dataclass_fields__, 0)
     texts = {
         "activity_id": "b",
         "activity_type": "refund",

@@ -148,7 +148,7 @@ class Kafka:
 
     def queues(self) -> list[QueueView]:
         detail = self.queue("orders")
-        return [QueueView(**{name: getattr(detail, name) for name in QueueView.__struct_fields__})]
+        return [QueueView(**{name: getattr(detail, name) for name in QueueView.__dataclass_fields__})]
 
     def record(
         self, topic: str, partition: int, offset: int, *, timeout_s: float

@@ -4,6 +4,7 @@ end of one.
 
 from __future__ import annotations
 
+import dataclasses
 import argparse
 import sys
 from collections.abc import Sequence
@@ -238,16 +239,16 @@ def _of_types(
 ) -> tuple[QueueDetail, QueueRates]:
     """What is left of a queue when nothing but these types of tasks is asked for."""
     kinds = [_MEMBERS[one] for one in types]
-    detail = msgspec.structs.replace(
+    detail = dataclasses.replace(
         detail, members=[member for member in detail.members if member.kind in kinds]
     )
     if WORKFLOW not in types:
-        detail = msgspec.structs.replace(
+        detail = dataclasses.replace(
             detail, has_workflows=False, partitions=[], timer_backlog=None, restore_remaining=None
         )
         rates = msgspec.structs.replace(rates, workflow=None)
     if ACTIVITY not in types:
-        detail = msgspec.structs.replace(
+        detail = dataclasses.replace(
             detail, has_activities=False, activity_partitions=[], slots_total=0
         )
         rates = msgspec.structs.replace(rates, activity=None)

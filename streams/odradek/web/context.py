@@ -22,9 +22,9 @@ from odradek.web.kafka.dead_letters import DeadLetterReader
 from odradek.web.kafka.facts import QueueDetail
 from odradek.web.kafka.follower import Board
 from odradek.web.kafka.trail import RecordReader
-from odradek.web.open_requests import OpenRequests
 from odradek.web.options import ServerOptions
 from odradek.web.ports import Owners, Visibility
+from odradek.web.runs import RunReader
 from odradek.wire.topics import Topics
 
 T = TypeVar("T")
@@ -68,7 +68,6 @@ class ServerContext:
     #: Named facts of readiness: "" is ready, anything else says what is missing.
     readiness: dict[str, Callable[[], str]] = field(default_factory=dict)
     known_queues: KnownQueues = field(default_factory=KnownQueues)
-    open_requests: OpenRequests = field(default_factory=OpenRequests)
     #: Batches of the UI and of Temporal's API: of this process, gone with it.
     batches: BatchJobs = field(default_factory=BatchJobs)
     #: Named numbers for operators: `statistics` of every part.
@@ -108,6 +107,16 @@ class ServerContext:
     def need_owners(self) -> Owners:
         """The way to owners, or UNAVAILABLE."""
         return _need(self.owners)
+
+    def reader_of(self, workflow_id: str, run_id: str = "", task_queue: str = "") -> RunReader:
+        """The reader of a run through its owner, or UNAVAILABLE."""
+        return RunReader(
+            self.need_owners(),
+            workflow_id,
+            run_id,
+            task_queue=task_queue,
+            timeout_s=self.options.request_timeout_s,
+        )
 
     def need_queues(self) -> QueueReader:
         """The reader of queues, or UNAVAILABLE."""

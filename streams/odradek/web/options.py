@@ -47,16 +47,11 @@ class ServerOptions:
     search_timeout_s: float = 10.0
     #: Net over everything else: no request takes longer than this, event streams aside.
     request_limit_s: float = 60.0
-    #: How long the head of a request may take, from the connection or, on one that is kept, from
-    #: its first byte.
-    head_timeout_s: float = 20.0
-    #: How long a request's body may take, from when it is read.
-    body_timeout_s: float = 30.0
     #: Largest request body, bytes; gRPC's default.
     body_max_bytes: int = 4 * 1024 * 1024
     #: A comment on each idle event stream this often, so that proxies keep it open.
     keep_alive_s: float = 15.0
-    #: How long open requests may take at SIGTERM; then they are answered 503.
+    #: How long batches may take to end at SIGTERM.
     shutdown_timeout_s: float = 0.5
     loopback: bool = field(init=False, default=False)
 

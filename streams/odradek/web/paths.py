@@ -15,6 +15,8 @@ from urllib.parse import unquote, unquote_to_bytes
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from odradek.web.segments import segment_text
+
 SLASH = "\ue000"
 
 
@@ -50,7 +52,16 @@ def path_problem(scope: Scope) -> str:
     return "the path holds a NUL character" if "\x00" in text else ""
 
 
+class IdConvertor(SegmentConvertor):
+    """A segment of a page or of our own API, where the ids `.` and `..` are escaped."""
+
+    def convert(self, value: str) -> str:
+        """The id."""
+        return segment_text(super().convert(value))
+
+
 register_url_convertor("segment", SegmentConvertor())
+register_url_convertor("id", IdConvertor())
 
 
 class EncodedSlashes:

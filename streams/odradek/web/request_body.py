@@ -1,56 +1,35 @@
-"""Bodies of requests: read up to a limit and a deadline, parsed as JSON."""
+"""Bodies of requests: read up to a limit, parsed as JSON. Deadlines for slow clients belong to the
+proxy in front.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from odradek.service import RPCStatusCode
 from odradek.web.errors import ApiError, invalid
 from odradek.wire import standard_json
 
 
-async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
-    """The body. Stops reading at the limit: RESOURCE_EXHAUSTED, as gRPC has it; and after
-    `timeout_s`: DEADLINE_EXCEEDED. The connection is closed then, for what came late would be
-    taken for the next request's.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _read(request, limit)
-    except TimeoutError:
-        raise ApiError(
-            RPCStatusCode.DEADLINE_EXCEEDED,
-            f"the request's body was not whole within {timeout_s:g} s",
-            headers={"Connection": "close"},
-        ) from None
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body. Stops reading at the limit: RESOURCE_EXHAUSTED, as gRPC has it."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise ApiError(
+                RPCStatusCode.RESOURCE_EXHAUSTED, f"the request is larger than {limit} bytes"
+            )
+    return bytes(body)
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise ApiError(
-                    RPCStatusCode.RESOURCE_EXHAUSTED, f"the request is larger than {limit} bytes"
-                )
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise ApiError(
-            RPCStatusCode.CANCELLED, "the client went away while it sent the request"
-        ) from error
-    return b"".join(chunks)
-
-
-async def read_json(request: Request, limit: int, timeout_s: float) -> Any:
+async def read_json(request: Request, limit: int) -> Any:
     """The body as a JSON value; an empty one is an empty object. INVALID_ARGUMENT for what is
     none, or has a member twice.
     """
-    raw = await read_body(request, limit, timeout_s)
+    raw = await read_body(request, limit)
     if not raw.strip():
         return {}
     try:

@@ -1,8 +1,8 @@
 """`odradek server`: one process with read side, HTTP API and UI.
 
 `serve` runs it to its end in this thread: it prints `ui: http://HOST:PORT` once it answers;
-SIGTERM or SIGINT end event streams at once, let open requests finish for a while, and close
-everything; a second one ends the process at once. `main` is the entry of the command line.
+SIGTERM or SIGINT end event streams at once, give open requests a second, and close everything; a
+second one ends the process at once. `main` is the entry of the command line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
-import math
 import os
 import signal
 import socket
@@ -28,7 +27,6 @@ from odradek.config import Settings
 from odradek.exceptions import ConfigurationError, OdradekError
 from odradek.web.app import Opening, create_app
 from odradek.web.context import ServerContext
-from odradek.web.head_deadline import protocol_with_head_deadline
 from odradek.web.metrics import server_telemetry
 from odradek.web.opening import open_server
 from odradek.web.options import DEFAULT_PORT, ServerOptions
@@ -160,9 +158,7 @@ def serve(
             access_log=False,
             server_header=False,
             lifespan="on",
-            http=protocol_with_head_deadline(options.head_timeout_s),
-            # A net: requests are ended by us before, each with an answer.
-            timeout_graceful_shutdown=math.ceil(options.shutdown_timeout_s) + 1,
+            timeout_graceful_shutdown=1,
             # who asks is the authenticator's question; headers are believed by nobody else
             proxy_headers=False,
         )
@@ -250,9 +246,7 @@ def url_of(host: str, port: int) -> str:
 
 
 class _Runner(uvicorn.Server):
-    """uvicorn, with habits more: it says when it answers; it ends event streams first, and open
-    requests after a while.
-    """
+    """uvicorn, which says when it answers and ends event streams first."""
 
     def __init__(
         self, config: uvicorn.Config, server: ServerContext, ready: Callable[[], None]
@@ -290,10 +284,4 @@ class _Runner(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Streams first: they would hold the rest up."""
         self._server.hub.close()
-        cut = asyncio.get_running_loop().call_later(
-            self._server.options.shutdown_timeout_s, self._server.open_requests.cut
-        )
-        try:
-            await super().shutdown(sockets)
-        finally:
-            cut.cancel()
+        await super().shutdown(sockets)

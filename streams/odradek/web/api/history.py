@@ -185,6 +185,7 @@ async def _link_commands(
     "/workflows/{workflow_id:id}/events",
     summary="Its events as they come (server-sent).",
     response_class=EventStream,
+    status_code=200,
 )
 async def follow_run(
     server: Server,

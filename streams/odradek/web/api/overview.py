@@ -151,7 +151,10 @@ async def server_statistics(server: Server) -> Parts:
 
 
 @router.get(
-    "/changes", summary="What changes, as it changes (server-sent).", response_class=EventStream
+    "/changes",
+    summary="What changes, as it changes (server-sent).",
+    response_class=EventStream,
+    status_code=200,
 )
 async def changes(
     server: Server,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import Field
 
+import odradek.web.paths  # noqa: F401  (the convertor of `{workflow_id:id}`)
 from odradek.web.context import ServerContext, server_of
 from odradek.web.errors import ApiError, api_error, invalid
 
@@ -69,7 +70,7 @@ def refused(error: BaseException) -> Response:
 class _Route(APIRoute):
     """A route whose errors are answers, and which ends at the server's limit."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See `APIRoute.get_route_handler`."""
         handler = super().get_route_handler()
 
@@ -103,6 +104,7 @@ def new_router(tag: str) -> APIRouter:
         prefix=PREFIX,
         tags=[tag],
         route_class=_Route,
+        generate_unique_id_function=lambda route: route.name,
         default_response_class=Json,
         dependencies=[Depends(_check_parameters)],
         responses={

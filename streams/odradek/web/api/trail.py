@@ -53,9 +53,7 @@ _WHY = {
 }
 
 
-@router.get(
-    "/workflows/{workflow_id:id}/trail", summary="Records of a workflow over all topics."
-)
+@router.get("/workflows/{workflow_id:id}/trail", summary="Records of a workflow over all topics.")
 async def trail(
     server: Server,
     workflow_id: Id,
@@ -76,8 +74,8 @@ async def trail(
     # A part of a copy may have an old summary; the owner knows better.
     if server.read_side is not None and not server.building():
         store = server.need_visibility()
-        queues = [task_queue] if task_queue else await in_thread(
-            store.queues_of, workflow_id, run_id
+        queues = (
+            [task_queue] if task_queue else await in_thread(store.queues_of, workflow_id, run_id)
         )
         if len(queues) > 1:
             raise ambiguous(workflow_id, queues)

@@ -13,9 +13,8 @@ import logging
 import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
-
-import msgspec
 
 from odradek.web.threads import in_kafka_thread
 
@@ -44,7 +43,8 @@ class QueueLags(Protocol):
     def activity_lag(self) -> int | None: ...
 
 
-class BacklogWindow(msgspec.Struct):
+@dataclass
+class BacklogWindow:
     """The most that waited in a window, as far as it was looked at. `lag`: inputs of workflows;
     `activity_lag`: commands; null: unknown.
     """

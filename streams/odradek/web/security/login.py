@@ -45,9 +45,7 @@ def _token_routes(
         return page(request, safe_target(request.query_params.get("next", "/")), "")
 
     async def login(request: Request) -> Response:
-        form = parse_qs(
-            (await read_body(request, _FORM_MAX, options.body_timeout_s)).decode("utf-8", "replace")
-        )
+        form = parse_qs((await read_body(request, _FORM_MAX)).decode("utf-8", "replace"))
         target = safe_target(form.get("next", ["/"])[0])
         session = authenticator.new_session(form.get("token", [""])[0].strip())
         if session is None:

@@ -4,6 +4,7 @@ asked for, its errors, its deadline.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -20,7 +21,6 @@ from odradek.web.context import ServerContext, server_of
 from odradek.web.errors import DETAIL_TYPE, ApiError, api_error, invalid
 from odradek.web.paths import SLASH
 from odradek.web.request_body import read_json
-from odradek.web.request_limit import handler_limit
 from odradek.web.temporal.message import Message, camel
 from odradek.web.temporal.shorthand import shorten
 
@@ -99,8 +99,7 @@ class Call:
             "no-payload-shorthand" not in _style(self.request, "content-type")
             and "noPayloadShorthand" not in self._parameters
         )
-        options = self.server.options
-        value = await read_json(self.request, options.body_max_bytes, options.body_timeout_s)
+        value = await read_json(self.request, self.server.options.body_max_bytes)
         return Message(value, known, ignored=ignored, refused=refused, short=short)
 
 
@@ -117,7 +116,7 @@ def route(method: str, path: str, handler: Handler) -> Route:
             namespace = request.path_params.get("namespace")
             if namespace is not None:
                 server.check_namespace(namespace)
-            async with handler_limit(server.options):
+            async with asyncio.timeout(server.options.request_limit_s):
                 value = await handler(call)
         except Exception as error:
             return error_response(_as_named_here(api_error(error)), pretty=call.pretty)

@@ -1,4 +1,4 @@
-"""Signal, cancel, terminate, unpark one run: a form, then the owner's verdict.
+"""Signal, cancel, terminate, release one run: a form, then the owner's verdict.
 
 Forms are pages of their own, which a script shows in a dialog; what went wrong is shown in the
 form again, with what was typed.
@@ -20,8 +20,8 @@ from odradek.web.ui.run_pages import RunFacts, facts_of, signal_names
 from odradek.web.ui.visit import Form, Visit
 from odradek.wire.events import Request, UnparkWorkflow
 
-UNPARK = "unpark"
-_NOTICES = {SIGNAL: "signaled", CANCEL: "canceled", TERMINATE: "terminated", UNPARK: "unparked"}
+RELEASE = "release"
+_NOTICES = {SIGNAL: "signaled", CANCEL: "canceled", TERMINATE: "terminated", RELEASE: "released"}
 
 
 async def ask(visit: Visit) -> Response:
@@ -63,7 +63,7 @@ def _request(visit: Visit, facts: RunFacts, action: str, form: Form) -> Request:
     run, identity = facts.run, identity_of(visit.request)
     # Made with the form: a form that is sent twice is one request.
     request_id = form.text("request_id") or uuid.uuid4().hex
-    if action == UNPARK:
+    if action == RELEASE:
         return UnparkWorkflow(run.workflow_id, run.run_id, request_id=request_id, identity=identity)
     name = form.text("signal_name").strip()
     if action == SIGNAL and not name:

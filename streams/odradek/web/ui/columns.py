@@ -39,7 +39,7 @@ FIXED = (
     ),
     RunColumn("ParentWorkflowId", "Parent", "id", "parent_workflow_id"),
     RunColumn("FirstExecutionRunId", "First run", "id", "first_execution_run_id"),
-    RunColumn("ParkedReason", "Parked", "text", "parked_reason"),
+    RunColumn("ParkedReason", "Quarantined", "text", "parked_reason"),
     RunColumn("TemporalReportedProblems", "Problems", "list", "reported_problems"),
 )
 DEFAULT = (

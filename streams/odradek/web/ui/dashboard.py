@@ -13,7 +13,6 @@ from starlette.responses import Response
 
 from odradek.engine.json_fields import write_time
 from odradek.visibility import WindowStatistics
-from odradek.web.api import kafka as api
 from odradek.web.errors import ReadSideBuildingError, not_found
 from odradek.web.kafka.backlog import BacklogWindow
 from odradek.web.kafka.facts import MemberView
@@ -93,10 +92,7 @@ async def show(visit: Visit) -> Response:
     try:
         drawn = await _drawn(visit, name, chosen)
     except ReadSideBuildingError as error:
-        building, members = (
-            error,
-            (await api.list_members(visit.asked(api.MembersParameters()))).members,
-        )
+        building, members = error, visit.server.board.members()
     queues = await queue_totals(visit)
     return visit.render(
         "dashboard.html",

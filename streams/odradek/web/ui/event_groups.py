@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from odradek.web.api.runs import EventView, PendingActivityView
+from odradek.web.api.history import EventView
+from odradek.web.api.runs import PendingActivityView
 from odradek.web.ui.event_text import (
     ACTIVITY,
     OTHER,

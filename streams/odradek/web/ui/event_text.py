@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from odradek.web.api.runs import EventView
+from odradek.web.api.history import EventView
 from odradek.web.ui.text import brief, brief_payloads, duration, failure_line, shown
 
 WORKFLOW, TASK, ACTIVITY, TIMER, SIGNAL, OTHER = (

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from odradek.engine.history_json import JsonHistory
-from odradek.web.api.runs import EventView, PendingActivityView, event_views
-from odradek.web.commands import CommandPlaces
+from odradek.web.api.history import CommandPlaces, EventView, event_views
+from odradek.web.api.runs import PendingActivityView
 from odradek.web.errors import not_found
 from odradek.web.kafka.facts import Place
 from odradek.web.runs import RunReader, last_id

@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from odradek.web.api.runs import EventView, PendingActivityView
+from odradek.web.api.history import EventView
+from odradek.web.api.runs import PendingActivityView
 from odradek.web.ui.event_groups import Group, groups_of
 from odradek.web.ui.event_text import CATEGORIES, Names, category, found, line, title, tone
 from odradek.web.ui.histories import History

@@ -26,7 +26,7 @@ async def ask(visit: Visit) -> Response:
 
 async def take(visit: Visit) -> Response:
     """Read a history: a JSON body from a script, or a form's text."""
-    body = await read_body(visit.request, FILE_MAX, visit.server.options.body_timeout_s)
+    body = await read_body(visit.request, FILE_MAX)
     is_json = visit.request.headers.get("content-type", "").startswith("application/json")
     text = body if is_json else _pasted(body)
     try:

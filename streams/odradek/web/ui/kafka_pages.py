@@ -18,7 +18,7 @@ from odradek.web.ui.visit import Visit
 
 async def queues(visit: Visit) -> Response:
     """All queues."""
-    found = await api.list_queues(visit.asked())
+    found = await api.list_queues(visit.server)
     board = visit.server.board
     return visit.render(
         "queues.html",
@@ -31,14 +31,14 @@ async def queues(visit: Visit) -> Response:
 
 async def queue(visit: Visit) -> Response:
     """A queue: partitions, owners, lag, members."""
-    detail = await api.describe_queue(visit.asked(api.QueueParameters(visit.path("task_queue"))))
+    detail = await api.describe_queue(visit.server, visit.path("task_queue"))
     topics = visit.server.need_queues().topics
     return visit.render("queue.html", part="parts/queue.html", queue=detail, topics=topics)
 
 
 async def services(visit: Visit) -> Response:
     """Processors and services with their slots."""
-    found = await api.list_members(visit.asked(api.MembersParameters()))
+    found = await api.list_members(visit.server)
     shared = await _share_groups(
         visit, {member.task_queue for member in found.members if member.kind == ACTIVITIES}
     )
@@ -56,15 +56,13 @@ async def services(visit: Visit) -> Response:
 async def dead_letters(visit: Visit) -> Response:
     """Queues with dead letters; of one queue its letters, latest first."""
     chosen = visit.text("task_queue")
-    listed = (await api.list_queues(visit.asked())).task_queues
+    listed = (await api.list_queues(visit.server)).task_queues
     letters = None
     if not chosen:
         chosen = next((one.name for one in listed if one.dead_letters), "")
     if chosen:
         before = visit.number("before", 0) if visit.text("before") else None
-        letters = await api.list_dead_letters(
-            visit.asked(api.DeadLettersParameters(chosen, before))
-        )
+        letters = await api.list_dead_letters(visit.server, chosen, before)
     unknown = chosen if chosen not in {one.name for one in listed} else ""
     return visit.render(
         "dead_letters.html",
@@ -78,10 +76,8 @@ async def dead_letters(visit: Visit) -> Response:
 
 async def dead_letter(visit: Visit) -> Response:
     """One dead letter."""
-    task_queue, letter = (
-        visit.path("task_queue"),
-        await api.show_dead_letter(visit.asked(_letter(visit))),
-    )
+    task_queue, offset = _letter(visit)
+    letter = await api.show_dead_letter(visit.server, task_queue, offset)
     return visit.render("dead_letter.html", task_queue=task_queue, letter=letter)
 
 
@@ -89,23 +85,21 @@ async def redrive(visit: Visit) -> Response:
     """Put one back. Its page then shows where it stands: the record itself is found by the mark
     it carries.
     """
-    await api.redrive(visit.asked(_letter(visit)))
-    return visit.go(
-        f"/dead-letters/{segment(visit.path('task_queue'))}/{segment(visit.path('offset'))}",
-        notice="redriven",
-    )
+    task_queue, offset = _letter(visit)
+    await api.redrive(visit.server, task_queue, offset)
+    return visit.go(f"/dead-letters/{segment(task_queue)}/{offset}", notice="redriven")
 
 
-def _letter(visit: Visit) -> api.DeadLetterParameters:
+def _letter(visit: Visit) -> tuple[str, int]:
     offset = visit.path("offset")
     if not offset.isdecimal() or len(offset) > 18:
         raise not_found(f"there is no dead letter at {offset!r}")
-    return api.DeadLetterParameters(visit.path("task_queue"), int(offset))
+    return visit.path("task_queue"), int(offset)
 
 
 async def schemas(visit: Visit) -> Response:
     """Schemas in use."""
-    found = await api.list_schemas(visit.asked())
+    found = await api.list_schemas(visit.server)
     return visit.render("schemas.html", schemas=found.schemas, complete=found.complete)
 
 
@@ -115,7 +109,7 @@ async def schema(visit: Visit) -> Response:
     found = next(
         (
             one
-            for one in (await api.list_schemas(visit.asked())).schemas
+            for one in (await api.list_schemas(visit.server)).schemas
             if one.fingerprint == fingerprint
         ),
         None,
@@ -149,6 +143,6 @@ async def queue_totals(visit: Visit) -> list[Any]:
     """
     try:
         async with asyncio.timeout(3.0):
-            return list((await api.list_queues(visit.asked())).task_queues)
+            return list((await api.list_queues(visit.server)).task_queues)
     except Exception:
         return []

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from odradek.service import RPCStatusCode
 from odradek.web.api import kafka as api
-from odradek.web.api.runs import EventView
+from odradek.web.api.history import EventView
 from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.kafka.facts import Place
 from odradek.web.segments import segment
@@ -27,9 +27,7 @@ async def record(visit: Visit) -> Response:
         raise not_found("a record has a partition and an offset, both numbers")
     place = Place(visit.path("topic"), int(partition), int(offset))
     try:
-        found = await api.show_record(
-            visit.asked(api.RecordParameters(place.topic, place.partition, place.offset))
-        )
+        found = await api.show_record(visit.server, place.topic, place.partition, place.offset)
     except ApiError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise

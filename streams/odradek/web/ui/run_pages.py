@@ -16,9 +16,10 @@ from starlette.responses import Response
 
 from odradek.engine.history_json import to_json
 from odradek.service import RPCStatusCode
-from odradek.web.api.kafka import TrailParameters, trail
+from odradek.web.api.history import EventView, place_of
 from odradek.web.api.lists import RunView, run_view
-from odradek.web.api.runs import EventView, RunDetail, RunParameters, describe_run, place_of
+from odradek.web.api.runs import RunDetail, describe_run
+from odradek.web.api.trail import trail
 from odradek.web.context import identity_of
 from odradek.web.errors import ApiError, api_error, not_found
 from odradek.web.kafka.facts import Place, PurgedRecord, RecordView
@@ -269,11 +270,7 @@ async def records(visit: Visit) -> Response:
     facts = await facts_of(visit)
     run = facts.run
     found = await trail(
-        visit.asked(
-            TrailParameters(
-                run.workflow_id, run.run_id, run.task_queue, reads=bool(visit.text("all"))
-            )
-        )
+        visit.server, run.workflow_id, run.run_id, run.task_queue, reads=bool(visit.text("all"))
     )
     rows = [
         TrailRow(
@@ -315,13 +312,8 @@ async def facts_for(visit: Visit, workflow_id: str, run_id: str) -> RunFacts:
             if api_error(error).status is not RPCStatusCode.UNAVAILABLE:
                 raise
     try:
-        detail = await describe_run(
-            visit.asked(
-                RunParameters(
-                    workflow_id, run_id, summary.task_queue if summary is not None else ""
-                )
-            )
-        )
+        queue = summary.task_queue if summary is not None else ""
+        detail = await describe_run(server, workflow_id, run_id, queue)
         return RunFacts(detail.run, detail)
     except Exception as error:
         problem = api_error(error)
@@ -331,14 +323,7 @@ async def facts_for(visit: Visit, workflow_id: str, run_id: str) -> RunFacts:
 
 
 def _reader(visit: Visit, facts: RunFacts) -> RunReader:
-    run, server = facts.run, visit.server
-    return RunReader(
-        server.need_owners(),
-        run.workflow_id,
-        run.run_id,
-        task_queue=run.task_queue,
-        timeout_s=server.options.request_timeout_s,
-    )
+    return visit.server.reader_of(facts.run.workflow_id, facts.run.run_id, facts.run.task_queue)
 
 
 async def history_of(visit: Visit, facts: RunFacts) -> History:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from odradek.web.api.runs import EventView
+from odradek.web.api.history import EventView
 from odradek.web.ui.event_groups import OPEN, POINT, WAITING, Group
 from odradek.web.ui.event_text import TIMER
 from odradek.web.ui.text import duration

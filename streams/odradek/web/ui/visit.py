@@ -4,6 +4,7 @@ page, part, or error as a page.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable
@@ -18,13 +19,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from odradek.service import RPCStatusCode
-from odradek.web.api.operation import Asked
 from odradek.web.context import ServerContext, server_of, server_version
 from odradek.web.errors import ApiError, ReadSideBuildingError, api_error, invalid
 from odradek.web.request_body import read_body
-from odradek.web.request_limit import handler_limit
 from odradek.web.security.gate import may_write
-from odradek.web.segments import segment_text
 from odradek.web.ui import text
 from odradek.web.ui.histories import HistoryBook
 
@@ -51,7 +49,7 @@ NOTICES = {
     "signaled": "Signal delivered.",
     "canceled": "Cancellation requested.",
     "terminated": "Workflow terminated.",
-    "unparked": "The run is tried again.",
+    "released": "The run is tried again.",
     "redriven": "The record was put back where it came from.",
     "pending": (
         "Accepted: no processor has answered yet. It lies in the log and is applied when one comes."
@@ -118,7 +116,7 @@ class Visit:
 
     def path(self, name: str) -> str:
         """A segment of the path."""
-        return segment_text(str(self.request.path_params[name]))
+        return str(self.request.path_params[name])
 
     def text(self, name: str, default: str = "") -> str:
         """A parameter of the query string."""
@@ -139,12 +137,8 @@ class Visit:
 
     async def form(self) -> Form:
         """The form that was sent."""
-        body = await read_body(self.request, _FORM_MAX, self.server.options.body_timeout_s)
+        body = await read_body(self.request, _FORM_MAX)
         return Form(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-
-    def asked(self, parameters: Any = None, body: Any = None) -> Asked:
-        """The request as a handler of the API sees it."""
-        return Asked(self.server, self.request, parameters, body)
 
     @property
     def may_write(self) -> bool:
@@ -239,9 +233,9 @@ def page(
     async def endpoint(request: Request) -> Response:
         visit = Visit(request, state)
         try:
-            async with handler_limit(visit.server.options):
+            async with asyncio.timeout(visit.server.options.request_limit_s):
                 return await handler(visit)
         except Exception as error:
             return visit.problem(api_error(error))
 
-    return Route(path.replace("}", ":segment}"), endpoint, methods=list(methods))
+    return Route(path.replace("}", ":id}"), endpoint, methods=list(methods))
