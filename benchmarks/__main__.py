@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from benchmarks import saga_bench, visibility
+from benchmarks.calibration import calibrate
 from odradek.broker.environment import forget_settings
 
 PACKAGES = ("odradek", "confluent-kafka", "fastavro", "msgspec", "rocksdict", "faust-streaming")
@@ -34,7 +35,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     forget_settings()  # they are of another Kafka
+    speed = calibrate()
     figures = saga_bench.run(arguments.workflows, arguments.sequential)
+    total = sum(figures["cpu_ms_per_workflow"].values())
+    figures["calibration_ms"] = round(speed, 1)
+    figures["cpu_per_workflow_calibrated"] = round(total / speed * 100, 3)
     if arguments.visibility_runs:
         figures["visibility"] = visibility.run(arguments.visibility_runs, visibility.RECORDS)
     figures["machine"] = machine()
@@ -74,6 +79,10 @@ def show(figures: dict[str, Any]) -> None:
             f"{'CPU a workflow, ' + name:<28}{milliseconds:>9} ms   resident"
             f" {figures['resident_mb'][name]} MB"
         )
+    print(
+        f"CPU a workflow, all parts, in percent of the calibration's {figures['calibration_ms']} ms:"
+        f" {figures['cpu_per_workflow_calibrated']}"
+    )
     if "visibility" in figures:
         visibility.show(figures["visibility"])
 
