@@ -44,8 +44,8 @@ def measure(tree: Path, workflows: int, sequential: int) -> dict[str, float]:
     speed = calibrate()
     with tempfile.NamedTemporaryFile(suffix=".json") as out:
         subprocess.run(
-            [sys.executable, "-m", "benchmarks", "--workflows", str(workflows)]
-            + ["--sequential", str(sequential), "--visibility-runs", "0"],
+            f"{sys.executable} -m benchmarks --visibility-runs 0 --workflows {workflows}"
+            f" --sequential {sequential}".split(),
             cwd=tree,
             env={**os.environ, "PYTHONPATH": f"{tree}:{tree / 'streams'}", "BENCH_OUT": out.name},
             check=True,

@@ -25,30 +25,47 @@ class ActivityCounters:
 
     def __init__(self, namespace: str, task_queue: str, activity_types: Collection[str]) -> None:
         self._queue = queue = (namespace, task_queue)
-        self._types = frozenset(activity_types)
+        self._types = {kind: _OfType(queue, kind) for kind in activity_types}
+        self._unknown: _OfType | None = None
         self.heartbeats = metrics.HEARTBEATS.labels(*queue)
         self.cancellations = metrics.CANCELLATIONS.labels(*queue)
         self.handed_on = metrics.HANDED_ON.labels(*queue)
-        for kind in activity_types:
-            metrics.ACTIVITY_STARTS.labels(*queue, kind)
-            for outcome in OUTCOMES:
-                metrics.ACTIVITY_OUTCOMES.labels(*queue, kind, outcome)
         for reason in SERVICE_REASONS:
             metrics.DEAD_LETTERS.labels(*queue, "activities", reason)
 
     def started(self, task: ActivityTask, now_ms: int) -> None:
         """An attempt has a slot."""
-        kind = metrics.label_of(task.activity_type, self._types)
-        metrics.ACTIVITY_STARTS.labels(*self._queue, kind).inc()
+        kind = self._of(task.activity_type)
+        kind.starts.inc()
         if task.current_attempt_scheduled_time_ms:
             waited_ms = max(0, now_ms - task.current_attempt_scheduled_time_ms)
-            metrics.ACTIVITY_WAIT.labels(*self._queue, kind).observe(waited_ms / 1000)
+            kind.wait_seconds.observe(waited_ms / 1000)
 
     def ended(self, activity_type: str, outcome: str, seconds: float) -> None:
-        """An attempt is over. outcome: completed, failed, canceled, async."""
-        kind = metrics.label_of(activity_type, self._types)
-        metrics.ACTIVITY_OUTCOMES.labels(*self._queue, kind, outcome).inc()
-        metrics.ACTIVITY_SECONDS.labels(*self._queue, kind).observe(max(0.0, seconds))
+        """An attempt is over. outcome: one of `OUTCOMES`."""
+        kind = self._of(activity_type)
+        kind.outcomes[outcome].inc()
+        kind.run_seconds.observe(max(0.0, seconds))
+
+    def _of(self, activity_type: str) -> _OfType:
+        found = self._types.get(activity_type) or self._unknown
+        if found is None:
+            found = self._unknown = _OfType(self._queue, metrics.UNKNOWN)
+        return found
+
+
+class _OfType:
+    """Metrics of one activity type, bound once: finding a child by its labels takes longer than
+    to count.
+    """
+
+    def __init__(self, queue: tuple[str, str], kind: str) -> None:
+        self.starts = metrics.ACTIVITY_STARTS.labels(*queue, kind)
+        self.wait_seconds = metrics.ACTIVITY_WAIT.labels(*queue, kind)
+        self.run_seconds = metrics.ACTIVITY_SECONDS.labels(*queue, kind)
+        self.outcomes = {
+            outcome: metrics.ACTIVITY_OUTCOMES.labels(*queue, kind, outcome) for outcome in OUTCOMES
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter
+
 from odradek.config import Settings
 from odradek.log_fields import log_fields
 from odradek.visible_text import visible_lines
@@ -49,8 +51,6 @@ IDS = (
     "request",
 )
 _RENAMED = {"workflow_run_id": "run_id", "workflow_namespace": "namespace"}
-#: Attributes that every record has: what is beside them came with `extra=`.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _OURS = frozenset(
     {
         "temporal_workflow",
@@ -70,42 +70,43 @@ class TextFormatter(logging.Formatter):
         return visible_lines(super().format(record))
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(BaseJsonFormatter):
     """One JSON object a line. `extra=` of a call comes along under its own names, as text if
     JSON has no form for it. fields: ids of the process, for lines that know none themselves.
     """
 
     def __init__(self, fields: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
+        super().__init__(reserved_attrs=[*RESERVED_ATTRS, *_OURS])
         self._fields = fields or {}
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Called by logging."""
-        moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-        line: dict[str, Any] = {
-            "time": moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        """Called by the library."""
+        time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         ids = {**self._fields, **ids_of(record)}
-        line.update((name, ids[name]) for name in IDS if ids.get(name) not in (None, ""))
-        line.update(_span())
-        for name, value in vars(record).items():
-            if name not in _STANDARD and name not in _OURS and name not in IDS and name not in line:
-                line[name] = value
-        if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            line["stack"] = self.formatStack(record.stack_info)
-        return clean_text(_object(line))  # a lone surrogate becomes JSON's own escape of it
+        log_data.update(
+            time=time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            level=record.levelname.lower(),
+            logger=record.name,
+            message=record.getMessage(),
+        )
+        log_data.update((name, ids[name]) for name in IDS if ids.get(name) not in (None, ""))
+        log_data.update(_span())
+        more: dict[str, Any] = {}
+        super().add_fields(more, record, message_dict)
+        names = {"exc_info": "exception", "stack_info": "stack"}
+        for name, value in more.items():
+            if name not in IDS:
+                log_data.setdefault(names.get(name, name), value)
 
-
-def _object(line: dict[str, Any]) -> str:
-    try:
-        return _json(line)
-    except Exception:  # somewhere in it is NaN, a key that is no text, a circle, what has no text
-        return _json({name: _plain(value) for name, value in line.items()})
+    def serialize_log_record(self, log_data: dict[str, Any]) -> str:
+        """A line must never be lost over what was given with it, nor be what JSON is not."""
+        try:
+            text = _json(log_data)
+        except Exception:  # NaN, a key that is no text, a circle, what has no text
+            text = _json({name: _plain(value) for name, value in log_data.items()})
+        return clean_text(text)  # a lone surrogate becomes JSON's own escape of it
 
 
 def _json(value: Any) -> str:
@@ -113,7 +114,7 @@ def _json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value, or else its text. A line must never be lost over what was given with it."""
+    """The value, or else its text."""
     try:
         _json(value)
         return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import math
 import shutil
@@ -19,16 +20,13 @@ from typing import Any
 import msgspec
 
 from odradek.cli.payloads import Unreadable
-from odradek.cli.style import HEADING, Painted, heading, paint
-from odradek.cli.width import cut, width_of
+from odradek.cli.style import Painted, heading, paint, rich_style, style
 from odradek.visible_text import IN_JSON
 
 NONE = "none"
 FORMS = ("text", "table", "json", "jsonl", NONE)
 # What a column is cut to on a terminal, at least.
 _NARROWEST = 12
-# What a column may take without regard to what most of its cells take.
-_WIDE = 80
 _VISIBLE = (
     IN_JSON
     | {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
@@ -150,10 +148,10 @@ def print_many(
 def print_fields(fields: dict[str, Any]) -> None:
     """Names and values in two columns; empty ones are left out."""
     shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
-    width = max((width_of(name) for name in shown), default=0)
+    width = max(map(len, shown), default=0)
     for name, value in shown.items():
         text = painted(value) if isinstance(value, str) else json_text(value)
-        print(f"{name}{' ' * (width - width_of(name))}  {text}")
+        print(f"{name:<{width}}  {text}")
 
 
 def print_heading(text: str) -> None:
@@ -173,49 +171,39 @@ def print_table(
     widths: Sequence[int] = (),
     headed: bool = True,
 ) -> list[int]:
-    """Columns as wide as they need to be, which one long cell does not decide; their widths, so
-    that more rows can follow. On a terminal the last column is cut to its width.
+    """Columns as wide as their widest cell, and `widths` at least; their widths, so that more
+    rows can follow. On a terminal the last column is cut to its width.
     """
-    texts = [[visible(cell) for cell in row] for row in rows]
-    least = list(widths) or [0] * len(header)
-    shown = [header, *texts] if headed else texts
-    used = [
-        _width([width_of(row[column]) for row in shown], least[column])
-        for column in range(len(header))
-    ]
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    room = limit - sum(used[:-1]) - 2 * (len(used) - 1) if limit else 0
-    if headed:
-        _print_row(header, [HEADING] * len(header), used, room)
-    for row, text in zip(rows, texts, strict=True):
-        _print_row(
-            text, [cell.color if isinstance(cell, Painted) else 0 for cell in row], used, room
-        )
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    texts = [[Text(visible(cell), style=rich_style(cell)) for cell in row] for row in rows]
+    names = [[cell_len(name) for name in header]] if headed else []
+    columns = zip(*names, *([cell_len(text.plain) for text in row] for row in texts), strict=True)
+    used = [max(column) for column in columns] or [0] * len(header)
+    used = [max(pair) for pair in zip(used, widths or used, strict=True)]
+    room = shutil.get_terminal_size().columns - sum(used[:-1]) - 2 * (len(used) - 1)
+    cut = sys.stdout.isatty() and _NARROWEST <= room < used[-1]
+    table = Table(
+        box=None, show_header=headed, header_style="", pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for name, width in zip(header, [*used[:-1], room if cut else used[-1]], strict=True):
+        table.add_column(Text(name, "magenta"), no_wrap=True, width=width)
+    for row in texts:
+        table.add_row(*row)
+    console = Console(
+        file=io.StringIO(),
+        width=sum(used) + 2 * len(used),
+        color_system="standard" if style().color else None,
+        force_terminal=style().color,
+        no_color=not style().color,
+    )
+    console.print(table, highlight=False)
+    for line in console.file.getvalue().splitlines():  # type: ignore[attr-defined]
+        print(line.rstrip())
     return used
-
-
-def _width(lengths: Sequence[int], least: int) -> int:
-    """How wide a column is: as its widest cell, but one that is far longer than most moves its
-    own row alone.
-    """
-    usual = max(_WIDE, least or 2 * sorted(lengths)[(len(lengths) - 1) // 2]) if lengths else 0
-    return max([least, *(length for length in lengths if length <= usual)])
-
-
-def _print_row(
-    texts: Sequence[str], colors: Sequence[int], widths: Sequence[int], room: int
-) -> None:
-    """room: for the last column on a terminal; the spaces between columns and behind the last
-    text have no color.
-    """
-    *first, last = texts
-    if room >= _NARROWEST:
-        last = cut(last, room)
-    cells = [
-        paint(text, color) + " " * (width - width_of(text))
-        for text, color, width in zip(first, colors, widths, strict=False)
-    ]
-    print("  ".join([*cells, paint(last, colors[-1])]).rstrip())
 
 
 def text_of(value: Any) -> str:

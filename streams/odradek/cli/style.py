@@ -87,6 +87,21 @@ def _wants_color(wanted: str) -> bool:
     )
 
 
+_RICH = {
+    RED: "red",
+    GREEN: "green",
+    YELLOW: "yellow",
+    BLUE: "blue",
+    MAGENTA: "magenta",
+    FAINT: "dim",
+}
+
+
+def rich_style(text: str) -> str:
+    """The color of a text as `rich` names it."""
+    return _RICH.get(text.color, "") if isinstance(text, Painted) else ""
+
+
 def paint(text: str, color: int) -> str:
     """The text in a color, if colors are on. It must be visible already: see
     `odradek.cli.output.visible`.

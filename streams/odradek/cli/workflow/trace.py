@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
+
 from odradek.cli.app import Commands, add_command
 from odradek.cli.common import cluster_options, with_client
 from odradek.cli.output import is_json, output_options, print_fields, print_heading, visible
 from odradek.cli.status import ONE_WORKFLOW, CommandFailedError, UsageError
 from odradek.cli.style import Painted, heading, paint
-from odradek.cli.width import cut, width_of
 from odradek.cli.workflow.options import add_one, handle_of
 from odradek.cli.workflow.trace_state import Line, TracedRun
 from odradek.client import Client, RPCError, WorkflowHandle
@@ -172,6 +173,8 @@ def _cut(line: Line, width: int) -> Line:
 def _cut_parts(line: Line, width: int) -> Iterator[str]:
     left = width
     for part in line:
-        text = cut(visible(part), left)
-        left -= width_of(text)
+        text = visible(part)
+        if cell_len(text) > left:
+            text = set_cell_size(text, max(left - 1, 0)) + "…"
+        left -= cell_len(text)
         yield Painted(text, part.color) if isinstance(part, Painted) else text
