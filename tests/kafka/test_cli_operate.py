@@ -5,12 +5,10 @@ worker and one server for all tests; each has its own workflow ids.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
 import os
-import re
 import secrets
 import signal
 import subprocess
@@ -25,8 +23,6 @@ import pytest
 from confluent_kafka import Producer
 
 from odradek import cli
-from odradek.cli import kafka as cli_kafka
-from odradek.client import Client, RPCError, RPCStatusCode, WorkflowExecutionStatus
 from odradek.config import Settings
 from odradek.kafka.admin import ClusterAdmin
 from odradek.kafka.client_config import producer_config
@@ -36,7 +32,7 @@ from odradek.wire.events import SignalWorkflow
 from odradek.wire.headers import headers_for
 from odradek.wire.partitioner import partition_for
 from odradek.wire.topics import Topics
-from tests.support.server import accepted, get
+from tests.support.server import get
 from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(240)
@@ -237,127 +233,7 @@ def test_list_and_count(odradek: Run) -> None:
     assert counted == {"count": "3", "groups": [{"groupValues": ["Parcel"], "count": "3"}]}
 
 
-def test_lists_that_cannot_be_had(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = odradek("workflow", "list", "--query", "WorkflowTipe = 'x'")
-    assert (
-        done.returncode == 2
-        and "column 1" in done.stderr
-        and "WorkflowType" in done.stderr
-        and done.stderr.count("\n") == 1
-    )
-    done = odradek("workflow", "count", "--server-address", "127.0.0.1:1")
-    assert (
-        done.returncode == 3
-        and "http://127.0.0.1:1" in done.stderr
-        and "server_address" in done.stderr
-    )
-    monkeypatch.delenv("ODRADEK_SERVER_TOKEN")
-    done = odradek("workflow", "count")
-    assert done.returncode == 2 and "server_token" in done.stderr
-    assert odradek("workflow", "count", "--api-key", TOKEN).returncode == 0
-    monkeypatch.setenv("ODRADEK_API_KEY", TOKEN)
-    assert odradek("workflow", "count").returncode == 0
-    monkeypatch.delenv("ODRADEK_SERVER_ADDRESS")
-    done = odradek("workflow", "list")
-    assert (
-        done.returncode == 3
-        and "`server_address` names none" in done.stderr
-        and done.stderr.count("\n") == 1
-    )
-
-
-async def test_lists_of_the_client(world: World, odradek: Run) -> None:
-    await asyncio.to_thread(started, odradek, "client-1", "client-2")
-    filter = "WorkflowId STARTS_WITH 'client-'"
-    query = f"{filter} ORDER BY WorkflowId"
-    await asyncio.to_thread(shown, odradek, query, 2)
-    async with await Client.connect(settings=world.settings) as client:
-        found = [one async for one in client.list_workflows(query, page_size=1)]
-        assert [one.id for one in found] == ["client-1", "client-2"] and found[
-            0
-        ].task_queue == QUEUE
-        assert (
-            found[0].status is WorkflowExecutionStatus.RUNNING
-            and (await client.count_workflows(filter)).count == 2
-        )
-        histories = [one async for one in client.list_workflows(query).map_histories()]
-        assert [(one.workflow_id, one.run_id) for one in histories] == [
-            (one.id, one.run_id) for one in found
-        ]
-        with pytest.raises(RPCError, match="column 1") as caught:
-            await client.count_workflows("Nothing = 1")
-        assert caught.value.status is RPCStatusCode.INVALID_ARGUMENT
-
-
 # --- one workflow
-
-
-def test_what_is_known_of_one(odradek: Run) -> None:
-    done = odradek(
-        "workflow", "signal-with-start", "-w", "one", "--type", "Parcel", "-t", QUEUE, "-i", '"a book"',
-        "--signal-name", "address", "--signal-input", '"Prague"', "-o", "json",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    run_id = json.loads(done.stdout)["runId"]
-    assert json.loads(odradek("workflow", "query", "-w", "one", "--name", "told").stdout) == [
-        "Prague"
-    ]
-    stack = ("workflow", "stack", "-w", "one")
-    until(
-        lambda: "wait_condition" in odradek(*stack).stdout
-    )  # until then it waits for its activity
-    done = odradek(*stack)
-    assert (
-        done.returncode == 0
-        and "wait_condition" in done.stdout
-        and "cli_workflows.py" in done.stdout
-    )
-    done = odradek("workflow", "describe", "-w", "one")
-    assert done.returncode == 0
-    fields = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line)
-    assert (fields["WorkflowId"], fields["RunId"], fields["Status"], fields["TaskQueue"]) == (
-        "one",
-        run_id,
-        "Running",
-        QUEUE,
-    )
-    detailed = odradek("workflow", "show", "-w", "one", "--detailed").stdout
-    assert "WorkflowExecutionSignaled" in detailed and "Prague" in detailed
-    assert odradek("workflow", "signal", "-w", "one", "--name", "go").returncode == 0
-    followed = odradek(
-        "workflow", "show", "-w", "one", "--follow", "-o", "jsonl"
-    ).stdout.splitlines()
-    assert json.loads(followed[-1])["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED"
-    result = json.loads(odradek("workflow", "result", "-w", "one", "-o", "json").stdout)
-    closed = json.loads(odradek("workflow", "describe", "-w", "one", "-o", "json").stdout)
-    assert result.pop("closeEvent") == closed["closeEvent"] and closed["result"] == ["Prague"]
-    assert closed["closeEvent"]["workflowExecutionCompletedEventAttributes"]["result"] == [
-        ["Prague"]
-    ]
-    expected = {"workflowId": "one", "runId": run_id, "status": "COMPLETED", "result": ["Prague"]}
-    assert expected.items() <= result.items() and result.keys() - expected.keys() == {"namespace"}
-    assert json.loads(
-        odradek("workflow", "query", "-w", "one", "--name", "told", "-o", "json").stdout
-    ) == {"queryResult": [["Prague"]]}
-    done = odradek("workflow", "update", "-w", "one", "--name", "change")
-    assert done.returncode == 1 and "not supported yet" in done.stderr
-
-
-def test_results_that_are_none(odradek: Run) -> None:
-    started(odradek, "ended")
-    assert odradek("workflow", "terminate", "-w", "ended", "--reason", "no more").returncode == 0
-    done = odradek("workflow", "result", "-w", "ended", "-o", "json")
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    told = json.loads(done.stdout)
-    assert (told["workflowId"], told["status"], told["failure"]) == (
-        "ended",
-        "TERMINATED",
-        {"message": "no more"},
-    )
-    assert (
-        told["closeEvent"]["workflowExecutionTerminatedEventAttributes"]["reason"] == "no more"
-        and "result" not in told
-    )
 
 
 # --- batches
@@ -423,62 +299,7 @@ def test_a_batch_says_what_it_hits_and_asks(odradek: Run) -> None:
     assert done.returncode == 0 and "cancel requested: 0" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "give --workflow-id"),
-        (["-w", "x", "--query", "y"], "give --workflow-id"),
-        (["--query", " "], "is empty"),
-        (["--query", "x", "-r", "run"], "--run-id"),
-        (["-w", "x", "--rps", "5"], "--rps"),
-        (["--query", "WorkflowTipe = 'x'", "--yes"], "column 1"),
-        (["--query", "GROUP BY WorkflowType", "--yes"], "GROUP BY"),
-        (["--query", "ORDER BY StartTime", "--yes"], "--query has no condition"),
-        (["--query", "order by StartTime DESC", "--yes"], "--query has no condition"),
-    ],
-)
-def test_batches_that_are_wrong(arguments: list[str], said: str, odradek: Run) -> None:
-    done = odradek("workflow", "terminate", *arguments)
-    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, (
-        done.stderr
-    )
-
-
-def test_a_batch_that_fails_in_part(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure of one run is that run's; the others are done, the status says that not all were."""
-    from odradek.client import WorkflowHandle
-
-    started(odradek, "part-1", "part-2", "part-3")
-    shown(odradek, "WorkflowId STARTS_WITH 'part-'", 3)
-    cancel = WorkflowHandle.cancel
-
-    async def refused(self: Any, **options: Any) -> None:
-        if self.id == "part-2":
-            raise RPCError("no room", RPCStatusCode.RESOURCE_EXHAUSTED)
-        await cancel(self, **options)
-
-    monkeypatch.setattr(WorkflowHandle, "cancel", refused)
-    done = odradek(
-        "workflow", "cancel", "--query", "WorkflowId STARTS_WITH 'part-'", "--yes", "-o", "json"
-    )
-    told = json.loads(done.stdout)
-    assert done.returncode == 1 and (told["done"], told["failed"]) == (2, 1)
-    assert [(one["workflowId"], one["message"]) for one in told["failures"]] == [
-        ("part-2", "no room (RESOURCE_EXHAUSTED)")
-    ]
-    assert "1 of 3 failed" in done.stderr
-
-
 # --- parked, deleted
-
-
-def test_unpark_of_a_run_that_is_not_parked(odradek: Run) -> None:
-    started(odradek, "healthy")
-    assert json.loads(odradek("workflow", "query", "-w", "healthy", "--name", "told").stdout) == []
-    done = odradek("workflow", "unpark", "-w", "healthy")
-    assert (
-        done.returncode == 1 and done.stdout == "" and "'healthy' is not parked" in done.stderr
-    ), done.stderr
 
 
 def test_unpark(odradek: Run, tmp_path: Path) -> None:
@@ -561,103 +382,6 @@ def test_task_queue(odradek: Run) -> None:
     assert done.returncode == 4 and "never used" in done.stderr
     done = odradek("task-queue", "list", "--namespace", "never")
     assert done.returncode == 4 and "never used" in done.stderr
-
-
-def test_rates_and_age_of_a_queue_that_nobody_serves(world: World, odradek: Run) -> None:
-    asked = 0
-    for number in range(3):
-        arguments = (
-            "-w",
-            f"later-{number}",
-            "--type",
-            "Parcel",
-            "-t",
-            "later",
-            "-i",
-            '"x"',
-            "--rpc-timeout",
-            "300ms",
-        )
-        done, times = accepted(odradek, "workflow", "start", *arguments)
-        assert done.returncode == 0
-        asked += times
-    described = json.loads(
-        odradek("task-queue", "describe", "-t", "later", "--interval", "300ms", "-o", "json").stdout
-    )
-    rates = described["rates"]["workflow"]
-    assert (
-        described["served"] is False
-        and rates["dispatch_rate"] == 0
-        and 0 < rates["backlog_age_ms"] < 120_000
-    )
-    assert rates["interval_ms"] >= 300 and described["rates"]["activity"] is None
-    lag = described["lag"]
-    assert 3 <= lag <= asked and sum(one["lag"] for one in described["partitions"]) == lag, (
-        "all of it waits: nobody ever served it"
-    )
-    (line,) = [
-        line.split()
-        for line in odradek("task-queue", "list").stdout.splitlines()
-        if line.startswith("later ")
-    ]
-    assert line[5] == str(lag)
-
-
-def test_delete_of_a_queue_with_inputs_that_nobody_applied(world: World, odradek: Run) -> None:
-    start = (
-        "workflow",
-        "start",
-        "-w",
-        "early",
-        "--type",
-        "Parcel",
-        "-t",
-        "unborn",
-        "-i",
-        '"x"',
-        "--rpc-timeout",
-        "1s",
-    )
-    done, times = accepted(odradek, *start)
-    assert done.returncode == 0
-    assert (
-        odradek(
-            "workflow", "describe", "-w", "early", "-t", "unborn", "--rpc-timeout", "200ms"
-        ).returncode
-        == 3
-    )
-    done = odradek("task-queue", "delete", "-t", "unborn", "--yes")
-    assert done.returncode == 1 and "--force" in done.stderr, done.stderr
-    inputs = int(re.findall(r"(\d+) inputs lie unapplied and would be lost", done.stderr)[0])
-    assert 1 <= inputs <= times
-    assert (
-        Topics(world.settings.namespace).events("unborn")
-        in ClusterAdmin(world.settings).topic_names()
-    )
-    told = json.loads(
-        odradek("task-queue", "delete", "-t", "unborn", "--yes", "--force", "-o", "json").stdout
-    )
-    assert told["unappliedInputs"] == inputs and len(told["topics"]) == 2
-
-
-def test_delete_of_a_queue_whose_work_is_done_needs_no_force(world: World, odradek: Run) -> None:
-    worker = world.worker("done-with")
-    try:
-        started(odradek, "over", queue="done-with")
-        assert odradek("workflow", "terminate", "-w", "over").returncode == 0
-        shown(odradek, "TaskQueue = 'done-with' AND ExecutionStatus = 'Terminated'", 1)
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(60) == 0
-    finally:
-        worker.kill()
-        worker.wait(20)
-
-    def deleted() -> bool:  # a member that could not say goodbye counts as living for some seconds
-        done = odradek("task-queue", "delete", "-t", "done-with", "--yes")
-        assert "unapplied" not in done.stderr
-        return done.returncode == 0
-
-    until(deleted)
 
 
 def test_delete_of_a_task_queue(world: World, odradek: Run) -> None:
@@ -749,41 +473,6 @@ def test_topic(odradek: Run) -> None:
     )
     done = odradek("topic", "-w", "nobody")
     assert done.returncode == 4 and "no record of workflow 'nobody'" in done.stderr
-
-
-def test_topic_follows(world: World, odradek: Run) -> None:
-    started(odradek, "followed")
-    command = [
-        sys.executable,
-        "-m",
-        "odradek.cli",
-        "topic",
-        "-w",
-        "followed",
-        "--follow",
-        "-o",
-        "jsonl",
-    ]
-    process = subprocess.Popen(
-        command,
-        env=world.environment,
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["kind"] == "StartWorkflow"
-        assert odradek("workflow", "signal", "-w", "followed", "--name", "go").returncode == 0
-        for line in process.stdout:
-            if json.loads(line)["kind"] == "WorkflowResult":
-                break
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_dead_letters(world: World, odradek: Run) -> None:
@@ -898,17 +587,3 @@ def test_dead_letter_without_an_id_counts_once(world: World, odradek: Run) -> No
     ) == ["here"]
     told = json.loads(odradek("dead-letter", "redrive", *of_shell, "--yes").stdout)
     assert (len(told["redriven"]), len(told["leftOut"])) == (0, 2)
-
-
-def test_no_broker(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_kafka, "_ADMIN_TIMEOUT_S", 1.0)
-    for command in (
-        ("task-queue", "list"),
-        ("topic", "-w", "x"),
-        ("dead-letter", "list"),
-        ("workflow", "describe", "-w", "x"),
-    ):
-        done = odradek(*command, "--address", "127.0.0.1:1")
-        assert (
-            done.returncode == 3 and "127.0.0.1:1" in done.stderr and done.stderr.count("\n") == 1
-        ), command

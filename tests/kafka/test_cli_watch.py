@@ -5,14 +5,8 @@ in `test_cli_operate.py`.
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import pty
 import re
-import select
-import signal
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -22,7 +16,6 @@ import pytest
 
 from tests.kafka.test_cli_operate import (
     QUEUE,
-    REPOSITORY,
     TOKEN,
     Run,
     World,
@@ -37,10 +30,6 @@ __all__ = ["odradek", "world"]
 
 pytestmark = pytest.mark.timeout(240)
 ESCAPES = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "odradek.cli", *arguments]
 
 
 def in_a_pipe(world: World, *arguments: str) -> subprocess.Popen[str]:
@@ -63,6 +52,10 @@ def attempt_of(odradek: Run, workflow_id: str) -> int:
         ).stdout
     )
     return int((described.get("pendingActivities") or [{}])[0].get("attempt", 0))
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "odradek.cli", *arguments]
 
 
 def fields(text: str) -> dict[str, str]:
@@ -113,198 +106,6 @@ def test_trace(world: World, odradek: Run, tmp_path: Path) -> None:
     assert (
         json.loads(odradek("workflow", "describe", "-w", "visit", "-o", "json").stdout)["result"]
         == "opened"
-    )
-
-
-def traced_until_ctrl_c(world: World, odradek: Run, workflow_id: str) -> str:
-    """What a trace in a pipe says that is interrupted some attempts later. It waits for the
-    owner's last word for two seconds at most.
-    """
-    tracing = in_a_pipe(world, "workflow", "trace", "-w", workflow_id)
-    try:
-        assert tracing.stdout is not None
-        assert select.select([tracing.stdout], [], [], 60)[0], (
-            "the summary, which it writes once it is connected"
-        )
-        connected = attempt_of(odradek, workflow_id)
-        until(lambda: attempt_of(odradek, workflow_id) > connected + 2)
-        tracing.send_signal(signal.SIGINT)
-        out, err = tracing.communicate(timeout=60)
-    finally:
-        tracing.kill()
-        tracing.communicate()
-    assert tracing.returncode == 130 and err == "odradek: interrupted\n"
-    return out
-
-
-def test_trace_at_ctrl_c_says_what_waits(world: World, odradek: Run, tmp_path: Path) -> None:
-    started(odradek, "closed-door", type="Visit", argument=str(tmp_path / "none"))
-    until(lambda: attempt_of(odradek, "closed-door") > 2)
-    out = until(
-        lambda: (
-            out
-            if "nobody opens" in (out := traced_until_ctrl_c(world, odradek, "closed-door"))
-            else ""
-        )
-    )
-    assert " ╪ ▷ Visit (" in out and re.search(
-        r"┼ [•▷] ring \(.*\d+ attempts\)\n │   │   Failure: nobody opens", out
-    ), out
-    assert (
-        odradek("workflow", "terminate", "-w", "closed-door", "--reason", "enough").returncode == 0
-    )
-    done = odradek("workflow", "trace", "-w", "closed-door")
-    assert (
-        done.returncode == 1
-        and "is TERMINATED" in done.stderr
-        and "Termination reason: enough" in done.stdout
-    )
-    assert odradek("workflow", "trace", "-w", "nobody", "-t", QUEUE).returncode == 4
-
-
-def test_trace_on_a_terminal_is_drawn_anew(world: World, odradek: Run) -> None:
-    started(odradek, "watched")
-    reading, writing = pty.openpty()
-    environment = world.environment | {"TERM": "xterm", "NO_COLOR": ""}
-    tracing = subprocess.Popen(
-        command("workflow", "trace", "-w", "watched"),
-        env=environment,
-        cwd=REPOSITORY,
-        stdout=writing,
-        stderr=writing,
-    )
-    os.close(writing)
-    written = ""
-
-    def more() -> bool:
-        nonlocal written
-        if select.select([reading], [], [], 0.2)[0]:
-            try:
-                written += os.read(reading, 65_536).decode("utf-8", "ignore")
-            except OSError:  # the other end has been closed
-                return True
-        return tracing.poll() is not None
-
-    try:
-        until(lambda: more() or written.count("\x1b[0J") >= 2)
-        assert "\x1b[34m▷\x1b[0m Parcel" in written and "\x1b[35mProgress:\x1b[0m" in written
-        assert odradek("workflow", "signal", "-w", "watched", "--name", "go").returncode == 0
-        until(more)
-        assert tracing.wait(60) == 0
-    finally:
-        tracing.kill()
-        tracing.wait(20)
-        os.close(reading)
-    last = ESCAPES.sub("", written.rpartition("\x1b[0J")[2]).splitlines()
-    assert last[0].startswith(" ╪ ✓ Parcel") and last[2].startswith(" │   ┼ ✓ pack"), written
-
-
-def test_metadata(odradek: Run, tmp_path: Path) -> None:
-    started(odradek, "told", type="Visit", argument=str(tmp_path / "none"))
-    until(lambda: "before the door" in odradek("workflow", "metadata", "-w", "told").stdout)
-    out = odradek("workflow", "metadata", "-w", "told").stdout
-    assert (
-        re.search(r"^whom +who is asked$", out, re.MULTILINE)
-        and out.startswith("Type  Visit\n")
-        and "__stack_trace" in out
-    )
-    started(odradek, "parcel-told")
-    metadata = json.loads(
-        odradek("workflow", "metadata", "-w", "parcel-told", "-o", "json").stdout
-    )["queryResult"][0]
-    assert [one["name"] for one in metadata["definition"]["signalDefinitions"]] == ["address", "go"]
-    assert odradek("workflow", "terminate", "-w", "told").returncode == 0
-    done = odradek("workflow", "metadata", "-w", "told", "--reject-condition", "not_open")
-    assert done.returncode == 1 and "rejected" in done.stderr.lower()
-
-
-def test_described_raw_and_with_other_times(odradek: Run) -> None:
-    assert (
-        odradek(
-            "workflow",
-            "start",
-            "-w",
-            "raw",
-            "--type",
-            "Parcel",
-            "-t",
-            QUEUE,
-            "-i",
-            '"x"',
-            "--memo",
-            'note="fragile"',
-        ).returncode
-        == 0
-    )
-    assert re.fullmatch(
-        r"now|\d+ seconds? ago",
-        fields(odradek("workflow", "describe", "-w", "raw").stdout)["StartTime"],
-    )
-    iso = fields(odradek("workflow", "describe", "-w", "raw", "--time-format", "iso").stdout)[
-        "StartTime"
-    ]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", iso)
-    told = fields(odradek("workflow", "describe", "-w", "raw", "--raw").stdout)
-    assert told["workflowExecutionInfo.status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING"
-    assert base64.b64decode(told["workflowExecutionInfo.memo.fields.note.data"]) == b'"fragile"'
-    assert (
-        "\x1b[34mRunning\x1b[0m"
-        in odradek("workflow", "describe", "-w", "raw", "--color", "always").stdout
-    )
-    shown(odradek, "WorkflowId = 'raw'", 1)
-    done = odradek(
-        "workflow",
-        "list",
-        "--query",
-        "WorkflowId = 'raw'",
-        "--color",
-        "always",
-        "--time-format",
-        "raw",
-    )
-    assert "\x1b[34mRunning\x1b[0m" in done.stdout and "+0000 UTC" in done.stdout
-
-
-def test_payloads_with_metadata_of_their_own(odradek: Run) -> None:
-    in_base64 = base64.b64encode('"knižka"'.encode()).decode()
-    done = odradek(
-        "workflow", "start", "-w", "inputs", "--type", "Parcel", "-t", QUEUE, "-i", in_base64, "--input-base64",
-        "--input-meta", "origin=shop",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    done = odradek(
-        "workflow",
-        "signal",
-        "-w",
-        "inputs",
-        "--name",
-        "address",
-        "-i",
-        '"Brno"',
-        "--input-meta",
-        "origin=desk",
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(odradek("workflow", "query", "-w", "inputs", "--name", "told").stdout) == [
-        "Brno"
-    ], "the workflow reads it as ever"
-    events = json.loads(odradek("workflow", "show", "-w", "inputs", "-o", "json").stdout)["events"]
-    (start,) = events[0]["workflowExecutionStartedEventAttributes"]["input"]["payloads"]
-    assert (
-        base64.b64decode(start["data"]).decode() == '"knižka"'
-        and base64.b64decode(start["metadata"]["origin"]) == b"shop"
-    )
-    (signalled,) = [one for one in events if "workflowExecutionSignaledEventAttributes" in one]
-    (payload,) = signalled["workflowExecutionSignaledEventAttributes"]["input"]["payloads"]
-    assert {name: base64.b64decode(text) for name, text in payload["metadata"].items()} == {
-        "encoding": b"json/plain",
-        "origin": b"desk",
-    }
-    assert (
-        odradek(
-            "workflow", "signal", "-w", "inputs", "--name", "address", "-i", "{", "--input-base64"
-        ).returncode
-        == 2
     )
 
 
@@ -408,70 +209,3 @@ def test_batches_of_the_server(world: World, odradek: Run) -> None:
     assert jobs[:2] == ["slow", "all"]
     assert odradek("batch", "terminate", "--job-id", "slow", "--reason", "again").returncode == 4
     assert odradek("batch", "describe", "--job-id", "none").returncode == 4
-
-
-def test_operator(world: World, odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert odradek("operator", "cluster", "health").stdout == "SERVING\n"
-    described = json.loads(odradek("operator", "cluster", "describe", "-o", "json").stdout)
-    assert described["persistenceStore"] == "kafka" and described["clusterId"]
-    assert (
-        odradek("operator", "cluster", "describe", "--detail").stdout.splitlines()[1].split()[3]
-        == described["clusterId"]
-    )
-    assert (
-        odradek("operator", "cluster", "system").stdout.splitlines()[0].startswith("SERVER VERSION")
-    )
-    told = fields(odradek("operator", "namespace", "describe").stdout)
-    assert told["NamespaceInfo.Name"] == world.settings.namespace
-    assert (
-        odradek("operator", "namespace", "list").stdout
-        == odradek("operator", "namespace", "describe", told["NamespaceInfo.Name"]).stdout
-    )
-    assert odradek("operator", "namespace", "describe", "elsewhere").returncode == 4
-    started(odradek, "attribute")
-    done = odradek(
-        "workflow",
-        "start",
-        "-w",
-        "zoned",
-        "--type",
-        "Parcel",
-        "-t",
-        QUEUE,
-        "-i",
-        '"x"',
-        "--search-attribute",
-        'Zone="north"',
-    )
-    assert done.returncode == 0, done.stderr
-    shown(odradek, "WorkflowId = 'zoned'", 1)
-    rows = [
-        line.split() for line in odradek("operator", "search-attribute", "list").stdout.splitlines()
-    ]
-    assert rows.index(["Zone", "Keyword"]) > rows.index(["WorkflowId", "Keyword"]), (
-        "those of runs behind the system's"
-    )
-    done = odradek("operator", "cluster", "health", "--server-address", "127.0.0.1:1")
-    assert done.returncode == 3 and done.stderr.count("\n") == 1
-
-
-def test_one_type_of_tasks_of_a_queue(odradek: Run) -> None:
-    started(odradek, "typed")
-    line = ("task-queue", "describe", "-t", QUEUE, "--interval", "0")
-    until(
-        lambda: (
-            len({one["kind"] for one in json.loads(odradek(*line, "-o", "json").stdout)["members"]})
-            == 2
-        )
-    )
-    activity = json.loads(odradek(*line, "--task-queue-type", "activity", "-o", "json").stdout)
-    assert {one["kind"] for one in activity["members"]} == {"ACTIVITIES"}
-    assert "partitions" not in activity and activity["activity_partitions"]
-    workflow = odradek(*line, "--task-queue-type", "workflow").stdout
-    assert (
-        "(of workflows)" in workflow
-        and "(of activity tasks)" not in workflow
-        and "ActivityBacklog" not in workflow
-    )
-    both = odradek(*line, "--task-queue-type", "workflow", "--task-queue-type", "activity").stdout
-    assert "(of workflows)" in both and "(of activity tasks)" in both

@@ -128,41 +128,6 @@ async def test_the_server_sees_queues_that_nobody_serves_any_more(
     await _only_what_the_catalog_names(server)
 
 
-async def test_types_that_callers_make_up_are_no_labels(settings: Settings, start: Start) -> None:
-    process = start("processor")
-    await ready(process)
-    known = {"Traced", "Asleep"}
-    async with await Client.connect(settings=settings) as client:
-        for number in range(6):
-            handle = await client.start_workflow(f"MadeUp{number}", id=f"w{number}", task_queue="q")
-        await until_async(
-            lambda: (
-                process.total("odradek_workflow_task_seconds_count", workflow_type="(unknown)") >= 6
-            )
-        )
-        await handle.terminate()
-    await until_async(
-        lambda: process.total("odradek_workflow_starts_total", workflow_type="(unknown)") == 6
-    )
-    await until_async(
-        lambda: (
-            process.total(
-                "odradek_workflow_closes_total", workflow_type="(unknown)", status="TERMINATED"
-            )
-            == 1
-        )
-    )
-    await until_async(
-        lambda: process.total("odradek_workflow_run_seconds_count", workflow_type="(unknown)") == 1
-    )
-    assert {
-        value
-        for _, labels in process.metrics()
-        for name, value in labels
-        if name == "workflow_type"
-    } == known | {"(unknown)"}
-
-
 @pytest.mark.promise("health")
 async def test_a_lane_that_hangs_is_not_live(settings: Settings, start: Start) -> None:
     process = start("processor", ODRADEK_LIVENESS_TIMEOUT="4 s", ODRADEK_DEADLOCK_TIMEOUT="1 s")
@@ -290,11 +255,3 @@ async def test_each_process_of_a_worker_command_serves_at_a_port_of_its_own(star
     assert said["level"] == "info"
     command.kill(15)
     assert command.process.returncode == 0
-
-
-async def test_a_path_that_is_not_there_and_an_end_by_sigterm(start: Start) -> None:
-    process = start("activities", "far")
-    await ready(process)
-    assert process.ask("/nothing")[0] == 404
-    process.kill(15)
-    assert process.process.returncode == 0

@@ -9,34 +9,49 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from odradek import client
 from odradek.client import Client
 from odradek.config import Settings
 from odradek.contrib.opentelemetry import TracingInterceptor
-from odradek.kafka.admin import ClusterAdmin
 from odradek.telemetry import metrics
-from odradek.wire.payload import Payload
 from odradek.wire.topics import Topics
-from odradek.wire.tracing import TRACER_DATA
 from odradek.worker import Worker
-from tests.kafka.telemetry_workflows import Traced, greet, span_facts
+from tests.kafka.telemetry_workflows import Traced, span_facts
 from tests.support.metrics import counted
 from tests.support.until import until_async
 
 REPOSITORY = Path(__file__).parents[2]
 FAR = "far"
+
+
+def read_commands(settings: Settings) -> list[dict[str, str]]:
+    """Headers of the records in `commands` of the far queue."""
+    topic = Topics(settings.namespace).commands(FAR)
+    consumer = Consumer(
+        {"bootstrap.servers": settings.address, "group.id": "x", "enable.auto.commit": False}
+    )
+    found: list[dict[str, str]] = []
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(2)])
+        deadline = time.monotonic() + 20
+        while not found and time.monotonic() < deadline:
+            message = consumer.poll(0.2)
+            if message is not None and message.error() is None:
+                headers: Any = message.headers() or []
+                found.append({name: value.decode() for name, value in headers})
+    finally:
+        consumer.close()
+    return found
 
 
 @pytest.fixture
@@ -63,26 +78,6 @@ def far_spans(settings: Settings, tmp_path: Path) -> Iterator[Path]:
     yield path
     process.kill()
     process.wait(10)
-
-
-def read_commands(settings: Settings) -> list[dict[str, str]]:
-    """Headers of the records in `commands` of the far queue."""
-    topic = Topics(settings.namespace).commands(FAR)
-    consumer = Consumer(
-        {"bootstrap.servers": settings.address, "group.id": "x", "enable.auto.commit": False}
-    )
-    found: list[dict[str, str]] = []
-    try:
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(2)])
-        deadline = time.monotonic() + 20
-        while not found and time.monotonic() < deadline:
-            message = consumer.poll(0.2)
-            if message is not None and message.error() is None:
-                headers: Any = message.headers() or []
-                found.append({name: value.decode() for name, value in headers})
-    finally:
-        consumer.close()
-    return found
 
 
 @pytest.mark.promise("telemetry")
@@ -175,106 +170,4 @@ async def _raw_start_belongs_to_the_producers_trace(
     assert (runs()[0]["trace"], runs()[0]["parent"]) == (trace, span)
 
 
-class _Foreign(client.Interceptor):
-    """Gives every call the trace header of a writer that has another idea of it."""
-
-    def __init__(self, payload: Payload) -> None:
-        self.payload = payload
-
-    def intercept_client(self, next: client.OutboundInterceptor) -> client.OutboundInterceptor:
-        payload = self.payload
-
-        class Outbound(client.OutboundInterceptor):
-            async def start_workflow(self, input: client.StartWorkflowInput) -> Any:
-                input.headers = {TRACER_DATA: payload}
-                return await super().start_workflow(input)
-
-            async def signal_workflow(self, input: client.SignalWorkflowInput) -> None:
-                input.headers = {TRACER_DATA: payload}
-                await super().signal_workflow(input)
-
-            async def query_workflow(self, input: client.QueryWorkflowInput) -> Any:
-                input.headers = {TRACER_DATA: payload}
-                return await super().query_workflow(input)
-
-        return Outbound(next)
-
-
 JSON = b"json/plain"
-FOREIGN = {
-    "encrypted": Payload({"encoding": b"binary/encrypted"}, b"\x00\x01"),
-    "no text": Payload({"encoding": JSON}, b'{"traceparent": 5}'),
-    "half": Payload({"encoding": JSON}, b"[1"),
-    "no map": Payload({"encoding": JSON}, b'["traceparent"]'),
-    "nonsense": Payload({"encoding": JSON}, b'{"traceparent": "00-x-y-z"}'),
-}
-
-
-@pytest.mark.parametrize("what", FOREIGN)
-async def test_no_call_fails_over_a_trace_that_cannot_be_read(
-    settings: Settings, what: str
-) -> None:
-    foreign = await Client.connect(settings=settings, interceptors=[_Foreign(FOREIGN[what])])
-    own = await Client.connect(
-        settings=settings, interceptors=[TracingInterceptor(TracerProvider().get_tracer("tests"))]
-    )
-    try:
-        async with Worker(
-            own, task_queue="near", workflows=[Traced], activities=[greet], max_cached_workflows=0
-        ):
-            handle = await foreign.start_workflow(Traced.run, "near", id="w", task_queue="near")
-            await handle.signal(Traced.say, "bye")
-            assert await handle.query(Traced.said) == "bye"
-            async with asyncio.timeout(60):
-                assert await handle.result() == "hello you, bye"
-    finally:
-        foreign.close()
-        own.close()
-
-
-def test_the_command_takes_interceptors_so_that_its_workflows_belong_to_the_producers_trace(
-    settings: Settings, tmp_path: Path
-) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "odradek.cli",
-        "worker",
-        "tests.kafka.telemetry_workflows:WORKFLOWS",
-        "--task-queue",
-        "near",
-    ]
-    command += [
-        "--interceptor",
-        "odradek.contrib.opentelemetry:TracingInterceptor",
-        "--address",
-        settings.address,
-    ]
-    more = {
-        "ODRADEK_NAMESPACE": settings.namespace,
-        "ODRADEK_PARTITIONS": "2",
-        "ODRADEK_STATE_DIR": str(tmp_path / "near"),
-    }
-    events, trace = Topics(settings.namespace).events("near"), "0af7651916cd43dd8448eb211c80319c"
-    ClusterAdmin(settings).ensure([events, Topics(settings.namespace).commands(FAR)])
-    process = subprocess.Popen(
-        command,
-        env=os.environ | more | {"PYTHONPATH": f"{REPOSITORY / 'streams'}:{REPOSITORY}"},
-        cwd=tmp_path,
-    )
-    try:
-        producer = Producer(
-            {"bootstrap.servers": settings.address, "partitioner": "murmur2_random"}
-        )
-        value = json.dumps({"kind": "StartWorkflow", "workflow_type": "Traced", "input": [FAR]})
-        producer.produce(
-            events, value, "raw", headers=[("traceparent", f"00-{trace}-b7ad6b7169203331-01")]
-        )
-        producer.flush(10)
-        deadline = time.monotonic() + 60
-        while not (found := read_commands(settings)):
-            assert process.poll() is None and time.monotonic() < deadline
-        assert found[0]["traceparent"].startswith(f"00-{trace}-")
-    finally:
-        process.kill()
-        process.wait(10)

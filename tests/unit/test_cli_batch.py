@@ -110,27 +110,3 @@ def test_what_does_not_pass_is_given_up_and_says_how_often_it_was_tried() -> Non
 def test_what_has_nothing_left_to_do_is_skipped(status: str) -> None:
     asked, outcome = run_batch({"a": [status]}, ACTS["unpark"])
     assert (outcome.done, outcome.skipped, outcome.failed, len(asked)) == (0, 1, 0, 1)
-
-
-def test_a_page_of_the_list_is_asked_for_again() -> None:
-    away = RPCError("the server restarts", RPCStatusCode.UNAVAILABLE, b"")
-    asked, outcome = run_batch(
-        {"a": [], "b": [], "c": []}, ACTS["cancel"], lists=[["a", "b"], away, away, ["c"]]
-    )
-    assert outcome.done == 3 and [name for name, _ in asked] == ["a", "b", "c"]
-    with pytest.raises(RPCError, match="restarts"):
-        run_batch({"a": []}, ACTS["cancel"], lists=[["a"], *[away] * 4])
-    wrong = RPCError("column 1", RPCStatusCode.INVALID_ARGUMENT, b"")
-    with pytest.raises(RPCError, match="column 1"):
-        run_batch({}, ACTS["cancel"], lists=[wrong, []])
-
-
-def test_what_is_asked_again_takes_a_turn_of_its_own() -> None:
-    turns: list[int] = []
-
-    async def took(_: Any) -> None:
-        turns.append(1)
-
-    with mock.patch.object(batch._Turns, "next", took):
-        run_batch({"a": ["UNAVAILABLE"], "b": []}, ACTS["cancel"], rps=100)
-    assert len(turns) == 3

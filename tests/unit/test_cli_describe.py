@@ -8,14 +8,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
 
 from odradek import cli
-from odradek.cli import task_queue, times
+from odradek.cli import times
 from odradek.client import Client
-from odradek.web.kafka.facts import ActivityPartitionView, MemberView, PartitionView, QueueDetail
-from odradek.web.kafka.rates import QueueRates, Rates
 from odradek.wire.events import (
     ActivityTaskCompleted,
     ActivityTaskFailed,
@@ -87,25 +84,6 @@ def test_times_are_relative_unless_told_otherwise(owner: Owner, odradek: Run) ->
     )
 
 
-def test_search_attributes_that_cannot_be_read(owner: Owner, odradek: Run) -> None:
-    good = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"gold"')
-    owner.add(
-        summary(
-            "order-1",
-            search_attributes={
-                "Tier": good,
-                "None": Payload({}, b"x"),
-                "Json": Payload(good.metadata, b"{"),
-            },
-        )
-    )
-    assert json.loads(fields(odradek("workflow", "describe")[1])["SearchAttributes"]) == {
-        "Tier": "gold",
-        "None": "unreadable: encoding none, 1 bytes, written by a payload codec",
-        "Json": "unreadable: encoding json/plain, 1 bytes, damaged",
-    }
-
-
 def test_its_colors(owner: Owner, odradek: Run) -> None:
     owner.add(summary("order-1"))
     owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])
@@ -125,14 +103,6 @@ def test_its_colors(owner: Owner, odradek: Run) -> None:
     ), "as in the list"
     assert "\x1b" not in odradek("workflow", "describe", "--color", "never")[1]
     assert "\x1b" not in odradek("workflow", "describe", "--color", "always", "-o", "json")[1]
-
-
-def test_json_has_its_own_times(owner: Owner, odradek: Run) -> None:
-    owner.add(summary("order-1"))
-    owner.descriptions["order-1"] = busy_description(owner.runs["order-1"])
-    told = json.loads(odradek("workflow", "describe", "-o", "json", "--time-format", "relative")[1])
-    assert told["odradek"]["pendingTimers"][0]["dueTime"] == "2026-09-21T14:14:20.000Z"
-    assert told["workflowExecutionInfo"]["startTime"] == "2026-09-21T14:13:20Z"
 
 
 def test_raw(owner: Owner, odradek: Run) -> None:
@@ -235,42 +205,6 @@ def test_what_a_closed_run_ended_with(
         )
 
 
-def test_a_result_that_a_codec_wrote_and_one_that_is_gone(
-    transport: FakeTransport, owner: Owner, odradek: Run
-) -> None:
-    closing(owner, transport, COMPLETED)
-    answer = transport.answers["orders"]
-    secret = Payload({"encoding": b"binary/encrypted"}, b"1234")
-
-    def unreadable(queue: str, record: Any) -> Any:
-        reply = answer(queue, record)
-        if isinstance(record, AwaitResult):
-            reply.result.result = [secret]
-        return reply
-
-    transport.serve("orders", unreadable)
-    told = fields(odradek("workflow", "describe")[1])
-    assert (
-        told["Result"].startswith("unreadable: encoding binary/encrypted, 4 bytes")
-        and told["ResultEncoding"] == "binary/encrypted"
-    )
-    assert (
-        json.loads(odradek("workflow", "describe", "-o", "json")[1])["result"]["data"] == "MTIzNA=="
-    )
-
-    def gone(queue: str, record: Any) -> Any:
-        return (
-            reply_to(record, "NOT_FOUND")
-            if isinstance(record, AwaitResult)
-            else owner.answer(queue, record)
-        )
-
-    transport.serve("orders", gone)
-    out = odradek("workflow", "describe")[1]
-    assert fields(out)["Status"] == "Completed" and "Results" not in out
-    assert "result" not in json.loads(odradek("workflow", "describe", "-o", "json")[1])
-
-
 # --- metadata
 
 METADATA = {
@@ -322,38 +256,6 @@ def test_metadata(owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch) -
     }
 
 
-def test_a_query_that_is_rejected(owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
-    owner.add(summary("order-1", status="TIMED_OUT", close_time_ms=START_MS + 9))
-    line = [
-        "workflow",
-        "query",
-        "-w",
-        "order-1",
-        "-t",
-        "orders",
-        "--name",
-        "state",
-        "--reject-condition",
-        "not_open",
-    ]
-    assert cli.main(line) == 1
-    assert (
-        capsys.readouterr().err
-        == "odradek: query was rejected (--reject-condition), workflow has status: TimedOut\n"
-    )
-
-
-def test_metadata_that_a_codec_wrote(
-    owner: Owner, odradek: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    secret = Payload({"encoding": b"binary/encrypted"}, b"1234")
-    owner.add(summary("order-1"))
-    monkeypatch.setattr(owner, "_query", lambda record, _: reply_to(record, payloads=[secret]))
-    assert odradek("workflow", "metadata")[1].startswith(
-        "unreadable: encoding binary/encrypted, 4 bytes"
-    )
-
-
 # --- show
 
 
@@ -375,36 +277,6 @@ def test_times_and_colors_of_events(owner: Owner, odradek: Run) -> None:
             and "\x1b[32mWorkflowExecutionCompleted\x1b[0m" in out
         )
     assert "\x1b" not in odradek("workflow", "show", "--color", "always", "-o", "jsonl")[1]
-
-
-def test_the_latest_event_first(
-    owner: Owner, odradek: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    owner.add(summary("order-1", status=COMPLETED, close_time_ms=START_MS + 9))
-    ids = [int(line.split()[0]) for line in odradek("workflow", "show")[1].splitlines()[1:]]
-    assert [
-        int(line.split()[0])
-        for line in odradek("workflow", "show", "--reverse")[1].splitlines()[1:]
-    ] == ids[::-1] and ids[0] == 1
-    events = json.loads(odradek("workflow", "show", "--reverse", "-o", "json")[1])["events"]
-    assert (
-        events[0]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED"
-        and events[-1]["eventId"] == "1"
-    )
-    assert (
-        cli.main(["workflow", "show", "-w", "order-1", "-t", "orders", "--reverse", "--follow"])
-        == 2
-    )
-    assert "exclude each other" in capsys.readouterr().err
-
-
-def test_nothing_is_written(owner: Owner, odradek: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    owner.add(summary("order-1"))
-    assert odradek("workflow", "describe", "-o", "none") == (0, "")
-    assert odradek("workflow", "show", "-o", "none") == (0, "")
-    assert cli.main(["workflow", "describe", "-w", "order-2", "-t", "orders", "-o", "none"]) == 4
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1
 
 
 # --- activities that are completed from outside
@@ -448,144 +320,4 @@ def test_fail_an_activity(owner: Owner, odradek: Run) -> None:
     )
 
 
-def test_an_activity_that_nobody_waits_for(
-    owner: Owner, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pending(owner)
-    line = ["activity", "complete", "-w", "order-1", "-a", "other", "--result", "1"]
-    assert cli.main(line) == 4 and "other" in capsys.readouterr().err
-    assert cli.main([*line[:-1], "{"]) == 2 and "is not JSON" in capsys.readouterr().err
-
-
 # --- task queues
-
-
-def queue() -> tuple[QueueDetail, QueueRates]:
-    def member(kind: str) -> MemberView:
-        return MemberView(
-            kind,
-            kind,
-            "orders",
-            f"a-{kind}",
-            "host",
-            1,
-            True,
-            START_MS,
-            [0],
-            ["charge"],
-            ["OrderSaga"],
-            10,
-            1,
-            0,
-            0,
-            0,
-        )
-
-    partitions = [
-        PartitionView(0, 0, 10, 8, 2, "m", "w", "RUNNING", timer_backlog=1),
-        PartitionView(1, 0, 9, 9, 0, "m", "w", "RESTORING"),
-    ]
-    detail = QueueDetail(
-        "orders", True, True, True, 2, 1, 1, 2, 3, 10, 1, 0, 0, 5, 1, "classic", 0,
-        partitions, [ActivityPartitionView(0, 0, 5, 2, 3)], [member("PROCESSOR"), member("ACTIVITIES")],
-    )  # fmt: skip
-    return detail, QueueRates(Rates(1, 1, 0, 2_000), Rates(3, 2, 61_500, 2_000))
-
-
-def shown(capsys: pytest.CaptureFixture[str], *types: str) -> str:
-    task_queue._print_queue(*task_queue._of_types(*queue(), types))
-    return capsys.readouterr().out
-
-
-def test_what_is_about_one_type_of_tasks(capsys: pytest.CaptureFixture[str]) -> None:
-    both = shown(capsys, "workflow", "activity")
-    parts = (
-        "\nBacklog ",
-        "\nActivityBacklog",
-        "(of workflows)",
-        "(of activity tasks)",
-        "a-PROCESSOR",
-        "a-ACTIVITIES",
-    )
-    assert all(part in both for part in parts)
-    workflow = shown(capsys, "workflow")
-    assert "\nBacklog " in workflow and "(of workflows)" in workflow and "a-PROCESSOR" in workflow
-    assert not any(
-        part in workflow
-        for part in (
-            "ActivityBacklog",
-            "ActivityRate",
-            "Slots",
-            "(of activity tasks)",
-            "a-ACTIVITIES",
-        )
-    )
-    activity = shown(capsys, "activity")
-    assert (
-        "ActivityBacklog" in activity
-        and "ActivityRate" in activity
-        and "Slots" in activity
-        and "a-ACTIVITIES" in activity
-    )
-    assert not any(
-        part in activity
-        for part in (
-            "Served",
-            "\nBacklog ",
-            "\nRate ",
-            "TimersDueSoon",
-            "(of workflows)",
-            "a-PROCESSOR",
-        )
-    )
-    assert "DeadLetters" in activity and "DeadLetters" in workflow, "those of the queue"
-
-
-def test_every_member_of_the_json_is_of_one_type_or_of_the_queue() -> None:
-    of_types = {name for names in task_queue._OF_TYPE.values() for name in names}
-    fields = {field.name for field in msgspec.structs.fields(QueueDetail)}
-    assert of_types <= fields and fields - of_types == {"name", "dead_letters", "members"}
-
-
-@pytest.mark.parametrize("types", [["activity"], ["workflow"], ["workflow", "activity"], None])
-def test_in_json(types: list[str] | None) -> None:
-    detail, rates = queue()
-    written = task_queue._written(
-        *task_queue._of_types(detail, rates, types or task_queue.TYPES), types or task_queue.TYPES
-    )
-    for name, one in (("workflow", "partitions"), ("activity", "activity_partitions")):
-        assert (one in written) is (types is None or name in types)
-        assert (name in written["rates"]) is (types is None or name in types)
-    assert len(written["members"]) == len(types or task_queue.TYPES)
-    assert [one["taskQueueType"] for one in written["stats"]] == list(types or task_queue.TYPES)
-    assert [(one["taskQueueType"], one["identity"]) for one in written["pollers"]] == [
-        (one, {"workflow": "a-PROCESSOR", "activity": "a-ACTIVITIES"}[one])
-        for one in sorted(types or task_queue.TYPES, reverse=True)
-    ]
-    if written["stats"][-1]["taskQueueType"] == "activity":
-        assert written["stats"][-1] == {
-            "buildId": "UNVERSIONED", "taskQueueType": "activity", "approximateBacklogCount": 3, "approximateBacklogAge": "1m 1.5s",
-            "backlogIncreaseRate": 1, "tasksAddRate": 3, "tasksDispatchRate": 2,
-        }  # fmt: skip
-
-
-def test_statistics_that_were_not_measured() -> None:
-    detail, _ = queue()
-    written = task_queue._written(detail, QueueRates(Rates(), Rates()), task_queue.TYPES)
-    assert written["stats"] is None and written["pollers"], "as `temporal` with --disable-stats"
-    alone = task_queue._written(
-        msgspec.structs.replace(detail, has_activities=False, activity_lag=None),
-        queue()[1],
-        task_queue.TYPES,
-    )
-    assert alone["stats"][1]["approximateBacklogCount"] == alone["stats"][1]["tasksAddRate"] == 0, (
-        "of no tasks none waits"
-    )
-    share = task_queue._written(
-        msgspec.structs.replace(detail, activity_lag=None),
-        QueueRates(Rates(1, 1, 0, 9), None),
-        task_queue.TYPES,
-    )
-    assert (
-        share["stats"][1]["approximateBacklogCount"] is share["stats"][1]["tasksAddRate"] is None
-    ), "what nobody knows"

@@ -10,7 +10,6 @@ import pytest
 
 from odradek import cli
 from odradek.cli.app import build_parser
-from odradek.cli.parser import did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -58,11 +57,6 @@ def test_logs_and_color(line: str) -> None:
         1,
     )
     assert options.time_format == "raw"
-
-
-def test_without_them() -> None:
-    options = build_parser().parse_args(["workflow", "list"])
-    assert (options.log_level, options.log_format, options.output) == (None, None, "text")
 
 
 def test_the_level_is_applied(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,30 +111,3 @@ def test_what_is_wrong_is_said(line: str, said: str, capsys: pytest.CaptureFixtu
         cli.main(line.split())
     err = capsys.readouterr().err
     assert caught.value.code == 2 and said in err and err.count("\n") == 1
-
-
-def test_help_of_a_command_behind_its_options(capsys: pytest.CaptureFixture[str]) -> None:
-    for line in (
-        "-o json --help",
-        "--address a:1 workflow list --help",
-        "--log-level debug workflow --help",
-    ):
-        with pytest.raises(SystemExit) as caught:
-            cli.main(line.split())
-        assert caught.value.code == 0 and capsys.readouterr().out.startswith("usage: odradek")
-
-
-@pytest.mark.parametrize(
-    ("word", "known", "meant"),
-    [
-        ("lsit", ["list", "show"], "list"),
-        ("strat", ["start", "stack"], "start"),
-        ("--adress", ["--address", "--server-address"], "--address"),
-        ("--task-qeue", ["--task-queue"], "--task-queue"),
-        ("--time-format", ["--rpc-timeout"], None),
-        ("--input-kind", ["--input-file"], None),
-        ("ls", ["list"], None),
-    ],
-)
-def test_hints(word: str, known: list[str], meant: str | None) -> None:
-    assert did_you_mean(word, known) == (f": did you mean `{meant}`?" if meant else "")

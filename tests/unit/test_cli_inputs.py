@@ -56,21 +56,6 @@ def test_an_empty_workflow_id(command: list[str], capsys: pytest.CaptureFixture[
         assert ended.value.code == 2 and "--workflow-id/-w: is empty" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--limit", "--page-size"])
-def test_limits_that_are_no_number(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for given, says in (
-        ("x", "'x' is no whole number: give 1 or more"),
-        ("0", "0 is out of range: give 1 or more"),
-    ):
-        with pytest.raises(SystemExit) as ended:
-            build_parser().parse_args(["workflow", "list", option, given])
-        assert ended.value.code == 2 and says in capsys.readouterr().err
-
-
-def test_without_them_inputs_are_values() -> None:
-    assert given("-i", "1", "--input", '{"a": [null]}') == [1, {"a": [None]}] and given() == []
-
-
 def test_metadata_once_is_for_every_argument() -> None:
     assert payloads("-i", "1", "-i", '"b"', "--input-meta", "kind=x") == [
         Payload({**JSON, "kind": b"x"}, b"1"),
@@ -89,19 +74,6 @@ def test_metadata_for_each_argument_in_their_order() -> None:
         (b"text/odd", b"b=c", b"not JSON"),
         (b"json/plain", b"b=c", b"2"),
         (b"text/odd", b"b=c", b"3"),
-    ]
-
-
-def test_base64() -> None:
-    assert payloads(
-        "-i",
-        base64.b64encode(b"\x00\xff").decode(),
-        "--input-base64",
-        "--input-meta",
-        "encoding=binary/plain",
-    ) == [Payload({"encoding": b"binary/plain"}, b"\x00\xff")]
-    assert payloads("-i", base64.b64encode(b'{"a": 1}').decode(), "--input-base64") == [
-        Payload(JSON, b'{"a": 1}')
     ]
 
 
@@ -154,15 +126,6 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_wrong(arguments: tuple[str, ...], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         given(*arguments)
-
-
-def test_an_argument_that_is_no_json_may_be_given_with_an_encoding() -> None:
-    assert payloads("-i", "{", "--input-meta", "encoding=text/x") == [
-        Payload({"encoding": b"text/x"}, b"{")
-    ]
-    assert payloads("-i", "\udcff", "--input-meta", "encoding=binary/plain") == [
-        Payload({"encoding": b"binary/plain"}, b"\xff")
-    ]
 
 
 @pytest.mark.parametrize(

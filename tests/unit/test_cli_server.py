@@ -44,15 +44,6 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("bare")
-def test_server_says_which_packages_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["server", "--address", "localhost:1"]) == Status.USAGE
-    assert (
-        capsys.readouterr().err
-        == "odradek: `odradek server` needs uvicorn, jinja2: pip install 'odradek[server]'\n"
-    )
-
-
-@pytest.mark.usefixtures("bare")
 def test_dev_runs_the_broker_alone_and_says_how_to_get_the_rest(
     brokers: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,14 +51,6 @@ def test_dev_runs_the_broker_alone_and_says_how_to_get_the_rest(
     assert brokers == [{"port": 9092, "data_dir": None, "brokers": 1}]
     (line,) = capsys.readouterr().err.splitlines()
     assert "broker alone" in line and "pip install 'odradek[server]'" in line
-
-
-def test_no_server_is_the_broker_alone(
-    brokers: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["dev", "--no-server"]) == 0
-    assert brokers == [{"port": None, "data_dir": None, "brokers": 1}]
-    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -101,27 +84,12 @@ def test_a_token_file_that_holds_no_token(
     )
 
 
-def test_a_token_of_the_environment_that_is_none(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("ODRADEK_API_KEY", "1" * 16 + "\n" + "2" * 16)
-    assert cli.main(["server", "--address", "127.0.0.1:1", "--port", "0"]) == Status.USAGE
-    assert capsys.readouterr().err == "odradek: ODRADEK_API_KEY has 2 lines: a token is one line\n"
-
-
 @pytest.fixture
 def taken() -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield listener.getsockname()[1]
-
-
-def test_a_port_that_was_asked_for_and_is_taken_is_an_error(
-    taken: int, brokers: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["dev", "--ui-port", str(taken)]) == Status.FAILED
-    assert brokers == [] and f"port {taken} is in use" in capsys.readouterr().err
 
 
 def test_the_default_port_gives_way_and_says_so(

@@ -4,31 +4,21 @@ is scripted.
 
 from __future__ import annotations
 
-import http.server
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
 
 from odradek import cli
 from odradek.cli import times
-from odradek.cli.batch_jobs import _state
-from odradek.cli.style import GREEN, RED
-from odradek.visibility.store import counts
-from odradek.web.options import ServerOptions
-from odradek.web.security.authentication import TokenAuthenticator
 from odradek.web.temporal.cluster import API_VERSION
-from tests.support.transport import reply_to
 from tests.unit.web_server import WebServer, listening, plain, summary
 
-TOKEN = "a-token-of-some-length"
 BATCHES = "/api/v1/namespaces/default/batch-operations"
 Run = Callable[..., tuple[int, str, str]]
 
@@ -165,79 +155,6 @@ def test_batches(
     )
 
 
-@pytest.mark.parametrize("job", ["~.", "~..", "~~.", "a/b"])
-def test_ids_of_batches_are_free(web: WebServer, address: str, odradek: Run, job: str) -> None:
-    """Temporal's API knows them as they are, our own writes dots in another way, so that
-    addresses can hold them.
-    """
-    web.add(summary("order-0"))
-    written = quote(job, safe="")
-    begin(
-        address, written, executions=[{"workflowId": "order-0"}], signalOperation={"signal": "go"}
-    )
-    finished(address, written)
-    status, out, err = odradek("batch", "describe", "--job-id", job)
-    assert (status, fields(out)["JobId"]) == (0, job), err
-
-
-def test_a_batch_that_is_ended(web: WebServer, address: str, odradek: Run) -> None:
-    for number in range(50):
-        web.add(summary(f"order-{number}"))
-    begin(
-        address,
-        "long",
-        visibilityQuery="WorkflowType = 'OrderSaga'",
-        cancellationOperation={},
-        maxOperationsPerSecond=1,
-    )
-    status, out, _ = odradek("batch", "terminate", "--job-id", "long", "--reason", "wrong query")
-    assert (status, out) == (0, "long: terminated\n")
-    finished(address, "long")
-    told = fields(odradek("batch", "describe", "--job-id", "long")[1])
-    assert (
-        told["State"] == "Failed"
-        and int(told["CompletedCount"].partition("/")[0]) < 50
-        and told["Problem"].endswith(": wrong query")
-    )
-    job = web.context.batches.get("long")
-    assert (
-        job.stopped
-        and job.problem.endswith(": wrong query")
-        and job.problem.startswith("stopped by ")
-    )
-    status, _, err = odradek(
-        "batch", "terminate", "--job-id", "long", "--reason", "again", "-o", "json"
-    )
-    assert status == 4 and "is not running" in err
-
-
-def test_runs_that_were_refused(web: WebServer, address: str, odradek: Run) -> None:
-    web.add(summary("order-1"))
-    web.add(summary("order-2"))
-
-    def answer(queue: str, record: Any) -> Any:
-        if record.workflow_id == "order-2":
-            return reply_to(record, "INVALID_ARGUMENT", message="too\nlarge\x1b")
-        return web.owner.answer(queue, record)
-
-    web.transport.serve("orders", answer)
-    begin(
-        address,
-        "part",
-        executions=[{"workflowId": "order-1"}, {"workflowId": "order-2"}],
-        signalOperation={"signal": "go"},
-    )
-    finished(address, "part")
-    out = odradek("batch", "describe", "--job-id", "part")[1]
-    assert fields(out)["FailureCount"] == "1/2" and "\nFailures: 1\n" in out
-    assert out.splitlines()[-1].split(maxsplit=2) == ["order-2", "-", "too large\\x1b"]
-    told = json.loads(odradek("batch", "describe", "--job-id", "part", "-o", "json")[1])
-    assert (
-        told["failureOperationCount"] == "1"
-        and told["odradek"]["failures"][0]["workflow_id"] == "order-2"
-    )
-
-
 def test_batches_that_are_not_there(odradek: Run) -> None:
     for command in (("describe",), ("terminate", "--reason", "x")):
         status, out, err = odradek("batch", *command, "--job-id", "a/b\x1b")
@@ -246,27 +163,6 @@ def test_batches_that_are_not_there(odradek: Run) -> None:
             and r"batch operation not found for ID: a/b\x1b" in err
             and "NOT_FOUND" in err
         )
-
-
-def test_pages(odradek: Run, monkeypatch: pytest.MonkeyPatch, web: WebServer, address: str) -> None:
-    monkeypatch.setattr("odradek.web.temporal.batches.MAX_PAGE_SIZE", 2)
-    web.add(summary("order-0"))
-    for number in range(5):
-        begin(
-            address,
-            f"job-{number}",
-            executions=[{"workflowId": "order-0"}],
-            signalOperation={"signal": "go"},
-        )
-    lines = odradek("batch", "list", "-o", "jsonl")[1].splitlines()
-    assert [json.loads(line)["jobId"] for line in lines] == [
-        f"job-{number}" for number in reversed(range(5))
-    ]
-
-
-@pytest.mark.parametrize(("state", "color"), [("COMPLETED", GREEN), ("FAILED", RED)])
-def test_states_of_batches_have_colors(state: str, color: int) -> None:
-    assert _state({"state": f"BATCH_OPERATION_STATE_{state}"}).color == color
 
 
 # --- operator cluster
@@ -339,16 +235,6 @@ def test_namespaces(odradek: Run) -> None:
     assert json.loads(odradek("operator", "namespace", "list", "-o", "jsonl")[1]) == one
 
 
-def test_namespaces_that_are_not_there(odradek: Run) -> None:
-    status, _, err = odradek("operator", "namespace", "describe", "other")
-    assert status == 4 and "Namespace other is not found" in err
-    status, _, err = odradek("operator", "namespace", "describe", "--namespace-id", "no-such-id")
-    assert status == 4 and "no namespace has the id 'no-such-id'" in err
-    status, _, err = odradek("operator", "namespace", "describe", "default", "--namespace-id", "x")
-    assert status == 2 and "not both" in err
-    assert odradek("batch", "list", "-n", "other")[0] == 4
-
-
 # --- operator search-attribute
 
 
@@ -400,85 +286,3 @@ def test_no_server(
         assert cli.main([*command, "--server-address", address]) == 3
     err = capsys.readouterr().err
     assert f"http://{address}" in err and "does not answer" in err and err.count("\n") == 1
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_server_that_is_none(
-    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Other(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(503)
-            self.end_headers()
-            self.wfile.write(b"<h1>503</h1>")
-
-        do_POST = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Other)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        assert cli.main([*command, "--server-address", f"127.0.0.1:{server.server_port}"]) == 3
-        assert "something that no `odradek server` says" in capsys.readouterr().err
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
-
-
-@pytest.mark.parametrize("command", COMMANDS[:2])
-def test_a_server_that_hangs(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen(8)
-        began = time.monotonic()
-        assert (
-            cli.main(
-                [
-                    *command,
-                    "--server-address",
-                    f"127.0.0.1:{silent.getsockname()[1]}",
-                    "--rpc-timeout",
-                    "300ms",
-                ]
-            )
-            == 3
-        )
-        assert time.monotonic() - began < 30 and "took longer than 0.3 s" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "web", [ServerOptions(authenticator=TokenAuthenticator(TOKEN))], indirect=True
-)
-def test_tokens(odradek: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    status, _, err = odradek("batch", "list")
-    assert status == 2 and "UNAUTHENTICATED" in err
-    status, _, err = odradek("batch", "terminate", "--job-id", "x", "--reason", "y")
-    assert status == 2 and "UNAUTHENTICATED" in err
-    assert odradek("operator", "cluster", "health")[0] == 0, "probes are open"
-    assert odradek("batch", "list", "--api-key", TOKEN)[0] == 0
-    monkeypatch.setenv("ODRADEK_SERVER_TOKEN", TOKEN)
-    assert odradek("batch", "list")[0] == 0
-    assert odradek("batch", "terminate", "--job-id", "x", "--reason", "y")[0] == 4
-    status, _, err = odradek("batch", "list", "--api-key", "two\nlines")
-    assert status == 2 and "--api-key" in err
-
-
-def test_a_count_says_that_there_are_more_groups(
-    web: WebServer,
-    address: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for number in range(5):
-        web.add(summary(f"w-{number}"), owner=False)
-    command = ["workflow", "count", "--query", "GROUP BY WorkflowId", "--server-address", address]
-    assert cli.main(command) == 0 and capsys.readouterr().err == ""
-    monkeypatch.setattr(counts, "MAX_GROUPS", 3)
-    assert cli.main(command) == 0
-    said = capsys.readouterr()
-    assert said.out.count("Group total: 1") == 3 and said.out.startswith("Total: 5")
-    assert said.err == "the 3 largest groups; 2 workflows are in smaller ones: narrow the query\n"

@@ -8,23 +8,14 @@ import argparse
 import contextlib
 import io
 import os
-import pty
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from odradek import cli
 from odradek.cli import output, style, times
-from odradek.cli.status import CommandFailedError
-from odradek.cli.style import BLUE, GREEN, RED, YELLOW, Painted, Style, event_type_text, status_text
-from odradek.cli.workflow import lists
-from odradek.client import WorkflowExecution
-from odradek.converter import DataConverter
-from tests.unit.web_server import START_MS, summary
+from odradek.cli.style import GREEN, RED, YELLOW, Painted, Style, status_text
 
 ESCAPE = re.compile(r"\x1b\[\d*m")
 
@@ -129,92 +120,6 @@ def test_a_table_on_a_narrow_terminal_is_cut_by_what_is_seen(
     )
 
 
-def test_fields_and_cells_keep_their_color(take: Take, capsys: pytest.CaptureFixture[str]) -> None:
-    take("always")
-    output.print_fields({"Status": status_text("RUNNING"), "Other": "x"})
-    assert capsys.readouterr().out == f"Status  \x1b[{BLUE}mRUNNING\x1b[0m\nOther   x\n"
-    cell = output.text_of(status_text("RUNNING"))
-    assert isinstance(cell, Painted) and cell.color == BLUE
-
-
-@pytest.mark.parametrize(
-    ("name", "color"),
-    [("RUNNING", BLUE), ("COMPLETED", GREEN), ("CONTINUED_AS_NEW", GREEN), ("CANCELED", YELLOW)]
-    + [(name, RED) for name in ("FAILED", "TERMINATED", "TIMED_OUT")],
-)
-def test_statuses(name: str, color: int) -> None:
-    assert (status_text(name), status_text(name).color) == (name, color)
-
-
-@pytest.mark.parametrize(
-    ("name", "color"),
-    [
-        ("WorkflowExecutionStarted", BLUE),
-        ("WorkflowExecutionCompleted", GREEN),
-        ("ActivityTaskFailed", RED),
-        ("ActivityTaskTimedOut", YELLOW),
-        ("TimerCanceled", style.MAGENTA),
-        ("ActivityTaskCompleted", 0),
-        ("ActivityTaskStarted", 0),
-    ],
-)
-def test_types_of_events(name: str, color: int) -> None:
-    assert event_type_text(name).color == color
-
-
-@pytest.mark.parametrize(("problems", "color"), [([], BLUE), (["category=Parked"], RED)])
-def test_a_run_that_does_not_get_on_is_red(problems: list[str], color: int) -> None:
-    run = WorkflowExecution._from_summary(
-        summary("order-1", reported_problems=problems), DataConverter.default
-    )
-    cell = lists._row(run)[0]
-    assert isinstance(cell, Painted) and cell.color == color
-
-
-def test_a_command_leaves_no_style_behind(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seen: list[Style] = []
-
-    def run(_: argparse.Namespace) -> int:
-        seen.append(style.style())
-        raise CommandFailedError("no")
-
-    monkeypatch.setattr("odradek.cli.workflow.lists.list_workflows", run)
-    assert cli.main(["workflow", "list", "--color", "always", "--time-format", "raw"]) == 1
-    assert seen == [Style(True, "raw")] and style.style() == Style()
-    assert capsys.readouterr().err == "odradek: no\n"
-
-
-def test_on_a_real_terminal_and_in_a_pipe() -> None:
-    """The whole program: a pseudo terminal has colors, unless told otherwise, and a pipe has none."""
-    program = """
-import sys
-from odradek.cli import app, output, style
-with style.styled(app.build_parser().parse_args([*sys.argv[1:], "workflow", "list"])):
-    output.print_table(["STATUS"], [[style.status_text("FAILED")]])
-"""
-    command = [sys.executable, "-c", program]
-    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2] / "streams"), "TERM": "xterm"}
-
-    def on_terminal(*arguments: str) -> str:
-        reading, writing = pty.openpty()
-        try:
-            subprocess.run([*command, *arguments], stdout=writing, env=environment, check=True)
-            return os.read(reading, 10_000).decode().replace("\r\n", "\n")
-        finally:
-            os.close(reading)
-            os.close(writing)
-
-    assert on_terminal() == "\x1b[35mSTATUS\x1b[0m\n\x1b[31mFAILED\x1b[0m\n"
-    assert on_terminal("--color", "never") == "STATUS\nFAILED\n"
-    piped = subprocess.run(
-        [*command, "--color", "auto"], capture_output=True, text=True, env=environment, check=True
-    )
-    assert piped.stdout == "STATUS\nFAILED\n"
-
-
 # --- times
 
 
@@ -239,13 +144,6 @@ def test_forms_of_times(
     assert (times.time_text(0), times.since_text(0)) == ("-", "-")
 
 
-@pytest.mark.parametrize(("milliseconds", "text"), [(0, ""), (1, ".001"), (120, ".12")])
-def test_raw_times_have_no_zeros_at_their_end(milliseconds: int, text: str) -> None:
-    assert (
-        times.raw_text(1_790_000_000_000 + milliseconds) == f"2026-09-21 14:13:20{text} +0000 UTC"
-    )
-
-
 @pytest.mark.parametrize(
     ("ago_s", "text"),
     [
@@ -266,15 +164,3 @@ def test_raw_times_have_no_zeros_at_their_end(milliseconds: int, text: str) -> N
 def test_relative_times(ago_s: float, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(times, "now_ms", lambda: AT_MS)
     assert times.relative_text(AT_MS - round(ago_s * 1_000)) == text
-
-
-def test_the_list_has_the_times_that_were_asked_for(
-    take: Take, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = WorkflowExecution._from_summary(
-        summary("order-1", start_time_ms=START_MS), DataConverter.default
-    )
-    monkeypatch.setattr(times, "now_ms", lambda: START_MS + 7_200_000)
-    assert lists._row(run)[3:5] == ["2 hours ago", "-"]
-    take(time_format="iso")
-    assert lists._row(run)[3] == "2026-09-21T14:13:20.000Z"

@@ -10,10 +10,8 @@ import json
 import pytest
 
 from odradek import cli
-from odradek.cli import app, common, confirm, output, topic
-from odradek.cli.status import UsageError
+from odradek.cli import app, output
 from odradek.client import RPCError, RPCStatusCode
-from odradek.web.kafka.facts import RecordView
 
 EVIL = "a\x1b[2J\x07\x9b31m\x7f\u202eb\u2066c\r\nStatus  COMPLETED"
 SHOWN = r"a\x1b[2J\x07\x9b31m\x7f\u202eb\u2066c\r\nStatus  COMPLETED"
@@ -56,13 +54,6 @@ def test_json_has_the_same_value(form: str, capsys: pytest.CaptureFixture[str]) 
     )
 
 
-def test_records_and_their_values(capsys: pytest.CaptureFixture[str]) -> None:
-    record = RecordView("t", "events", 0, 1, 2, EVIL, EVIL, {}, {"signal_name": EVIL}, 3)
-    topic._print(argparse.Namespace(output="text", detailed=True), [record])
-    topic._print(argparse.Namespace(output="text", detailed=False), [record])
-    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
-
-
 def test_errors_are_one_line_that_steers_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,43 +73,4 @@ def test_errors_are_one_line_that_steers_nothing(
     assert err.count("\n") == 1 and err[:-1].isprintable() and "\\x1b[2J" in err
 
 
-def test_usage_errors_and_questions(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["workflow", "describe", "-w", "w", "--x\x1b[2J\u202e"])
-    monkeypatch.setattr("builtins.input", lambda *_: "y")
-    confirm.confirm(argparse.Namespace(output="text", yes=False), f"delete {EVIL}?")
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and err.replace("\n", "").isprintable()
-
-
 # --- tokens, which go into a header
-
-
-@pytest.mark.parametrize("token", ["two\nlines", "two\r\nlines", "nul\x00", "zażółć", "…"])
-def test_tokens_that_fit_no_header(
-    token: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    list_them = ["workflow", "list", "--server-address", "127.0.0.1:1"]
-    assert cli.main([*list_them, "--api-key", token]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("odradek: --api-key: ") and err.count("\n") == 1 and token not in err
-    if "\x00" in token:
-        return  # no environment holds it
-    monkeypatch.setenv("ODRADEK_API_KEY", token)
-    assert cli.main(list_them) == 2 and capsys.readouterr().err.startswith(
-        "odradek: ODRADEK_API_KEY: "
-    )
-    monkeypatch.delenv("ODRADEK_API_KEY")
-    monkeypatch.setenv("ODRADEK_SERVER_TOKEN", token)
-    assert cli.main(list_them) == 2 and "`server_token`" in capsys.readouterr().err
-
-
-def test_tokens_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ODRADEK_API_KEY", "from-the-environment\n")
-    parse = app.build_parser().parse_args
-    assert common.api_key_of(parse(["workflow", "list"])) == "from-the-environment"
-    assert common.api_key_of(parse(["workflow", "list", "--api-key", "given"])) == "given"
-    with pytest.raises(UsageError, match="--api-key"):
-        common.api_key_of(parse(["workflow", "list", "--api-key", "a\nb"]))

@@ -5,21 +5,19 @@ from __future__ import annotations
 import io
 import json
 import logging
-import threading
-import time
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from odradek.activation import Watchdog, WatchedActivator
-from odradek.cli.logs import IDS, JsonFormatter, configure_logging
-from odradek.engine.activation import Activation
+from odradek.cli.logs import JsonFormatter, configure_logging
 from odradek.kafka.client_config import logger as kafka_logger
 from odradek.kafka.log_filter import MomentaryLines, RepeatedLines
 from odradek.log_fields import set_log_fields
-from odradek.worker._hosts import _report_stuck
+
+
+def ids_in(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: line[name] for name in IDS if name in line}
 
 
 @pytest.fixture
@@ -104,87 +102,6 @@ def test_a_line_is_one_object_with_what_was_given(lines: io.StringIO) -> None:
         "run_id": "r", "workflow_id": "w", "activity_id": "1", "attempt": 2, "task_queue": "far", "partition": 3,
     }  # fmt: skip
     assert "temporal_activity" not in ran and "workflow_run_id" not in ran
-
-
-class Instance:
-    """Workflow code that does what it is told to, and nothing else."""
-
-    def __init__(self, does: Callable[[], None]) -> None:
-        self.does = does
-
-    def activate(self, activation: Any) -> Any:
-        self.does()
-
-    def close(self) -> None:
-        self.does()
-
-
-def spin() -> None:
-    while True:
-        pass
-
-
-def said_by_the_watchdog(
-    does: Callable[[], None], *, close: bool = False, on_stuck: Callable[[Any], None] | None = None
-) -> None:
-    """An activation (or the end) of a run on a lane's thread that does this."""
-    watchdog = Watchdog(0.1, on_stuck=on_stuck)
-
-    def lane() -> None:
-        set_log_fields(namespace="default", task_queue="q", partition=3)
-        activator: Any = SimpleNamespace(create=lambda **names: Instance(does))
-        watched = WatchedActivator(activator, watchdog).create(
-            workflow_id="order-1", run_id="run-1", workflow_type="OrderSaga"
-        )
-        if close:
-            watched.close()
-            return
-        watched.activate(Activation("run-1", 0, False, 0, 0, False, []))
-
-    thread = threading.Thread(target=lane)
-    thread.start()
-    thread.join(20)
-    watchdog.stop()
-    assert not thread.is_alive()
-
-
-@pytest.mark.parametrize("close", [False, True])
-def test_what_the_watchdog_says_of_a_run_has_its_ids(lines: io.StringIO, close: bool) -> None:
-    said_by_the_watchdog(spin, close=close)
-    (line,) = said_by(lines, "odradek.watchdog")
-    assert "order-1" in line["message"]
-    assert ids_in(line) == ALL_IDS
-
-
-def test_what_it_says_of_a_thread_that_it_cannot_interrupt_too(lines: io.StringIO) -> None:
-    """The watcher's thread speaks, and the worker's after it: of another thread's lane and run."""
-    release = threading.Event()
-
-    def stuck(found: Any) -> None:
-        _report_stuck(found)
-        release.set()
-
-    said_by_the_watchdog(release.wait, on_stuck=stuck)  # type: ignore[arg-type] # a call that returns when it likes
-    watcher, worker, *_ = said_by(lines, "odradek.watchdog", "odradek.worker")
-    assert "cannot be interrupted" in watcher["message"] and ids_in(watcher) == ALL_IDS
-    assert worker["level"] == "critical"
-    assert (
-        ids_in(worker).items()
-        >= {
-            "workflow_id": "order-1",
-            "run_id": "run-1",
-            "workflow_type": "OrderSaga",
-        }.items()
-    )
-
-
-ALL_IDS = {
-    "namespace": "default", "task_queue": "q", "partition": 3, "workflow_id": "order-1", "run_id": "run-1", "workflow_type": "OrderSaga",
-}  # fmt: skip
-
-
-def ids_in(line: dict[str, Any]) -> dict[str, Any]:
-    return {name: line[name] for name in IDS if name in line}
 
 
 def test_ids_given_with_a_line_win_and_empty_ones_are_left_out(lines: io.StringIO) -> None:
@@ -281,17 +198,3 @@ def test_what_a_new_broker_is_asked_again_for_is_told_only_if_it_goes_on(
     with caplog.at_level(logging.DEBUG, kafka_logger.name):
         assert passes(1)
     assert any(isinstance(one, MomentaryLines) for one in kafka_logger.filters)
-
-
-@pytest.mark.parametrize(
-    "text", ["a-", "a/1:", "[thrd:", "[#", "(after ", "GroupCoordinator: x:1:"]
-)
-def test_long_text_without_an_end_is_no_work_for_the_filter_of_repeated_lines(text: str) -> None:
-    """What a broker says may be long; the thread that logs it holds up its client."""
-    began = time.process_time()
-    assert RepeatedLines().filter(
-        logging.LogRecord(
-            "odradek.kafka", logging.ERROR, "f", 1, text * (48_000 // len(text)), (), None
-        )
-    )
-    assert time.process_time() - began < 3.0
